@@ -1,0 +1,47 @@
+"""`[copy.NAME]`: puts the files of a set where a template says."""
+
+import json
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.steps import Mode, OnConflict, Reason, Selected, Wish
+from pyconquest_rules.templates import MissingValue, RenderError, Template, UnsafePath
+
+
+class Copy(BaseModel):
+    """Puts the file of every instance of a set at a destination. The source is never changed, but by `mode = "move"`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    select: Annotated[str, Field(description="The set whose instances are copied.")]
+    to: Annotated[
+        str,
+        Field(description="The destination of an instance: a Jinja template of DICOM keywords, columns of the query, and vars."),
+    ]
+    mode: Annotated[Mode, Field(description="How the file comes there. `move` takes it away from the source.")] = Mode.COPY
+    on_conflict: Annotated[
+        OnConflict, Field(description="What to do where other content that is not ours stands at the destination.")
+    ] = OnConflict.ERROR
+    needs: Annotated[tuple[str, ...], Field(description='Actions that must have gone well before this one, as "copy.NAME".')] = ()
+    tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what decides the content of the destination; the destination itself is the identity of a step, not part of it."""
+        return sha256(json.dumps({"kind": "copy", "mode": self.mode}, sort_keys=True).encode()).hexdigest()
+
+
+def wishes(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Wish]:
+    """One wish for each row that the set's query gave for an instance, in the order of the instances."""
+    for instance in instances:
+        uid, source, stamp = instance.SOPInstanceUID, instance.source, instance.stamp
+        try:
+            destination = template.path(instance.values)
+            yield Wish(uid, source, stamp, outputs.place(destination.path), destination.written)
+        except (RenderError, UnsafePath) as error:
+            reason = Reason.MISSING_VALUE if isinstance(error, MissingValue) else Reason.UNSAFE_PATH
+            yield Wish(uid, source, stamp, "", "", reason, str(error))

@@ -1,0 +1,40 @@
+"""What the use cases answer, for a renderer to show."""
+
+from dataclasses import dataclass
+
+from pyconquest_rules.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """What bringing an index up to date came to: counts of files, and of the reasons of those that are not in it."""
+
+    counts: dict[str, int]
+    reasons: dict[str, int]
+
+    @property
+    def refused(self) -> int:
+        """Files that are DICOM, or were to be, but could not be indexed. What is not DICOM at all does no harm."""
+        return self.counts["rejected"] - self.reasons.get("not-dicom", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionStatus:
+    """Where an action stands: steps done and due, blocked and failed, and when the last one was done."""
+
+    action: str
+    done: int
+    due: int
+    blocked: int
+    failed: int
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """All that is said of one instance: its file, the sets that hold it, and what each action makes of it."""
+
+    SOPInstanceUID: str
+    source: bytes
+    sets: tuple[str, ...]
+    steps: tuple[Step, ...]

@@ -1,0 +1,41 @@
+"""`apply`: does what is to be done."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules import app
+from pyconquest_rules.cli.common import FAILED, INTERRUPTED, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
+from pyconquest_rules.errors import UsageError
+from pyconquest_rules.index.workers import processes
+
+
+def apply(
+    context: typer.Context,
+    targets: Targets = None,
+    saved: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Do a plan that was saved; refused when it is stale.")
+    ] = None,
+    no_index: NoIndex = False,
+    allow_vanish: AllowVanish = False,
+    json: Json = False,
+) -> None:
+    """Brings the index up to date, plans, and does what is to be done.
+
+    A second run does nothing; a run after a kill does the rest.
+
+    Exits with 1 where steps failed or are blocked, 5 for a stale plan, 6 where another run is going on.
+    """
+    shown, loaded = renderer(context, json), rules(context)
+    if saved and targets:
+        raise UsageError("a saved plan has its targets already; leave them out")
+    with app.running(loaded), shown.progress() as emit:
+        if not no_index:
+            app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
+        chosen = tuple(targets or ())
+        with app.load_plan(loaded, saved, emit=emit) if saved else app.plan(loaded, chosen, emit=emit) as made:
+            result = app.apply(loaded, made, targets=chosen, emit=emit)
+            shown.planned(made, steps=False) if result.counts["blocked"] and not json else None
+    shown.applied(result)
+    end(INTERRUPTED if result.interrupted else FAILED if result.counts["failed"] or result.counts["blocked"] else 0)

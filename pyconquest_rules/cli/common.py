@@ -1,0 +1,71 @@
+"""What the commands share: the rules file, `--json`, and how a command ends."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules.errors import UsageError
+from pyconquest_rules.render.renderer import Renderer
+from pyconquest_rules.rules.rules import Rules
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, the last one the summary.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TARGET]...", help='Actions: "copy.export", "copy" for all of the kind, "tag:nightly". All if left out.'
+    ),
+]
+NoIndex = Annotated[bool, typer.Option("--no-index", help="Take the index as it is.")]
+AllowVanish = Annotated[
+    bool, typer.Option("--allow-vanish", help="A source may be missing, or have lost more than half of its files.")
+]
+
+FAILED, USAGE, PENDING, INTERRUPTED = 1, 2, 3, 130
+
+
+@dataclass(slots=True)
+class Options:
+    """The options before the command; `json` is set by the command, for errors to come out the same way."""
+
+    file: Path | None = None
+    json: bool = False
+
+
+def renderer(context: typer.Context, json: bool) -> Renderer:
+    """For people, or for programs."""
+    context.obj.json = json
+    return chosen(json)
+
+
+def chosen(json: bool) -> Renderer:
+    """Imported late: rich takes longer to import than most commands take."""
+    if json:
+        from pyconquest_rules.render.json_lines import JsonLines
+
+        return JsonLines()
+    from pyconquest_rules.render.console import Console
+
+    return Console()
+
+
+def rules(context: typer.Context) -> Rules:
+    """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root."""
+    return Rules.load(context.obj.file or found())
+
+
+def found() -> Path:
+    """`rules.toml` here or in a parent folder, up to the root of the repository. Raises UsageError where there is none."""
+    for folder in (here := Path.cwd(), *here.parents):
+        if (folder / "rules.toml").is_file():
+            return folder / "rules.toml"
+        if (folder / ".git").exists():
+            break
+    raise UsageError("there is no rules.toml here; name one with -f, or make one with: pyconquest-rules init")
+
+
+def end(code: int) -> None:
+    """Ends a command with an exit code other than 0."""
+    if code:
+        raise typer.Exit(code)

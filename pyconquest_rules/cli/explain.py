@@ -1,0 +1,17 @@
+"""`explain`: all about one file or UID."""
+
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules import app
+from pyconquest_rules.cli.common import Json, renderer, rules
+
+
+def explain(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(metavar="PATH|UID", help="A file of a source, a destination, a UID, or a PatientID.")],
+    json: Json = False,
+) -> None:
+    """Shows which sets an instance is in, where each action puts it, and why."""
+    renderer(context, json).explained(app.explain(rules(context), what))

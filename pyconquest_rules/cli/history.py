@@ -1,0 +1,18 @@
+"""`history`: earlier runs."""
+
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.execute.ledger import Ledger
+
+
+def history(
+    context: typer.Context,
+    most: Annotated[int, typer.Option("-n", help="How many runs to show.")] = 20,
+    json: Json = False,
+) -> None:
+    """Shows earlier runs of apply, newest first."""
+    with Ledger(rules(context).base) as ledger:
+        renderer(context, json).history(ledger.runs(most))

@@ -1,0 +1,52 @@
+"""`index`: brings the index up to date."""
+
+import base64
+import json as json_text
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules import app
+from pyconquest_rules.cli.common import FAILED, AllowVanish, Json, end, renderer, rules
+from pyconquest_rules.events import Emit, Event, FileTold
+from pyconquest_rules.index.workers import processes
+
+
+def index(
+    context: typer.Context,
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Sources of the rules; all if left out.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a JSON line for every file seen.")] = None,
+    allow_vanish: AllowVanish = False,
+    json: Json = False,
+) -> None:
+    """Brings the index up to date: reads what is new or changed, forgets what is gone.
+
+    Exits with 1 where a DICOM file could not be indexed.
+    """
+    shown, loaded = renderer(context, json), rules(context)
+    with shown.progress() as emit, reporting(report, emit) as told:
+        result = app.index(loaded, sources or (), allow_vanish=allow_vanish, workers=processes, emit=told)
+    shown.indexed(result)
+    end(FAILED if result.refused else 0)
+
+
+@contextmanager
+def reporting(report: Path | None, emit: Emit) -> Iterator[Emit]:
+    """Also writes every file that is told to `report`, with its path as it is on the disk, in base64."""
+    if report is None:
+        yield emit
+        return
+    with report.open("w", encoding="utf-8") as file:
+
+        def tell(event: Event) -> None:
+            if isinstance(event, FileTold):
+                line = {"path_b64": base64.b64encode(event.path).decode(), "outcome": event.outcome, "reason": event.reason}
+                file.write(json_text.dumps(line) + "\n")
+            emit(event)
+
+        yield tell

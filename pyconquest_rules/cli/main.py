@@ -1,0 +1,72 @@
+"""The program: its options, its commands, and the one place where errors become text and exit codes."""
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules.cli import apply, check, explain, history, index, init, plan, query, schema, status, summary, verify
+from pyconquest_rules.cli.common import INTERRUPTED, USAGE, Options, chosen
+from pyconquest_rules.errors import Error, Mistake
+
+app = typer.Typer(
+    name="pyconquest-rules",
+    help="Make for DICOM collections: rules in TOML, an index in Conquest's layout, a plan, and a ledger of what was done.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (init, check, schema, index, summary, query, plan, apply, status, history, verify, explain):
+    name = command.__name__.rpartition(".")[2]
+    app.command(name)(getattr(command, name))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pyconquest-rules {version('pyconquest-rules')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Option("-f", "--file", envvar="PYCONQUEST_RULES", help="The rules file; else rules.toml here or in a parent."),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Takes the options before the command."""
+    context.obj.file = file
+
+
+def main() -> None:
+    """Runs the program; the console script."""
+    asked = Options()
+    sys.exit(run(sys.argv[1:], asked))
+
+
+def run(arguments: list[str], asked: Options) -> int:
+    """Runs one command line; gives its exit code (DESIGN section 2)."""
+    try:
+        # Outside standalone mode a command that ends with an exit code gives it back.
+        return app(arguments, standalone_mode=False, obj=asked) or 0
+    except Error as error:
+        hint = f"\n  = {error.hint}" if isinstance(error, Mistake) and error.hint else ""
+        text, code = f"{error}{hint}", error.exit_code
+    except typer.TyperException as error:
+        text, code = f"{error.format_message()}\n  = pyconquest-rules --help shows the commands", USAGE
+    except (typer.Abort, KeyboardInterrupt):
+        text, code = "interrupted", INTERRUPTED
+    except BrokenPipeError:
+        # Whoever reads us has enough. What is still in the buffer must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    chosen(asked.json or "--json" in arguments).error(text, code)
+    return code

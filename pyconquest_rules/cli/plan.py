@@ -1,0 +1,45 @@
+"""`plan`: says what would be done, and why."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules import app
+from pyconquest_rules.cli.common import FAILED, PENDING, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
+from pyconquest_rules.index.workers import processes
+from pyconquest_rules.steps import Status
+
+
+def plan(
+    context: typer.Context,
+    targets: Targets = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save the plan, for: apply --plan FILE")
+    ] = None,
+    steps: Annotated[
+        bool, typer.Option("--list", help="Show every step; on a terminal the first ones are shown anyway.")
+    ] = False,
+    detailed_exitcode: Annotated[
+        bool, typer.Option("--detailed-exitcode", help="Exit with 3 where something is to be done.")
+    ] = False,
+    no_index: NoIndex = False,
+    allow_vanish: AllowVanish = False,
+    json: Json = False,
+) -> None:
+    """Says what would be done and why. Writes nothing but the index and FILE.
+
+    Exits with 1 where steps are blocked.
+    """
+    shown, loaded = renderer(context, json), rules(context)
+    with shown.progress() as emit:
+        if not no_index:
+            app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
+        made = app.plan(loaded, tuple(targets or ()), emit=emit)
+    with made:
+        shown.planned(made, steps=steps)
+        if output:
+            made.save(output)
+        counts = made.counts().values()
+    blocked, todo = (any(of[status] for of in counts) for status in (Status.BLOCKED, Status.TODO))
+    end(FAILED if blocked else PENDING if todo and detailed_exitcode else 0)

@@ -1,0 +1,11 @@
+"""`status`: where the actions stand."""
+
+import typer
+
+from pyconquest_rules import app
+from pyconquest_rules.cli.common import Json, Targets, renderer, rules
+
+
+def status(context: typer.Context, targets: Targets = None, json: Json = False) -> None:
+    """Shows what is done, due, blocked and failed, by the ledger and the index as it is."""
+    renderer(context, json).status(app.status(rules(context), tuple(targets or ())))

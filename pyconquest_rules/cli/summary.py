@@ -1,0 +1,11 @@
+"""`summary`: what the collection holds."""
+
+import typer
+
+from pyconquest_rules import app
+from pyconquest_rules.cli.common import Json, renderer, rules
+
+
+def summary(context: typer.Context, json: Json = False) -> None:
+    """Shows, per patient, the number of series of each modality."""
+    renderer(context, json).summary(app.summary(rules(context)))

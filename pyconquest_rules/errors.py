@@ -1,0 +1,95 @@
+"""What can go wrong, said to the person who reads it: where, what, and the way out.
+
+Every error of ours is an `Error`. Its text never holds a value of a patient: files and instances are named by
+path only in reports that were asked for, elsewhere by SOPInstanceUID.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+class Error(Exception):
+    """Any error that ends a command; `exit_code` is the one of DESIGN section 2."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UsageError(Error):
+    """The command line asks for something that is not there."""
+
+
+class SourceError(Error):
+    """A source cannot be indexed as a whole: its root is missing, or most of it vanished."""
+
+    exit_code = 1
+
+
+class DatabaseError(Error):
+    """A database of ours cannot be used: not ours, of a newer version, busy or broken."""
+
+    exit_code = 1
+
+
+class StalePlan(Error):
+    """The saved plan is not what would be planned now."""
+
+    exit_code = 5
+
+
+class Locked(Error):
+    """Another run holds the lock of this rules file."""
+
+    exit_code = 6
+
+
+class Mistake(Error):
+    """A mistake in a text of the rules file (a query, a template, a tag), before its place in the file is known.
+
+    `fragment` is the word of that text to point at, `hint` the way out.
+    """
+
+    def __init__(self, message: str, *, fragment: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message, self.fragment, self.hint = message, fragment, hint
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake of a rules file. `line` and `column` count from 1; `length` is at least 1."""
+
+    file: str
+    line: int
+    column: int
+    length: int
+    message: str
+    hint: str | None
+    source_line: str
+
+    def __str__(self) -> str:
+        """`file:line:column: message`, the source line, a caret line and the hint."""
+        place = f"{self.file}:{self.line}:{self.column}: {self.message}"
+        if not self.source_line:
+            return place if self.hint is None else f"{place}\n  = {self.hint}"
+        margin = f"{self.line:>5} | "
+        # Tabs are kept in the margin of the caret, so that it stands under its word in any terminal.
+        lead = "".join("\t" if c == "\t" else " " for c in self.source_line[: self.column - 1])
+        caret = "^" * max(1, min(self.length, len(self.source_line) - self.column + 1))
+        text = f"{place}\n{margin}{self.source_line}\n{' ' * (len(margin) - 2)}| {lead}{caret}"
+        return text if self.hint is None else f"{text}\n{' ' * (len(margin) - 2)}= {self.hint}"
+
+
+class RulesError(Error):
+    """All the mistakes of a rules file, in the order of their places."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column, p.message)))
+        super().__init__("\n\n".join(map(str, self.problems)))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """`did you mean "planning_ct"?` where one of `known` is near to `word`, compared without case; else None."""
+    by_fold = {k.casefold(): k for k in known}
+    near = get_close_matches(word.casefold(), by_fold, n=1, cutoff=0.6)
+    return f'did you mean "{by_fold[near[0]]}"?' if near else None

@@ -1,0 +1,68 @@
+"""What a run tells while it goes on. Nobody prints inside: a renderer, or a test with `events.append`, takes these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A source was walked: how many of its files will be read."""
+
+    source: str
+    seen: int
+    to_read: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileTold:
+    """The outcome of one file of a source: `indexed | unchanged | duplicate | rejected | skipped`, and why.
+
+    `path` is the whole path in the bytes of the file system.
+    """
+
+    path: bytes
+    outcome: str
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """An action is being planned; `steps` so far."""
+
+    action: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run begins: its number in the ledger, and what it has to do."""
+
+    run: int
+    steps: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step was done, durably, and is in the ledger."""
+
+    action: str
+    SOPInstanceUID: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A step was not done; the message holds no value of a patient."""
+
+    action: str
+    SOPInstanceUID: str
+    message: str
+
+
+Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed
+Emit = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Tells nobody."""

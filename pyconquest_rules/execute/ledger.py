@@ -1,0 +1,188 @@
+"""The ledger: what was done, to which destination, from which bytes, when and in which run. `.pyconquest-rules/state.db`."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyconquest_rules.errors import DatabaseError, Locked
+from pyconquest_rules.execute.files import Put
+from pyconquest_rules.facts import Recorded
+from pyconquest_rules.steps import Stamp, Step
+
+FOLDER = ".pyconquest-rules"
+
+TABLES = """
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE run (number INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT, finished TEXT, targets TEXT,
+    done INT DEFAULT 0, unchanged INT DEFAULT 0, failed INT DEFAULT 0, blocked INT DEFAULT 0, bytes INT DEFAULT 0, ending TEXT);
+CREATE TABLE done (
+    destination TEXT PRIMARY KEY, action TEXT, SOPInstanceUID TEXT, source BLOB, source_size INT, source_mtime_ns INT,
+    sha256 TEXT, fingerprint TEXT, size INT, mtime_ns INT, run INT, at TEXT) WITHOUT ROWID;
+CREATE TABLE failed (
+    destination TEXT PRIMARY KEY, action TEXT, SOPInstanceUID TEXT, message TEXT, run INT, at TEXT) WITHOUT ROWID;
+INSERT INTO state VALUES ('format', '1'), ('name', lower(hex(randomblob(4))));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What the ledger says of a destination."""
+
+    destination: str
+    action: str
+    SOPInstanceUID: str
+    sha256: str
+    stamp: Stamp
+    run: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of `apply`. `ending` is "done", "interrupted", or None where it was killed or goes on."""
+
+    number: int
+    started: str
+    finished: str | None
+    targets: str
+    done: int
+    unchanged: int
+    failed: int
+    blocked: int
+    bytes: int
+    ending: str | None
+
+
+class Ledger:
+    """The state of one rules file. Reading it makes nothing; the first run makes it."""
+
+    def __init__(self, base: Path, *, write: bool = False) -> None:
+        """`base` is the folder of the rules file. Raises DatabaseError where the state cannot be read."""
+        self.folder = base / FOLDER
+        file = self.folder / "state.db"
+        if write:
+            self.folder.mkdir(exist_ok=True)
+            (self.folder / ".gitignore").write_text("*\n")
+        try:
+            self.connection = _open(file, write)
+        except sqlite3.Error as error:
+            raise DatabaseError(f"cannot open {file}: {error}") from None
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+
+    @property
+    def name(self) -> str:
+        """8 hexadecimal letters by which temporary files of this state are known."""
+        return str(self.connection.execute("SELECT value FROM state WHERE key = 'name'").fetchone()[0])
+
+    def recorded(self) -> Iterator[Recorded]:
+        """Every destination that was done."""
+        for row in self.connection.execute(
+            "SELECT destination, SOPInstanceUID, source, source_size, source_mtime_ns, fingerprint, size, mtime_ns FROM done"
+        ):
+            destination, uid, source, source_size, source_mtime_ns, fingerprint, size, mtime_ns = row
+            yield Recorded(destination, uid, source, Stamp(source_size, source_mtime_ns), fingerprint, Stamp(size, mtime_ns))
+
+    def failures(self) -> Iterator[str]:
+        """The destinations whose last step failed."""
+        return (destination for (destination,) in self.connection.execute("SELECT destination FROM failed"))
+
+    def done(self, action: str | None = None) -> Iterator[Done]:
+        """What was done, of one action or all, in the order of the destinations."""
+        rows = self.connection.execute(
+            "SELECT destination, action, SOPInstanceUID, sha256, size, mtime_ns, run, at FROM done"
+            " WHERE ?1 IS NULL OR action = ?1 ORDER BY destination",
+            (action,),
+        )
+        for destination, of_action, uid, sha256, size, mtime_ns, run, at in rows:
+            yield Done(destination, of_action, uid, sha256, Stamp(size, mtime_ns), run, at)
+
+    def knows(self, destination: str) -> bool:
+        """Whether something was put at a destination."""
+        return self.connection.execute("SELECT 1 FROM done WHERE destination = ?", (destination,)).fetchone() is not None
+
+    def totals(self) -> dict[str, dict[str, Any]]:
+        """For each action of the ledger: how many destinations are done and failed, and when the last was done."""
+        totals: dict[str, dict[str, Any]] = {}
+        for action, done, last in self.connection.execute("SELECT action, count(*), max(at) FROM done GROUP BY action"):
+            totals[action] = {"done": done, "failed": 0, "last": last}
+        for action, failed in self.connection.execute("SELECT action, count(*) FROM failed GROUP BY action"):
+            totals.setdefault(action, {"done": 0, "failed": 0, "last": None})["failed"] = failed
+        return totals
+
+    def runs(self, most: int = -1) -> list[Run]:
+        """The runs, newest first."""
+        return [Run(*row) for row in self.connection.execute("SELECT * FROM run ORDER BY number DESC LIMIT ?", (most,))]
+
+    def begin(self, targets: str) -> int:
+        """Notes that a run began; gives its number."""
+        return int(self.connection.execute("INSERT INTO run (started, targets) VALUES (?, ?)", (now(), targets)).lastrowid or 0)
+
+    def finish(self, run: int, counts: dict[str, int], ending: str) -> None:
+        """Notes how a run ended."""
+        self.connection.execute(
+            "UPDATE run SET finished = ?, done = ?, unchanged = ?, failed = ?, blocked = ?, bytes = ?, ending = ?"
+            " WHERE number = ?",
+            (now(), *(counts[name] for name in ("done", "unchanged", "failed", "blocked", "bytes")), ending, run),
+        )
+
+    def record(self, step: Step, result: Put, run: int) -> None:
+        """Remembers a step that was done, at once: it survives whatever becomes of this process."""
+        operation = step.operation
+        source = (operation.source, operation.stamp.size, operation.stamp.mtime_ns)
+        result_row = (result.sha256, step.fingerprint, result.stamp.size, result.stamp.mtime_ns)
+        row = (operation.destination, step.action, step.SOPInstanceUID, *source, *result_row, run, now())
+        with self.connection:
+            self.connection.execute("BEGIN")
+            self.connection.execute(f"INSERT OR REPLACE INTO done VALUES ({', '.join('?' * len(row))})", row)
+            self.connection.execute("DELETE FROM failed WHERE destination = ?", (operation.destination,))
+
+    def record_failure(self, step: Step, message: str, run: int) -> None:
+        """Remembers a step that was not done. What is known of an earlier success stays."""
+        row = (step.operation.destination, step.action, step.SOPInstanceUID, message, run, now())
+        self.connection.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def _open(file: Path, write: bool) -> sqlite3.Connection:
+    if not write and not file.exists():
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+    else:
+        connection = sqlite3.connect(file, timeout=30, isolation_level=None)
+    if write:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
+        connection.executescript(f"BEGIN; {TABLES} COMMIT;")
+    return connection
+
+
+def now() -> str:
+    """The time as the ledger writes it: UTC, to the second, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextmanager
+def locked(base: Path) -> Iterator[None]:
+    """Holds the run lock of a rules file. Raises Locked where another run holds it; a killed holder holds nothing."""
+    folder = base / FOLDER
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise Locked("another run of this rules file is going on; wait for it to end") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,114 @@
+"""Doing the steps of a plan: several files in flight, each remembered in the ledger once it is durable."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed
+from pyconquest_rules.execute.files import Put, StepError, put
+from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.steps import Status, Step
+
+IN_FLIGHT = 8
+
+
+class Work(Protocol):
+    """A plan, as a run sees it."""
+
+    def actions(self) -> list[str]:
+        """The names of the actions in their order."""
+
+    def steps(self, *, action: str, status: Status) -> Iterator[Step]:
+        """The steps of an action that have a status."""
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """For each action: todo, unchanged, blocked, and the bytes that are to be done."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run did: counts of steps, bytes, and its number."""
+
+    run: int
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("done", "unchanged", "failed", "blocked", "bytes"), 0))
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What a run needs: where files may go, where it is remembered, who is told, and whether to stop."""
+
+    outputs: Outputs
+    ledger: Ledger
+    emit: Emit
+    stop: Callable[[], bool]
+
+    def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], targets: str) -> Result:
+        """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
+
+        When `stop` says so, the files in flight come to their end and are recorded, and no other is begun.
+        """
+        counts = plan.counts()
+        result = Result(self.ledger.begin(targets))
+        for of in counts.values():
+            result.counts["unchanged"] += of["unchanged"]
+            result.counts["blocked"] += of["blocked"]
+        self.emit(RunStarted(result.run, sum(of["todo"] for of in counts.values()), sum(of["bytes"] for of in counts.values())))
+        unwell: set[str] = set()
+        for action in plan.actions():
+            if unwell & set(needs.get(action, ())):
+                result.counts["blocked"] += counts[action]["todo"]
+                unwell.add(action)
+            elif not self._action(plan.steps(action=action, status=Status.TODO), result):
+                unwell.add(action)
+        self.ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
+        return result
+
+    def _action(self, steps: Iterator[Step], result: Result) -> bool:
+        """Whether every step went well."""
+        failed = result.counts["failed"]
+        for step, outcome in self._outcomes(steps, result):
+            self._note(step, outcome, result)
+        return result.counts["failed"] == failed
+
+    def _note(self, step: Step, outcome: Put | StepError, result: Result) -> None:
+        match outcome:
+            case Put():
+                self.ledger.record(step, outcome, result.run)
+                result.counts["done"] += 1
+                result.counts["bytes"] += 0 if step.operation.adopt else step.operation.stamp.size
+                self.emit(StepDone(step.action, step.SOPInstanceUID, step.operation.stamp.size))
+            case StepError():
+                self.ledger.record_failure(step, str(outcome), result.run)
+                result.counts["failed"] += 1
+                self.emit(StepFailed(step.action, step.SOPInstanceUID, str(outcome)))
+
+    def _outcomes(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[Step, Put | StepError]]:
+        """What became of each step, in their order, a few in flight."""
+        running: deque[tuple[Step, Future[Put | StepError]]] = deque()
+        name = self.ledger.name
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            for step in steps:
+                if self.stop():
+                    result.interrupted = True
+                    break
+                running.append((step, pool.submit(_do, step, self.outputs, f".pyconquest-rules-{name}-{step.number}.part")))
+                if len(running) > IN_FLIGHT:
+                    yield _first(running)
+            while running:
+                yield _first(running)
+
+
+def _first(running: deque[tuple[Step, Future[Put | StepError]]]) -> tuple[Step, Put | StepError]:
+    step, future = running.popleft()
+    return step, future.result()
+
+
+def _do(step: Step, outputs: Outputs, part: str) -> Put | StepError:
+    try:
+        return put(step.operation, outputs, part)
+    except StepError as error:
+        return error

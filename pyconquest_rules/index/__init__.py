@@ -1,0 +1,1 @@
+"""The SQLite index in Conquest's layout: of use without any rules file."""

@@ -1,0 +1,130 @@
+"""Named sets: the queries of a rules file over an index, and the instances that their rows stand for."""
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.errors import Mistake
+from pyconquest_rules.index import sql
+from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
+from pyconquest_rules.steps import Selected, Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A set: a query that gives, row by row, the key of its level; or a condition on the view of the level."""
+
+    name: str
+    level: Level
+    query: str | None
+    where: str | None
+    params: sql.Values
+
+    @property
+    def text(self) -> str:
+        """The SQL that the user wrote."""
+        return self.query if self.query is not None else self.where or ""
+
+
+class Sets:
+    """The sets of a rules file on one read-only connection. Each is made once, as a temporary table or view of its name."""
+
+    def __init__(self, connection: sqlite3.Connection, schema: Schema, selections: Mapping[str, Selection]) -> None:
+        self.connection, self.schema, self.selections = connection, schema, selections
+        self.columns: dict[str, tuple[str, ...]] = {}
+        self._making: list[str] = []
+
+    def make(self, name: str) -> tuple[str, ...]:
+        """Makes a set, and the sets that its query names, and gives its columns.
+
+        Raises Mistake where its query is wrong, gives no key of its level, or needs the set itself.
+        """
+        if name in self.columns:
+            return self.columns[name]
+        if name in self._making:
+            raise Mistake(f'the set "{name}" needs itself', fragment=name, hint=" → ".join([*self._making, name]))
+        self._making.append(name)
+        try:
+            selection = self.selections[name]
+            self.make_named(selection.text)
+            self.columns[name] = self._by_query(selection) if selection.query is not None else self._by_condition(selection)
+        finally:
+            self._making.pop()
+        return self.columns[name]
+
+    def make_named(self, text: str) -> None:
+        """Makes every set whose name stands in a text of SQL."""
+        for word in dict.fromkeys(re.findall(r"\w+", text)):
+            if word in self.selections:
+                self.make(word)
+
+    def _by_query(self, selection: Selection) -> tuple[str, ...]:
+        columns = sql.columns(self.connection, selection.text, selection.params)
+        self.key(selection.level, columns)
+        return sql.fill(self.connection, selection.name, selection.text, selection.params)
+
+    def _by_condition(self, selection: Selection) -> tuple[str, ...]:
+        """The keys are found once, with the parameters; the view of the set's name shows every column of its level."""
+        view, key, keys = VIEWS[selection.level], selection.level.key, f"{selection.name} keys"
+        query = f"SELECT {key} FROM {view} WHERE (\n{selection.text}\n)"
+        columns = sql.columns(self.connection, f"SELECT * FROM {view}", {})
+        sql.fill(self.connection, keys, query, selection.params)
+        chosen = f"SELECT {key} FROM temp.{quoted(keys)}"
+        self.connection.execute(
+            f"CREATE TEMP VIEW {quoted(selection.name)} AS SELECT * FROM main.{view} WHERE {key} IN ({chosen})"
+        )
+        return columns
+
+    def key(self, level: Level, columns: Sequence[str]) -> tuple[str, str]:
+        """The column by which rows name their patient, study, series or image, and what it is in the view `images`.
+
+        Old queries on the Conquest tables count too: `SeriesInst`, `ImagePat`, for images also `ObjectFile`.
+        """
+        known = {level.key: level.key, self.schema.key(level): level.key}
+        if level is Level.PATIENT:
+            known |= {f.column: level.key for at in Level for f in self.schema.level(at) if f.tag == PATIENT_ID}
+        if level is Level.IMAGE:
+            known |= {"ObjectFile": "ObjectFile"}
+        by_fold = {column.lower(): column for column in reversed(columns)}
+        for name, target in known.items():
+            if name.lower() in by_fold:
+                return by_fold[name.lower()], target
+        raise Mistake(
+            f"the query gives no {level.key}, by which a {level} is known",
+            hint=f"add {level.key} to what it selects, or name the level that it does select",
+        )
+
+    def instances(self, name: str, names: Sequence[str]) -> Iterator[Selected]:
+        """The instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`."""
+        columns = self.make(name)
+        selection = self.selections[name]
+        key, target = self.key(selection.level, columns)
+        own = {column.lower(): column for column in columns} if selection.query is not None else {}
+        values = [f"q.{quoted(own[n.lower()])}" if n.lower() in own else f"i.{quoted(n)}" for n in names]
+        rows = self.connection.execute(
+            f"SELECT i.SOPInstanceUID, s.path, f.path, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
+            f" FROM temp.{quoted(name)} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"
+            " JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
+            " JOIN rules_sources AS s ON s.device = f.device"
+        )
+        for uid, root, path, size, mtime_ns, *found in rows:
+            yield Selected(
+                uid,
+                os.path.join(os.fsencode(root), os.fsencode(path)),
+                Stamp(size, mtime_ns),
+                dict(zip(names, found, strict=True)),
+            )
+
+    def holds(self, SOPInstanceUID: str, name: str) -> bool:
+        """Whether a set holds an instance."""
+        columns = self.make(name)
+        key, target = self.key(self.selections[name].level, columns)
+        found = self.connection.execute(
+            f"SELECT 1 FROM images AS i JOIN temp.{quoted(name)} AS q ON i.{target} = q.{quoted(key)}"
+            " WHERE i.SOPInstanceUID = ? LIMIT 1",
+            (SOPInstanceUID,),
+        )
+        return found.fetchone() is not None

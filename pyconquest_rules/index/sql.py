@@ -1,0 +1,185 @@
+"""SQL of the rules file and of `query`: read-only by construction.
+
+The connection is opened read-only, an authorizer lets through reading and an allow-list of functions, and a deadline
+stops what never ends. One statement, values always bound.
+"""
+
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyconquest_rules.errors import DatabaseError, Mistake, did_you_mean
+
+Value = str | int | float | bool | None
+Values = Mapping[str, Value]
+Row = tuple[Value, ...]
+
+SECONDS = 300.0
+
+FUNCTIONS = frozenset(
+    """
+    abs changes char coalesce concat concat_ws format glob hex ifnull iif instr length like likely lower ltrim match max min
+    nullif octet_length printf quote random replace round rtrim sign soundex substr substring trim typeof unhex unicode
+    unlikely upper avg count group_concat string_agg sum total median
+    row_number rank dense_rank percent_rank cume_dist ntile lag lead first_value last_value nth_value
+    date time datetime julianday unixepoch strftime timediff
+    acos acosh asin asinh atan atan2 atanh ceil ceiling cos cosh degrees exp floor ln log log10 log2 mod pi pow power
+    radians sin sinh sqrt tan tanh trunc
+    json json_array json_array_length json_extract json_group_array json_group_object json_object json_type json_valid
+    json_quote -> ->> json_each json_tree
+    """.split()  # noqa: SIM905 - a list of a hundred quoted words is no better
+)
+
+
+def open_read_only(database: Path) -> sqlite3.Connection:
+    """A connection on which nothing of the database can be changed. Raises DatabaseError where there is none."""
+    try:
+        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
+        # Table-valued functions are set up by their first use, which the authorizer of `guarded` would not let through.
+        connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
+    except sqlite3.Error as error:
+        raise DatabaseError(f"cannot open the index {database}: {error}") from None
+    connection.text_factory = text_of
+    return connection
+
+
+def text_of(stored: bytes) -> str:
+    """Text of a database, also where its bytes are not UTF-8: paths, and rows that a Conquest server wrote."""
+    return stored.decode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def guarded(connection: sqlite3.Connection, seconds: float = SECONDS, into: str | None = None) -> Iterator[Callable[[], None]]:
+    """Within it, `connection` only reads, and at most for `seconds`. `into` names the one temporary table that may be filled.
+
+    Gives a function that starts the time anew: a query that goes on giving rows may go on.
+    """
+    end = time.monotonic() + seconds
+
+    def anew() -> None:
+        nonlocal end
+        end = time.monotonic() + seconds
+
+    connection.set_authorizer(_authorizer(into))
+    connection.set_progress_handler(lambda: int(time.monotonic() > end), 10_000)
+    try:
+        yield anew
+    finally:
+        connection.set_authorizer(None)
+        connection.set_progress_handler(None, 0)
+
+
+def _authorizer(into: str | None) -> Callable[[int, str | None, str | None, str | None, str | None], int]:
+    def authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
+        match action:
+            case sqlite3.SQLITE_SELECT | sqlite3.SQLITE_READ | sqlite3.SQLITE_RECURSIVE:
+                return sqlite3.SQLITE_OK
+            case sqlite3.SQLITE_FUNCTION if second and second.lower() in FUNCTIONS:
+                return sqlite3.SQLITE_OK
+            case sqlite3.SQLITE_INSERT if into and first == into and database == "temp":
+                return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_DENY
+
+    return authorize
+
+
+def columns(connection: sqlite3.Connection, query: str, params: Values) -> tuple[str, ...]:
+    """The names of the columns that a query gives, found without reading a row.
+
+    Raises Mistake where it is not one read-only statement or names what does not exist.
+    """
+    with _explained(connection), guarded(connection):
+        cursor = connection.execute(f"SELECT * FROM ({_one(query)}\n) LIMIT 0", params)
+        return tuple(column[0] for column in cursor.description)
+
+
+def rows(
+    connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS
+) -> tuple[tuple[str, ...], Generator[Row, None, None]]:
+    """The names of the columns of a query and its rows, one by one. Raises Mistake as `columns` does."""
+    names = columns(connection, query, params)
+
+    def stream() -> Generator[Row, None, None]:
+        with _explained(connection), guarded(connection, seconds) as anew:
+            for row in connection.execute(_one(query), params):
+                yield row
+                anew()
+
+    return names, stream()
+
+
+def fill(connection: sqlite3.Connection, table: str, query: str, params: Values) -> tuple[str, ...]:
+    """Makes the temporary table `table` of the rows of a query and returns its columns. Raises Mistake as `columns` does."""
+    names = _distinct(columns(connection, query, params))
+    quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+    connection.execute(f'CREATE TEMP TABLE "{table}" ({quoted})')
+    with _explained(connection), guarded(connection, into=table):
+        connection.execute(f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n)', params)
+    return names
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Of columns that are called alike (without case, as SQL compares), the later ones get a number."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for name in names:
+        count = seen[name.lower()] = seen.get(name.lower(), 0) + 1
+        distinct.append(name if count == 1 else f"{name}:{count}")
+    return tuple(distinct)
+
+
+def _one(query: str) -> str:
+    """The query without a closing semicolon; a second statement would end it inside the brackets and is a syntax error."""
+    text = query.strip().rstrip(";").rstrip()
+    if not re.match(r"(?is)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:select|with|values)\b", text):
+        word = (text.split(None, 1) or [""])[0]
+        raise Mistake(
+            "a query must be one SELECT that only reads", fragment=word or None, hint="queries begin with SELECT or WITH"
+        )
+    return text
+
+
+@contextmanager
+def _explained(connection: sqlite3.Connection) -> Iterator[None]:
+    """Turns SQLite's errors into Mistakes that point at the word."""
+    try:
+        yield
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        raise _mistake(connection, str(error)) from None
+
+
+def _mistake(connection: sqlite3.Connection, text: str) -> Mistake:
+    if match := re.match(r"no such (column|table|function): (?:\w+\.)?(.+)", text):
+        what, word = match.groups()
+        return Mistake(f'unknown {what} "{word}"', fragment=word, hint=_known(connection, what, word))
+    if match := re.match(r'near "(.+)": syntax error', text):
+        return Mistake(f'SQL syntax error near "{match[1]}"', fragment=match[1])
+    if match := re.search(r"binding (?:parameter )?:?(\w+)", text):
+        return Mistake(
+            f'the parameter ":{match[1]}" has no value', fragment=f":{match[1]}", hint="give it in params or in [vars]"
+        )
+    if text.startswith("not authorized to use function: "):
+        word = text.rpartition(" ")[2]
+        return Mistake(f'the function "{word}" may not be used', fragment=word)
+    if text == "interrupted":
+        return Mistake("the query took too long and was stopped")
+    if "not authorized" in text or "prohibited" in text:
+        return Mistake("a query must be one SELECT that only reads")
+    return Mistake(f"SQL: {text}")
+
+
+def _known(connection: sqlite3.Connection, what: str, word: str) -> str | None:
+    match what:
+        case "table":
+            return did_you_mean(word, (name for (name,) in connection.execute(TABLE_NAMES)))
+        case "column":
+            names = connection.execute(f"SELECT DISTINCT c.name FROM ({TABLE_NAMES}) t, pragma_table_info(t.name) c")
+            return did_you_mean(word, (name for (name,) in names))
+        case _:
+            return did_you_mean(word, FUNCTIONS)
+
+
+TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UNION SELECT name FROM sqlite_temp_master"

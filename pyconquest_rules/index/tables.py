@@ -1,0 +1,264 @@
+"""The tables and views of an index: Conquest's own, made from `dicom.sql`, and ours beside them, which begin with `rules_`.
+
+The Conquest tables hold values by the server's rules (10-letter columns, cut to length). The views `patients`, `studies`,
+`series` and `images` give the same data by DICOM keyword, clean and in full length.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
+from pyconquest_rules.index.dicom_sql import Column, DICOMType, Layout, SQLType
+
+FORMAT = 1
+
+TABLES = {Level.PATIENT: "DICOMPatients", Level.STUDY: "DICOMStudies", Level.SERIES: "DICOMSeries", Level.IMAGE: "DICOMImages"}
+VIEWS = {Level.PATIENT: "patients", Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "images"}
+LEVELS = tuple(Level)
+
+PATIENT_ID = TagPath((), 0x00100020)
+MODALITY = TagPath((), 0x00080060)
+MODALITIES_IN_STUDY = TagPath((), 0x00080061)
+SPECIFIC_CHARACTER_SET = TagPath((), 0x00080005)
+
+NUMERIC_VR = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "US or SS"})
+BOOKKEEPING = ("AccessTime", "qTimeStamp", "qFlags", "qSpare")
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """A column that the rules file adds to a level: `[[schema.image]]`."""
+
+    level: Level
+    column: str
+    tag: TagPath
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column of a level: as the Conquest table calls it (`column`) and as the view calls it (`name`)."""
+
+    column: str
+    name: str
+    tag: TagPath
+    length: int
+    sql_type: SQLType
+    dicom_type: DICOMType
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the view shows the value as a number: IS, DS and the binary numbers (PS3.5 6.2)."""
+        element = dictionary().get(self.tag.tag)
+        return element is not None and element.VR in NUMERIC_VR
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The columns of the four levels, key first and link to the level above last, and of the worklist."""
+
+    levels: tuple[tuple[Field, ...], ...]
+    worklist: tuple[Column, ...]
+
+    def level(self, level: Level) -> tuple[Field, ...]:
+        """The columns of one level."""
+        return self.levels[LEVELS.index(level)]
+
+    def key(self, level: Level) -> str:
+        """The 10-letter key column of a level's Conquest table."""
+        return self.level(level)[0].column
+
+    def tags(self) -> tuple[TagPath, ...]:
+        """Every tag that a file must be asked for, each once."""
+        return tuple(dict.fromkeys(field.tag for level in LEVELS for field in self.level(level)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when an index made for another schema cannot be brought up to date file by file."""
+        return hashlib.sha256(f"{FORMAT}\n{self!r}".encode()).hexdigest()
+
+
+def schema(layout: Layout, additions: tuple[Addition, ...] = ()) -> Schema:
+    """The schema of a `dicom.sql` with the columns that a rules file adds; these stand before the link to the level above."""
+
+    def fields(level: Level) -> tuple[Field, ...]:
+        stock = _named(layout.level(level))
+        added = tuple(
+            Field(a.column[:10], a.column, a.tag, 255, SQLType.CHAR, DICOMType.STR) for a in additions if a.level is level
+        )
+        return stock + added if level is Level.PATIENT else stock[:-1] + added + stock[-1:]
+
+    return Schema(tuple(map(fields, LEVELS)), layout.worklist)
+
+
+def _named(columns: tuple[Column, ...]) -> tuple[Field, ...]:
+    """Columns with the name of their keyword; of two columns for one tag the later keeps the name that `dicom.sql` gives it."""
+    taken: set[str] = set()
+    fields = []
+    for column in columns:
+        name = keyword(column.tag.tag) or column.name
+        name = column.name if name in taken else name
+        taken.add(name)
+        fields.append(Field(column.column, name, column.tag, column.length, column.sql_type, column.dicom_type))
+    return tuple(fields)
+
+
+def statements(schema: Schema) -> Iterator[str]:
+    """The SQL that makes an empty index: Conquest's tables and lookups, pyconquest's views, our tables and views."""
+    yield _worklist(schema.worklist)
+    for level in LEVELS:
+        yield _table(level, schema.level(level))
+    yield from _lookups(schema)
+    yield from UIDMODS
+    yield from PYCONQUEST_VIEWS
+    yield from OUR_TABLES
+    for level in LEVELS:
+        yield f"CREATE VIEW {VIEWS[level]} AS {_view(schema, level)}"
+
+
+def _table(level: Level, fields: tuple[Field, ...]) -> str:
+    first, *others = fields
+    columns = [f"{quoted(first.column)} {_type(first)} PRIMARY KEY NOT NULL", *(f"{quoted(f.column)} {_type(f)}" for f in others)]
+    columns += _bookkeeping()
+    if level is Level.IMAGE:
+        columns += ["ObjectFile varchar(255)", "DeviceName varchar(32)"]
+    return f"CREATE TABLE {TABLES[level]} ({', '.join(columns)})"
+
+
+def _worklist(columns: tuple[Column, ...]) -> str:
+    return f"CREATE TABLE DICOMWorkList ({', '.join([*(f'{quoted(c.column)} {_type(c)}' for c in columns), *_bookkeeping()])})"
+
+
+def _bookkeeping() -> list[str]:
+    types = dict.fromkeys(BOOKKEEPING, "int") | {"qSpare": "varchar(64)"}
+    return [f"{name} {type_}" for name, type_ in types.items()]
+
+
+def _type(column: Column | Field) -> str:
+    return f"char({column.length})" if column.sql_type is SQLType.DATE else f"varchar({column.length})"
+
+
+def _lookups(schema: Schema) -> Iterator[str]:
+    """The server's lookups; its index `idx_patientid` on the patient's sex is a slip of its own and left out."""
+    study, series, image = (schema.key(level) for level in LEVELS[1:])
+    patient, study_link, series_link = (schema.level(level)[-1].column for level in LEVELS[1:])
+    yield f"CREATE INDEX study_lnk ON DICOMStudies ({quoted(patient)})"
+    yield f"CREATE INDEX idx_patientid_studyinsta ON DICOMStudies ({quoted(patient)}, {quoted(study)})"
+    yield f"CREATE INDEX series_lnk ON DICOMSeries ({quoted(study_link)})"
+    yield f"CREATE INDEX idx_studyinsta_seriesinst ON DICOMSeries ({quoted(study_link)}, {quoted(series)})"
+    yield f"CREATE INDEX images_lnk ON DICOMImages ({quoted(series_link)})"
+    yield f"CREATE INDEX idx_seriesinst_sopinstanc ON DICOMImages ({quoted(series_link)}, {quoted(image)})"
+    for level, name in ((Level.SERIES, "series_pat"), (Level.IMAGE, "images_pat")):
+        for field in schema.level(level):
+            if field.tag == PATIENT_ID:
+                yield f"CREATE INDEX {name} ON {TABLES[level]} ({quoted(field.column)})"
+
+
+UIDMODS = (
+    "CREATE TABLE UIDMODS (MODTime int, OldUID varchar(64), MODType varchar(32), NewUID varchar(64), Stage varchar(32),"
+    " Annotation varchar(64))",
+    "CREATE INDEX mods_old ON UIDMODS (OldUID)",
+    "CREATE INDEX mods_stage ON UIDMODS (Stage)",
+    "CREATE INDEX mods_joint ON UIDMODS (OldUID, Stage)",
+    "CREATE INDEX mods_back ON UIDMODS (NewUID, Stage)",
+)
+
+PYCONQUEST_VIEWS = (
+    "CREATE VIEW v_series AS SELECT DICOMSeries.*, DICOMStudies.* FROM DICOMSeries"
+    " JOIN DICOMStudies ON DICOMSeries.StudyInsta = DICOMStudies.StudyInsta",
+    "CREATE VIEW v_seriesRT AS SELECT DICOMSeries.*, DICOMStudies.*, DICOMImages.* FROM DICOMSeries"
+    " JOIN DICOMStudies ON DICOMSeries.StudyInsta = DICOMStudies.StudyInsta"
+    " JOIN DICOMImages ON DICOMImages.SeriesInst = DICOMSeries.SeriesInst"
+    " WHERE DICOMSeries.Modality IN ('RTSTRUCT', 'RTDOSE', 'RTPLAN')",
+)
+
+OUR_TABLES = (
+    "CREATE TABLE rules_index (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
+    "CREATE TABLE rules_sources (device TEXT PRIMARY KEY, name TEXT UNIQUE, path TEXT) WITHOUT ROWID",
+    # path counts from the root of the source, with "/"; it holds the bytes of the name as the file system has them
+    "CREATE TABLE rules_files (device TEXT, path TEXT, size INT, mtime_ns INT, outcome TEXT, reason TEXT,"
+    " SOPInstanceUID TEXT, TransferSyntaxUID TEXT, digest TEXT, PRIMARY KEY (device, path)) WITHOUT ROWID",
+    "CREATE INDEX rules_files_instance ON rules_files (SOPInstanceUID)",
+    # the full text of values that the Conquest columns hold cut or changed
+    "CREATE TABLE rules_full (level TEXT, key TEXT, name TEXT, value TEXT, PRIMARY KEY (level, key, name)) WITHOUT ROWID",
+)
+
+ALIAS = {Level.PATIENT: "p", Level.STUDY: "st", Level.SERIES: "se", Level.IMAGE: "i"}
+
+
+def _view(schema: Schema, level: Level) -> str:
+    """The SELECT of a level's view: its own columns, those of the levels above, and counts of the levels below.
+
+    LEFT JOIN throughout: SQLite leaves out a left join whose columns a query does not use.
+    """
+    columns: dict[str, str] = {}
+    for at in reversed(LEVELS[: LEVELS.index(level) + 1]):
+        for field in schema.level(at):
+            columns.setdefault(field.name, _value(schema, at, field))
+    columns |= _counts(schema, level)
+    source = f"{TABLES[level]} AS {ALIAS[level]}{''.join(_joins(schema, level))}"
+    if level is Level.IMAGE:
+        files = {"TransferSyntaxUID": "f.TransferSyntaxUID", "ObjectFile": "i.ObjectFile", "DeviceName": "i.DeviceName"}
+        columns |= files | {"Source": "so.name", "FileSize": "f.size"}
+        source += " LEFT JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
+        source += " LEFT JOIN rules_sources AS so ON so.device = i.DeviceName"
+    return f"SELECT {', '.join(f'{sql} AS {quoted(name)}' for name, sql in columns.items())} FROM {source}"
+
+
+def _joins(schema: Schema, level: Level) -> Iterator[str]:
+    """The joins to the levels above. A patient is found by the level's own PatientID where it has one: a study may hold two."""
+    for below, above in zip(reversed(LEVELS), list(reversed(LEVELS))[1:], strict=False):
+        if LEVELS.index(below) > LEVELS.index(level):
+            continue
+        link = f"{ALIAS[below]}.{quoted(schema.level(below)[-1].column)}"
+        if above is Level.PATIENT:
+            own = [f.column for f in schema.level(level) if f.tag == PATIENT_ID]
+            link = f"{ALIAS[level]}.{quoted(own[0])}" if own else link
+        yield f" LEFT JOIN {TABLES[above]} AS {ALIAS[above]} ON {ALIAS[above]}.{quoted(schema.key(above))} = {link}"
+
+
+def _counts(schema: Schema, level: Level) -> dict[str, str]:
+    """`StudyCount`, `SeriesCount` and `ImageCount` of the levels below, as subqueries that run only where they are asked for."""
+    counts = {}
+    source, on = "", f"{ALIAS[level]}.{quoted(schema.key(level))}"
+    for above, below in pairwise(LEVELS):
+        if LEVELS.index(below) <= LEVELS.index(level):
+            continue
+        table, link = TABLES[below], f"{TABLES[below]}.{quoted(schema.level(below)[-1].column)}"
+        if not source:
+            source, where = table, f"{link} = {on}"
+        else:
+            source += f" JOIN {table} ON {link} = {TABLES[above]}.{quoted(schema.key(above))}"
+        counts[f"{below.value.capitalize()}Count"] = f"(SELECT count(*) FROM {source} WHERE {where})"
+    return counts
+
+
+def _value(schema: Schema, level: Level, field: Field) -> str:
+    """A column as people want it: keys as stored, numbers as numbers, other text trimmed and in full length."""
+    column = f"{ALIAS[level]}.{quoted(field.column)}"
+    if field in (schema.level(level)[0], schema.level(level)[-1]) or field.tag == PATIENT_ID:
+        return column
+    # Only a value that fills its column to within one character can have been cut; others need no lookup.
+    full = (
+        f"(SELECT value FROM rules_full WHERE level = '{level.value}' AND key = {ALIAS[level]}.{quoted(schema.key(level))}"
+        f" AND name = '{field.name}')"
+    )
+    may_be_cut = f"length({column}) >= {max(0, (field.length - 3) // 4)}"
+    text = f"CASE WHEN {may_be_cut} THEN coalesce({full}, trim({column})) ELSE trim({column}) END"
+    return _number(column, text) if field.numeric else text
+
+
+def _number(column: str, text: str) -> str:
+    """A number where the stored text is one number by PS3.5 (IS, DS), the text where it is not."""
+    trimmed = f"trim({column})"
+    looks = (
+        f"{trimmed} GLOB '*[0-9]*' AND {trimmed} NOT GLOB '*[^-+.0-9eE]*' AND {trimmed} NOT GLOB '*.*.*'"
+        f" AND {trimmed} NOT GLOB '*[0-9.][-+]*' AND {trimmed} NOT GLOB '[eE]*'"
+    )
+    return f"CASE WHEN {looks} THEN CAST({trimmed} AS NUMERIC) ELSE {text} END"
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it whatever its letters."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,39 @@
+"""Who reads the files: this process for a few, others for many."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Fewer files are read sooner than a process is started that could help.
+WORTH_A_PROCESS = 1000
+
+
+class Here(Executor):
+    """Does everything at once, in this process."""
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> Future[T]:
+        """A Future that is done."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(function(*arguments, **keywords))
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever asks for the result
+            future.set_exception(error)
+        return future
+
+
+def here(files: int) -> Executor:
+    """This process, however many files there are."""
+    return Here()
+
+
+def processes(files: int) -> Executor:
+    """As many processes as there are processors, where the files are worth it."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if files < WORTH_A_PROCESS or workers < 2:
+        return Here()
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver"))

@@ -1,0 +1,165 @@
+"""From wishes to steps: which are to be done, which are done already, which are blocked, and why."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from sqlite3 import Connection
+
+from pyconquest_rules.facts import Recorded
+from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.plan.conflicts import find_collisions, find_conflicts
+from pyconquest_rules.plan.facts import Facts
+from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.steps import Mode
+from pyconquest_rules.templates import collision_key, renamed
+
+# What is there, beside what the ledger says and what the step wants. `compare` is asked of the disk in a second pass.
+DECIDE = """
+UPDATE step SET reason = CASE
+        WHEN p.kind IS NULL AND r.destination IS NOT NULL THEN 'destination-missing'
+        WHEN p.kind IS NULL AND x.destination IS NOT NULL THEN 'retry'
+        WHEN p.kind IS NULL THEN 'new'
+        WHEN p.kind IN ('folder', 'other') THEN 'conflict'
+        WHEN r.destination IS NULL OR (p.size, p.mtime_ns) != (r.size, r.mtime_ns) THEN 'compare'
+        WHEN r.SOPInstanceUID != step.SOPInstanceUID OR (r.source_size, r.source_mtime_ns) != (step.size, step.mtime_ns)
+            OR (a.mode = 'symlink' AND r.source != step.source) THEN 'source-changed'
+        WHEN r.fingerprint != a.fingerprint THEN 'rule-changed'
+        WHEN a.mode = 'move' THEN 'retry'
+        ELSE 'done' END,
+    there_size = p.size, there_mtime_ns = p.mtime_ns,
+    message = CASE WHEN p.kind IN ('folder', 'other') THEN 'something that is no file stands there' END
+FROM step AS s JOIN action AS a ON a.name = s.action
+    LEFT JOIN temp.present p ON p.destination = s.destination
+    LEFT JOIN temp.recorded r ON r.destination = s.destination
+    LEFT JOIN temp.failed x ON x.destination = s.destination
+WHERE s.number = step.number AND step.status IS NULL
+"""
+
+# What holds other content than the step would put: ours that somebody changed is mended, what is not ours is for on_conflict.
+DIFFERENT = """
+UPDATE step SET reason = CASE WHEN EXISTS (SELECT 1 FROM temp.recorded r WHERE r.destination = step.destination)
+    THEN 'destination-changed' ELSE 'conflict' END
+WHERE status IS NULL AND reason = 'compare'
+"""
+
+DOUBTFUL = """
+SELECT step.number, a.mode, source, destination FROM step JOIN action AS a ON a.name = step.action
+WHERE status IS NULL AND reason = 'compare' AND (there_size = step.size OR a.mode = 'symlink')
+"""
+
+BY_ON_CONFLICT = """
+UPDATE step SET status = CASE WHEN message IS NOT NULL THEN 'blocked' WHEN a.on_conflict = 'skip' THEN 'unchanged'
+        WHEN a.on_conflict = 'overwrite' THEN 'todo' ELSE 'blocked' END,
+    message = coalesce(message, 'other content stands there that is not ours')
+FROM action AS a WHERE a.name = step.action AND step.status IS NULL AND reason = 'conflict'
+"""
+
+SETTLE = """
+UPDATE step SET status = CASE reason WHEN 'done' THEN 'unchanged' ELSE 'todo' END
+WHERE status IS NULL AND reason != 'conflict'
+"""
+
+COLLIDING = """
+SELECT number, destination, SOPInstanceUID FROM step JOIN action ON action.name = step.action
+WHERE status IS NULL AND on_conflict = 'rename' AND key IN (
+    SELECT key FROM step WHERE destination != '' GROUP BY key HAVING count(*) > 1)
+"""
+
+CONFLICTING = """
+SELECT number, destination, SOPInstanceUID FROM step JOIN action ON action.name = step.action
+WHERE status IS NULL AND on_conflict = 'rename' AND reason = 'conflict' AND message IS NULL
+"""
+
+NEEDS = """
+UPDATE step SET status = 'blocked', reason = 'needs', message = 'an action that this one needs has blocked steps'
+WHERE action = ? AND status = 'todo' AND EXISTS (
+    SELECT 1 FROM step WHERE action IN (SELECT value FROM json_each(?)) AND status = 'blocked')
+"""
+
+
+def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
+    """Gives every step of `plan` that has none yet a status and a reason. Reads the disk below `outputs`, writes nothing."""
+    connection = plan.connection
+    connection.execute("BEGIN")
+    _gather_ledger(connection, facts)
+    _rename(connection, COLLIDING)
+    _gather_folders(connection, outputs)
+    _gather_present(connection, facts)
+    _settle(connection, facts)
+    if _rename(connection, CONFLICTING):
+        _settle(connection, facts)
+    connection.execute(BY_ON_CONFLICT)
+    connection.execute("COMMIT")
+
+
+def hold_back(plan: Plan, needs: Mapping[str, tuple[str, ...]]) -> None:
+    """Blocks what is to be done of actions that need one with blocked steps. Actions stand in the order of their needs."""
+    for action in plan.actions():
+        plan.connection.execute(NEEDS, (action, json.dumps(needs.get(action, ()))))
+
+
+def _gather_ledger(connection: Connection, facts: Facts) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO temp.recorded VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_recorded, facts.recorded())
+    )
+    connection.executemany("INSERT OR IGNORE INTO temp.failed VALUES (?)", ((destination,) for destination in facts.failed()))
+
+
+def _recorded(r: Recorded) -> tuple[object, ...]:
+    source = (r.source, r.source_stamp.size, r.source_stamp.mtime_ns)
+    return (r.destination, r.SOPInstanceUID, *source, r.fingerprint, r.stamp.size, r.stamp.mtime_ns)
+
+
+def _gather_folders(connection: Connection, outputs: Outputs) -> None:
+    """Every folder that steps need, from the root of its output on, as it will be called and as it was written."""
+    steps = connection.execute("SELECT destination, written FROM step WHERE status IS NULL GROUP BY folder, written")
+    connection.executemany("INSERT OR IGNORE INTO temp.folder VALUES (?, ?, ?, ?, NULL)", _folders(steps, outputs))
+
+
+def _folders(steps: Iterable[tuple[str, str]], outputs: Outputs) -> Iterator[tuple[str, str, str, str | None]]:
+    for destination, written in steps:
+        folders = [*outputs.folders(destination)]
+        # Of what was written only the parts below the root count: one root may be named in several ways.
+        parts = written.split("\0")[-len(folders) :]
+        for depth, (folder, parent) in enumerate(zip(folders, [*folders[1:], None], strict=True), start=1):
+            yield folder, "\0".join(parts[:-depth]), collision_key(folder), parent
+
+
+def _gather_present(connection: Connection, facts: Facts) -> None:
+    """What stands in those folders: one listing of each. What is no folder is known from the listing of its parent."""
+    for (folder,) in connection.execute("SELECT DISTINCT path FROM temp.folder"):
+        connection.executemany("INSERT OR REPLACE INTO temp.present VALUES (?, ?, ?, ?, ?)", _present(folder, facts))
+
+
+def _present(folder: str, facts: Facts) -> Iterator[tuple[str, str, str, int, int]]:
+    prefix = f"{folder}/" if folder else ""
+    for entry in facts.listing(folder):
+        path = prefix + entry.name
+        yield path, collision_key(path), entry.kind, entry.stamp.size, entry.stamp.mtime_ns
+
+
+def _settle(connection: Connection, facts: Facts) -> None:
+    """Settles every step but those whose destination holds other content."""
+    find_collisions(connection)
+    find_conflicts(connection)
+    connection.execute(DECIDE)
+    connection.executemany("INSERT INTO temp.alike VALUES (?)", _alike(connection, facts))
+    connection.execute("UPDATE step SET reason = 'adopt' WHERE status IS NULL AND number IN (SELECT number FROM temp.alike)")
+    connection.execute(DIFFERENT)
+    connection.execute(SETTLE)
+
+
+def _alike(connection: Connection, facts: Facts) -> Iterator[tuple[int]]:
+    """The steps for which only the bytes of what stands there can tell, and do tell that it is what they would put."""
+    doubtful = connection.execute(DOUBTFUL)
+    return ((number,) for number, mode, source, destination in doubtful if facts.is_made(Mode(mode), source, destination))
+
+
+def _rename(connection: Connection, steps: str) -> bool:
+    """Gives steps a name of their own, made of their SOPInstanceUID: the same one in every run. Whether there were any."""
+    found = connection.execute(steps).fetchall()
+    for number, destination, uid in found:
+        new = renamed(destination, uid)
+        connection.execute(
+            "UPDATE step SET destination = ?, key = ?, reason = NULL WHERE number = ?", (new, collision_key(new), number)
+        )
+    return bool(found)

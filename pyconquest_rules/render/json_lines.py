@@ -1,0 +1,124 @@
+"""One JSON object a line on standard output; the last one is the summary."""
+
+import base64
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from pyconquest_rules.answers import ActionStatus, Explained, Indexed
+from pyconquest_rules.events import Emit, silent
+from pyconquest_rules.execute.ledger import Run
+from pyconquest_rules.execute.runner import Result
+from pyconquest_rules.execute.verify import Finding, Verified
+from pyconquest_rules.index.sql import Row
+from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.steps import Status, Step
+
+
+class JsonLines:
+    """The renderer of `--json`."""
+
+    @contextmanager
+    def progress(self) -> Iterator[Emit]:
+        """Nothing is shown while something goes on."""
+        yield silent
+
+    def checked(self, counts: dict[str, int]) -> None:
+        """One summary."""
+        write("summary", **counts)
+
+    def indexed(self, result: Indexed) -> None:
+        """One summary, with the reasons of what was rejected or skipped."""
+        write("summary", **result.counts, reasons=result.reasons)
+
+    def planned(self, plan: Plan, *, steps: bool) -> None:
+        """A line for each step that is not unchanged, where they are asked for; the summary."""
+        for step in plan.steps() if steps else ():
+            if step.status is not Status.UNCHANGED:
+                write("step", **step_fields(step))
+        counts = plan.counts()
+        totals = {status: sum(of[status] for of in counts.values()) for status in Status}
+        reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
+        write("summary", **totals, actions=counts, reasons=reasons)
+
+    def applied(self, result: Result) -> None:
+        """One summary."""
+        write("summary", **result.counts, run=result.run, interrupted=result.interrupted)
+
+    def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
+        """A line for each row, by column."""
+        count = 0
+        for row in rows:
+            write("row", values=dict(zip(columns, row, strict=True)))
+            count += 1
+        write("summary", rows=count)
+
+    def summary(self, patients: Iterable[tuple[str, dict[str, int]]]) -> None:
+        """A line for each patient."""
+        count = 0
+        for patient, series in patients:
+            write("patient", PatientID=patient, series=series)
+            count += 1
+        write("summary", patients=count)
+
+    def verified(self, findings: Iterable[Verified]) -> dict[str, int]:
+        """A line for each destination that is not as it should be."""
+        counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
+        for found in findings:
+            counts[found.finding] += 1
+            if found.finding is not Finding.OK:
+                write("finding", finding=found.finding, destination=found.destination)
+        write("summary", **counts)
+        return dict(counts)
+
+    def status(self, actions: list[ActionStatus]) -> None:
+        """A line for each action."""
+        for action in actions:
+            write("action", **asdict(action))
+        write("summary", actions=len(actions), due=sum(a.due for a in actions), blocked=sum(a.blocked for a in actions))
+
+    def history(self, runs: list[Run]) -> None:
+        """A line for each run."""
+        for run in runs:
+            write("run", **asdict(run))
+        write("summary", runs=len(runs))
+
+    def explained(self, instances: list[Explained]) -> None:
+        """A line for each instance."""
+        for instance in instances:
+            source = base64.b64encode(instance.source).decode()
+            steps = [step_fields(step) for step in instance.steps]
+            write("instance", SOPInstanceUID=instance.SOPInstanceUID, source_b64=source, sets=instance.sets, steps=steps)
+        write("summary", instances=len(instances))
+
+    def error(self, message: str, exit_code: int) -> None:
+        """The last line of a command that failed; the message goes to standard error too."""
+        write("error", message=message, exit_code=exit_code)
+        sys.stderr.write(f"error: {message}\n")
+
+
+def step_fields(step: Step) -> dict[str, object]:
+    """A step as JSON shows it."""
+    return {
+        "action": step.action,
+        "status": step.status,
+        "reason": step.reason,
+        "SOPInstanceUID": step.SOPInstanceUID,
+        "destination": step.operation.destination,
+        "message": step.message,
+    }
+
+
+def write(event: str, **fields: object) -> None:
+    """One line."""
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+
+
+def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for (_, status, reason), number in plan.reasons().items():
+        counts[status, reason] += number
+    return counts

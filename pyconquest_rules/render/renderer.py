@@ -1,0 +1,53 @@
+"""What a command can show, for people or for programs. The console and the JSON renderer each have every method."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from pyconquest_rules.answers import ActionStatus, Explained, Indexed
+from pyconquest_rules.events import Emit
+from pyconquest_rules.execute.ledger import Run
+from pyconquest_rules.execute.runner import Result
+from pyconquest_rules.execute.verify import Verified
+from pyconquest_rules.index.sql import Row
+from pyconquest_rules.plan.store import Plan
+
+
+class Renderer(Protocol):
+    """Data goes to standard output, all else to standard error."""
+
+    def progress(self) -> AbstractContextManager[Emit]:
+        """Takes events while something goes on."""
+
+    def checked(self, counts: dict[str, int]) -> None:
+        """The rules are right: how many sources, sets and actions they have."""
+
+    def indexed(self, result: Indexed) -> None:
+        """What bringing the index up to date came to."""
+
+    def planned(self, plan: Plan, *, steps: bool) -> None:
+        """A plan; with `steps` each step that is not unchanged."""
+
+    def applied(self, result: Result) -> None:
+        """What a run did."""
+
+    def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
+        """The rows of a query."""
+
+    def summary(self, patients: Iterable[tuple[str, dict[str, int]]]) -> None:
+        """Per patient the number of series of each modality."""
+
+    def verified(self, findings: Iterable[Verified]) -> dict[str, int]:
+        """What is found at the destinations. Gives the counts."""
+
+    def status(self, actions: list[ActionStatus]) -> None:
+        """Where the actions stand."""
+
+    def history(self, runs: list[Run]) -> None:
+        """Earlier runs, newest first."""
+
+    def explained(self, instances: list[Explained]) -> None:
+        """All about some instances."""
+
+    def error(self, message: str, exit_code: int) -> None:
+        """Why a command ended."""

@@ -1,0 +1,67 @@
+"""The rules as the rest of the program sees them: checked, compiled, frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyconquest_rules.actions.copy import Copy
+from pyconquest_rules.errors import UsageError, did_you_mean
+from pyconquest_rules.index.scan import Tree
+from pyconquest_rules.index.selection import Selection
+from pyconquest_rules.index.tables import Schema
+from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.templates import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """A rules file. `actions` are named `copy.NAME` and stand in an order in which each comes after what it needs."""
+
+    file: Path
+    base: Path
+    database: Path
+    schema: Schema
+    outputs: Outputs
+    trees: tuple[Tree, ...]
+    selections: Mapping[str, Selection]
+    actions: Mapping[str, Copy]
+    templates: Mapping[str, Template]
+    params: Mapping[str, str]
+
+    @staticmethod
+    def load(path: str | Path) -> "Rules":
+        """The rules of a file. Raises RulesError with every mistake, UsageError where there is no such file."""
+        from pyconquest_rules.rules.loader import load
+
+        return load(Path(path))
+
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """For each action the actions that it needs."""
+        return {name: action.needs for name, action in self.actions.items()}
+
+    def chosen(self, targets: tuple[str, ...]) -> tuple[str, ...]:
+        """The actions that targets name, with all that they need: `copy.export`, `copy`, `tag:nightly`; all where there is none.
+
+        Raises UsageError for a target that names nothing.
+        """
+        wanted = set(self.actions) if not targets else {name for target in targets for name in self._matching(target)}
+        pending = list(wanted)
+        while pending:
+            more = set(self.actions[pending.pop()].needs) - wanted
+            wanted |= more
+            pending += more
+        return tuple(name for name in self.actions if name in wanted)
+
+    def _matching(self, target: str) -> list[str]:
+        word, _, tag = target.partition(":")
+        matching = [
+            name
+            for name, action in self.actions.items()
+            if (tag in action.tags if word == "tag" and tag else target in (name, name.partition(".")[0]))
+        ]
+        if not matching:
+            known = {*self.actions, *(f"tag:{tag}" for action in self.actions.values() for tag in action.tags)}
+            hint = did_you_mean(target, known) or f"targets are: {', '.join(sorted(known)) or 'none; the rules have no action'}"
+            raise UsageError(f'no action is called "{target}"; {hint}')
+        return matching

@@ -1,0 +1,116 @@
+"""The atoms a plan is made of: what an action wishes, and the step that becomes of the wish."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """How a file comes to its destination."""
+
+    COPY = "copy"
+    HARDLINK = "hardlink"
+    SYMLINK = "symlink"
+    REFLINK = "reflink"
+    MOVE = "move"
+
+
+class OnConflict(StrEnum):
+    """What becomes of a step whose destination holds other content that is not ours."""
+
+    ERROR = "error"
+    SKIP = "skip"
+    OVERWRITE = "overwrite"
+    RENAME = "rename"
+
+
+class Status(StrEnum):
+    """What a plan says of a step."""
+
+    TODO = "todo"
+    UNCHANGED = "unchanged"
+    BLOCKED = "blocked"
+
+
+class Reason(StrEnum):
+    """Why a step is todo, unchanged or blocked."""
+
+    NEW = "new"
+    SOURCE_CHANGED = "source-changed"
+    RULE_CHANGED = "rule-changed"
+    DESTINATION_MISSING = "destination-missing"
+    DESTINATION_CHANGED = "destination-changed"
+    ADOPT = "adopt"
+    RETRY = "retry"
+    DONE = "done"
+    CONFLICT = "conflict"
+    COLLISION = "collision"
+    MISSING_VALUE = "missing-value"
+    UNSAFE_PATH = "unsafe-path"
+    NEEDS = "needs"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a file is known again without reading it: size in bytes, mtime in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """An instance that a set selects: its file, and the values that a template asked for."""
+
+    SOPInstanceUID: str
+    source: bytes
+    stamp: Stamp
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What an action wishes for one instance: a destination, or why it has none (`reason` and `message`).
+
+    `destination` counts from the folder of the rules file, or is absolute; "" where there is none.
+    `written` is the destination before it was made safe: two wishes with one destination but different `written` were
+    meant to lie apart.
+    """
+
+    SOPInstanceUID: str
+    source: bytes
+    stamp: Stamp
+    destination: str
+    written: str
+    reason: Reason | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutFile:
+    """Brings the bytes of `source` to `destination`.
+
+    `there` is what the plan saw at the destination, which is replaced; None where nothing may stand.
+    `adopt`: what stands there is already what would be put; it stays and is recorded.
+    """
+
+    mode: Mode
+    source: bytes
+    stamp: Stamp
+    destination: str
+    there: Stamp | None
+    adopt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a plan. `operation` is what `apply` does where the status is todo."""
+
+    number: int
+    action: str
+    SOPInstanceUID: str
+    status: Status
+    reason: Reason
+    message: str | None
+    fingerprint: str
+    operation: PutFile

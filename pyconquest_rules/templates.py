@@ -1,0 +1,493 @@
+"""The one Jinja environment, the one path maker.
+
+Jinja2 is asked to parse only. Every node of its tree that a template may hold is turned into a function on this page; whatever
+has no function here is a Mistake. So a template reaches nothing but the values that it is given.
+
+While a path is put together, "/" is a slash of the template and nothing else: text that comes from an instance begins with MARK,
+and in it the few characters that mean something to us are written as ESCAPE, their code in hexadecimal, ESCAPE.
+"""
+
+import operator
+import posixpath
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from itertools import takewhile
+
+from jinja2 import TemplateSyntaxError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pyconquest_rules.errors import Mistake, did_you_mean
+
+MARK, ESCAPE = "\0", "\1"
+SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
+ESCAPED = re.compile("\1([0-9a-f]+)\1")
+SAMPLE = MARK + "x"
+LONGEST_PATH, LONGEST_NAME, LONGEST_VALUE = 4096, 255, 65536
+
+PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
+EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+FORBIDDEN = frozenset('/\\:*?"<>|')
+# Windows takes superscript digits for digits here.
+PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"}
+RESERVED = frozenset({"con", "prn", "aux", "nul", "conin$", "conout$"} | PORTS)
+
+DATE = re.compile(r"([1-9][0-9]{3})(\.?)([0-9]{2})\2([0-9]{2})")
+DATE_FORMAT = re.compile(r"(?:[^%]|%[YmdybBjaA%])+")
+FILTERS = {
+    "default": "default('text')",
+    "lower": "lower",
+    "upper": "upper",
+    "replace": "replace('old', 'new'), the new text of at most 255 characters",
+    "truncate": "truncate(n), n from 1 to 255",
+    "pad": "pad(n), n from 1 to 64",
+    "date": "date('%Y-%m-%d'), of %Y %m %d %y %b %B %j %a %A %%",
+    "short_uid": "short_uid or short_uid(n), n from 4 to 32",
+    "slug": "slug",
+}
+COMPARISONS: Mapping[str, Callable[..., bool]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+    "in": lambda item, items: item in items,
+    "notin": lambda item, items: item not in items,
+}
+
+Values = Mapping[str, object]
+Evaluate = Callable[[Values], object]
+Print = Callable[[Values], str]
+
+
+class RenderError(Exception):
+    """A value of an instance does not fit the template. `name` is its keyword or column; the text never holds the value."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(f"{name} {what}")
+        self.name = name
+
+
+class MissingValue(RenderError):
+    """A name is missing, None or empty, and the template gives no default."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, "has no value")
+
+
+class BadValue(RenderError):
+    """A filter or a comparison cannot use the value of a name."""
+
+
+class UnsafePath(Exception):
+    """What the template gives for an instance is no path; the text never holds a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a copy goes. `path` is safe parts joined with "/".
+
+    `written` is the path before it was made safe, its parts joined with NUL: equal for two instances only if the template gave
+    them one path. It can always be encoded as UTF-8.
+    """
+
+    path: str
+    written: str
+
+
+class Template:
+    """A template of the rules file, compiled once and rendered for each instance.
+
+    `names` are the keywords and columns that it uses. `prefix` is the leading folders that hold no value of an instance, or "".
+    """
+
+    __slots__ = ("_pieces", "names", "prefix")
+
+    def __init__(self, text: str, vars: Mapping[str, object]) -> None:
+        """Raises Mistake where `text` is no Jinja2, holds what is not allowed, or gives no path whatever the instance."""
+        compiler = _Compiler(vars)
+        try:
+            tree = _parsed(text)
+            children = [child for node in tree.body for child in (node.nodes if isinstance(node, nodes.Output) else [node])]
+            self._pieces = [compiler.printed(child) for child in children]
+            used = [_names(child) for child in children]
+        except RecursionError:
+            raise Mistake("the template is nested too deeply") from None
+        self.names = frozenset[str]().union(*used)
+        try:
+            sample = [SAMPLE if names else piece({}) for piece, names in zip(self._pieces, used, strict=True)]
+            _destination("".join(sample))
+        except (RenderError, UnsafePath) as error:
+            raise Mistake(f"the template gives no path: {error}") from None
+        fixed = "".join(text for text, _ in takewhile(lambda piece: not piece[1], zip(sample, used, strict=True)))
+        self.prefix = posixpath.dirname(_destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
+
+    def path(self, values: Values) -> Destination:
+        """The destination of the instance that has these values: str, int, float or None by name.
+
+        Raises MissingValue, BadValue or UnsafePath.
+        """
+        return _destination("".join([piece(values) for piece in self._pieces]))
+
+
+def renamed(destination: str, uid: str) -> str:
+    """A name beside `destination` that belongs to one instance: "x.dcm" becomes "x~1f3a5b7c.dcm", whatever run it is."""
+    folder, slash, name = destination.rpartition("/")
+    stem, extension = posixpath.splitext(name)
+    return folder + slash + safe_part(f"{stem}~{sha256(uid.encode()).hexdigest()[:8]}{extension}")
+
+
+def safe_part(text: str) -> str:
+    """One file or folder name for any text: one that every usual file system holds, of at most 255 bytes, never "." or ".."."""
+    if PLAIN.fullmatch(text) and text.partition(".")[0].lower() not in RESERVED:
+        return text
+    name = "".join("_" if _forbidden(character) else character for character in unicodedata.normalize("NFC", text))
+    name = name.lstrip(" ").rstrip(" .") or "_"
+    if name.startswith("-"):
+        name = "_" + name
+    stem, dot, rest = name.partition(".")
+    if stem.rstrip(" ").lower() in RESERVED:
+        name = f"{stem}_{dot}{rest}"
+    return _shortened(name)
+
+
+def collision_key(path: str) -> str:
+    """What two paths share when some file system takes them for one: without case and compatibility forms, part by part."""
+    if path.isascii():
+        return path.lower()
+    # No file system takes a compatibility form of "/" for a slash.
+    return "/".join(unicodedata.normalize("NFKC", part).casefold().replace("/", MARK) for part in path.split("/"))
+
+
+def _forbidden(character: str) -> bool:
+    category = unicodedata.category(character)
+    return character in FORBIDDEN or category[0] == "C" or category in {"Zl", "Zp"}
+
+
+def _shortened(name: str) -> str:
+    """A name of at most LONGEST_NAME bytes; what is cut off lives on in eight letters of a digest."""
+    data = name.encode()
+    if len(data) <= LONGEST_NAME:
+        return name
+    extension = EXTENSION.search(name)
+    tail = f"~{sha256(data).hexdigest()[:8]}{extension[0] if extension else ''}"
+    return data[: LONGEST_NAME - len(tail)].decode(errors="ignore") + tail
+
+
+def _destination(raw: str) -> Destination:
+    """The destination from what the pieces of a template printed. Raises UnsafePath."""
+    parts = raw.split("/")
+    if parts[-1] in {"", ".", ".."}:
+        raise UnsafePath("it ends with a folder, not with a file")
+    names = [""] if raw.startswith("/") else []
+    written = names.copy()
+    below_value = False
+    for part in parts:
+        if part in {"", "."}:  # only the template itself writes "//" and "/./", which mean "/"
+            continue
+        if part == ".." and below_value:
+            raise UnsafePath('".." stands after a value')
+        below_value = below_value or MARK in part
+        names.append(_name(part))
+        written.append(part.replace(MARK, ""))
+    path = "/".join(names)
+    if len(path.encode()) > LONGEST_PATH:
+        raise UnsafePath(f"it is longer than {LONGEST_PATH} bytes")
+    return Destination(path, MARK.join(written))
+
+
+def _name(part: str) -> str:
+    if MARK not in part:
+        if len(part.encode()) > LONGEST_NAME:
+            raise UnsafePath(f"a part of it is longer than {LONGEST_NAME} bytes")
+        return part
+    text = part.replace(MARK, "")
+    if not text:
+        raise UnsafePath("a part of it is empty")
+    return safe_part(ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if ESCAPE in text else text)
+
+
+def _parsed(text: str) -> nodes.Template:
+    try:
+        tree = ImmutableSandboxedEnvironment().parse(text)
+    except TemplateSyntaxError as error:
+        raise Mistake(f"the template cannot be read: {error.message}") from None
+    except ValueError:
+        raise Mistake("the template cannot be read: it holds a number of thousands of digits") from None
+    for node in tree.find_all(nodes.Stmt):
+        if not isinstance(node, nodes.Output | nodes.If):
+            raise _unknown_tag(text)
+    return tree
+
+
+def _names(node: nodes.Node) -> set[str]:
+    found = [node] if isinstance(node, nodes.Name) else node.find_all(nodes.Name)
+    return {name.name for name in found} - {"vars"}
+
+
+def _text(value: object) -> str:
+    """A value as it is printed: 1.0 as "1", None as nothing."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0")
+    return "" if value is None else str(value)
+
+
+def _clean(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _own(text: str) -> Print:
+    """Text of the template or of `vars`, printed as it is. Raises Mistake for characters that no path should hold."""
+    strange = next((character for character in text if not character.isprintable()), None)
+    if strange is not None:
+        hint = "take line breaks away with {%- -%}" if strange == "\n" else None
+        raise Mistake(f"the template would print the character U+{ord(strange):04X}", hint=hint)
+    # The mark keeps "{{ vars.out }}/x" from being "/x" when the variable is empty.
+    return lambda values: text or MARK
+
+
+def _value(evaluate: Evaluate) -> Print:
+    """A value, printed as a part of a name whatever it holds."""
+
+    def value(values: Values) -> str:
+        text = _text(evaluate(values))
+        return MARK + (SPECIAL.sub(lambda match: f"{ESCAPE}{ord(match[0]):x}{ESCAPE}", text) if SPECIAL.search(text) else text)
+
+    return value
+
+
+def _look_up(name: str) -> Evaluate:
+    def look_up(values: Values) -> object:
+        value = values.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value
+        text = _clean(_text(value))
+        if not text:
+            raise MissingValue(name)
+        return text
+
+    return look_up
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    """Makes functions of the nodes of a template. Raises Mistake for a node that there is no function for."""
+
+    vars: Mapping[str, object]
+
+    def printed(self, node: nodes.Node) -> Print:
+        """What gives the text of a node, in the writing that `_destination` reads."""
+        match node:
+            case nodes.TemplateData(data=text):
+                return _own(text)
+            case nodes.Const(value=value):
+                return _own(_text(value))
+            case nodes.Getattr():
+                text = _text(self.variable(node))
+                return _own(text if text.strip() else "")
+            case nodes.Output(nodes=children) | nodes.Concat(nodes=children):
+                return self.joined(children)
+            case nodes.If():
+                return self.choice([(branch.test, branch.body) for branch in (node, *node.elif_)], node.else_)
+            case nodes.CondExpr():
+                return self.choice([(node.test, [node.expr1])], [node.expr2 or nodes.Const("")])
+        return _value(self.expression(node))
+
+    def joined(self, children: Iterable[nodes.Node]) -> Print:
+        pieces = [self.printed(child) for child in children]
+        return lambda values: "".join([piece(values) for piece in pieces])
+
+    def choice(self, branches: Iterable[tuple[nodes.Node, Sequence[nodes.Node]]], otherwise: Sequence[nodes.Node]) -> Print:
+        tests = [(self.expression(test), self.joined(body)) for test, body in branches]
+        fallback = self.joined(otherwise)
+        # The mark keeps "{% if a %}b{% endif %}/c" from being "/c".
+        return lambda values: next((body for test, body in tests if test(values)), fallback)(values) or MARK
+
+    def variable(self, node: nodes.Getattr) -> object:
+        if not isinstance(node.node, nodes.Name) or node.node.name != "vars":
+            raise Mistake("templates cannot read attributes of values", fragment="." + node.attr)
+        if node.attr not in self.vars:
+            name = f"vars.{node.attr}"
+            hint = did_you_mean(node.attr, self.vars) or f"variables are: {', '.join(self.vars) or 'none'}"
+            raise Mistake(f'unknown variable "{name}"', fragment=name, hint=hint)
+        return self.vars[node.attr]
+
+    def expression(self, node: nodes.Node) -> Evaluate:
+        """What gives the value of a node; it may raise RenderError."""
+        match node:
+            case nodes.Name(name=name) if name != "vars":
+                return _look_up(name)
+            case nodes.Concat(nodes=children):
+                parts = [self.expression(child) for child in children]
+                return lambda values: "".join([_text(part(values)) for part in parts])
+            case nodes.And(left=left, right=right):
+                first, second = self.expression(left), self.expression(right)
+                return lambda values: first(values) and second(values)
+            case nodes.Or(left=left, right=right):
+                first, second = self.expression(left), self.expression(right)
+                return lambda values: first(values) or second(values)
+            case nodes.Not(node=inner):
+                denied = self.expression(inner)
+                return lambda values: not denied(values)
+            case nodes.CondExpr():
+                test, yes, no = (self.expression(part) for part in (node.test, node.expr1, node.expr2 or nodes.Const("")))
+                return lambda values: yes(values) if test(values) else no(values)
+            case nodes.Test(name="defined", node=inner):
+                attempt = _attempt(self.expression(inner))
+                return lambda values: attempt(values) != ""
+            case nodes.Compare():
+                return self.comparison(node)
+            case nodes.Filter(node=nodes.Expr() as inner):
+                return self.filtered(node, inner)
+        constant = self.constant(node)
+        return lambda values: constant
+
+    def constant(self, node: nodes.Node) -> object:
+        match node:
+            case nodes.Const(value=value):
+                return value
+            case nodes.Neg(node=nodes.Const(value=int() | float() as number)):
+                return -number
+            case nodes.Getattr():
+                return self.variable(node)
+        raise _not_allowed(node)
+
+    def comparison(self, node: nodes.Compare) -> Evaluate:
+        sides = [self.expression(node.expr), *map(self.operand, node.ops)]
+        relations = [COMPARISONS[operand.op] for operand in node.ops]
+        name = _name_of(node)
+
+        def compare(values: Values) -> bool:
+            found = [side(values) for side in sides]
+            try:
+                return all(holds(left, right) for holds, left, right in zip(relations, found, found[1:], strict=False))
+            except TypeError:
+                raise BadValue(name, "cannot be compared: one side is a number, the other a text") from None
+
+        return compare
+
+    def operand(self, node: nodes.Operand) -> Evaluate:
+        if node.op not in {"in", "notin"}:
+            return self.expression(node.expr)
+        if not isinstance(node.expr, nodes.List | nodes.Tuple):
+            raise Mistake("`in` needs a list of constants", fragment="in", hint="write Modality in ['CT', 'MR']")
+        items = [self.constant(item) for item in node.expr.items]
+        return lambda values: items
+
+    def filtered(self, node: nodes.Filter, inner: nodes.Expr) -> Evaluate:
+        evaluate, arguments, name = self.expression(inner), self.arguments(node), _name_of(node)
+        if node.name == "default" and len(arguments) == 1:
+            attempt = _attempt(evaluate)
+            return lambda values: arguments[0] if (value := attempt(values)) == "" else value
+        change = _change(node.name, arguments)
+        if change is None:
+            raise _misused(node)
+
+        def apply(values: Values) -> str:
+            text = _text(evaluate(values))
+            result = _clean(change(text)) if text else ""
+            if (text and not result) or len(result) > LONGEST_VALUE:
+                raise BadValue(name, f'cannot be used with the filter "{node.name}"')
+            return result
+
+        return apply
+
+    def arguments(self, node: nodes.Filter) -> tuple[object, ...]:
+        if node.name not in FILTERS:
+            hint = did_you_mean(node.name, FILTERS) or f"filters are: {', '.join(FILTERS)}"
+            raise Mistake(f'unknown filter "{node.name}"', fragment=node.name, hint=hint)
+        arguments = tuple(self.constant(argument) for argument in node.args)
+        if node.kwargs or node.dyn_args or node.dyn_kwargs or any(type(each) not in {str, int, float} for each in arguments):
+            raise _misused(node)
+        return arguments
+
+
+def _attempt(evaluate: Evaluate) -> Evaluate:
+    """The same, but "" for whatever is missing, empty or of no use."""
+
+    def attempt(values: Values) -> object:
+        try:
+            value = evaluate(values)
+        except RenderError:
+            return ""
+        return value if _text(value).strip() else ""
+
+    return attempt
+
+
+def _change(name: str, arguments: tuple[object, ...]) -> Callable[[str], str] | None:
+    """What a filter does to a text: "" if it can do nothing with it. None where the arguments are not those of FILTERS."""
+    match (name, *arguments):
+        case ("lower",):
+            return str.lower
+        case ("upper",):
+            return str.upper
+        case ("slug",):
+            return _slug
+        case ("replace", str(old), str(new)) if old and len(new) <= 255:
+            return lambda text: text.replace(old, new) if len(text) <= LONGEST_VALUE else ""
+        case ("truncate", int(length)) if 1 <= length <= 255:
+            return lambda text: text[:length]
+        case ("pad", int(length)) if 1 <= length <= 64:
+            return lambda text: text.rjust(length, "0")
+        case ("date", str(form)) if DATE_FORMAT.fullmatch(form):
+            return lambda text: _date(text, form)
+        case ("short_uid",):
+            return _change(name, (8,))
+        case ("short_uid", int(length)) if 4 <= length <= 32:
+            return lambda text: sha256(text.encode(errors="surrogatepass")).hexdigest()[:length]
+    return None
+
+
+def _slug(text: str) -> str:
+    letters = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
+    return re.sub("[^a-z0-9]+", "-", letters).strip("-")
+
+
+def _date(text: str, form: str) -> str:
+    """A DA (PS3.5 6.2), also with the points of ACR-NEMA, in another form."""
+    found = DATE.fullmatch(text)
+    try:
+        return date(int(found[1]), int(found[3]), int(found[4])).strftime(form) if found else ""
+    except ValueError:
+        return ""
+
+
+def _name_of(node: nodes.Node) -> str:
+    """The name to blame when this node cannot be computed."""
+    return min(_names(node), default="a constant")
+
+
+def _misused(node: nodes.Filter) -> Mistake:
+    return Mistake(f'the filter "{node.name}" has wrong arguments', fragment=node.name, hint=f"write {FILTERS[node.name]}")
+
+
+def _unknown_tag(text: str) -> Mistake:
+    known = {"if", "elif", "else", "endif", "raw", "endraw"}
+    tag = next((word for word in re.findall(r"{%[-+]?\s*(\w+)", text) if word not in known), "such tags")
+    what = "loop ({% for %})" if tag == "for" else f"use {{% {tag} %}}"
+    return Mistake(f"templates cannot {what}", fragment=tag, hint="the one tag is {% if %}")
+
+
+def _not_allowed(node: nodes.Node) -> Mistake:
+    """The Mistake for an expression that has no function, in the words of who wrote it."""
+    match node:
+        case nodes.Name(name="vars"):
+            return Mistake('"vars" alone is no value', fragment="vars", hint="write vars.x")
+        case nodes.Test(name=name):
+            return Mistake(f'templates cannot test "is {name}"', fragment=name, hint='the one test is "is defined"')
+        case nodes.Call():
+            return Mistake("templates cannot call functions", fragment="(")
+        case nodes.Getitem():
+            return Mistake("templates cannot look into values with [ ]", fragment="[")
+        case nodes.List() | nodes.Tuple() | nodes.Dict():
+            return Mistake("templates cannot hold lists, but for the constants after `in`")
+        case nodes.BinExpr(operator=sign) | nodes.UnaryExpr(operator=sign) if sign not in {"and", "or", "not"}:
+            return Mistake(f"templates cannot calculate ({sign})", fragment=sign, hint="compute it in the query")
+    return Mistake("only a constant can stand here", fragment=node.name if isinstance(node, nodes.Name) else None)
