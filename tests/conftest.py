@@ -1,10 +1,9 @@
-"""What the tests share: `workplace`, a folder with a rules file in which commands are run, and `shared`, the folder beside the project."""
+"""What the tests share: `workplace`, a folder with a rules file in which commands are run, and `shared`, beside the project."""
 
 import io
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
@@ -136,14 +135,12 @@ def save(file: Path, elements: dict[str, Any], pixels: bytes = b"") -> None:
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         dataset.file_meta.MediaStorageSOPClassUID = elements["SOPClassUID"]
-        dataset.file_meta.MediaStorageSOPInstanceUID = elements.get("SOPInstanceUID") or "1.2.3"
+        dataset.file_meta.MediaStorageSOPInstanceUID = UID(str(elements.get("SOPInstanceUID") or "1.2.3"))
         dataset.save_as(file, enforce_file_format=True)
 
 
 @pytest.fixture(autouse=True)
-def _terminal_of_usual_width(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What is printed must not depend on who runs the tests."""
+def _same_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done and printed must not depend on who runs the tests."""
     for name in ("PYCONQUEST_RULES", "EXPORT_ROOT", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
-    assert sys.stdout is not None
-    yield

@@ -95,7 +95,7 @@ class DataSet:
         try:
             vr = dictionary_VR(element.tag)
         except KeyError:
-            return "UN"
+            return "UN" if element.tag & 0xFFFF else "UL"  # a group length (PS3.5 7.2)
         if vr.startswith("US or SS") and self.value(PIXEL_REPRESENTATION) == b"\1":
             return "SS"
         return vr[:2]

@@ -70,7 +70,7 @@ class SchemaColumn(Table):
     tag: Annotated[
         str,
         Field(
-            description='The element: a keyword, "gggg,eeee", or a path such as "BeamSequence[0].ControlPointSequence[0].GantryAngle".'
+            description='The element: a keyword, "gggg,eeee", or a path: "BeamSequence[0].ControlPointSequence[0].GantryAngle".'
         ),
     ]
 
