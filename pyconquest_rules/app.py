@@ -34,6 +34,9 @@ from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Mode, Status
 
 
+__all__ = ["Rules", "apply", "explain", "index", "load_plan", "plan", "query", "running", "status", "summary", "verify"]
+
+
 def index(
     rules: Rules, sources: Iterable[str] = (), *, allow_vanish: bool = False, workers: Workers = here, emit: Emit = silent
 ) -> Indexed:

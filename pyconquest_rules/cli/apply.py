@@ -21,10 +21,9 @@ def apply(
     allow_vanish: AllowVanish = False,
     json: Json = False,
 ) -> None:
-    """Brings the index up to date, plans, and does what is to be done.
+    """Does what is to be done.
 
-    A second run does nothing; a run after a kill does the rest.
-
+    Brings the index up to date and plans first. A second run does nothing; a run after a kill does the rest.
     Exits with 1 where steps failed or are blocked, 5 for a stale plan, 6 where another run is going on.
     """
     shown, loaded = renderer(context, json), rules(context)

@@ -14,7 +14,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on st
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[TARGET]...", help='Actions: "copy.export", "copy" for all of the kind, "tag:nightly". All if left out.'
+        metavar="TARGET...", help='Actions: "copy.export", "copy" for all of the kind, "tag:nightly". All if left out.'
     ),
 ]
 NoIndex = Annotated[bool, typer.Option("--no-index", help="Take the index as it is.")]

@@ -13,5 +13,8 @@ def explain(
     what: Annotated[str, typer.Argument(metavar="PATH|UID", help="A file of a source, a destination, a UID, or a PatientID.")],
     json: Json = False,
 ) -> None:
-    """Shows which sets an instance is in, where each action puts it, and why."""
+    """Says all about one file or UID.
+
+    Shows which sets an instance is in, where each action puts it, and why.
+    """
     renderer(context, json).explained(app.explain(rules(context), what))

@@ -18,15 +18,15 @@ from pyconquest_rules.index.workers import processes
 def index(
     context: typer.Context,
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE]...", help="Sources of the rules; all if left out.")
+        list[str] | None, typer.Argument(metavar="SOURCE...", help="Sources of the rules; all if left out.")
     ] = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a JSON line for every file seen.")] = None,
     allow_vanish: AllowVanish = False,
     json: Json = False,
 ) -> None:
-    """Brings the index up to date: reads what is new or changed, forgets what is gone.
+    """Brings the index up to date.
 
-    Exits with 1 where a DICOM file could not be indexed.
+    Reads what is new or changed by size and mtime, forgets what is gone. Exits with 1 where a DICOM file could not be indexed.
     """
     shown, loaded = renderer(context, json), rules(context)
     with shown.progress() as emit, reporting(report, emit) as told:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pyconquest_rules.cli.common import Json, renderer
 from pyconquest_rules.errors import UsageError
 
 STARTER = """\
@@ -24,8 +25,15 @@ to = "export/{{ PatientID | default('unknown') }}/{{ SeriesInstanceUID }}/{{ SOP
 """
 
 
-def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; here if left out.")] = Path()) -> None:
-    """Writes a starter rules.toml that works at once: it copies the CT and MR images below data/ to export/."""
+def init(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where; here if left out.")] = Path(),
+    json: Json = False,
+) -> None:
+    """Writes a starter rules.toml.
+
+    It works at once: it copies the CT and MR images below data/ to export/.
+    """
     file = folder / "rules.toml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,4 +41,4 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where; he
             new.write(STARTER)
     except FileExistsError:
         raise UsageError(f"{file} exists already; nothing was changed") from None
-    typer.echo(f"wrote {file}; put DICOM files into {folder / 'data'}, then: pyconquest-rules plan")
+    renderer(context, json).written(file, f"put DICOM files into {folder / 'data'}, then: pyconquest-rules plan")

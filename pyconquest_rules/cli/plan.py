@@ -27,9 +27,9 @@ def plan(
     allow_vanish: AllowVanish = False,
     json: Json = False,
 ) -> None:
-    """Says what would be done and why. Writes nothing but the index and FILE.
+    """Says what would be done, and why.
 
-    Exits with 1 where steps are blocked.
+    Writes nothing but the index and FILE. Exits with 1 where steps are blocked.
     """
     shown, loaded = renderer(context, json), rules(context)
     with shown.progress() as emit:

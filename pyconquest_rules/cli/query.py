@@ -25,7 +25,10 @@ def query(
     form: Annotated[Format, typer.Option("--format", help="How rows are shown.")] = Format.TABLE,
     json: Json = False,
 ) -> None:
-    """Asks the index, read-only: the views patients, studies, series, images; Conquest's tables; the sets of the rules."""
+    """Asks the index in SQL, read-only.
+
+    It has the views patients, studies, series and images, Conquest's tables, and the sets of the rules by name.
+    """
     shown = renderer(context, json or form is Format.JSON)
     with app.query(rules(context), text) as (columns, rows):
         if form is Format.CSV and not json:

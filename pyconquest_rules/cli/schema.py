@@ -1,12 +1,18 @@
 """`schema`: the JSON Schema of the rules file."""
 
-import json as json_text
+from json import dumps
 
 import typer
 
+from pyconquest_rules.cli.common import Json
 
-def schema() -> None:
-    """Prints the JSON Schema of the rules file, for editors: begin the file with `#:schema ./rules.schema.json`."""
+
+def schema(context: typer.Context, json: Json = False) -> None:
+    """Prints the JSON Schema of the rules file.
+
+    It is for editors: save it and begin the rules file with `#:schema ./rules.schema.json`.
+    """
     from pyconquest_rules.rules.model import json_schema
 
-    typer.echo(json_text.dumps(json_schema(), indent=2, ensure_ascii=False))
+    context.obj.json = json
+    typer.echo(dumps(json_schema(), indent=None if json else 2, ensure_ascii=False))

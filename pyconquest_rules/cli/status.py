@@ -7,5 +7,8 @@ from pyconquest_rules.cli.common import Json, Targets, renderer, rules
 
 
 def status(context: typer.Context, targets: Targets = None, json: Json = False) -> None:
-    """Shows what is done, due, blocked and failed, by the ledger and the index as it is."""
+    """Shows where each action stands.
+
+    Steps done, due, blocked and failed, by the ledger and the index as it is.
+    """
     renderer(context, json).status(app.status(rules(context), tuple(targets or ())))

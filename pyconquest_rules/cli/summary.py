@@ -7,5 +7,5 @@ from pyconquest_rules.cli.common import Json, renderer, rules
 
 
 def summary(context: typer.Context, json: Json = False) -> None:
-    """Shows, per patient, the number of series of each modality."""
+    """Shows the series of each patient by modality."""
     renderer(context, json).summary(app.summary(rules(context)))

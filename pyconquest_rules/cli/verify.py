@@ -15,9 +15,9 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Compare the SHA-256 of every file, not only size and mtime.")] = False,
     json: Json = False,
 ) -> None:
-    """Compares the destinations with the ledger: missing, changed and extra files.
+    """Compares what was done with what is there.
 
-    Exits with 1 where it finds any.
+    Finds destinations that are missing or changed, and extra files. Exits with 1 where it finds any.
     """
     counts = renderer(context, json).verified(app.verify(rules(context), tuple(targets or ()), deep=deep))
     end(FAILED if any(counts[finding] for finding in Finding if finding is not Finding.OK) else 0)

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console as Terminal
 from rich.markup import escape
@@ -39,6 +40,10 @@ class Console:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=self.err, transient=True, disable=not self.err.is_terminal) as bar:
             yield _Bar(bar, self.err).take
+
+    def written(self, file: Path, next_step: str) -> None:
+        """Which file, and what to do next."""
+        self.out.print(Text(f"wrote {file}; {next_step}"))
 
     def checked(self, counts: dict[str, int]) -> None:
         """How many of what there are."""

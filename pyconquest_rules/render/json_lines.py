@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Indexed
 from pyconquest_rules.events import Emit, silent
@@ -25,6 +26,10 @@ class JsonLines:
     def progress(self) -> Iterator[Emit]:
         """Nothing is shown while something goes on."""
         yield silent
+
+    def written(self, file: Path, next_step: str) -> None:
+        """One summary."""
+        write("summary", file=str(file))
 
     def checked(self, counts: dict[str, int]) -> None:
         """One summary."""

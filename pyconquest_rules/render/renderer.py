@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from pyconquest_rules.answers import ActionStatus, Explained, Indexed
@@ -18,6 +19,9 @@ class Renderer(Protocol):
 
     def progress(self) -> AbstractContextManager[Emit]:
         """Takes events while something goes on."""
+
+    def written(self, file: Path, next_step: str) -> None:
+        """A file that was written for the user, and what to do next."""
 
     def checked(self, counts: dict[str, int]) -> None:
         """The rules are right: how many sources, sets and actions they have."""

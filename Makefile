@@ -1,0 +1,34 @@
+# `make demo` and `make test` need only Python 3.11 or newer; they make the environment `.venv` themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check lint types floors clean
+
+.venv/ready: pyproject.toml dicom.sql
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: .venv/ready                          ## the main job on the real files of examples/quickstart
+	@rm -rf build/demo && mkdir -p build && cp -r examples/quickstart build/demo
+	@cd build/demo && PATH="$(CURDIR)/$(BIN):$$PATH" sh ../../examples/demo.sh
+
+test: .venv/ready                          ## the test suite
+	$(BIN)/python -m pytest -n auto
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+floors: .venv/ready                        ## imports go downwards only
+	$(BIN)/lint-imports
+
+check: lint types floors test              ## all that must hold before a commit
+
+clean:
+	rm -rf .venv build dist

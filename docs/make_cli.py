@@ -1,0 +1,53 @@
+"""Makes docs/cli.md out of what the program says of itself: `python docs/make_cli.py > docs/cli.md`."""
+
+import os
+import subprocess
+import sys
+
+HEAD = """\
+# The command line
+
+Made by `docs/make_cli.py` from the program's own help.
+
+Exit codes: **0** done or nothing to do · **1** some steps failed or are blocked, a DICOM file could not be indexed, or
+`verify` found something · **2** the rules or the usage are wrong · **3** changes are pending (`plan --detailed-exitcode`
+only) · **5** the saved plan is stale · **6** another run holds the lock · **130** interrupted.
+
+With `--json` a command writes one JSON object a line to standard output, the last one `{"event": "summary", …}`, or
+`{"event": "error", "message": …, "exit_code": …}` where it could not do its work. Data goes to standard output, all else
+to standard error.
+
+| command | its summary |
+|---|---|
+| `check` | `sources, sets, actions` |
+| `index` | `seen, read, indexed, unchanged, rejected, skipped, duplicate, conflict, vanished, reasons`; `read`: files opened; `conflict`: those of the rejected that have other bytes than the indexed file of their SOPInstanceUID |
+| `query` | `rows`; before it a `row` line each |
+| `summary` | `patients`; before it a `patient` line each |
+| `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}`; with `--list` before it a `step` line each |
+| `apply` | `done, unchanged, failed, blocked, bytes, run, interrupted` |
+| `verify` | `ok, missing, changed, extra`; before it a `finding` line for each that is not ok |
+| `status`, `history`, `explain` | counts; before it an `action`, `run` or `instance` line each |
+
+`index --report FILE` writes a line for every file seen, each once: `{"path_b64": …, "outcome":
+"indexed|unchanged|duplicate|rejected|skipped", "reason": CODE}`. The path is in base64, as it is on the disk.
+"""  # noqa: E501 - a row of a table is one line
+
+
+def help_of(*command: str) -> str:
+    """What `--help` says, at one width for everybody."""
+    environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+    asked = [sys.executable, "-m", "pyconquest_rules", *command, "--help"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True, env=environment).stdout
+    return said.replace("python -m pyconquest_rules", "pyconquest-rules").rstrip()
+
+
+def page() -> str:
+    """The whole page."""
+    top = help_of()
+    commands = [line.split()[0] for line in top.partition("Commands:")[2].splitlines() if line.strip()]
+    sections = [f"## {name}\n\n```\n{help_of(name)}\n```\n" for name in commands]
+    return "\n".join([HEAD, f"```\n{top}\n```\n", *sections])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
