@@ -31,6 +31,16 @@ class ActionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was forgotten: instances and files, how many files were deleted, and how many could not be."""
+
+    images: int
+    files: int
+    deleted: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Explained:
     """All that is said of one instance: its file, the sets that hold it, and what each action makes of it."""
 

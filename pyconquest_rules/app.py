@@ -12,10 +12,12 @@ from pathlib import Path
 from threading import current_thread, main_thread
 
 from pyconquest_rules.actions.copy import wishes
-from pyconquest_rules.answers import ActionStatus, Explained, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
 from pyconquest_rules.errors import DatabaseError, StalePlan, UsageError, did_you_mean
 from pyconquest_rules.events import Emit, Planning, silent
 from pyconquest_rules.execute import folders
+from pyconquest_rules.execute.export import Format
+from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.execute.files import is_made
 from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
 from pyconquest_rules.execute.runner import Result, Runner
@@ -23,6 +25,8 @@ from pyconquest_rules.execute.verify import Verified
 from pyconquest_rules.execute.verify import verify as verified
 from pyconquest_rules.facts import Entry, Recorded
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.conquest_config import files as conquest_files
+from pyconquest_rules.index.forgetting import Forgetting, Going, delete
 from pyconquest_rules.index.scan import Scan, Workers
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.store import Store
@@ -32,7 +36,6 @@ from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Mode, Status
-
 
 __all__ = ["Rules", "apply", "explain", "index", "load_plan", "plan", "query", "running", "status", "summary", "verify"]
 
@@ -94,6 +97,24 @@ def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[s
         names, rows = sql.rows(sets.connection, text, rules.params)
         with closing(rows):
             yield names, rows
+
+
+def export(rules: Rules, text: str, file: Path, form: Format) -> int:
+    """Writes the rows of a table, set or SELECT to `file`; gives their number.
+
+    Raises Mistake for wrong SQL, UsageError for Parquet without pyarrow.
+    """
+    text = text if " " in text.strip() else f'SELECT * FROM "{text.strip()}"'
+    with query(rules, text) as (columns, rows):
+        return write_rows(columns, rows, file, form)
+
+
+def conquest_config(rules: Rules, *, ae_title: str, port: int) -> dict[str, str]:
+    """The files by name with which a Conquest server serves the index."""
+    with opened(rules) as sets:
+        rows = sets.connection.execute("SELECT device, path FROM rules_sources").fetchall()
+    devices = {device: Path(path) for device, path in rows}
+    return conquest_files(rules.database.resolve(), devices, rules.dicom_sql, ae_title=ae_title, port=port)
 
 
 SUMMARY = """
@@ -190,6 +211,45 @@ def _forget_moved(rules: Rules, made: Plan) -> None:
                     if source.startswith(root) and not os.path.lexists(source):
                         store.forget(device, source[len(root) :])
         store.prune()
+
+
+def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
+    """What `forget` would do.
+
+    Raises UsageError where `what` names nothing, or where files of a source without a layout would go.
+    """
+    with Store(rules.database, rules.schema) as store, store.transaction():
+        forgetting = _chosen(rules, store, what)
+        if files and (others := {place.device for place in forgetting.places()} - _devices_with_layout(rules, store)):
+            names = [name for name, source in store.sources().items() if source.device in others]
+            raise UsageError(f"files of a source without a layout are never deleted: {', '.join(names)}")
+        return forgetting.going()
+
+
+def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False) -> Forgotten:
+    """Takes instances out of the index, and with `files` their files off the disk. Raises as `to_forget` does."""
+    going = to_forget(rules, what, files=files)
+    with Store(rules.database, rules.schema) as store, store.transaction():
+        forgetting = _chosen(rules, store, what)
+        roots = [source.root for source in store.sources().values()]
+        gone, failed = delete(forgetting.places(), roots) if files else ([], 0)
+        forgetting.forget(gone)
+    return Forgotten(going.images, going.files, len(gone), failed)
+
+
+def _chosen(rules: Rules, store: Store, what: tuple[str, ...]) -> Forgetting:
+    forgetting = Forgetting(store)
+    for name in what:
+        if name in rules.selections:
+            with opened(rules) as sets:
+                forgetting.choose_instances(instance.SOPInstanceUID for instance in sets.instances(name, ()))
+        else:
+            forgetting.choose(name)
+    return forgetting
+
+
+def _devices_with_layout(rules: Rules, store: Store) -> set[str]:
+    return {source.device for name, source in store.sources().items() if name in rules.layouts}
 
 
 @contextmanager

@@ -74,59 +74,103 @@ def keyword(tag: int) -> str | None:
     return element.keyword or None if element else None
 
 
+ALL = -1
+"""In a TagPath: every item of a sequence."""
+
+CREATORS = range(0x10, 0x100)
+"""The element numbers of private creators (PS3.5 7.8.1)."""
+
+
 @dataclass(frozen=True, slots=True)
 class TagPath:
-    """The way to an element: items of sequences, then the element's tag. `path` is empty for a top-level element."""
+    """The way to an element: items of sequences, then the element's tag. `path` is empty for a top-level element.
+
+    An item is its number from 0, or ALL. With a private `creator`, `tag` is the group and the element's offset in the
+    block that this creator reserved in a file (PS3.5 7.8.1).
+    """
 
     path: tuple[tuple[int, int], ...]
     tag: int
+    creator: str | None = None
+
+    @property
+    def all_items(self) -> bool:
+        """Whether the path stands for the elements of every item of a sequence."""
+        return any(item == ALL for _, item in self.path)
+
+    @property
+    def tags(self) -> frozenset[int]:
+        """Every tag that may be met on the way, the creators of private elements too."""
+        steps = {tag for tag, _ in self.path}
+        if self.creator is None:
+            return frozenset(steps | {self.tag})
+        group, offset = self.tag & ~0xFFFF, self.tag & 0xFF
+        return frozenset(steps | {group | block for block in CREATORS} | {group | block << 8 | offset for block in CREATORS})
 
     def __str__(self) -> str:
-        """In hexadecimal, as the rules file may say it: `300a,0070[0].300c,0004[0].300a,0084`."""
-        steps = [f"{tag >> 16:04x},{tag & 0xFFFF:04x}[{item}]" for tag, item in self.path]
-        return ".".join([*steps, f"{self.tag >> 16:04x},{self.tag & 0xFFFF:04x}"])
+        """In hexadecimal, as the rules file may say it: `300a,0070[0].300c,0004[*].300a,0084`."""
+        steps = [f"{_hex(tag)}[{'*' if item == ALL else item}]" for tag, item in self.path]
+        last = _hex(self.tag) if self.creator is None else f'{self.tag >> 16:04x},"{self.creator}",{self.tag & 0xFF:02x}'
+        return ".".join([*steps, last])
 
 
-STEP = re.compile(
-    r"(?P<keyword>[A-Za-z][A-Za-z0-9]*)(?:\[(?P<item>\d{1,5})\])?$|(?P<hex>[0-9A-Fa-f]{4},[0-9A-Fa-f]{4})(?:\[(?P<hexitem>\d{1,5})\])?$"
+def _hex(tag: int) -> str:
+    return f"{tag >> 16:04x},{tag & 0xFFFF:04x}"
+
+
+PART = re.compile(
+    r"""(?:(?P<keyword>[A-Za-z][A-Za-z0-9]*)|(?P<hex>[0-9A-Fa-f]{4},[0-9A-Fa-f]{4})
+    |(?P<group>[0-9A-Fa-f]{4}),"(?P<creator>[^"\\]{1,64})",(?P<offset>[0-9A-Fa-f]{2}))(?:\[(?P<item>\d{1,5}|\*)\])?""",
+    re.VERBOSE,
 )
 
 
 def tag_path(text: str) -> TagPath:
-    """A TagPath from `BeamDose`, `300a,0084` or `FractionGroupSequence[0].300c,0004[0].BeamDose`.
+    """A TagPath from `BeamDose`, `300a,0084`, `BeamSequence[*].300a,00c2` or `0011,"ACME SITE 1",20`.
 
-    Items count from 0. Raises Mistake where a part is no keyword of PS3.6 or no tag, where a sequence has no item
-    number, or where a part with an item number is not a sequence.
+    Items count from 0, `[*]` is every item. Raises Mistake where a part is no keyword of PS3.6 and no tag, where a sequence
+    has no item, or where something that is no sequence has one.
     """
-    steps = [_step(part, last) for part, last in _parts(text)]
-    return TagPath(tuple((tag, item) for tag, item in steps[:-1] if item is not None), steps[-1][0])
+    parts = re.findall(r'(?:[^."]|"[^"]*"?)+|(?<=\.)(?=\.|$)|^$', text)
+    *path, last = (_part(part, final=number == len(parts)) for number, part in enumerate(parts, start=1))
+    tag, _, creator = last
+    return TagPath(tuple((step, item) for step, item, _ in path if item is not None), tag, creator)
 
 
-def _parts(text: str) -> list[tuple[str, bool]]:
-    parts = text.split(".")
-    return [(part, number == len(parts) - 1) for number, part in enumerate(parts)]
-
-
-def _step(part: str, last: bool) -> tuple[int, int | None]:
-    match = STEP.match(part)
+def _part(part: str, *, final: bool) -> tuple[int, int | None, str | None]:
+    """The tag, the item and the private creator of one part. `final`: it names the element itself."""
+    match = PART.fullmatch(part)
     if not match:
-        raise Mistake(f'"{part}" is neither a DICOM keyword nor a tag', fragment=part, hint='write "BeamDose" or "300a,0084"')
-    if match["hex"]:
-        tag, item = int(match["hex"].replace(",", ""), 16), match["hexitem"]
-    else:
-        word, item = match["keyword"], match["item"]
-        if word not in tags():
-            raise Mistake(f'unknown DICOM keyword "{word}"', fragment=word, hint=did_you_mean(word, tags()))
-        tag = tags()[word]
-    element = dictionary().get(tag)
-    if not last and item is None:
-        raise Mistake(f'"{part}" needs the number of an item', fragment=part, hint=f'write "{part}[0]" for the first item')
-    if last and item is not None:
+        hint = 'write "BeamDose", "300a,0084" or \'0011,"PRIVATE CREATOR",20\''
+        raise Mistake(f'"{part}" is neither a DICOM keyword nor a tag', fragment=part or None, hint=hint)
+    tag, sequence = _tag(match)
+    item = None if match["item"] is None else ALL if match["item"] == "*" else int(match["item"])
+    if final and item is not None:
         raise Mistake(
             f'"{part}" names an item, not an element', fragment=part, hint="end with the element of the item that you want"
         )
-    if item is not None and element and element.VR != "SQ":
-        raise Mistake(f'"{part}" is not a sequence', fragment=part)
-    if last and element and element.VR == "SQ":
+    if final and sequence:
         raise Mistake(f'"{part}" is a sequence', fragment=part, hint=f'name an element of it: "{part}[0].…"')
-    return tag, int(item) if item is not None else None
+    if not final and (sequence is False or match["creator"]):
+        raise Mistake(f'"{part}" is not a sequence', fragment=part)
+    if not final and item is None:
+        hint = f'write "{part}[0]" for the first item, "{part}[*]" for all'
+        raise Mistake(f'"{part}" needs the number of an item', fragment=part, hint=hint)
+    return tag, item, match["creator"]
+
+
+def _tag(match: re.Match[str]) -> tuple[int, bool | None]:
+    """The tag of a part, and whether it is a sequence; None where PS3.6 does not say."""
+    if match["creator"]:
+        if int(match["group"], 16) % 2 == 0:
+            raise Mistake(f"private elements have odd groups, {match['group']} is even", fragment=match["group"])
+        return int(match["group"], 16) << 16 | int(match["offset"], 16), None
+    if match["hex"]:
+        tag = int(match["hex"].replace(",", ""), 16)
+    elif match["keyword"] in tags():
+        tag = tags()[match["keyword"]]
+    else:
+        word = match["keyword"]
+        raise Mistake(f'unknown DICOM keyword "{word}"', fragment=word, hint=did_you_mean(word, tags()))
+    element = dictionary().get(tag)
+    return tag, element.VR == "SQ" if element else None

@@ -18,54 +18,73 @@ class Root:
 
 
 class Outputs:
-    """Decides what a destination may be, and where it lies. Paths count from `base`, the folder of the rules file."""
+    """Decides what a destination may be, and where it lies.
 
-    def __init__(self, base: Path, folders: Iterable[str], sources: Iterable[Path]) -> None:
-        """`folders` as the rules file names them, `sources` as real paths. Reads only where links in these lead."""
+    Destinations and their folders are named from `base`, the folder of the rules file, where they are below it, else absolute;
+    "" is `base` itself.
+    """
+
+    def __init__(self, base: Path, folders: Iterable[str], sources: Iterable[Path], own: Iterable[Path] = ()) -> None:
+        """`folders` as the rules file names them; `sources`, and what is the program's `own`, as real paths.
+
+        Reads only where links in these lead.
+        """
         self.base = os.path.realpath(base)
         named = {os.path.normpath(os.path.join(self.base, folder)) for folder in folders}
         self.roots = tuple(Root(name, os.path.realpath(name)) for name in sorted(named, key=len, reverse=True))
         self.sources = tuple(os.path.realpath(source) for source in sources)
+        self.own = tuple(os.path.realpath(path).casefold() for path in own)
         self._placed = lru_cache(4096)(self._place)
 
     def place(self, path: str) -> str:
-        """A rendered path as steps and ledger name it: from `base` where it is below, else absolute.
+        """A rendered path as steps and ledger name it.
 
-        Raises UnsafePath where it is not below `outputs`, or lies inside a source, which would index its own copies.
+        Raises UnsafePath where it is not below `outputs`, or lies inside a source, which would index its own copies, or where
+        the program keeps what is its own.
         """
         folder, slash, name = path.rpartition("/")
-        return self._placed(folder + slash) + name
+        placed, own = self._placed(folder + slash)
+        if name.casefold() in own:
+            raise UnsafePath("the destination is a file of this program")
+        return placed + name
 
-    def _place(self, folder: str) -> str:
-        """A folder as steps name it, with a closing slash; "" for `base`. Many files share it, so it is worked out once."""
-        whole = os.path.normpath(os.path.join(self.base, folder)) + "/"
-        root, below = self._root(whole)
-        if any(_is_below(os.path.join(root.real, below) + "/", source) for source in self.sources):
+    def _place(self, folder: str) -> tuple[str, frozenset[str]]:
+        """How destinations in a folder begin, and the names in it that are taken. Many share it, so it is worked out once."""
+        whole = os.path.normpath(os.path.join(self.base, folder))
+        root = self._root(whole)
+        real = os.path.normpath(os.path.join(root.real, os.path.relpath(whole, root.named)))
+        if any(_is_in(real, source) for source in self.sources):
             raise UnsafePath("the destination lies inside a source")
-        return whole[len(self.base) + 1 :] if _is_below(whole, self.base) else whole
+        if any(_is_in(real.casefold(), path) for path in self.own):
+            raise UnsafePath("the destination lies in a folder of this program")
+        own = frozenset(os.path.basename(path) for path in self.own if os.path.dirname(path) == real.casefold())
+        return os.path.join(self._name(whole), ""), own
 
-    def locate(self, destination: str) -> tuple[str, str]:
-        """The real root of a placed destination, and the path from there."""
-        root, below = self._root(os.path.normpath(os.path.join(self.base, destination)))
-        return root.real, below
+    def locate(self, folder: str) -> tuple[str, list[str]]:
+        """The real root of a folder, and the names of the folders from there to it. Raises UnsafePath where it is below none."""
+        whole = os.path.normpath(os.path.join(self.base, folder))
+        root = self._root(whole)
+        return root.real, [name for name in whole[len(root.named) :].split("/") if name]
 
-    def folders(self, destination: str) -> Iterator[str]:
-        """The folders of a placed destination up to the root of its output, deepest first, named as destinations are."""
-        root, _ = self._root(os.path.normpath(os.path.join(self.base, destination)))
-        top = "" if root.named == self.base else root.named
-        top = top[len(self.base) + 1 :] if _is_below(top, self.base) else top
-        folder = os.path.dirname(destination)
-        while folder != top:
-            yield folder
-            folder = os.path.dirname(folder)
-        yield top
+    def folders(self, folder: str) -> Iterator[str]:
+        """A folder and those that it lies in, up to the root of its output."""
+        whole = os.path.normpath(os.path.join(self.base, folder))
+        root = self._root(whole)
+        while whole != root.named:
+            yield self._name(whole)
+            whole = os.path.dirname(whole)
+        yield self._name(whole)
 
-    def _root(self, whole: str) -> tuple[Root, str]:
+    def _name(self, whole: str) -> str:
+        return "" if whole == self.base else whole.removeprefix(os.path.join(self.base, ""))
+
+    def _root(self, whole: str) -> Root:
         for root in self.roots:
-            if _is_below(whole, root.named):
-                return root, os.path.relpath(whole, root.named)
+            if _is_in(whole, root.named):
+                return root
         raise UnsafePath("the destination lies outside the outputs of the rules file")
 
 
-def _is_below(path: str, folder: str) -> bool:
-    return path.startswith(folder.rstrip("/") + "/")
+def _is_in(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it; both normalised."""
+    return path == folder or path.startswith(os.path.join(folder, ""))

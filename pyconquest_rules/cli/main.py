@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli import apply, check, explain, history, index, init, plan, query, schema, status, summary, verify
+from pyconquest_rules.cli import (
+    apply,
+    check,
+    conquest_config,
+    explain,
+    export,
+    forget,
+    history,
+    index,
+    init,
+    plan,
+    query,
+    schema,
+    status,
+    summary,
+    verify,
+)
 from pyconquest_rules.cli.common import INTERRUPTED, USAGE, Options, chosen
 from pyconquest_rules.errors import Error, Mistake
 
@@ -22,9 +38,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (init, check, schema, index, summary, query, plan, apply, status, history, verify, explain):
+for command in (
+    init,
+    check,
+    schema,
+    index,
+    forget,
+    conquest_config,
+    summary,
+    query,
+    export,
+    plan,
+    apply,
+    status,
+    history,
+    verify,
+    explain,
+):
     name = command.__name__.rpartition(".")[2]
-    app.command(name)(getattr(command, name))
+    app.command(name.replace("_", "-"))(getattr(command, name))
 
 
 def _version(asked: bool) -> None:

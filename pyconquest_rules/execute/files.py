@@ -4,8 +4,8 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -15,6 +15,7 @@ from pyconquest_rules.steps import Mode, PutFile, Stamp
 
 BLOCK = 1 << 20
 FICLONE = 0x40049409  # linux/fs.h
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class StepError(Exception):
@@ -32,21 +33,35 @@ class Put:
 def put(operation: PutFile, outputs: Outputs, part: str) -> Put:
     """Does one operation. `part` is the name of the temporary file in the destination's folder.
 
-    Order: write `part` while hashing, fsync, link or rename without replacing, fsync the folder. Raises StepError.
+    Order: write `part` while hashing, fsync, link or rename without replacing, fsync the folder. The source of a move stays
+    until `take_away`. Raises StepError.
     """
     folder, _, name = operation.destination.rpartition("/")
     try:
+        _same_source(operation, os.stat(operation.source))
         with opened(outputs, folder, make=not operation.adopt) as descriptor:
             digest = _adopted(operation, descriptor, name) if operation.adopt else _placed(operation, descriptor, name, part)
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
     except OSError as error:
-        raise StepError(_explained(error)) from None
+        raise StepError(_explained(error, operation)) from None
     return Put(digest, Stamp(status.st_size, status.st_mtime_ns))
 
 
+def take_away(operation: PutFile, outputs: Outputs) -> None:
+    """The end of a move, once the ledger knows where the bytes are: removes the source. Raises StepError."""
+    folder, _, name = operation.destination.rpartition("/")
+    try:
+        status = os.stat(operation.source)
+        _same_source(operation, status)
+        with opened(outputs, folder) as descriptor:
+            if os.path.samestat(status, os.stat(name, dir_fd=descriptor)):
+                raise StepError("source and destination are one file, which stays")
+            os.unlink(operation.source)
+    except OSError as error:
+        raise StepError(_explained(error, operation)) from None
+
+
 def _placed(operation: PutFile, folder: int, name: str, part: str) -> str:
-    with suppress(FileNotFoundError):
-        os.unlink(part, dir_fd=folder)  # left over from a run that was killed: only this project makes files of that name
     try:
         digest = MAKERS[operation.mode](operation, folder, part)
         _take_place(operation.there, folder, name, part)
@@ -55,61 +70,46 @@ def _placed(operation: PutFile, folder: int, name: str, part: str) -> str:
             os.unlink(part, dir_fd=folder)
         raise
     os.fsync(folder)
-    if operation.mode is Mode.MOVE:
-        _remove_source(operation, folder, name, digest)
+    if operation.mode is Mode.MOVE and hash_of(name, folder) != digest:
+        raise StepError("the destination does not hold the bytes of the source, which stays")
     return digest
 
 
 def _adopted(operation: PutFile, folder: int, name: str) -> str:
     """Nothing is written; what stands there must still be what the plan compared."""
-    if _stamp(folder, name) != operation.there:
-        raise StepError("the destination changed since it was planned")
     digest = hash_of(operation.source)
-    if operation.mode is not Mode.SYMLINK and hash_of(name, folder) != digest:
+    same = operation.mode is Mode.SYMLINK or hash_of(name, folder) == digest
+    if not same or _stamp(folder, name) != operation.there:
         raise StepError("the destination changed since it was planned")
-    if operation.mode is Mode.MOVE:
-        _remove_source(operation, folder, name, digest)
     return digest
 
 
 def _write(operation: PutFile, folder: int, part: str) -> str:
     """A copy with the mtime of its source."""
-    with open(operation.source, "rb", buffering=0) as source:
+    with open(operation.source, "rb", buffering=0) as source, _new(folder, part) as target:
+        digest = sha256()
+        while block := source.read(BLOCK):
+            digest.update(block)
+            _write_all(target, block)
         _same_source(operation, os.fstat(source.fileno()))
-        target = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
-        try:
-            digest = sha256()
-            while block := source.read(BLOCK):
-                digest.update(block)
-                _write_all(target, block)
-            _same_source(operation, os.fstat(source.fileno()))
-            _finish(operation, target)
-        finally:
-            os.close(target)
+        _finish(operation, target)
     return digest.hexdigest()
 
 
 def _clone(operation: PutFile, folder: int, part: str) -> str:
     """A copy that shares its blocks with the source, where the file system can."""
-    with open(operation.source, "rb", buffering=0) as source:
-        _same_source(operation, os.fstat(source.fileno()))
-        target = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
-        try:
-            fcntl.ioctl(target, FICLONE, source.fileno())
-            _finish(operation, target)
-        finally:
-            os.close(target)
+    with open(operation.source, "rb", buffering=0) as source, _new(folder, part) as target:
+        fcntl.ioctl(target, FICLONE, source.fileno())
+        _finish(operation, target)
     return hash_of(part, folder)
 
 
 def _hardlink(operation: PutFile, folder: int, part: str) -> str:
-    _same_source(operation, os.stat(operation.source))
     os.link(operation.source, part, dst_dir_fd=folder)
     return hash_of(part, folder)
 
 
 def _symlink(operation: PutFile, folder: int, part: str) -> str:
-    _same_source(operation, os.stat(operation.source))
     os.symlink(operation.source, part, dir_fd=folder)
     return hash_of(operation.source)
 
@@ -123,31 +123,41 @@ MAKERS: dict[Mode, Callable[[PutFile, int, str], str]] = {
 }
 
 
+@contextmanager
+def _new(folder: int, part: str) -> Iterator[int]:
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def _finish(operation: PutFile, target: int) -> None:
     os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
     os.fsync(target)
 
 
 def _take_place(there: Stamp | None, folder: int, name: str, part: str) -> None:
-    """Gives `part` its final name: where nothing may stand without replacing, else only in the place of what the plan saw."""
-    if there is None:
-        try:
-            os.link(part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-        except FileExistsError:
-            raise StepError("something came to stand at the destination since it was planned") from None
-        os.unlink(part, dir_fd=folder)
-        return
+    """Gives `part` its final name, in the place of nothing else than what the plan saw."""
     if _stamp(folder, name) != there:
         raise StepError("the destination changed since it was planned")
-    os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+    if there is not None or not _linked(folder, name, part):
+        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+    with suppress(FileNotFoundError):  # it is there still where it was linked, or where both were one file already
+        os.unlink(part, dir_fd=folder)
 
 
-def _remove_source(operation: PutFile, folder: int, name: str, digest: str) -> None:
-    """The end of a move: the source goes once its bytes, read back from the destination, are there."""
-    if os.path.samestat(os.stat(operation.source), os.stat(name, dir_fd=folder)) or hash_of(name, folder) != digest:
-        raise StepError("the destination does not hold the bytes of the source, which stays")
-    _same_source(operation, os.stat(operation.source))
-    os.unlink(operation.source)
+def _linked(folder: int, name: str, part: str) -> bool:
+    """Gives a new file its name, which cannot replace. False where the file system, as on a memory stick, has no hard links."""
+    try:
+        os.link(part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except FileExistsError:
+        raise StepError("the destination changed since it was planned") from None
+    except OSError as error:
+        if error.errno in NO_LINKS:
+            return False
+        raise
+    return True
 
 
 def _same_source(operation: PutFile, status: os.stat_result) -> None:
@@ -196,17 +206,19 @@ def is_made(mode: Mode, source: bytes, destination: str, outputs: Outputs) -> bo
         return False
 
 
-def _explained(error: OSError) -> str:
+def _explained(error: OSError, operation: PutFile) -> str:
+    links = operation.mode not in (Mode.COPY, Mode.MOVE)
+    at_source = error.filename == operation.source
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return "no space is left at the destination"
         case errno.EXDEV:
             return 'source and destination are on different file systems: use mode = "copy"'
-        case errno.EOPNOTSUPP | errno.ENOTTY | errno.EINVAL:
+        case errno.EOPNOTSUPP | errno.ENOTTY | errno.EINVAL | errno.EPERM | errno.EMLINK if links:
             return 'the file system of the destination cannot do that: use mode = "copy"'
-        case errno.ELOOP | errno.ENOTDIR:
+        case errno.ELOOP | errno.ENOTDIR if not at_source:
             return "a link or a file stands where a folder of the destination should be"
-        case errno.ENOENT:
+        case errno.ENOENT if at_source:
             return "the source is gone"
-        case _:
-            return os.strerror(error.errno) if error.errno else "input/output error"
+    where = "the source: " if at_source else "the destination: " if error.filename else ""
+    return where + (os.strerror(error.errno) if error.errno else "input/output error")

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from pyconquest_rules.facts import Entry, Kind
 from pyconquest_rules.outputs import Outputs
@@ -19,12 +19,12 @@ def opened(outputs: Outputs, folder: str, *, make: bool = False) -> Iterator[int
 
     Raises FileNotFoundError where there is none, NotADirectoryError or OSError (ELOOP) where a link or a file stands in the way.
     """
-    root, below = outputs.locate(f"{folder}/-" if folder else "-")
+    root, below = outputs.locate(folder)
     if make:
         os.makedirs(root, exist_ok=True)
     descriptor = os.open(root, FOLDER & ~os.O_NOFOLLOW)
     try:
-        for name in below.split("/")[:-1]:
+        for name in below:
             inner = _inner(descriptor, name, make)
             os.close(descriptor)
             descriptor = inner
@@ -59,6 +59,15 @@ def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
     except OSError as error:
         if error.errno != errno.ELOOP:  # a link, which the listing of its parent shows
             raise
+
+
+def sweep(outputs: Outputs, folder: str, prefix: str) -> None:
+    """Removes the files of a folder whose names begin with `prefix`: what a run that was killed left there."""
+    # What cannot be swept troubles nobody: a step that needs the folder says what is wrong with it.
+    with suppress(OSError), opened(outputs, folder) as descriptor, os.scandir(descriptor) as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix):
+                os.unlink(entry.name, dir_fd=descriptor)
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:

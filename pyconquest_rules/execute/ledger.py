@@ -3,7 +3,7 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,8 +16,9 @@ from pyconquest_rules.facts import Recorded
 from pyconquest_rules.steps import Stamp, Step
 
 FOLDER = ".pyconquest-rules"
+FORMAT = "1"
 
-TABLES = """
+TABLES = f"""
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE run (number INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT, finished TEXT, targets TEXT,
     done INT DEFAULT 0, unchanged INT DEFAULT 0, failed INT DEFAULT 0, blocked INT DEFAULT 0, bytes INT DEFAULT 0, ending TEXT);
@@ -26,7 +27,7 @@ CREATE TABLE done (
     sha256 TEXT, fingerprint TEXT, size INT, mtime_ns INT, run INT, at TEXT) WITHOUT ROWID;
 CREATE TABLE failed (
     destination TEXT PRIMARY KEY, action TEXT, SOPInstanceUID TEXT, message TEXT, run INT, at TEXT) WITHOUT ROWID;
-INSERT INTO state VALUES ('format', '1'), ('name', lower(hex(randomblob(4))));
+INSERT INTO state VALUES ('format', '{FORMAT}'), ('name', lower(hex(randomblob(4))));
 """
 
 
@@ -64,11 +65,7 @@ class Ledger:
 
     def __init__(self, base: Path, *, write: bool = False) -> None:
         """`base` is the folder of the rules file. Raises DatabaseError where the state cannot be read."""
-        self.folder = base / FOLDER
-        file = self.folder / "state.db"
-        if write:
-            self.folder.mkdir(exist_ok=True)
-            (self.folder / ".gitignore").write_text("*\n")
+        file = (_made(base) if write else base / FOLDER) / "state.db"
         try:
             self.connection = _open(file, write)
         except sqlite3.Error as error:
@@ -97,19 +94,22 @@ class Ledger:
         """The destinations whose last step failed."""
         return (destination for (destination,) in self.connection.execute("SELECT destination FROM failed"))
 
-    def done(self, action: str | None = None) -> Iterator[Done]:
-        """What was done, of one action or all, in the order of the destinations."""
+    def done(self) -> Iterator[Done]:
+        """What was done, folder by folder."""
         rows = self.connection.execute(
             "SELECT destination, action, SOPInstanceUID, sha256, size, mtime_ns, run, at FROM done"
-            " WHERE ?1 IS NULL OR action = ?1 ORDER BY destination",
-            (action,),
+            # what is left of a path without the letters at its end that are no slash: its folder
+            " ORDER BY rtrim(destination, replace(destination, '/', '')), destination"
         )
-        for destination, of_action, uid, sha256, size, mtime_ns, run, at in rows:
-            yield Done(destination, of_action, uid, sha256, Stamp(size, mtime_ns), run, at)
+        for destination, action, uid, sha256, size, mtime_ns, run, at in rows:
+            yield Done(destination, action, uid, sha256, Stamp(size, mtime_ns), run, at)
 
     def knows(self, destination: str) -> bool:
         """Whether something was put at a destination."""
-        return self.connection.execute("SELECT 1 FROM done WHERE destination = ?", (destination,)).fetchone() is not None
+        try:
+            return self.connection.execute("SELECT 1 FROM done WHERE destination = ?", (destination,)).fetchone() is not None
+        except UnicodeEncodeError:  # a name that is not UTF-8, and so none of ours
+            return False
 
     def totals(self) -> dict[str, dict[str, Any]]:
         """For each action of the ledger: how many destinations are done and failed, and when the last was done."""
@@ -126,15 +126,18 @@ class Ledger:
 
     def begin(self, targets: str) -> int:
         """Notes that a run began; gives its number."""
-        return int(self.connection.execute("INSERT INTO run (started, targets) VALUES (?, ?)", (now(), targets)).lastrowid or 0)
+        with self._transaction() as execute:
+            return int(execute("INSERT INTO run (started, targets) VALUES (?, ?)", (now(), targets)).lastrowid or 0)
 
     def finish(self, run: int, counts: dict[str, int], ending: str) -> None:
         """Notes how a run ended."""
-        self.connection.execute(
-            "UPDATE run SET finished = ?, done = ?, unchanged = ?, failed = ?, blocked = ?, bytes = ?, ending = ?"
-            " WHERE number = ?",
-            (now(), *(counts[name] for name in ("done", "unchanged", "failed", "blocked", "bytes")), ending, run),
-        )
+        values = (counts[name] for name in ("done", "unchanged", "failed", "blocked", "bytes"))
+        with self._transaction() as execute:
+            execute(
+                "UPDATE run SET finished = ?, done = ?, unchanged = ?, failed = ?, blocked = ?, bytes = ?, ending = ?"
+                " WHERE number = ?",
+                (now(), *values, ending, run),
+            )
 
     def record(self, step: Step, result: Put, run: int) -> None:
         """Remembers a step that was done, at once: it survives whatever becomes of this process."""
@@ -142,15 +145,36 @@ class Ledger:
         source = (operation.source, operation.stamp.size, operation.stamp.mtime_ns)
         result_row = (result.sha256, step.fingerprint, result.stamp.size, result.stamp.mtime_ns)
         row = (operation.destination, step.action, step.SOPInstanceUID, *source, *result_row, run, now())
-        with self.connection:
-            self.connection.execute("BEGIN")
-            self.connection.execute(f"INSERT OR REPLACE INTO done VALUES ({', '.join('?' * len(row))})", row)
-            self.connection.execute("DELETE FROM failed WHERE destination = ?", (operation.destination,))
+        with self._transaction() as execute:
+            execute(f"INSERT OR REPLACE INTO done VALUES ({', '.join('?' * len(row))})", row)
+            execute("DELETE FROM failed WHERE destination = ?", (operation.destination,))
 
     def record_failure(self, step: Step, message: str, run: int) -> None:
         """Remembers a step that was not done. What is known of an earlier success stays."""
         row = (step.operation.destination, step.action, step.SOPInstanceUID, message, run, now())
-        self.connection.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", row)
+        with self._transaction() as execute:
+            execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """Durable once it is left. Raises DatabaseError where the ledger cannot be written, as on a full disk."""
+        try:
+            with self.connection:
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield self.connection.execute
+        except sqlite3.Error as error:
+            raise DatabaseError(f"cannot write to the ledger: {error}; the next run finds out what was done") from None
+
+
+def _made(base: Path) -> Path:
+    """The folder of the state, which is made where it is missing."""
+    folder = base / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
+    except OSError as error:
+        raise DatabaseError(f"cannot write to {folder}: {os.strerror(error.errno or 0)}") from None
+    return folder
 
 
 def _open(file: Path, write: bool) -> sqlite3.Connection:
@@ -163,6 +187,8 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
         connection.executescript(f"BEGIN; {TABLES} COMMIT;")
+    if connection.execute("SELECT value FROM state WHERE key = 'format'").fetchone() != (FORMAT,):
+        raise sqlite3.DatabaseError("it is of another version of this program")
     return connection
 
 
@@ -173,10 +199,11 @@ def now() -> str:
 
 @contextmanager
 def locked(base: Path) -> Iterator[None]:
-    """Holds the run lock of a rules file. Raises Locked where another run holds it; a killed holder holds nothing."""
-    folder = base / FOLDER
-    folder.mkdir(exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    """Holds the run lock of a rules file; a killed holder holds nothing.
+
+    Raises Locked where another run holds it, DatabaseError where nothing can be written.
+    """
+    descriptor = os.open(_made(base) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

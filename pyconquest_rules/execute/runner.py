@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed
-from pyconquest_rules.execute.files import Put, StepError, put
+from pyconquest_rules.execute.files import Put, StepError, put, take_away
+from pyconquest_rules.execute.folders import sweep
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.steps import Status, Step
+from pyconquest_rules.steps import Mode, Status, Step
 
 IN_FLIGHT = 8
 
@@ -70,45 +71,40 @@ class Runner:
     def _action(self, steps: Iterator[Step], result: Result) -> bool:
         """Whether every step went well."""
         failed = result.counts["failed"]
-        for step, outcome in self._outcomes(steps, result):
-            self._note(step, outcome, result)
+        for step, future in self._begun(steps, result):
+            self._note(step, future, result)
         return result.counts["failed"] == failed
 
-    def _note(self, step: Step, outcome: Put | StepError, result: Result) -> None:
-        match outcome:
-            case Put():
-                self.ledger.record(step, outcome, result.run)
-                result.counts["done"] += 1
-                result.counts["bytes"] += 0 if step.operation.adopt else step.operation.stamp.size
-                self.emit(StepDone(step.action, step.SOPInstanceUID, step.operation.stamp.size))
-            case StepError():
-                self.ledger.record_failure(step, str(outcome), result.run)
-                result.counts["failed"] += 1
-                self.emit(StepFailed(step.action, step.SOPInstanceUID, str(outcome)))
+    def _note(self, step: Step, future: Future[Put], result: Result) -> None:
+        operation = step.operation
+        try:
+            self.ledger.record(step, future.result(), result.run)
+            if operation.mode is Mode.MOVE:
+                take_away(operation, self.outputs)
+        except StepError as error:
+            self.ledger.record_failure(step, str(error), result.run)
+            result.counts["failed"] += 1
+            self.emit(StepFailed(step.action, step.SOPInstanceUID, str(error)))
+        else:
+            result.counts["done"] += 1
+            result.counts["bytes"] += 0 if operation.adopt else operation.stamp.size
+            self.emit(StepDone(step.action, step.SOPInstanceUID, operation.stamp.size))
 
-    def _outcomes(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[Step, Put | StepError]]:
-        """What became of each step, in their order, a few in flight."""
-        running: deque[tuple[Step, Future[Put | StepError]]] = deque()
-        name = self.ledger.name
+    def _begun(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[Step, Future[Put]]]:
+        """The steps in their order, each begun, a few in flight."""
+        running: deque[tuple[Step, Future[Put]]] = deque()
+        prefix = f".pyconquest-rules-{self.ledger.name}-"
+        swept: set[str] = set()
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             for step in steps:
                 if self.stop():
                     result.interrupted = True
                     break
-                running.append((step, pool.submit(_do, step, self.outputs, f".pyconquest-rules-{name}-{step.number}.part")))
+                folder = step.operation.destination.rpartition("/")[0]
+                if folder not in swept:
+                    sweep(self.outputs, folder, prefix)
+                    swept.add(folder)
+                running.append((step, pool.submit(put, step.operation, self.outputs, f"{prefix}{step.number}.part")))
                 if len(running) > IN_FLIGHT:
-                    yield _first(running)
-            while running:
-                yield _first(running)
-
-
-def _first(running: deque[tuple[Step, Future[Put | StepError]]]) -> tuple[Step, Put | StepError]:
-    step, future = running.popleft()
-    return step, future.result()
-
-
-def _do(step: Step, outputs: Outputs, part: str) -> Put | StepError:
-    try:
-        return put(step.operation, outputs, part)
-    except StepError as error:
-        return error
+                    yield running.popleft()
+            yield from running

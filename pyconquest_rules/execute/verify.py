@@ -1,7 +1,7 @@
 """Proving an export: what the ledger says against what is on the disk."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -9,8 +9,9 @@ from itertools import groupby
 from pyconquest_rules.execute.files import hash_of
 from pyconquest_rules.execute.folders import listing, opened
 from pyconquest_rules.execute.ledger import Done, Ledger
-from pyconquest_rules.facts import Kind
+from pyconquest_rules.facts import Entry, Kind
 from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.templates import UnsafePath
 
 
 class Finding(StrEnum):
@@ -20,6 +21,7 @@ class Finding(StrEnum):
     MISSING = "missing"
     CHANGED = "changed"
     EXTRA = "extra"
+    OUTSIDE = "outside"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,19 @@ def verify(
     """Every destination of `actions` in the ledger, by size and mtime, with `deep` by SHA-256, and every file that is not there.
 
     Looked through for such extra files are the folders below `prefixes`, the leading folders of the templates, and every
-    folder that holds a destination.
+    folder that holds a destination. What lies outside the outputs, which were others once, is not looked at.
     """
     entries = (entry for entry in ledger.done() if entry.action in actions)
     looked: set[str] = set()
-    for folder, done in groupby(entries, key=lambda entry: os.path.dirname(entry.destination)):
-        yield from _folder(folder, list(done), ledger, outputs, deep)
+    for folder, group in groupby(entries, key=lambda entry: os.path.dirname(entry.destination)):
+        done = list(group)
+        try:
+            yield from _folder(folder, done, ledger, outputs, deep)
+        except UnsafePath:
+            yield from (Verified(entry.destination, Finding.OUTSIDE) for entry in done)
         looked.add(folder)
     for prefix in prefixes:
-        yield from _extra_below(prefix, ledger, outputs, looked)
+        yield from _extra_below(os.path.dirname(outputs.place(f"{prefix}/-")), ledger, outputs, looked)
 
 
 def _folder(folder: str, done: list[Done], ledger: Ledger, outputs: Outputs, deep: bool) -> Iterator[Verified]:
@@ -57,7 +63,7 @@ def _folder(folder: str, done: list[Done], ledger: Ledger, outputs: Outputs, dee
             yield Verified(entry.destination, Finding.CHANGED)
         else:
             yield Verified(entry.destination, Finding.OK)
-    yield from _unknown(folder, [name for name, entry in there.items() if entry.kind is not Kind.FOLDER], ledger)
+    yield from _unknown(folder, there.values(), ledger)
 
 
 def _extra_below(folder: str, ledger: Ledger, outputs: Outputs, looked: set[str]) -> Iterator[Verified]:
@@ -65,15 +71,16 @@ def _extra_below(folder: str, ledger: Ledger, outputs: Outputs, looked: set[str]
     while folders:
         folder = folders.pop()
         entries = list(listing(outputs, folder))
-        folders += [f"{folder}/{entry.name}" for entry in entries if entry.kind is Kind.FOLDER]
+        folders += [os.path.join(folder, entry.name) for entry in entries if entry.kind is Kind.FOLDER]
         if folder not in looked:
-            yield from _unknown(folder, [entry.name for entry in entries if entry.kind is not Kind.FOLDER], ledger)
+            looked.add(folder)
+            yield from _unknown(folder, entries, ledger)
 
 
-def _unknown(folder: str, names: list[str], ledger: Ledger) -> Iterator[Verified]:
-    for name in names:
-        path = f"{folder}/{name}" if folder else name
-        if not ledger.knows(path):
+def _unknown(folder: str, entries: Iterable[Entry], ledger: Ledger) -> Iterator[Verified]:
+    for entry in entries:
+        path = os.path.join(folder, entry.name)
+        if entry.kind is not Kind.FOLDER and not ledger.knows(path):
             yield Verified(path, Finding.EXTRA)
 
 

@@ -4,13 +4,14 @@ Elements are stepped over by their lengths, and only values that are wanted are 
 reaches beyond the file; nested sequences cost neither recursion nor memory, however deep or long they are.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
+from itertools import islice
 from typing import BinaryIO, Literal, NamedTuple
 
 from pydicom.datadict import dictionary_VR
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
-from pyconquest_rules.dicom import TagPath
+from pyconquest_rules.dicom import ALL, CREATORS, TagPath
 from pyconquest_rules.index import values
 
 CHARACTER_SET, PIXEL_REPRESENTATION, DIRECTORY_RECORDS = 0x00080005, 0x00280103, 0x00041220
@@ -26,7 +27,11 @@ LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
 DELIMITERS = frozenset({ITEM_END, SEQUENCE_END})
 LAST_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
+# More items of one sequence than these are not looked at: a structure set has a few hundred.
+MOST_ITEMS = 10_000
+
 Items = tuple[tuple[int, int], ...]
+Value = str | tuple[str | None, ...] | None
 Stops = Callable[[int], bool]
 
 
@@ -62,7 +67,7 @@ class DataSet:
         # The bytes decide, not the transfer syntax, about which some files lie. The first group of a data set is low.
         implicit = not _is_vr(head[4:])
         self._order: Literal["little", "big"] = "little" if implicit or head[1:2] <= head[:1] else "big"
-        self._levels: dict[Items, Level] = {}
+        self._levels: dict[Items, Level | None] = {}
         stops: Stops = ENDS.__contains__ if group is None else lambda tag: tag >> 16 != group
         elements, self.end, self.ended_at = self._scan(start, size, implicit, stops)
         self._levels[()] = self._level(elements, implicit, values.charset(b""))
@@ -71,14 +76,34 @@ class DataSet:
 
     def value(self, tag: int) -> bytes:
         """The value of a top-level element without the spaces and NULs at its end; empty if there is none."""
-        element = self._levels[()].elements.get(tag)
+        top = self._levels[()]
+        element = top.elements.get(tag) if top else None
         return self._value(element).rstrip(b" \0") if element else b""
 
-    def text(self, path: TagPath) -> str | None:
-        """The value of an element as `values.text` gives it; None if it is missing, or an item on the way to it is."""
-        level = self._at(path.path)
-        element = level.elements.get(path.tag)
+    def found(self, path: TagPath) -> Value:
+        """The value of an element as `values.text` gives it; None if it is missing, or an item on the way to it is.
+
+        For a path over all items: a tuple with one value for each item, None where there is none.
+        """
+        if not path.all_items:
+            level = self._at(path.path)
+            return self._text(level, path) if level else None
+        texts = [self._text(level, path) for level in islice(self._levels_at(path.path), MOST_ITEMS)]
+        return tuple(texts) or None
+
+    def _text(self, level: Level, path: TagPath) -> str | None:
+        tag = path.tag if path.creator is None else self._private(level, path.tag, path.creator)
+        element = level.elements.get(tag)
         return values.text(self._value(element), self._vr(element), self._order == "little", level.codec) if element else None
+
+    def _private(self, level: Level, tag: int, creator: str) -> int:
+        """The tag of a private element in this data set: in the block that its creator reserved (PS3.5 7.8.1); -1 without one."""
+        group = tag & ~0xFFFF
+        for block in CREATORS:
+            reserved = level.elements.get(group | block)
+            if reserved and values.text(self._value(reserved), "LO", True, level.codec) == creator:
+                return group | block << 8 | tag & 0xFF
+        return -1
 
     def _read(self, position: int, length: int) -> bytes:
         self._file.seek(position)
@@ -105,30 +130,41 @@ class DataSet:
         told = self._value(elements[CHARACTER_SET]) if CHARACTER_SET in elements else b""
         return Level(elements, implicit, values.charset(told) if told else inherited)
 
-    def _at(self, items: Items) -> Level:
-        """The level within `items`, without elements if one of them is missing."""
+    def _at(self, items: Items) -> Level | None:
+        """The level within `items`; None if one of them is missing."""
         if items not in self._levels:
-            above = self._at(items[:-1])
-            tag, number = items[-1]
-            element = above.elements.get(tag)
-            implicit = above.implicit or (element is not None and element.vr == "UN")  # PS3.5 6.2.2 note 2
-            found = self._item(element, number, implicit) if element else {}
-            self._levels[items] = self._level(found, implicit, above.codec)
+            above, (tag, number) = self._at(items[:-1]), items[-1]
+            self._levels[items] = next(islice(self._inside(above, tag), number, None), None) if above else None
         return self._levels[items]
 
-    def _item(self, sequence: Element, number: int, implicit: bool) -> dict[int, Element]:
-        """The wanted elements of an item, none if there is no such item."""
+    def _levels_at(self, items: Items) -> Iterator[Level]:
+        """Every level within `items`, some of which are ALL, in the order of the file."""
+        if not items:
+            yield from filter(None, [self._at(())])
+            return
+        tag, number = items[-1]
+        for above in self._levels_at(items[:-1]):
+            inside = self._inside(above, tag)
+            yield from inside if number == ALL else islice(inside, number, number + 1)
+
+    def _inside(self, above: Level, tag: int) -> Iterator[Level]:
+        """The levels of the items of a sequence."""
+        sequence = above.elements.get(tag)
+        implicit = above.implicit or (sequence is not None and sequence.vr == "UN")  # PS3.5 6.2.2 note 2
+        for start, end in self._items(sequence, implicit) if sequence else ():
+            yield self._level(self._scan(start, end, implicit, DELIMITERS.__contains__)[0], implicit, above.codec)
+
+    def _items(self, sequence: Element, implicit: bool) -> Iterator[tuple[int, int]]:
+        """Where the items of a sequence begin, and where they end at the latest."""
         position = sequence.position
         end = self._size if sequence.length == UNDEFINED_LENGTH else position + sequence.length
         while position < end:
             item = self._head(position, implicit)
-            if item.tag == ITEM and number == 0:
-                end = self._size if item.length == UNDEFINED_LENGTH else item.position + item.length
-                return self._scan(item.position, end, implicit, DELIMITERS.__contains__)[0]
             if item.tag not in (ITEM, ITEM_END):  # some writers end items of known length too
                 break
-            position, number = self._behind(item, implicit), number - (item.tag == ITEM)
-        return {}
+            if item.tag == ITEM:
+                yield item.position, self._size if item.length == UNDEFINED_LENGTH else item.position + item.length
+            position = self._behind(item, implicit)
 
     def _scan(self, position: int, end: int, implicit: bool, stops: Stops) -> tuple[dict[int, Element], int, int | None]:
         """The wanted elements from `position` to `end` or a tag that `stops`; where that is, and the tag."""

@@ -14,7 +14,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 from pyconquest_rules.dicom import TagPath
-from pyconquest_rules.index.dataset import DIRECTORY_RECORDS, DataSet
+from pyconquest_rules.index.dataset import DIRECTORY_RECORDS, DataSet, Value
 
 INFLATED_LIMIT = 64 * 1024 * 1024
 """A deflated data set (PS3.5 A.5) of more bytes is refused: it is inflated in memory."""
@@ -62,17 +62,19 @@ class Wanted:
     tags: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        steps = {tag for path in self.paths for tag, _ in path.path}
-        object.__setattr__(self, "tags", steps | {path.tag for path in self.paths} | {SOP_CLASS, SOP_INSTANCE})
+        object.__setattr__(self, "tags", frozenset({SOP_CLASS, SOP_INSTANCE}).union(*(path.tags for path in self.paths)))
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What was read of an instance. `values` has a text or None for each of the wanted paths, in their order."""
+    """What was read of an instance. `values` has a text or None for each of the wanted paths, in their order.
+
+    For a path over all items of a sequence it has a tuple of these, one for each item; None where there is no sequence.
+    """
 
     SOPInstanceUID: str
     TransferSyntaxUID: str | None
-    values: tuple[str | None, ...]
+    values: tuple[Value, ...]
 
 
 def read(path: str | os.PathLike[str] | bytes, wanted: Wanted) -> Header:
@@ -128,7 +130,7 @@ def _read(file: BinaryIO, wanted: Wanted) -> Header:
         raise Rejected(Reason.NOT_DICOM)
     if uid is None:
         raise Rejected(Reason.BAD_SOP_INSTANCE_UID if found.value(SOP_INSTANCE) else Reason.NO_SOP_INSTANCE_UID)
-    return Header(uid, syntax, tuple(map(found.text, wanted.paths)))
+    return Header(uid, syntax, tuple(map(found.found, wanted.paths)))
 
 
 def _size(file: BinaryIO) -> int:

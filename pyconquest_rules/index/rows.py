@@ -1,12 +1,25 @@
-"""Writing an instance into the four Conquest tables."""
+"""The rows of instances in the four Conquest tables: writing them, and taking them out again."""
 
+import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from time import time
 
 from pyconquest_rules.dicom import KEYS, Level, TagPath, tags
+from pyconquest_rules.index import geometry, references, rt
+from pyconquest_rules.index.dataset import Value
 from pyconquest_rules.index.header import Header
-from pyconquest_rules.index.tables import LEVELS, MODALITIES_IN_STUDY, MODALITY, TABLES, Field, Schema, quoted
+from pyconquest_rules.index.tables import (
+    LEVELS,
+    MODALITIES_IN_STUDY,
+    MODALITY,
+    PYCONQUEST_COLUMNS,
+    REFERENCED,
+    TABLES,
+    Field,
+    Schema,
+    quoted,
+)
 from pyconquest_rules.index.values import stored
 from pyconquest_rules.index.walk import File
 
@@ -16,26 +29,99 @@ Record = Mapping[TagPath, str | None]
 IDENTIFIERS = frozenset(TagPath((), tags()[key]) for key in KEYS.values())
 
 
+def wanted(schema: Schema) -> tuple[TagPath, ...]:
+    """Every element that a file must be asked for, each once."""
+    return tuple(dict.fromkeys((*schema.tags(), *rt.PATHS, *references.PATHS, *geometry.PATHS)))
+
+
 class Rows:
-    """The rows of an instance. What a patient, study or series row holds, its first instance says."""
+    """The rows of instances.
+
+    What a patient, study or series row holds, its first instance says. When one of its instances changed or went, that
+    may be out of date: the next instance that is read says it anew.
+    """
 
     def __init__(self, schema: Schema) -> None:
-        self.tags = schema.tags()
+        self.schema, self.tags = schema, wanted(schema)
+        self.pyconquest = any(field.tag == REFERENCED for field in schema.level(Level.SERIES))
         self.levels = [_Level(schema, level) for level in LEVELS]
         self.modalities = _modalities(schema)
-        self.study = schema.level(Level.SERIES)[-1].tag
+        self.study, self.series = schema.level(Level.SERIES)[-1].tag, schema.level(Level.IMAGE)[-1].tag
+        self.above, self.pruning = _above(schema), list(_pruning(schema))
+        self.begin()
+
+    def begin(self) -> None:
+        """Forgets which rows are there: between two transactions another process may have changed that."""
+        self.home: tuple[str | None, str | None] = (None, None)
+        for level in self.levels:
+            level.last_key = None
 
     def write(self, connection: sqlite3.Connection, header: Header, device: str, file: File) -> None:
         """Inserts what is not there yet; an image row is replaced."""
-        record = dict(zip(self.tags, header.values, strict=True))
-        new = {level.level for level in self.levels if level.write(connection, record, device, file)}
+        found = dict(zip(self.tags, header.values, strict=True))
+        record, extras = {tag: _text(value) for tag, value in found.items()}, rt.extras(found)
+        # Not as text: what makes it a UID does not depend on the VR that the file tells.
+        record[self.schema.level(Level.IMAGE)[0].tag] = header.SOPInstanceUID
+        if self.pyconquest:
+            record[REFERENCED] = extras.ReferencedSeriesUID or record[REFERENCED]
+            record[references.FRAME] = record[references.FRAME] or extras.UniqueFOR_UID
+        series, study = record[self.series] or "", record[self.study] or ""
+        before = self._study_of(connection, series)
+        place = (int(time()), os.fsencode(file.path), device, *extras.row(), time(), None)
+        new = {level.level for level in self.levels if level.write(connection, record, place)}
+        self._write_ours(connection, header.SOPInstanceUID, found, series)
+        if Level.SERIES in new:
+            self.home = (series, study)
+            if before not in (None, study):
+                connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('study', ?)", (before,))
+        elif study != before:
+            connection.execute("INSERT OR REPLACE INTO rules_strays VALUES (?, ?)", (header.SOPInstanceUID, study))
         if new & {Level.STUDY, Level.SERIES}:
-            self.say_modalities(connection, [record[self.study] or ""])
+            self.say_modalities(connection, [study])
 
-    def say_modalities(self, connection: sqlite3.Connection, studies: Sequence[str]) -> None:
+    def _study_of(self, connection: sqlite3.Connection, series: str) -> str | None:
+        """The study that a series is in as the index has it; None for a series that it has not."""
+        if self.home[0] != series:
+            fields = self.schema.level(Level.SERIES)
+            query = f"SELECT {quoted(fields[-1].column)} FROM DICOMSeries WHERE {quoted(fields[0].column)} = ?"
+            self.home = (series, *(connection.execute(query, (series,)).fetchone() or (None,)))
+        return self.home[1]
+
+    def _write_ours(self, connection: sqlite3.Connection, uid: str, found: Mapping[TagPath, Value], series: str) -> None:
+        """What the instance points at, and where its slice lies; the series is noted to be measured."""
+        connection.executemany(
+            "INSERT OR IGNORE INTO rules_references VALUES (?, ?, ?)", ((uid, *to) for to in references.references(found))
+        )
+        if slice_ := geometry.slice_of(found):
+            connection.execute("INSERT OR REPLACE INTO rules_slices VALUES (?, ?, ?, ?)", (uid, series, *slice_))
+            connection.execute("INSERT OR IGNORE INTO temp.reshaped VALUES (?)", (series,))
+
+    def remove(self, connection: sqlite3.Connection, uid: str) -> None:
+        """Takes an instance out, with all that is said of it alone. `prune` looks after the levels above."""
+        self.begin()
+        key, series = quoted(self.schema.key(Level.IMAGE)), quoted(self.schema.level(Level.IMAGE)[-1].column)
+        above = connection.execute(self.above, {"uid": uid}).fetchall()
+        for table in ("temp.touched", "rules_stale"):
+            connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", above)
+        connection.execute(f"INSERT OR IGNORE INTO temp.reshaped SELECT {series} FROM DICOMImages WHERE {key} = ?", (uid,))
+        connection.execute(f"DELETE FROM DICOMImages WHERE {key} = ?", (uid,))
+        connection.execute("DELETE FROM rules_full WHERE level = 'image' AND key = ?", (uid,))
+        for table in ("rules_references", "rules_slices", "rules_strays"):
+            connection.execute(f"DELETE FROM {table} WHERE SOPInstanceUID = ?", (uid,))
+
+    def prune(self, connection: sqlite3.Connection) -> None:
+        """Removes series, studies and patients that lost their last instance, and says anew the modalities of studies left."""
+        self.begin()
+        for statement in self.pruning:
+            connection.execute(statement)
+        studies = connection.execute("SELECT key FROM temp.touched WHERE level = 'study'")
+        self.say_modalities(connection, (study for (study,) in studies))
+        connection.execute("DELETE FROM temp.touched")
+
+    def say_modalities(self, connection: sqlite3.Connection, studies: Iterable[str]) -> None:
         """Says anew which modalities the series of these studies have; the server does not read that from files either."""
         if self.modalities:
-            connection.executemany(self.modalities, [(study,) for study in studies])
+            connection.executemany(self.modalities, ((study,) for study in studies))
 
 
 class _Level:
@@ -43,32 +129,50 @@ class _Level:
 
     def __init__(self, schema: Schema, level: Level) -> None:
         self.level, self.fields = level, schema.level(level)
-        extra = ["AccessTime", "ObjectFile", "DeviceName"] if level is Level.IMAGE else ["AccessTime"]
+        extra = ["AccessTime"]
+        if level is Level.IMAGE:
+            extra += ["ObjectFile", "DeviceName", *(name for name, _ in PYCONQUEST_COLUMNS)]
         names = ", ".join([*(quoted(field.column) for field in self.fields), *extra])
-        marks = ", ".join(["?"] * (len(self.fields) + 1) + ["CAST(? AS TEXT)", "?"] * (level is Level.IMAGE))
-        verb = "REPLACE" if level is Level.IMAGE else "IGNORE"
-        self.insert = f"INSERT OR {verb} INTO {TABLES[level]} ({names}) VALUES ({marks})"
+        marks = ", ".join(["?"] * len(self.fields) + ["CAST(? AS TEXT)" if name == "ObjectFile" else "?" for name in extra])
+        self.extra = len(extra)
+        verb, if_stale = ("INSERT OR REPLACE", "") if level is Level.IMAGE else ("INSERT", self._if_stale())
+        self.insert = f"{verb} INTO {TABLES[level]} ({names}) VALUES ({marks}){if_stale}"
         self.last_key: str | None = None
 
-    def write(self, connection: sqlite3.Connection, record: Record, device: str, file: File) -> bool:
-        """Whether a row was made."""
+    def _if_stale(self) -> str:
+        """A row that is there already is overwritten only if one of its instances changed or went."""
+        columns = [quoted(field.column) for field in self.fields]
+        stale = f"SELECT 1 FROM rules_stale WHERE level = '{self.level.value}' AND key = excluded.{columns[0]}"
+        values = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+        return f" ON CONFLICT ({columns[0]}) DO UPDATE SET {values} WHERE EXISTS ({stale})"
+
+    def write(self, connection: sqlite3.Connection, record: Record, place: tuple[object, ...]) -> bool:
+        """Whether a row was written. `place` is the time, and what an image row has beside its elements."""
         key = record[self.fields[0].tag] or ""
         if key == self.last_key and self.level is not Level.IMAGE:
             return False
         values = [_stored(field, record[field.tag]) for field in self.fields]
-        place = [file.path, device] if self.level is Level.IMAGE else []
-        new = connection.execute(self.insert, [*values, int(time()), *place]).rowcount == 1
+        new = connection.execute(self.insert, [*values, *place[: self.extra]]).rowcount == 1
         self.last_key = key
         if new:
-            self._keep_full(connection, key, record)
+            self._keep_full(connection, key, record, values)
         return new
 
-    def _keep_full(self, connection: sqlite3.Connection, key: str, record: Record) -> None:
-        for field in self.fields:
+    def _keep_full(self, connection: sqlite3.Connection, key: str, record: Record, values: list[str | None]) -> None:
+        """Keeps the whole text of what the columns hold cut or changed."""
+        if self.level is not Level.IMAGE:
+            for table in ("rules_full", "rules_stale"):
+                connection.execute(f"DELETE FROM {table} WHERE level = ? AND key = ?", (self.level.value, key))
+        for field, value in zip(self.fields, values, strict=True):
             text = record[field.tag]
-            if text and len(text) * 4 > field.length < len(text.encode()) and field.tag not in IDENTIFIERS:
+            if text and text != value and field.tag not in IDENTIFIERS:
                 row = (self.level.value, key, field.name, text.strip(" "))
                 connection.execute("INSERT OR REPLACE INTO rules_full VALUES (?, ?, ?, ?)", row)
+
+
+def _text(value: Value) -> str | None:
+    """Of all items of a sequence their texts, joined as several values are."""
+    return "\\".join(text or "" for text in value) if isinstance(value, tuple) else value
 
 
 def _stored(field: Field, text: str | None) -> str | None:
@@ -88,3 +192,38 @@ def _modalities(schema: Schema) -> str | None:
         f"UPDATE DICOMStudies SET {modalities} = (SELECT group_concat(m, '\\') FROM (SELECT {modality} AS m FROM DICOMSeries"
         f" WHERE {link} = DICOMStudies.{study} AND {modality} IS NOT NULL GROUP BY m ORDER BY min(rowid) DESC)) WHERE {study} = ?"
     )
+
+
+def _above(schema: Schema) -> str:
+    """A query for the rows above the instance :uid: its series, the studies and patients that this is in and that it tells."""
+    image, series, study = (quoted(schema.key(level)) for level in reversed(LEVELS[1:]))
+    series_of, study_of, patient_of = (quoted(schema.level(level)[-1].column) for level in reversed(LEVELS[1:]))
+    query = (
+        f"WITH one AS (SELECT * FROM DICOMImages WHERE {image} = :uid),"
+        f" of AS (SELECT * FROM DICOMSeries WHERE {series} = (SELECT {series_of} FROM one))"
+        f" SELECT 'series', {series_of} FROM one UNION SELECT 'study', {study_of} FROM of"
+        " UNION SELECT 'study', StudyInstanceUID FROM rules_strays WHERE SOPInstanceUID = :uid"
+        f" UNION SELECT 'patient', {patient_of} FROM DICOMStudies WHERE {study} = (SELECT {study_of} FROM of)"
+    )
+    own = schema.patient_id(Level.IMAGE)
+    return f"{query} UNION SELECT 'patient', {own} FROM one" if own else query
+
+
+def _pruning(schema: Schema) -> Iterator[str]:
+    """Lowest level first: removes what nothing is in any more, with what is said of it."""
+    link = {level: quoted(schema.level(level)[-1].column) for level in LEVELS[1:]}
+    of_image = schema.patient_id(Level.IMAGE)
+    # By whom a row is still needed: strays are in a study without their series, a study may hold images of two patients.
+    users = {
+        Level.SERIES: [("DICOMImages", link[Level.IMAGE])],
+        Level.STUDY: [("DICOMSeries", link[Level.SERIES]), ("rules_strays", "StudyInstanceUID")],
+        Level.PATIENT: [("DICOMStudies", link[Level.STUDY]), *([("DICOMImages", of_image)] if of_image else [])],
+    }
+    for level, needed_by in users.items():
+        table, key = TABLES[level], quoted(schema.key(level))
+        touched = f"(SELECT key FROM temp.touched WHERE level = '{level.value}')"
+        user = f"NOT EXISTS (SELECT 1 FROM {{}} WHERE {{}} = {table}.{key})".format
+        yield f"DELETE FROM {table} WHERE {key} IN {touched} AND {' AND '.join(user(*place) for place in needed_by)}"
+        for kept in ("rules_full", "rules_stale"):
+            gone = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {key} = {kept}.key)"
+            yield f"DELETE FROM {kept} WHERE level = '{level.value}' AND key IN {touched} AND {gone}"

@@ -4,9 +4,9 @@ Workers turn paths into headers; this process alone writes. Size and mtime say w
 """
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
@@ -14,16 +14,16 @@ from pathlib import Path
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
-from pyconquest_rules.index.header import Header, Rejected, Wanted, read
+from pyconquest_rules.index.header import Header, Reason
 from pyconquest_rules.index.store import Known, Outcome, Store
 from pyconquest_rules.index.walk import File, Skipped, walk
+from pyconquest_rules.index.workers import in_order
 
 CHUNK = 64
-CHUNKS_IN_FLIGHT = 16
-CHUNKS_A_TRANSACTION = 50
+# Others who write wait while a transaction is open, so nothing is read within; a kill loses what one transaction holds.
+CHUNKS_A_TRANSACTION = 8
 
 COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplicate", "conflict", "vanished")
-
 
 Workers = Callable[[int], Executor]
 
@@ -48,19 +48,21 @@ class Scan:
         store.connection.execute(
             "CREATE TEMP TABLE to_read (device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
         )
-        store.connection.execute("CREATE TEMP TABLE gone (device TEXT, path BLOB)")
+        store.connection.execute("CREATE TEMP TABLE gone (device TEXT, path BLOB, PRIMARY KEY (device, path)) WITHOUT ROWID")
 
     def run(
         self, trees: Sequence[Tree], workers: Workers, *, own: frozenset[bytes] = frozenset(), allow_vanish: bool = False
     ) -> None:
         """Indexes `trees`. `own` are files and folders of ours, which are not read; `workers` gives who reads so many files.
 
-        Raises SourceError, before anything is changed, where a root is missing or more than half of a source vanished.
+        Raises SourceError, before anything is changed, where a root is missing, or where more than half of a source
+        vanished or what was indexed cannot be seen.
         """
-        troubles = [self._look(tree, own, allow_vanish) for tree in trees]
-        if any(troubles):
-            raise SourceError("\n".join(filter(None, troubles)))
-        self._forget()
+        troubles = [trouble for tree in trees for trouble in self._look(tree, own, allow_vanish)]
+        if troubles:
+            raise SourceError("\n".join(troubles))
+        self._forget(trees)
+        self._tell_unchanged([self.store.device(tree.name, tree.root) for tree in trees])
         (number,) = self.store.connection.execute("SELECT count(*) FROM temp.to_read").fetchone()
         if number:
             with workers(number) as executor:
@@ -72,32 +74,43 @@ class Scan:
         paths = ((device, known.path) for known in self.store.known(device))
         self.store.connection.executemany("INSERT INTO temp.gone VALUES (?, ?)", paths)
 
-    def _look(self, tree: Tree, own: frozenset[bytes], allow_vanish: bool) -> str | None:
+    def _look(self, tree: Tree, own: frozenset[bytes], allow_vanish: bool) -> Iterator[str]:
         """Compares a tree with what the index knows of it, notes what to read and what is gone, gives what stands against it."""
-        device = self.store.device(tree.name, tree.root)
-        self.roots[device] = tree.root
-        there = tree.root.is_dir()
-        if not (there or allow_vanish):
-            return f'source "{tree.name}": there is no folder {tree.root}; mount it, or say --allow-vanish if it is gone for good'
-        before = Counter(self.counts)
-        walked = walk(os.fsencode(tree.root), tree.exclude, own) if there else iter(())
-        known = to_read = 0
+        missing = _cannot_list(tree.root)
+        if missing and not allow_vanish:
+            hint = "mount it, or say --allow-vanish if it is gone for good"
+            yield f'source "{tree.name}": there is no folder {tree.root} ({missing}); {hint}'
+            return
+        counts = self._compare(tree, iter(()) if missing else walk(os.fsencode(tree.root), tree.exclude, own))
+        self.counts["vanished"] += counts["vanished"]
+        self.emit(Walked(tree.name, counts["seen"], counts["to_read"]))
+        if counts["vanished"] * 2 > counts["known"] and not allow_vanish:
+            what = f'source "{tree.name}": {counts["vanished"]} of {counts["known"]} indexed files vanished from {tree.root}'
+            yield f"{what}; say --allow-vanish if that is right"
+        elif counts["hidden"] and not allow_vanish:
+            what = f'source "{tree.name}": {counts["hidden"]} indexed files are in folders that cannot be read'
+            yield f"{what}; make them readable, or say --allow-vanish if they are gone for good"
+
+    def _compare(self, tree: Tree, walked: Iterator[File | Skipped]) -> Counter[str]:
+        """Notes every file of a tree, and counts what was seen, known, vanished or hidden, and what will be read."""
+        device, counts = self.store.device(tree.name, tree.root), Counter[str]()
+        closed = b"/"  # the last folder that could not be listed; no path begins like this
         for now, then in compare(walked, self.store.known(device)):
-            known += then is not None
-            to_read += self._note(device, tree.root, now, then)
-        seen, vanished = (self.counts[name] - before[name] for name in ("seen", "vanished"))
-        self.emit(Walked(tree.name, seen, to_read))
-        if vanished * 2 > known and not allow_vanish:
-            what = f'source "{tree.name}": {vanished} of {known} indexed files vanished from {tree.root}'
-            return f"{what}; say --allow-vanish if that is right"
-        return None
+            if isinstance(now, Skipped) and now.reason == Reason.UNREADABLE:
+                closed = now.path + b"/"
+            counts["seen"] += now is not None
+            counts["known"] += then is not None
+            counts["vanished"] += now is None
+            counts["hidden"] += then is not None and (then.path + b"/").startswith(closed)
+            counts["to_read"] += self._note(device, tree.root, now, then)
+        return counts
 
     def _note(self, device: str, root: Path, now: File | Skipped | None, then: Known | None) -> bool:
         """Notes one file that is there now, was known, or both. Whether it is to be read."""
         insert = self.store.connection.execute
-        self.counts["seen"] += now is not None
-        if isinstance(now, File) and then and (now.size, now.mtime_ns) == (then.size, then.mtime_ns):
-            self._tell(root, now.path, Outcome("unchanged", then.reason))
+        same = isinstance(now, File) and then and (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
+        # What could not be read may be readable now: neither permissions nor a disk that works again change mtime.
+        if same and then and then.reason != Reason.UNREADABLE:
             return False
         if then:
             insert("INSERT INTO temp.gone VALUES (?, ?)", (device, then.path))
@@ -107,38 +120,55 @@ class Scan:
                 return True
             case Skipped():
                 self._tell(root, now.path, Outcome("skipped", now.reason))
-            case None:
-                self.counts["vanished"] += 1
         return False
 
-    def _forget(self) -> None:
-        """Takes out what is gone or will be read anew; what else held the same instances is read too."""
-        store = self.store
+    def _forget(self, trees: Sequence[Tree]) -> None:
+        """Takes out what is gone or will be read anew; what else held the same instances is read too, unless it is gone."""
+        store, rows = self.store, self.store.connection
         with store.transaction():
-            for device, path in store.connection.execute("SELECT device, path FROM temp.gone"):
-                others = store.forget(device, path)
-                store.connection.executemany("INSERT OR IGNORE INTO temp.to_read VALUES (?, ?, ?, ?)", others)
-            store.prune()
+            for tree in trees:
+                store.move(tree.name, tree.root)
+            for device, path in rows.execute("SELECT device, path FROM temp.gone"):
+                rows.executemany(
+                    "INSERT OR IGNORE INTO temp.to_read SELECT ?1, ?2, ?3, ?4"
+                    " WHERE NOT EXISTS (SELECT 1 FROM temp.gone WHERE device = ?1 AND path = ?2)",
+                    store.forget(device, path),
+                )
+        self.roots = {source.device: source.root for source in store.sources().values()}
+
+    def _tell_unchanged(self, devices: Iterable[str]) -> None:
+        """Only now is it known: what another file's change made read again is not unchanged."""
+        unchanged = (
+            "SELECT CAST(path AS BLOB), reason FROM rules_files AS f WHERE device = ? AND NOT EXISTS"
+            " (SELECT 1 FROM temp.to_read AS t WHERE t.device = f.device AND t.path = CAST(f.path AS BLOB)) ORDER BY device, path"
+        )
+        for device in devices:
+            for path, reason in self.store.connection.execute(unchanged, (device,)):
+                self._tell(self.roots[device], path, Outcome("unchanged", reason))
 
     def _read(self, executor: Executor) -> None:
-        """Reads what is to be read, many chunks to a transaction: a kill loses at most the files of one, which are read again."""
-        chunks = self._chunks()
-        while group := deque(islice(chunks, CHUNKS_A_TRANSACTION)):
+        """Reads what is to be read, and writes it many chunks to a transaction."""
+        results = in_order(executor, self.store.wanted, self.roots, self._chunks())
+        while group := list(islice(results, CHUNKS_A_TRANSACTION)):
             with self.store.transaction():
-                for device, results in in_order(executor, self.store.wanted, self.roots, group):
-                    for file, header in results:
+                for device, files in group:
+                    for file, header in files:
                         self._put(device, file, header)
 
     def _put(self, device: str, file: File, header: Header | str) -> None:
         root = self.roots[device]
-        self.counts["read"] += 1
-        if isinstance(header, Header):
+        outcome = self.store.noted(device, file)
+        if outcome is None and isinstance(header, Header):
             outcome = self.store.add(device, root, file, header)
-        else:
-            outcome = self.store.reject(device, file, header)
+        elif outcome is None and header == Reason.UNREADABLE and not os.path.lexists(os.path.join(os.fsencode(root), file.path)):
+            outcome = Outcome("skipped", "vanished")
+        elif outcome is None:
+            outcome = self.store.reject(device, file, str(header))
+        self.counts["read"] += outcome.reason != "vanished"
         self._tell(root, file.path, outcome)
 
     def _tell(self, root: Path, path: bytes, outcome: Outcome) -> None:
+        self.counts["seen"] += 1
         self.counts[outcome.outcome] += 1
         self.counts["conflict"] += outcome.reason == "conflict" and outcome.outcome == "rejected"
         if outcome.outcome in ("rejected", "skipped") and outcome.reason:
@@ -151,6 +181,15 @@ class Scan:
         for device, files in groupby(rows, key=itemgetter(0)):
             while chunk := [File(*row[1:]) for row in islice(files, CHUNK)]:
                 yield device, chunk
+
+
+def _cannot_list(folder: Path) -> str | None:
+    """Why a folder cannot be listed; None where it can."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def compare(walked: Iterable[File | Skipped], known: Iterable[Known]) -> Iterator[tuple[File | Skipped | None, Known | None]]:
@@ -167,31 +206,3 @@ def compare(walked: Iterable[File | Skipped], known: Iterable[Known]) -> Iterato
         else:
             yield now, then
             now, then = next(now_stream, None), next(then_stream, None)
-
-
-Read = list[tuple[File, Header | str]]
-
-
-def in_order(
-    executor: Executor, wanted: Wanted, roots: dict[str, Path], chunks: deque[tuple[str, list[File]]]
-) -> Iterator[tuple[str, Read]]:
-    """The headers of `chunks` in their order, a few chunks ahead in the workers."""
-    running: deque[tuple[str, Future[Read]]] = deque()
-    while chunks or running:
-        while chunks and len(running) < CHUNKS_IN_FLIGHT:
-            device, files = chunks.popleft()
-            running.append((device, executor.submit(read_all, os.fsencode(roots[device]), files, wanted)))
-        device, future = running.popleft()
-        yield device, future.result()
-
-
-def read_all(root: bytes, files: Sequence[File], wanted: Wanted) -> Read:
-    """In a worker: the header of each file, or the reason why there is none."""
-    return [(file, _header(os.path.join(root, file.path), wanted)) for file in files]
-
-
-def _header(path: bytes, wanted: Wanted) -> Header | str:
-    try:
-        return read(path, wanted)
-    except Rejected as rejected:
-        return rejected.reason.value

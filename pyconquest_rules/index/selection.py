@@ -1,14 +1,14 @@
 """Named sets: the queries of a rules file over an index, and the instances that their rows stand for."""
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.errors import Mistake
+from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
 from pyconquest_rules.steps import Selected, Stamp
 
@@ -29,6 +29,18 @@ class Selection:
         return self.query if self.query is not None else self.where or ""
 
 
+class SetMistake(Mistake):
+    """A mistake in the SQL of the set `name`. `stopped` are the sets that cannot be made because of it, `name` among them."""
+
+    def __init__(self, name: str, mistake: Mistake, stopped: Sequence[str]) -> None:
+        super().__init__(mistake.message, fragment=mistake.fragment, hint=mistake.hint)
+        self.name, self.mistake, self.stopped = name, mistake, tuple(stopped)
+
+    def __str__(self) -> str:
+        """Names the set: beside the text of the file nothing else would."""
+        return f'the set "{self.name}": {self.message}'
+
+
 class Sets:
     """The sets of a rules file on one read-only connection. Each is made once, as a temporary table or view of its name."""
 
@@ -40,28 +52,37 @@ class Sets:
     def make(self, name: str) -> tuple[str, ...]:
         """Makes a set, and the sets that its query names, and gives its columns.
 
-        Raises Mistake where its query is wrong, gives no key of its level, or needs the set itself.
+        Raises SetMistake where a query is wrong, gives no key of its level, or needs its own set.
         """
         if name in self.columns:
             return self.columns[name]
         if name in self._making:
-            raise Mistake(f'the set "{name}" needs itself', fragment=name, hint=" → ".join([*self._making, name]))
+            ring = [*self._making[self._making.index(name) :], name]
+            raise Mistake(f'the set "{name}" needs itself', fragment=name, hint=" → ".join(ring))
         self._making.append(name)
         try:
             selection = self.selections[name]
-            self.make_named(selection.text)
             self.columns[name] = self._by_query(selection) if selection.query is not None else self._by_condition(selection)
+        except SetMistake:
+            raise
+        except Mistake as mistake:
+            raise SetMistake(name, mistake, self._making) from None
         finally:
             self._making.pop()
         return self.columns[name]
 
     def make_named(self, text: str) -> None:
-        """Makes every set whose name stands in a text of SQL."""
-        for word in dict.fromkeys(re.findall(r"\w+", text)):
-            if word in self.selections:
-                self.make(word)
+        """Makes every set that a query names. Raises Mistake for a name that is neither a table nor a set."""
+        while (table := sql.unknown_table(self.connection, text)) is not None:
+            name = table.lower()
+            if name not in self.selections or name in self.columns:
+                known = [*table_names(self.connection), *self.selections]
+                hint = did_you_mean(table, known) or f"tables are: {', '.join([*VIEWS.values(), *self.selections])}"
+                raise Mistake(f'unknown table "{table}"', fragment=table, hint=hint)
+            self.make(name)
 
     def _by_query(self, selection: Selection) -> tuple[str, ...]:
+        self.make_named(selection.text)
         columns = sql.columns(self.connection, selection.text, selection.params)
         self.key(selection.level, columns)
         return sql.fill(self.connection, selection.name, selection.text, selection.params)
@@ -69,14 +90,15 @@ class Sets:
     def _by_condition(self, selection: Selection) -> tuple[str, ...]:
         """The keys are found once, with the parameters; the view of the set's name shows every column of its level."""
         view, key, keys = VIEWS[selection.level], selection.level.key, f"{selection.name} keys"
-        query = f"SELECT {key} FROM {view} WHERE (\n{selection.text}\n)"
-        columns = sql.columns(self.connection, f"SELECT * FROM {view}", {})
-        sql.fill(self.connection, keys, query, selection.params)
+        before = f"SELECT {key} FROM main.{view} WHERE\n"
+        self.make_named(before + selection.text)
+        sql.compiled(self.connection, selection.text, selection.params, before)
+        sql.fill(self.connection, keys, f"SELECT {key} FROM main.{view} WHERE (\n{selection.text}\n)", selection.params)
         chosen = f"SELECT {key} FROM temp.{quoted(keys)}"
         self.connection.execute(
             f"CREATE TEMP VIEW {quoted(selection.name)} AS SELECT * FROM main.{view} WHERE {key} IN ({chosen})"
         )
-        return columns
+        return sql.columns(self.connection, f"SELECT * FROM main.{view}", {})
 
     def key(self, level: Level, columns: Sequence[str]) -> tuple[str, str]:
         """The column by which rows name their patient, study, series or image, and what it is in the view `images`.
@@ -92,10 +114,9 @@ class Sets:
         for name, target in known.items():
             if name.lower() in by_fold:
                 return by_fold[name.lower()], target
-        raise Mistake(
-            f"the query gives no {level.key}, by which a {level} is known",
-            hint=f"add {level.key} to what it selects, or name the level that it does select",
-        )
+        others = [f', or set level = "{at}"' for at in Level if at.key.lower() in by_fold]
+        hint = f"add {level.key} to what it selects{''.join(others[-1:])}"
+        raise Mistake(f"the query gives no {level.key}, by which a {level} is known", hint=hint)
 
     def instances(self, name: str, names: Sequence[str]) -> Iterator[Selected]:
         """The instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`."""

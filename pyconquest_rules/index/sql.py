@@ -11,7 +11,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyconquest_rules.errors import DatabaseError, Mistake, did_you_mean
+from pyconquest_rules.errors import DatabaseError, Mistake
+from pyconquest_rules.index.sql_mistakes import READS, explained
 
 Value = str | int | float | bool | None
 Values = Mapping[str, Value]
@@ -38,12 +39,16 @@ def open_read_only(database: Path) -> sqlite3.Connection:
     """A connection on which nothing of the database can be changed. Raises DatabaseError where there is none."""
     try:
         connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
-        # Table-valued functions are set up by their first use, which the authorizer of `guarded` would not let through.
-        connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
+        set_up(connection)
     except sqlite3.Error as error:
         raise DatabaseError(f"cannot open the index {database}: {error}") from None
     connection.text_factory = text_of
     return connection
+
+
+def set_up(connection: sqlite3.Connection) -> None:
+    """Makes the table-valued functions usable: their first use sets them up, which `guarded` would not let through."""
+    connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
 
 
 def text_of(stored: bytes) -> str:
@@ -91,9 +96,34 @@ def columns(connection: sqlite3.Connection, query: str, params: Values) -> tuple
 
     Raises Mistake where it is not one read-only statement or names what does not exist.
     """
-    with _explained(connection), guarded(connection):
-        cursor = connection.execute(f"SELECT * FROM ({_one(query)}\n) LIMIT 0", params)
+    text = _one(query)
+    compiled(connection, text, params)
+    with explained(connection, text, params, FUNCTIONS), guarded(connection):
+        cursor = connection.execute(f"SELECT * FROM ({text}\n) LIMIT 0", params)
         return tuple(column[0] for column in cursor.description)
+
+
+def compiled(connection: sqlite3.Connection, text: str, params: Values, before: str = "") -> None:
+    """Compiles `text`, a query or the end of one, just as the user wrote it. Raises Mistake as `columns` does.
+
+    What is put around it later would show up in the errors: an open bracket would be closed by ours.
+    """
+    with explained(connection, text, params, FUNCTIONS, before), guarded(connection):
+        connection.execute(f"EXPLAIN {before}{text}", params).close()
+
+
+def unknown_table(connection: sqlite3.Connection, query: str) -> str | None:
+    """The first table that a query names and the database does not have; None as well where something else is wrong with it.
+
+    Raises Mistake for what does not begin as a SELECT does.
+    """
+    try:
+        with guarded(connection):
+            connection.execute(f"EXPLAIN {_one(query)}").close()
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        match = re.fullmatch(r"no such table: (\w+)", str(error))
+        return match[1] if match else None
+    return None
 
 
 def rows(
@@ -103,7 +133,7 @@ def rows(
     names = columns(connection, query, params)
 
     def stream() -> Generator[Row, None, None]:
-        with _explained(connection), guarded(connection, seconds) as anew:
+        with explained(connection, query, params, FUNCTIONS), guarded(connection, seconds) as anew:
             for row in connection.execute(_one(query), params):
                 yield row
                 anew()
@@ -116,7 +146,7 @@ def fill(connection: sqlite3.Connection, table: str, query: str, params: Values)
     names = _distinct(columns(connection, query, params))
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     connection.execute(f'CREATE TEMP TABLE "{table}" ({quoted})')
-    with _explained(connection), guarded(connection, into=table):
+    with explained(connection, query, params, FUNCTIONS), guarded(connection, into=table):
         connection.execute(f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n)', params)
     return names
 
@@ -132,54 +162,12 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _one(query: str) -> str:
-    """The query without a closing semicolon; a second statement would end it inside the brackets and is a syntax error."""
+    """The query without a closing semicolon. Raises Mistake for what does not begin as a SELECT does."""
     text = query.strip().rstrip(";").rstrip()
-    if not re.match(r"(?is)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?:select|with|values)\b", text):
-        word = (text.split(None, 1) or [""])[0]
-        raise Mistake(
-            "a query must be one SELECT that only reads", fragment=word or None, hint="queries begin with SELECT or WITH"
-        )
+    first = BEGINNING.match(text)
+    if not first or first["word"].lower() not in {"select", "with", "values"}:
+        raise Mistake(READS, fragment=first["word"] if first else None, hint="queries begin with SELECT or WITH")
     return text
 
 
-@contextmanager
-def _explained(connection: sqlite3.Connection) -> Iterator[None]:
-    """Turns SQLite's errors into Mistakes that point at the word."""
-    try:
-        yield
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        raise _mistake(connection, str(error)) from None
-
-
-def _mistake(connection: sqlite3.Connection, text: str) -> Mistake:
-    if match := re.match(r"no such (column|table|function): (?:\w+\.)?(.+)", text):
-        what, word = match.groups()
-        return Mistake(f'unknown {what} "{word}"', fragment=word, hint=_known(connection, what, word))
-    if match := re.match(r'near "(.+)": syntax error', text):
-        return Mistake(f'SQL syntax error near "{match[1]}"', fragment=match[1])
-    if match := re.search(r"binding (?:parameter )?:?(\w+)", text):
-        return Mistake(
-            f'the parameter ":{match[1]}" has no value', fragment=f":{match[1]}", hint="give it in params or in [vars]"
-        )
-    if text.startswith("not authorized to use function: "):
-        word = text.rpartition(" ")[2]
-        return Mistake(f'the function "{word}" may not be used', fragment=word)
-    if text == "interrupted":
-        return Mistake("the query took too long and was stopped")
-    if "not authorized" in text or "prohibited" in text:
-        return Mistake("a query must be one SELECT that only reads")
-    return Mistake(f"SQL: {text}")
-
-
-def _known(connection: sqlite3.Connection, what: str, word: str) -> str | None:
-    match what:
-        case "table":
-            return did_you_mean(word, (name for (name,) in connection.execute(TABLE_NAMES)))
-        case "column":
-            names = connection.execute(f"SELECT DISTINCT c.name FROM ({TABLE_NAMES}) t, pragma_table_info(t.name) c")
-            return did_you_mean(word, (name for (name,) in names))
-        case _:
-            return did_you_mean(word, FUNCTIONS)
-
-
-TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UNION SELECT name FROM sqlite_temp_master"
+BEGINNING = re.compile(r"(?s)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?P<word>\w+)")

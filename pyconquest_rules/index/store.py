@@ -1,19 +1,20 @@
 """The index: one SQLite database in Conquest's layout. One process writes it at a time, any number read it."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
-from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
+from pyconquest_rules.index.geometry import measure
 from pyconquest_rules.index.header import Header, Wanted
-from pyconquest_rules.index.rows import Rows
-from pyconquest_rules.index.sql import text_of
-from pyconquest_rules.index.tables import TABLES, Schema, quoted, statements
+from pyconquest_rules.index.rows import Rows, wanted
+from pyconquest_rules.index.sql import open_read_only, text_of
+from pyconquest_rules.index.tables import Schema, quoted, statements
 from pyconquest_rules.index.walk import File
 
 BUSY_SECONDS = 60
@@ -47,49 +48,62 @@ class Device:
 
 
 class Store:
-    """The writing side of an index. Use as a context manager; every `transaction` is all or nothing."""
+    """The writing side of an index. Use as a context manager; every `transaction` is all or nothing.
+
+    Raises DatabaseError wherever SQLite fails: a database that is damaged, a disk that is full.
+    """
 
     def __init__(self, database: Path, schema: Schema) -> None:
         """Opens or makes the index. Raises DatabaseError where the file is not an index of ours."""
         self.database, self.schema = database, schema
+        _check_owner(database)
         self.connection = _connect(database)
-        _own(self.connection, database)
-        self.connection.execute("PRAGMA journal_mode = WAL")
-        self.connection.execute("PRAGMA synchronous = NORMAL")
-        self.connection.execute("CREATE TEMP TABLE touched (key TEXT PRIMARY KEY) WITHOUT ROWID")
-        with self.transaction():
+        try:
             _prepare(self.connection, schema)
-        self.wanted = Wanted(schema.tags())
+        except sqlite3.Error as error:
+            self.connection.close()
+            raise _unusable(database, error) from None
+        self.wanted = Wanted(wanted(schema))
         self._rows = Rows(schema)
 
     def __enter__(self) -> "Store":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _unusable(self.database, error) from None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything within becomes visible and durable at once, or not at all."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        """Everything within becomes visible at once, or not at all; at its end the levels above and the geometry are right.
+
+        Raises DatabaseError where another process made the index anew, for other columns, since it was opened.
+        """
+        with _transaction(self.connection):
+            if _fingerprint(self.connection) != self.schema.fingerprint:
+                raise DatabaseError(f"{self.database} was made anew for other columns by another run; run this one again")
+            self._rows.begin()
             yield
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
-        self.connection.execute("COMMIT")
+            self.prune()
+            self.measure()
 
     def device(self, name: str, root: Path) -> str:
         """The MAG device of a source. A source keeps the first that it got, also when its root moves."""
-        row = self.connection.execute("SELECT device FROM rules_sources WHERE name = ?", (name,)).fetchone()
-        if row is None:
+        query = "SELECT device FROM rules_sources WHERE name = ?"
+        if row := self.connection.execute(query, (name,)).fetchone():
+            return str(row[0])
+        with self.transaction():
             taken = {int(device[3:]) for (device,) in self.connection.execute("SELECT device FROM rules_sources")}
-            row = (f"MAG{next(n for n in range(len(taken) + 1) if n not in taken)}",)
-        self.connection.execute(
-            "INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT)) ON CONFLICT (device) DO UPDATE SET path = excluded.path",
-            (row[0], name, os.fsencode(root)),
-        )
-        return str(row[0])
+            device = f"MAG{next(n for n in range(len(taken) + 1) if n not in taken)}"
+            insert = "INSERT OR IGNORE INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))"
+            self.connection.execute(insert, (device, name, os.fsencode(root)))
+            return str(self.connection.execute(query, (name,)).fetchone()[0])
+
+    def move(self, name: str, root: Path) -> None:
+        """Notes where the root of a source is now."""
+        update = "UPDATE rules_sources SET path = CAST(? AS TEXT) WHERE name = ?"
+        self.connection.execute(update, (os.fsencode(root), name))
 
     def sources(self) -> dict[str, Device]:
         """The sources of the index by name."""
@@ -120,34 +134,25 @@ class Store:
         self.connection.execute(f"DELETE FROM rules_files {where}", (device, path))
         if row[1] != "indexed":
             return []
-        uid = row[0]
-        image = self.schema.level(Level.IMAGE)
-        (series,) = self.connection.execute(
-            f"SELECT {quoted(image[-1].column)} FROM DICOMImages WHERE {quoted(image[0].column)} = ?", (uid,)
-        ).fetchone() or (None,)
-        self.connection.execute("INSERT OR IGNORE INTO temp.touched VALUES (?)", (series,))
-        self.connection.execute(f"DELETE FROM DICOMImages WHERE {quoted(image[0].column)} = ?", (uid,))
-        self.connection.execute("DELETE FROM rules_full WHERE level = 'image' AND key = ?", (uid,))
-        others = "DELETE FROM rules_files WHERE SOPInstanceUID = ? RETURNING device, CAST(path AS BLOB), size, mtime_ns"
-        return self.connection.execute(others, (uid,)).fetchall()
+        self._rows.remove(self.connection, row[0])
+        others = "DELETE FROM rules_files WHERE SOPInstanceUID = ? AND outcome != 'skipped'"
+        returning = "RETURNING device, CAST(path AS BLOB), size, mtime_ns"
+        return self.connection.execute(f"{others} {returning}", (row[0],)).fetchall()
 
     def prune(self) -> None:
         """Removes series, studies and patients that `forget` left empty, and says anew which modalities the studies have."""
-        touched = "SELECT key FROM temp.touched"
-        for level, lower in ((Level.SERIES, Level.IMAGE), (Level.STUDY, Level.SERIES), (Level.PATIENT, Level.STUDY)):
-            table, key = TABLES[level], quoted(self.schema.key(level))
-            below, link = TABLES[lower], quoted(self.schema.level(lower)[-1].column)
-            empty = f"{key} IN ({touched}) AND NOT EXISTS (SELECT 1 FROM {below} WHERE {below}.{link} = {table}.{key})"
-            upper = self.connection.execute(
-                f"SELECT DISTINCT {quoted(self.schema.level(level)[-1].column)} FROM {table} WHERE {key} IN ({touched})"
-            ).fetchall()
-            gone = self.connection.execute(f"DELETE FROM {table} WHERE {empty} RETURNING {key}").fetchall()
-            self.connection.executemany(f"DELETE FROM rules_full WHERE level = '{level.value}' AND key = ?", gone)
-            self.connection.execute("DELETE FROM temp.touched")
-            self.connection.executemany("INSERT OR IGNORE INTO temp.touched VALUES (?)", upper)
-            if level is Level.SERIES:
-                self._rows.say_modalities(self.connection, [study for (study,) in upper])
-        self.connection.execute("DELETE FROM temp.touched")
+        self._rows.prune(self.connection)
+
+    def measure(self) -> None:
+        """Says anew how the slices of the series lie that got or lost any."""
+        measure(self.connection, (series for (series,) in self.connection.execute("SELECT series FROM temp.reshaped")))
+        self.connection.execute("DELETE FROM temp.reshaped")
+
+    def noted(self, device: str, file: File) -> Outcome | None:
+        """What became of a file that is in the index, as another process put it there since it was looked for."""
+        query = "SELECT outcome, reason FROM rules_files WHERE device = ? AND path = CAST(? AS TEXT)"
+        row = self.connection.execute(query, (device, file.path)).fetchone()
+        return Outcome(*row) if row else None
 
     def reject(self, device: str, file: File, reason: str) -> Outcome:
         """Notes a file that is not, or not readable as, an instance."""
@@ -194,6 +199,22 @@ def _same_bytes(first: bytes, second: bytes) -> bool:
         return False
 
 
+def _unusable(database: Path, error: sqlite3.Error) -> DatabaseError:
+    return DatabaseError(f"cannot use the index {database}: {error}; it is a cache: if it is damaged, delete it and index again")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself ends one where the disk is full
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
 def _connect(database: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(database, timeout=BUSY_SECONDS, isolation_level=None)
@@ -204,9 +225,12 @@ def _connect(database: Path) -> sqlite3.Connection:
     return connection
 
 
-def _own(connection: sqlite3.Connection, database: Path) -> None:
-    """Raises DatabaseError for a database that somebody else made: nothing of it is to be changed."""
-    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+def _check_owner(database: Path) -> None:
+    """Raises DatabaseError for a file that somebody else made. Nothing of it is to be changed, so it is not opened to write."""
+    if not os.path.exists(database) or not os.path.getsize(database):
+        return
+    with closing(open_read_only(database)) as connection:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if names and "rules_index" not in names:
         raise DatabaseError(
             f"{database} is a database, but not an index of pyconquest-rules; name another one as [index] database"
@@ -215,20 +239,38 @@ def _own(connection: sqlite3.Connection, database: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
     """Makes the tables of a new index, and makes an index of another schema anew: it is a cache. Sources keep their devices."""
-    sources = []
-    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'rules_index'").fetchone():
-        row = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
-        if row and row[0] == schema.fingerprint:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("CREATE TEMP TABLE touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID")
+    connection.execute("CREATE TEMP TABLE reshaped (series TEXT PRIMARY KEY) WITHOUT ROWID")
+    with _transaction(connection):
+        fingerprint, sources = _fingerprint(connection), []
+        if fingerprint == schema.fingerprint:
             return
-        sources = connection.execute("SELECT device, name, CAST(path AS BLOB) FROM rules_sources").fetchall()
-        _drop_all(connection)
-    for statement in statements(schema):
-        connection.execute(statement)
-    connection.executemany("INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))", sources)
-    connection.execute("INSERT INTO rules_index VALUES ('schema', ?)", (schema.fingerprint,))
+        if fingerprint is not None:
+            sources = connection.execute("SELECT device, name, CAST(path AS BLOB) FROM rules_sources").fetchall()
+            _drop(connection, schema)
+        for statement in statements(schema):
+            connection.execute(statement)
+        connection.executemany("INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))", sources)
+        connection.execute("INSERT INTO rules_index VALUES ('schema', ?)", (schema.fingerprint,))
 
 
-def _drop_all(connection: sqlite3.Connection) -> None:
-    mine = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') AND name NOT LIKE 'sqlite_%' ORDER BY type DESC"
-    for kind, name in connection.execute(mine).fetchall():
-        connection.execute(f"DROP {kind} {quoted(name)}")
+def _fingerprint(connection: sqlite3.Connection) -> str | None:
+    """For which schema the index was made; None where there is no index yet."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'rules_index'").fetchone():
+        return None
+    row = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
+    return str(row[0]) if row else ""
+
+
+def _drop(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Removes the tables and views of ours, and those of CSV files; what else somebody put beside them stays."""
+    made = {name for statement in statements(schema) for name in re.findall(r"^\s*CREATE (?:TABLE|VIEW) (\w+)", statement)}
+    all_there = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') ORDER BY type DESC"
+    there = connection.execute(all_there).fetchall()
+    if ("table", "rules_tables") in there:
+        made |= {name for (name,) in connection.execute("SELECT name FROM rules_tables")}
+    for kind, name in there:
+        if name in made or name.startswith("rules_"):
+            connection.execute(f"DROP {kind} {quoted(name)}")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
+from pyconquest_rules.index import geometry, references, rt
 from pyconquest_rules.index.dicom_sql import Column, DICOMType, Layout, SQLType
 
-FORMAT = 1
+FORMAT = 2
 
 TABLES = {Level.PATIENT: "DICOMPatients", Level.STUDY: "DICOMStudies", Level.SERIES: "DICOMSeries", Level.IMAGE: "DICOMImages"}
 VIEWS = {Level.PATIENT: "patients", Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "images"}
@@ -24,7 +25,13 @@ MODALITIES_IN_STUDY = TagPath((), 0x00080061)
 SPECIFIC_CHARACTER_SET = TagPath((), 0x00080005)
 
 NUMERIC_VR = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "US or SS"})
+# Of several values the server stores the first of these types.
+FIRST_ONLY = frozenset({DICOMType.UINT16, DICOMType.UINT32, DICOMType.FL, DICOMType.FD})
 BOOKKEEPING = ("AccessTime", "qTimeStamp", "qFlags", "qSpare")
+PYCONQUEST_COLUMNS = (*rt.COLUMNS, ("DatabaseTimeStamp", "real"), ("hash", "text"))
+
+# pyconquest's column Referenced of a series has this tag in its layout, and holds the series that an RTSTRUCT is made for.
+REFERENCED = TagPath((), 0x00081155)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,12 @@ class Field:
         element = dictionary().get(self.tag.tag)
         return element is not None and element.VR in NUMERIC_VR
 
+    @property
+    def single(self) -> bool:
+        """Whether PS3.6 gives the element one value."""
+        element = dictionary().get(self.tag.tag)
+        return element is not None and element.VM == "1"
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -68,6 +81,10 @@ class Schema:
     def key(self, level: Level) -> str:
         """The 10-letter key column of a level's Conquest table."""
         return self.level(level)[0].column
+
+    def patient_id(self, level: Level) -> str | None:
+        """The column, quoted, in which a level itself tells the PatientID; None where the layout has none."""
+        return next((quoted(field.column) for field in self.level(level) if field.tag == PATIENT_ID), None)
 
     def tags(self) -> tuple[TagPath, ...]:
         """Every tag that a file must be asked for, each once."""
@@ -97,7 +114,7 @@ def _named(columns: tuple[Column, ...]) -> tuple[Field, ...]:
     taken: set[str] = set()
     fields = []
     for column in columns:
-        name = keyword(column.tag.tag) or column.name
+        name = "ReferencedSeriesInstanceUID" if column.tag == REFERENCED else keyword(column.tag.tag) or column.name
         name = column.name if name in taken else name
         taken.add(name)
         fields.append(Field(column.column, name, column.tag, column.length, column.sql_type, column.dicom_type))
@@ -113,6 +130,9 @@ def statements(schema: Schema) -> Iterator[str]:
     yield from UIDMODS
     yield from PYCONQUEST_VIEWS
     yield from OUR_TABLES
+    yield from references.TABLE
+    yield from geometry.TABLES
+    yield from _referenced(schema)
     for level in LEVELS:
         yield f"CREATE VIEW {VIEWS[level]} AS {_view(schema, level)}"
 
@@ -122,7 +142,11 @@ def _table(level: Level, fields: tuple[Field, ...]) -> str:
     columns = [f"{quoted(first.column)} {_type(first)} PRIMARY KEY NOT NULL", *(f"{quoted(f.column)} {_type(f)}" for f in others)]
     columns += _bookkeeping()
     if level is Level.IMAGE:
-        columns += ["ObjectFile varchar(255)", "DeviceName varchar(32)"]
+        columns += [
+            "ObjectFile varchar(255)",
+            "DeviceName varchar(32)",
+            *(f"{name} {type_}" for name, type_ in PYCONQUEST_COLUMNS),
+        ]
     return f"CREATE TABLE {TABLES[level]} ({', '.join(columns)})"
 
 
@@ -150,9 +174,8 @@ def _lookups(schema: Schema) -> Iterator[str]:
     yield f"CREATE INDEX images_lnk ON DICOMImages ({quoted(series_link)})"
     yield f"CREATE INDEX idx_seriesinst_sopinstanc ON DICOMImages ({quoted(series_link)}, {quoted(image)})"
     for level, name in ((Level.SERIES, "series_pat"), (Level.IMAGE, "images_pat")):
-        for field in schema.level(level):
-            if field.tag == PATIENT_ID:
-                yield f"CREATE INDEX {name} ON {TABLES[level]} ({quoted(field.column)})"
+        if column := schema.patient_id(level):
+            yield f"CREATE INDEX {name} ON {TABLES[level]} ({column})"
 
 
 UIDMODS = (
@@ -180,9 +203,30 @@ OUR_TABLES = (
     "CREATE TABLE rules_files (device TEXT, path TEXT, size INT, mtime_ns INT, outcome TEXT, reason TEXT,"
     " SOPInstanceUID TEXT, TransferSyntaxUID TEXT, digest TEXT, PRIMARY KEY (device, path)) WITHOUT ROWID",
     "CREATE INDEX rules_files_instance ON rules_files (SOPInstanceUID)",
+    "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID",
     # the full text of values that the Conquest columns hold cut or changed
     "CREATE TABLE rules_full (level TEXT, key TEXT, name TEXT, value TEXT, PRIMARY KEY (level, key, name)) WITHOUT ROWID",
+    # rows of which an instance changed or went since they were written
+    "CREATE TABLE rules_stale (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
+    # instances that tell another study than the one that their series is in: a series has but one row
+    "CREATE TABLE rules_strays (SOPInstanceUID TEXT PRIMARY KEY, StudyInstanceUID TEXT) WITHOUT ROWID",
+    "CREATE INDEX rules_strays_study ON rules_strays (StudyInstanceUID)",
 )
+
+
+def _referenced(schema: Schema) -> Iterator[str]:
+    """The view of what points at what, where the layout has the columns that it is made of."""
+    series = {field.tag: quoted(field.column) for field in schema.level(Level.SERIES)}
+    if MODALITY in series and references.FRAME in series:
+        names = {
+            "series_link": quoted(schema.level(Level.IMAGE)[-1].column),
+            "modality": series[MODALITY],
+            "frame": series[references.FRAME],
+        }
+        keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
+        yield references.VIEW.format(**names, **keys, derived=", ".join(f"'{modality}'" for modality in references.DERIVED))
+        yield f"CREATE INDEX rules_frame ON DICOMSeries ({series[references.FRAME]})"
+
 
 ALIAS = {Level.PATIENT: "p", Level.STUDY: "st", Level.SERIES: "se", Level.IMAGE: "i"}
 
@@ -198,7 +242,11 @@ def _view(schema: Schema, level: Level) -> str:
             columns.setdefault(field.name, _value(schema, at, field))
     columns |= _counts(schema, level)
     source = f"{TABLES[level]} AS {ALIAS[level]}{''.join(_joins(schema, level))}"
+    if level is Level.SERIES:
+        columns |= {name: f"g.{name}" for name in geometry.COLUMNS}
+        source += f" LEFT JOIN geometry AS g ON g.SeriesInstanceUID = {ALIAS[level]}.{quoted(schema.key(level))}"
     if level is Level.IMAGE:
+        columns |= {name: f"i.{name}" for name, _ in PYCONQUEST_COLUMNS}
         files = {"TransferSyntaxUID": "f.TransferSyntaxUID", "ObjectFile": "i.ObjectFile", "DeviceName": "i.DeviceName"}
         columns |= files | {"Source": "so.name", "FileSize": "f.size"}
         source += " LEFT JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
@@ -213,8 +261,8 @@ def _joins(schema: Schema, level: Level) -> Iterator[str]:
             continue
         link = f"{ALIAS[below]}.{quoted(schema.level(below)[-1].column)}"
         if above is Level.PATIENT:
-            own = [f.column for f in schema.level(level) if f.tag == PATIENT_ID]
-            link = f"{ALIAS[level]}.{quoted(own[0])}" if own else link
+            own = schema.patient_id(level)
+            link = f"{ALIAS[level]}.{own}" if own else link
         yield f" LEFT JOIN {TABLES[above]} AS {ALIAS[above]} ON {ALIAS[above]}.{quoted(schema.key(above))} = {link}"
 
 
@@ -226,8 +274,10 @@ def _counts(schema: Schema, level: Level) -> dict[str, str]:
         if LEVELS.index(below) <= LEVELS.index(level):
             continue
         table, link = TABLES[below], f"{TABLES[below]}.{quoted(schema.level(below)[-1].column)}"
-        if not source:
-            source, where = table, f"{link} = {on}"
+        # As in the joins: what tells a patient itself is counted for that one, whoever its study belongs to.
+        own = schema.patient_id(below) if level is Level.PATIENT else None
+        if own or not source:
+            source, where = table, f"{f'{table}.{own}' if own else link} = {on}"
         else:
             source += f" JOIN {table} ON {link} = {TABLES[above]}.{quoted(schema.key(above))}"
         counts[f"{below.value.capitalize()}Count"] = f"(SELECT count(*) FROM {source} WHERE {where})"
@@ -236,27 +286,29 @@ def _counts(schema: Schema, level: Level) -> dict[str, str]:
 
 def _value(schema: Schema, level: Level, field: Field) -> str:
     """A column as people want it: keys as stored, numbers as numbers, other text trimmed and in full length."""
-    column = f"{ALIAS[level]}.{quoted(field.column)}"
-    if field in (schema.level(level)[0], schema.level(level)[-1]) or field.tag == PATIENT_ID:
+    column, fields = f"{ALIAS[level]}.{quoted(field.column)}", schema.level(level)
+    if field == fields[0] or (field == fields[-1] and level is not Level.PATIENT) or field.tag == PATIENT_ID:
         return column
-    # Only a value that fills its column to within one character can have been cut; others need no lookup.
+    shown = _number if field.numeric else "trim({})".format
     full = (
-        f"(SELECT value FROM rules_full WHERE level = '{level.value}' AND key = {ALIAS[level]}.{quoted(schema.key(level))}"
-        f" AND name = '{field.name}')"
+        f"(SELECT {shown('value')} FROM rules_full WHERE level = '{level.value}'"
+        f" AND key = {ALIAS[level]}.{quoted(schema.key(level))} AND name = '{field.name}')"
     )
-    may_be_cut = f"length({column}) >= {max(0, (field.length - 3) // 4)}"
-    text = f"CASE WHEN {may_be_cut} THEN coalesce({full}, trim({column})) ELSE trim({column}) END"
-    return _number(column, text) if field.numeric else text
+    if field.dicom_type in FIRST_ONLY and not field.single:
+        return f"coalesce({full}, {shown(column)})"
+    # Only what fills its column, but for the rest of a letter or the points of a date, can have been cut: few are looked up.
+    least = field.length // 2 if field.sql_type is SQLType.DATE else max(0, field.length - 3)
+    may_be_cut = f"length(CAST({column} AS BLOB)) >= {least}"
+    return f"CASE WHEN {may_be_cut} THEN coalesce({full}, {shown(column)}) ELSE {shown(column)} END"
 
 
-def _number(column: str, text: str) -> str:
-    """A number where the stored text is one number by PS3.5 (IS, DS), the text where it is not."""
-    trimmed = f"trim({column})"
-    looks = (
-        f"{trimmed} GLOB '*[0-9]*' AND {trimmed} NOT GLOB '*[^-+.0-9eE]*' AND {trimmed} NOT GLOB '*.*.*'"
-        f" AND {trimmed} NOT GLOB '*[0-9.][-+]*' AND {trimmed} NOT GLOB '[eE]*'"
-    )
-    return f"CASE WHEN {looks} THEN CAST({trimmed} AS NUMERIC) ELSE {text} END"
+def _number(text: str) -> str:
+    """A number where a text is one number by PS3.5 (IS, DS) and of a size that there is; else the text."""
+    trimmed = f"trim({text})"
+    # In turn: other letters; no digit at the end; a sign within; two points; a point or e after an e; no digit before an e.
+    wrong = ("*[^-+.0-9eE]*", "*[^0-9.]", "*[-+.0-9][-+]*", "*.*.*", "*[eE]*[.eE]*", "*[^0-9][eE]*", "[eE]*")
+    right = " AND ".join([f"{trimmed} GLOB '*[0-9]*'", *(f"{trimmed} NOT GLOB '{glob}'" for glob in wrong)])
+    return f"CASE WHEN {right} AND abs(CAST({trimmed} AS REAL)) < 9e999 THEN CAST({trimmed} AS NUMERIC) ELSE {trimmed} END"
 
 
 def quoted(name: str) -> str:

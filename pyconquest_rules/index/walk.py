@@ -5,6 +5,10 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import translate
+
+# What a column of SQLite holds; a file system may tell times far after the year 2262.
+EARLIEST, LATEST = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,68 +29,75 @@ class Skipped:
 
 
 def walk(root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = frozenset()) -> Iterator[File | Skipped]:
-    """Everything below `root`, a real path, in the byte order of the relative paths.
+    """Everything below `root`, a real path, in the byte order of the relative paths; a folder as if its path ended in "/".
 
     Links to folders are not followed, links to files only where they stay inside `root`. What a pattern of `exclude`
-    matches is left out whole. `own` are real paths of files and folders of ours.
+    matches is left out whole. `own` are real paths of files and folders of ours. A folder is told only where it is left out.
     Nothing is opened but folders. Raises OSError where `root` itself cannot be listed.
     """
     excluded = _excluded(exclude)
     # The folders on the way down, each as what is still to be seen of it: memory grows with depth, not with the tree.
-    trail = [iter(_listing(root, b""))]
+    trail = [(b"", iter(_listing(root)))]
     while trail:
-        entry = next(trail[-1], None)
-        if entry is None:
+        prefix, names = trail[-1]
+        name = next(names, None)
+        if name is None:
             trail.pop()
             continue
-        path, found = entry
+        path = prefix + name.removesuffix(b"/")
         if excluded and excluded.match(os.fsdecode(path)):
             yield Skipped(path, "excluded")
-        elif found.path in own:
+        elif os.path.join(root, path) in own:
             yield Skipped(path, "own")
-        elif found.is_dir(follow_symlinks=False):
+        elif name.endswith(b"/"):
             try:
-                trail.append(iter(_listing(found.path, path + b"/")))
+                trail.append((path + b"/", iter(_listing(os.path.join(root, path)))))
             except OSError:
                 yield Skipped(path, "unreadable")
-        else:
-            yield _file(root, path, found)
+        elif found := _file(root, path):
+            yield found
 
 
-def _listing(folder: bytes, prefix: bytes) -> list[tuple[bytes, os.DirEntry[bytes]]]:
-    """The entries of a folder with their relative paths. A folder sorts as if its name ended in "/", so that whole paths sort."""
+def _listing(folder: bytes) -> list[bytes]:
+    """The names in a folder, those of folders with a "/" at the end: so sorted, whole paths are sorted too."""
     with os.scandir(folder) as entries:
-        found = [(entry.name + b"/" if entry.is_dir(follow_symlinks=False) else entry.name, entry) for entry in entries]
-    return [(prefix + entry.name, entry) for _, entry in sorted(found, key=lambda pair: pair[0])]
+        return sorted(entry.name + b"/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries)
 
 
-def _file(root: bytes, path: bytes, entry: os.DirEntry[bytes]) -> File | Skipped:
+def _file(root: bytes, path: bytes) -> File | Skipped | None:
+    """What is at a path that is no folder; None where it vanished since the folder was listed."""
+    whole = os.path.join(root, path)
     try:
-        status = entry.stat(follow_symlinks=False)
-        if stat.S_ISLNK(status.st_mode):
-            target = os.path.realpath(entry.path)
-            if not target.startswith(root.rstrip(b"/") + b"/"):
-                return Skipped(path, "link-outside")
-            status = os.stat(entry.path)
-            if stat.S_ISDIR(status.st_mode):
-                return Skipped(path, "link-to-folder")
+        status = os.lstat(whole)
     except FileNotFoundError:
-        return Skipped(path, "link-broken")
+        return None
     except OSError:
-        return Skipped(path, "link-broken" if entry.is_symlink() else "unreadable")
+        return Skipped(path, "unreadable")
+    if stat.S_ISLNK(status.st_mode):
+        if not os.path.realpath(whole).startswith(root.rstrip(b"/") + b"/"):
+            return Skipped(path, "link-outside")
+        try:
+            status = os.stat(whole)
+        except OSError:
+            return Skipped(path, "link-broken")
+        if stat.S_ISDIR(status.st_mode):
+            return Skipped(path, "link-to-folder")
     if not stat.S_ISREG(status.st_mode):
         return Skipped(path, "not-regular")
-    return File(path, status.st_size, status.st_mtime_ns)
+    return File(path, status.st_size, min(max(EARLIEST, status.st_mtime_ns), LATEST))
 
 
 def _excluded(patterns: Sequence[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(f"(?:{_expression(pattern)})" for pattern in patterns), re.DOTALL) if patterns else None
 
 
+TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?.[^\]]*\]|.", re.DOTALL)
+
+
 def _expression(pattern: str) -> str:
-    """A pattern as a regular expression on a whole relative path: `*` and `?` stay within a name, `**` spans folders."""
+    """A pattern as a regular expression on a whole relative path: `*`, `?` and `[ab]` stay within a name, `**` spans folders."""
     parts = []
-    for token in re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern.strip("/"), re.DOTALL):
+    for token in TOKEN.findall(pattern.strip("/")):
         match token:
             case "**/":
                 parts.append("(?:[^/]+/)*")
@@ -96,8 +107,8 @@ def _expression(pattern: str) -> str:
                 parts.append("[^/]*")
             case "?":
                 parts.append("[^/]")
-            case _ if len(token) > 1:
-                parts.append("[^" + token[2:] if token[1] == "!" else token)
+            case _ if len(token) > 1:  # letters in brackets; fnmatch knows all that can be wrong with them
+                parts.append("(?!/)" + translate(token)[: -len(r"\Z")])
             case _:
                 parts.append(re.escape(token))
     return "".join(parts) + r"\Z"

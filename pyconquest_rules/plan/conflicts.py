@@ -5,7 +5,7 @@ from sqlite3 import Connection
 # Two steps, of whatever actions, that want one path, compared without case and in NFKC.
 SAME_PATH = """
 UPDATE step SET status = 'blocked', reason = 'collision', message = 'another step wants the same path'
-WHERE status IS NULL AND key IN (SELECT key FROM step WHERE destination != '' GROUP BY key HAVING count(*) > 1)
+WHERE status IS NULL AND key IN (SELECT key FROM step WHERE key != '' GROUP BY key HAVING count(*) > 1)
 """
 
 # A step that wants as a file what another needs as a folder.

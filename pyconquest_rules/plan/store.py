@@ -3,6 +3,7 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,13 @@ from pyconquest_rules.errors import UsageError
 from pyconquest_rules.steps import Mode, PutFile, Reason, Stamp, Status, Step, Wish
 from pyconquest_rules.templates import collision_key
 
-FORMAT = "pyconquest-rules plan 1"
-
 TABLES = """
-CREATE TABLE format (text TEXT);
 CREATE TABLE action (name TEXT PRIMARY KEY, place INT, mode TEXT, on_conflict TEXT, fingerprint TEXT);
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action TEXT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
     destination TEXT, key TEXT, folder TEXT, written TEXT,
     status TEXT, reason TEXT, message TEXT, there_size INT, there_mtime_ns INT,
-    UNIQUE (action, SOPInstanceUID, destination));
+    UNIQUE (SOPInstanceUID, destination, action));
 CREATE INDEX step_key ON step (key);
 CREATE INDEX step_folder ON step (folder);
 CREATE TEMP TABLE folder (
@@ -29,10 +27,13 @@ CREATE INDEX temp.folder_key ON folder (key);
 CREATE TEMP TABLE present (destination TEXT PRIMARY KEY, key TEXT, kind TEXT, size INT, mtime_ns INT) WITHOUT ROWID;
 CREATE INDEX temp.present_key ON present (key);
 CREATE TEMP TABLE alike (number INTEGER PRIMARY KEY);
+CREATE TEMP TABLE renaming (number INTEGER PRIMARY KEY, destination TEXT, SOPInstanceUID TEXT);
 CREATE TEMP TABLE recorded (destination TEXT PRIMARY KEY, SOPInstanceUID TEXT, source BLOB, source_size INT, source_mtime_ns INT,
     fingerprint TEXT, size INT, mtime_ns INT) WITHOUT ROWID;
 CREATE TEMP TABLE failed (destination TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+
+SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 
 STEPS = """
 SELECT step.number, step.action, step.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
@@ -44,13 +45,12 @@ FROM step JOIN action ON action.name = step.action
 class Plan:
     """The steps of the actions that were asked for, in the order in which they will be done."""
 
-    def __init__(self, file: Path | None = None) -> None:
-        """A new plan, in `file`, or in a temporary file that goes with it."""
-        self.connection = sqlite3.connect(file or "", isolation_level=None)
+    def __init__(self) -> None:
+        """A new plan, in a temporary file that goes with it."""
+        self.connection = sqlite3.connect("", isolation_level=None)
         self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(TABLES)
-        self.connection.execute("INSERT INTO format VALUES (?)", (FORMAT,))
 
     def __enter__(self) -> "Plan":
         return self
@@ -81,7 +81,7 @@ class Plan:
         asked = {"step.action": action, "step.status": status, "step.SOPInstanceUID": instance}
         where = " AND ".join(f"{column} = ?" for column, value in asked.items() if value is not None)
         rows = self.connection.execute(
-            f"{STEPS} {'WHERE ' + where if where else ''} ORDER BY action.place, step.number",
+            f"{STEPS} {'WHERE ' + where if where else ''} ORDER BY step.number",
             [v for v in asked.values() if v is not None],
         )
         return (_step(row) for row in rows)
@@ -119,62 +119,44 @@ class Plan:
         return digest.hexdigest()
 
     def save(self, file: Path) -> None:
-        """Writes the plan to a file, whole or not at all."""
+        """Writes the plan to a file, whole or not at all. Raises UsageError where that cannot be written."""
         part = file.with_name(file.name + ".part")
-        part.unlink(missing_ok=True)
-        with sqlite3.connect(part) as copy:
-            self.connection.backup(copy)
-        copy.close()
-        part.replace(file)
+        try:
+            part.unlink(missing_ok=True)
+            with closing(sqlite3.connect(part)) as copy:
+                self.connection.backup(copy)
+            part.replace(file)
+        except (OSError, sqlite3.Error) as error:
+            raise UsageError(f"cannot write the plan {file}: {error}") from None
 
 
 def load(file: Path) -> Plan:
-    """A plan that was saved. Raises UsageError where the file is no plan."""
+    """A plan that was saved. Raises UsageError where the file is no plan of this version."""
     plan = Plan()
     try:
-        saved = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
-        if saved.execute("SELECT text FROM format").fetchall() != [(FORMAT,)]:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as saved:
+            if saved.execute(SCHEMA).fetchall() != plan.connection.execute(SCHEMA).fetchall():
+                raise sqlite3.DatabaseError
+            saved.backup(plan.connection)
+        if plan.connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
             raise sqlite3.DatabaseError
-        saved.backup(plan.connection)
-        saved.close()
     except sqlite3.Error:
         raise UsageError(f"{file} is not a plan; make one with: plan -o {file}") from None
     return plan
 
 
 def _row(action: str, wish: Wish) -> tuple[object, ...]:
-    place = (wish.destination, collision_key(wish.destination), wish.destination.rpartition("/")[0], wish.written)
+    place = (wish.destination, collision_key(wish.destination), wish.destination.rpartition("/")[0])
+    source = (wish.source, wish.stamp.size, wish.stamp.mtime_ns)
     status = Status.BLOCKED if wish.reason else None
-    return (
-        action,
-        wish.SOPInstanceUID,
-        wish.source,
-        wish.stamp.size,
-        wish.stamp.mtime_ns,
-        *place,
-        status,
-        wish.reason,
-        wish.message,
-    )
+    # Of what was written only the folders count: names of files are told apart by `key`.
+    folder = wish.written.rpartition("\0")[0]
+    return (action, wish.SOPInstanceUID, *source, *place, folder, status, wish.reason, wish.message)
 
 
 def _step(row: tuple[Any, ...]) -> Step:
-    (
-        number,
-        action,
-        uid,
-        status,
-        reason,
-        message,
-        fingerprint,
-        mode,
-        source,
-        size,
-        mtime_ns,
-        destination,
-        there_size,
-        there_mtime,
-    ) = row
-    there = None if there_size is None else Stamp(there_size, there_mtime)
-    operation = PutFile(Mode(mode), source, Stamp(size, mtime_ns), destination, there, reason == Reason.ADOPT)
-    return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, operation)
+    number, action, uid, status, reason, message, fingerprint, *operation = row
+    mode, source, size, mtime_ns, destination, there_size, there_mtime_ns = operation
+    there = None if there_size is None else Stamp(there_size, there_mtime_ns)
+    put = PutFile(Mode(mode), source, Stamp(size, mtime_ns), destination, there, reason == Reason.ADOPT)
+    return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, put)

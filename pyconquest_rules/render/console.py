@@ -12,11 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from pyconquest_rules.answers import ActionStatus, Explained, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
 from pyconquest_rules.events import Emit, Event, FileTold, Planning, RunStarted, StepDone, StepFailed, Walked
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
+from pyconquest_rules.index.forgetting import Going
 from pyconquest_rules.index.sql import Row
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Reason, Status, Step
@@ -159,6 +160,27 @@ class Console:
                 )
                 if step.message:
                     self.out.print(Text(f"    {step.message}"))
+
+    def texts(self, files: dict[str, str]) -> None:
+        """One after the other, each below its name."""
+        for name, text in files.items():
+            self.out.print(Text(f"----- {name} -----\n{text}"))
+
+    def exported(self, file: Path, rows: int) -> None:
+        """How many rows went where."""
+        self.err.print(Text(f"wrote {rows:,} {'row' if rows == 1 else 'rows'} to {file}"))
+
+    def to_forget(self, going: Going, *, files: bool) -> None:
+        """The numbers, and what becomes of the files."""
+        numbers = f"{going.images:,} images of {going.series:,} series, {going.studies:,} studies, {going.patients:,} patients"
+        what = "are deleted from the disk" if files else "stay on the disk, and are left out until they change"
+        self.err.print(f"forget {numbers}; their {going.files:,} files {what}")
+
+    def forgotten(self, result: Forgotten) -> None:
+        """The numbers."""
+        self.err.print(f"forgotten: {result.images:,} images, {result.files:,} files, {result.deleted:,} of them deleted")
+        if result.failed:
+            self.err.print(f"{result.failed:,} files could not be deleted", style="red")
 
     def error(self, message: str, exit_code: int) -> None:
         """In red on standard error."""

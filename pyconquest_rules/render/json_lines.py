@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from pyconquest_rules.answers import ActionStatus, Explained, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
 from pyconquest_rules.events import Emit, silent
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
+from pyconquest_rules.index.forgetting import Going
 from pyconquest_rules.index.sql import Row
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Status, Step
@@ -98,6 +99,24 @@ class JsonLines:
             steps = [step_fields(step) for step in instance.steps]
             write("instance", SOPInstanceUID=instance.SOPInstanceUID, source_b64=source, sets=instance.sets, steps=steps)
         write("summary", instances=len(instances))
+
+    def texts(self, files: dict[str, str]) -> None:
+        """A line for each file."""
+        for name, text in files.items():
+            write("file", name=name, text=text)
+        write("summary", files=len(files))
+
+    def exported(self, file: Path, rows: int) -> None:
+        """One summary."""
+        write("summary", file=str(file), rows=rows)
+
+    def to_forget(self, going: Going, *, files: bool) -> None:
+        """A line before the question."""
+        write("to_forget", **asdict(going), delete_files=files)
+
+    def forgotten(self, result: Forgotten) -> None:
+        """One summary."""
+        write("summary", **asdict(result))
 
     def error(self, message: str, exit_code: int) -> None:
         """The last line of a command that failed; the message goes to standard error too."""

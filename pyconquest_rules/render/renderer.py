@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from pyconquest_rules.answers import ActionStatus, Explained, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
 from pyconquest_rules.events import Emit
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Verified
+from pyconquest_rules.index.forgetting import Going
 from pyconquest_rules.index.sql import Row
 from pyconquest_rules.plan.store import Plan
 
@@ -52,6 +53,18 @@ class Renderer(Protocol):
 
     def explained(self, instances: list[Explained]) -> None:
         """All about some instances."""
+
+    def texts(self, files: dict[str, str]) -> None:
+        """Texts of files, by name."""
+
+    def exported(self, file: Path, rows: int) -> None:
+        """A file and how many rows it got."""
+
+    def to_forget(self, going: Going, *, files: bool) -> None:
+        """What would be forgotten."""
+
+    def forgotten(self, result: Forgotten) -> None:
+        """What was forgotten."""
 
     def error(self, message: str, exit_code: int) -> None:
         """Why a command ended."""

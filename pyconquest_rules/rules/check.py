@@ -1,42 +1,60 @@
 """What a rules file means, checked: names, columns, queries, templates. Nothing of the data is looked at."""
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
-from pyconquest_rules.dicom import Level, tag_path, tags
+from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
 from pyconquest_rules.index.scan import Tree
-from pyconquest_rules.index.selection import Selection, Sets
-from pyconquest_rules.index.tables import LEVELS, VIEWS, Addition, schema, statements
+from pyconquest_rules.index.selection import Selection, SetMistake, Sets
+from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
+from pyconquest_rules.index.tables import VIEWS, schema, statements
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.rules.model import RulesFile, Select
+from pyconquest_rules.rules.columns import additions
+from pyconquest_rules.rules.model import NAME, RulesFile
+from pyconquest_rules.rules.order import in_order
 from pyconquest_rules.rules.places import Places
+from pyconquest_rules.rules.positions import Path as Place
 from pyconquest_rules.rules.rules import Rules
+from pyconquest_rules.rules.validation import STAND_IN
 from pyconquest_rules.templates import Template, UnsafePath
 
 
 class Check:
-    """The checks of one rules file, in the order in which its parts build on each other. `problems` is what they found."""
+    """The checks of one rules file, in the order in which its parts build on each other. `problems` is what they found.
+
+    `rules_file` may lack what is wrong in the file; `places.document` has all of it.
+    """
 
     def __init__(self, file: Path, rules_file: RulesFile, places: Places) -> None:
         self.file, self.base, self.model, self.places = file, file.resolve().parent, rules_file, places
         self.problems: list[Problem] = []
+        self._check_names()
         self.trees = tuple(
             Tree(name, (self.base / source.path).resolve(), source.exclude) for name, source in rules_file.sources.items()
         )
-        self.outputs = Outputs(self.base, rules_file.outputs, [tree.root for tree in self.trees])
-        self.layout = self._layout()
-        self.schema = schema(self.layout, tuple(self._additions()))
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        for statement in statements(self.schema):
-            self.connection.execute(statement)
-        self.selections = {name: self._selection(name, select) for name, select in rules_file.select.items()}
+        self.outputs = Outputs(self.base, rules_file.outputs, [tree.root for tree in self.trees], self._own())
+        layout = self._layout()
+        added, problems = additions(rules_file.schema_, layout or parse(standard_text()), places)
+        self.problems += problems
+        self.schema = schema(layout or parse(standard_text()), added)
+        self.connection = _empty(statements(self.schema))
+        self.selections = {
+            name: Selection(name, select.level, select.query, select.where, {**rules_file.vars, **select.params})
+            for name, select in rules_file.select.items()
+        }
         self.sets = Sets(self.connection, self.schema, self.selections)
-        self.usable = {name for name in self.selections if self._check_select(name)}
+        # The sets of which nothing more can be told.
+        self.broken: set[str] = {*self._known("select")} - {*self.selections}
+        if layout is None:
+            self.broken |= {*self.selections}
+        for name in self.selections:
+            self._check_select(name)
         self.actions = {f"copy.{name}": copy for name, copy in rules_file.copy_.items()}
         self.templates: dict[str, Template] = {}
         for name, copy in rules_file.copy_.items():
@@ -58,114 +76,123 @@ class Check:
             params=self.model.vars,
         )
 
-    def _layout(self) -> Layout:
+    def _own(self) -> list[Path]:
+        """What no destination may be: the rules file, the index and the folder of the ledger."""
+        database = self.base / self.model.index.database
+        files = [database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal")]
+        return [self.file, self.base / ".pyconquest-rules", *files]
+
+    def _known(self, kind: str) -> list[str]:
+        """The names that the file has of a kind, sound or not."""
+        return [*self.places.document.get(kind, {})]
+
+    def _check_names(self) -> None:
+        tables: list[Place] = [(kind, name) for kind in ("vars", "sources", "select", "copy") for name in self._known(kind)]
+        params: list[Place] = [("select", name, "params", key) for name, of in self.model.select.items() for key in of.params]
+        for place in (*tables, *params):
+            if not re.fullmatch(NAME, str(place[-1])):
+                hint = "names are small letters, digits and _, at most 64, and begin with a letter"
+                self.problems.append(self.places.at_key(place, f'"{place[-1]}" is not a name', hint))
+
+    def _layout(self) -> Layout | None:
+        """The layout of the Conquest tables; None where it is not known."""
         if (name := self.model.index.dicom_sql) is None:
-            return parse(standard_text())
-        file, place = self.base / name, ("index", "dicom_sql")
+            return None if "dicom_sql" in self.places.document.get("index", {}) else parse(standard_text())
         try:
-            return parse(file.read_text(encoding="utf-8"), name)
+            return parse((self.base / name).read_text(encoding="utf-8"), name)
         except RulesError as error:
             self.problems += error.problems
         except (OSError, UnicodeDecodeError):
-            self.problems.append(
-                self.places.at_value(place, f'cannot read "{name}"', "leave dicom_sql out for the standard layout")
-            )
-        return parse(standard_text())
+            message, hint = f'cannot read "{name}"', "leave dicom_sql out for the standard layout"
+            self.problems.append(self.places.at_value(("index", "dicom_sql"), message, hint))
+        return None
 
-    def _additions(self) -> Iterator[Addition]:
-        """The columns that the rules add, without those that clash with another or name no element."""
-        for level in LEVELS:
-            stock = schema(self.layout).level(level)
-            taken = {column: "the layout" for field in stock for column in (field.column.lower(), field.name.lower())}
-            for number, added in enumerate(getattr(self.model.schema_, level)):
-                place = ("schema", level.value, number)
-                clash = next((taken[key] for key in (added.column.lower(), added.column[:10].lower()) if key in taken), None)
-                if clash:
-                    hint = "names must differ in their first 10 letters, which is all that Conquest keeps"
-                    self.problems.append(
-                        self.places.at_value((*place, "column"), f'"{added.column}" clashes with a column of {clash}', hint)
-                    )
-                    continue
-                taken |= dict.fromkeys((added.column.lower(), added.column[:10].lower()), "these rules")
-                try:
-                    yield Addition(level, added.column, tag_path(added.tag))
-                except Mistake as mistake:
-                    self.problems.append(self.places.within((*place, "tag"), mistake))
-
-    def _selection(self, name: str, select: Select) -> Selection:
-        return Selection(name, select.level, select.query, select.where, {**self.model.vars, **select.params})
-
-    def _check_select(self, name: str) -> bool:
-        """Whether the set can be used further."""
+    def _check_select(self, name: str) -> None:
         select, place = self.model.select[name], ("select", name)
         if (select.query is None) == (select.where is None):
-            self.problems.append(self.places.at_key(place, f'the set "{name}" needs either query or where'))
+            message = f'the set "{name}" {"has query and where" if select.query else "needs query or where"}'
+            hint = "keep one of the two" if select.query else "for example: where = \"Modality = 'CT'\""
+            self.problems.append(self.places.at_key(place, message, hint))
+            self.broken.add(name)
+        elif self._is_table(name):
+            self.problems.append(self.places.at_key(place, f'a table of the index is called "{name}"', "call the set otherwise"))
+            self.broken.add(name)
+        elif name not in self.broken:
+            self._make(name)
+
+    def _is_table(self, name: str) -> bool:
+        if name in self.sets.columns:
             return False
-        exists = f"{sql.TABLE_NAMES} INTERSECT SELECT ?"
-        if name not in self.sets.columns and self.connection.execute(exists, (name,)).fetchone():
-            self.problems.append(
-                self.places.at_key(place, f'"{name}" is a table or view of the index already', "call the set otherwise")
-            )
-            return False
+        taken = self.connection.execute(f"SELECT 1 FROM ({TABLE_NAMES}) WHERE lower(name) = ?", (name,))
+        return name.startswith("sqlite_") or taken.fetchone() is not None
+
+    def _make(self, name: str) -> None:
+        """Makes a set, and with it the sets that it needs. A mistake is reported once, in the set in whose SQL it is."""
         try:
             self.sets.make(name)
-        except Mistake as mistake:
-            self.problems.append(self.places.within((*place, "query" if select.query is not None else "where"), mistake))
-            return False
-        return True
+        except SetMistake as mistake:
+            known = mistake.name in self.broken or mistake.fragment in self.broken
+            self.broken |= {*mistake.stopped}
+            if not known:
+                key = "query" if self.model.select[mistake.name].query is not None else "where"
+                self.problems.append(self.places.within(("select", mistake.name, key), mistake.mistake))
 
     def _check_copy(self, name: str, copy: Copy) -> None:
         place = ("copy", name)
-        known = self.places.document.get("select", {})
+        known = self._known("select")
         if copy.select not in known:
             hint = did_you_mean(copy.select, known) or f"sets are: {', '.join(known) or 'none'}"
             self.problems.append(self.places.at_value((*place, "select"), f'unknown set "{copy.select}"', hint))
         try:
             template = self.templates[f"copy.{name}"] = Template(copy.to, self.model.vars)
-            self.outputs.place(f"{template.prefix}/x" if template.prefix else "x")
         except Mistake as mistake:
             self.problems.append(self.places.within((*place, "to"), mistake))
+            return
+        self._check_place(template, (*place, "to"))
+        if copy.select in {*self.selections} - self.broken:
+            self.problems += self._unknown_names(template, copy, (*place, "to"))
+
+    def _check_place(self, template: Template, place: Place) -> None:
+        """Whether the folders that every destination begins with may be written to."""
+        try:
+            self.outputs.place(f"{template.prefix}/x" if template.prefix else "x")
         except UnsafePath as unsafe:
-            self.problems.append(self.places.at_value((*place, "to"), str(unsafe), "name its folder in outputs"))
-        else:
-            if copy.select in self.usable:
-                self.problems += self._unknown_names(template, copy, place)
-        self._check_needs(f"copy.{name}", copy)
+            below = " or ".join(f'"{folder}"' for folder in self.model.outputs) or "an output, and there are none"
+            mistake = Mistake(str(unsafe), fragment=template.prefix, hint=f"it must lie below {below}, and in no source")
+            if STAND_IN not in template.prefix:
+                self.problems.append(self.places.within(place, mistake))
 
-    def _unknown_names(self, template: Template, copy: Copy, place: tuple[str, str]) -> Iterator[Problem]:
-        columns = {*sql.columns(self.connection, f"SELECT * FROM {VIEWS[Level.IMAGE]}", {}), *self.sets.make(copy.select)}
-        fold = {column.lower() for column in columns}
-        for name in sorted(template.names):
-            if name in columns or (
-                name.lower() in fold and self.selections[copy.select].query is not None and name not in tags()
-            ):
+    def _unknown_names(self, template: Template, copy: Copy, place: Place) -> Iterator[Problem]:
+        columns = [*self.sets.make(copy.select), *sql.columns(self.connection, f"SELECT * FROM {VIEWS[Level.IMAGE]}", {})]
+        for name in sorted(template.names - {*columns}):
+            own = self.sets.make(copy.select) if self.selections[copy.select].query is not None else ()
+            if name.lower() in (column.lower() for column in own):
                 continue
-            if name in tags():
-                hint = f'add it to the index: [[schema.image]] column = "{name}" tag = "{name}"'
-                mistake = Mistake(f'"{name}" is not a column of the index', fragment=name, hint=hint)
-            else:
-                hint_or_none = did_you_mean(name, {*columns, *tags()})
-                mistake = Mistake(f'unknown name "{name}"', fragment=name, hint=hint_or_none)
-            yield self.places.within((*place, "to"), mistake)
-
-    def _check_needs(self, name: str, copy: Copy) -> None:
-        known = {f"copy.{other}" for other in self.places.document.get("copy", {})}
-        for number, needed in enumerate(copy.needs):
-            if needed not in known:
-                place = ("copy", name.partition(".")[2], "needs", number)
-                self.problems.append(self.places.at_value(place, f'unknown action "{needed}"', did_you_mean(needed, known)))
+            hint = f"write vars.{name}" if name in self.model.vars else how_to_index(name) or did_you_mean(name, columns)
+            hint = hint or did_you_mean(name, tags()) or "templates know the columns of images, those of the query, and vars.NAME"
+            what = "is not a column of the index" if name in tags() else "is neither a column of the index nor of the set"
+            yield self.places.within(place, Mistake(f'"{name}" {what}', fragment=name, hint=hint))
 
     def _ordered(self) -> list[str]:
         """The actions, each after those that it needs, else as the file has them."""
-        ordered: list[str] = []
-        waiting = dict.fromkeys(self.actions)
-        while waiting:
-            ready = [name for name in waiting if not any(needed in waiting for needed in self.actions[name].needs)]
-            if not ready:
-                name = next(iter(waiting))
-                place = ("copy", name.partition(".")[2], "needs")
-                self.problems.append(self.places.at_value(place, f"the action needs itself: {' → '.join([*waiting, name])}"))
-                return ordered
-            ordered += ready[:1]
-            del waiting[ready[0]]
-        return ordered
+        known = [f"copy.{name}" for name in self._known("copy")]
+        for action, copy in self.actions.items():
+            for number, needed in enumerate(copy.needs):
+                if needed not in known:
+                    place, hint = ("copy", action.partition(".")[2], "needs", number), did_you_mean(needed, known)
+                    hint = hint or f"actions are: {', '.join(known)}"
+                    self.problems.append(self.places.at_value(place, f'unknown action "{needed}"', hint))
+        order, rings = in_order({name: copy.needs for name, copy in self.actions.items()})
+        for first, needed, *rest in rings:
+            place = ("copy", first.partition(".")[2], "needs", self.actions[first].needs.index(needed))
+            self.problems.append(self.places.at_value(place, f"{first} needs itself", " → ".join([first, needed, *rest])))
+        return order
+
+
+def _empty(statements: Iterator[str]) -> sqlite3.Connection:
+    """An index in memory that holds nothing."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+    sql.set_up(connection)
+    return connection

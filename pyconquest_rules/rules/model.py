@@ -1,34 +1,63 @@
 """The rules file as pydantic validates it: one class for each kind of table. Its JSON Schema is `rules.schema.json`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.dicom import Level
+from pyconquest_rules.errors import did_you_mean
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 
-# Text, or a variable of the environment: the loader puts the variable's value in before this model sees it.
-Text = Annotated[
-    str,
-    WithJsonSchema(
+# Names are checked with the rest of what they mean: a set with a bad name is still a set that other tables may refer to.
+Name = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME})]
+
+VARIABLE = {"env": "The variable of the environment whose value this is.", "default": "The value where it is not set, or empty."}
+
+
+def _from_environment(value: object, info: ValidationInfo) -> object:
+    """Text as it is; for `{ env = "X", default = "y" }` what the environment, which is the context, has."""
+    if not isinstance(value, dict):
+        return value
+    for key, inside in value.items():
+        if key not in VARIABLE:
+            raise _bad_variable(f'unknown key "{key}"', key, did_you_mean(key, VARIABLE) or "known are: env, default")
+        if not isinstance(inside, str):
+            raise _bad_variable("must be text", key)
+    if "env" not in value:
+        raise _bad_variable('"env" is missing', hint='write { env = "NAME" }, or the text itself')
+    name, default = value["env"], value.get("default")
+    text = (info.context or {}).get(name) or default
+    if text is None:
+        hint = f'set it, or give a default: {{ env = "{name}", default = "…" }}'
+        raise _bad_variable(f"the variable {name} of the environment is not set, or empty", hint=hint)
+    return text
+
+
+def _bad_variable(message: str, key: str | None = None, hint: str | None = None) -> PydanticCustomError:
+    return PydanticCustomError("variable", "{message}", {"message": message, "key": key, "hint": hint})
+
+
+TEXT: dict[str, Any] = {
+    "description": "Text, or a variable of the environment.",
+    "anyOf": [
+        {"type": "string"},
         {
-            "anyOf": [
-                {"type": "string"},
-                {
-                    "type": "object",
-                    "properties": {
-                        "env": {"type": "string", "description": "The variable of the environment whose value this is."},
-                        "default": {"type": "string", "description": "The value where the variable is not set."},
-                    },
-                    "required": ["env"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
+            "type": "object",
+            "properties": {key: {"type": "string", "description": text} for key, text in VARIABLE.items()},
+            "required": ["env"],
+            "additionalProperties": False,
+        },
+    ],
+}
+
+Text = Annotated[str, BeforeValidator(_from_environment), WithJsonSchema(TEXT)]
+"""Text, or a variable of the environment."""
+
+SQL = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Table(BaseModel):
@@ -52,7 +81,7 @@ class IndexTable(Table):
 class Source(Table):
     """`[sources.NAME]`: a tree of files, indexed in place."""
 
-    path: Annotated[Text, Field(description="The folder. It is only ever read.")]
+    path: Annotated[Text, Field(description="The folder. It is only read, but for a copy with the mode `move`.")]
     exclude: Annotated[
         tuple[str, ...],
         Field(description='Patterns of what is left out, on paths from the folder: "**/.*", "scratch/**", "*.txt".'),
@@ -64,7 +93,7 @@ class SchemaColumn(Table):
 
     column: Annotated[
         str,
-        StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$"),
+        StringConstraints(pattern=COLUMN),
         Field(description="The name of the column in the views; the Conquest table cuts it to 10 letters."),
     ]
     tag: Annotated[
@@ -78,20 +107,22 @@ class SchemaColumn(Table):
 class SchemaTable(Table):
     """`[[schema.LEVEL]]`: more columns, by level."""
 
-    patient: tuple[SchemaColumn, ...] = ()
-    study: tuple[SchemaColumn, ...] = ()
-    series: tuple[SchemaColumn, ...] = ()
-    image: tuple[SchemaColumn, ...] = ()
+    patient: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `patients`.")] = ()
+    study: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `studies`.")] = ()
+    series: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `series`.")] = ()
+    image: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `images`.")] = ()
 
 
 class Select(Table):
     """`[select.NAME]`: a named set of patients, studies, series or images; also a view in SQL. Either query or where."""
 
-    level: Annotated[Level, Field(description="What a row of the set is.")]
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["query"]}, {"required": ["where"]}]})
+
+    level: Annotated[Level, Field(description="What a row of the set is: a patient, study, series or image.")]
     query: Annotated[
-        str | None, Field(description="One SELECT that gives the key of the level, and any columns that templates may use.")
+        SQL | None, Field(description="One SELECT that gives the key of the level, and any columns that templates may use.")
     ] = None
-    where: Annotated[str | None, Field(description="The short form: a condition on the view of the level.")] = None
+    where: Annotated[SQL | None, Field(description="The short form: a condition on the view of the level.")] = None
     params: Annotated[
         dict[Name, str | int | float | bool], Field(description="Values for :name in the query; vars can be used too.")
     ] = {}
@@ -99,8 +130,6 @@ class Select(Table):
 
 class RulesFile(Table):
     """What a rules file may hold."""
-
-    model_config = ConfigDict(title="Rules of pyconquest-rules")
 
     rules_version: Annotated[Literal[1], Field(description="The version of this format.")]
     outputs: Annotated[
@@ -118,6 +147,30 @@ class RulesFile(Table):
     copy_: Annotated[dict[Name, Copy], Field(alias="copy", description="Copies of the files of a set.")] = {}
 
 
-def json_schema() -> dict[str, object]:
+def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a rules file."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RulesFile.model_json_schema()}
+    made = _for_editors(RulesFile.model_json_schema())
+    made["$defs"]["Text"] = TEXT
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Rules of pyconquest-rules", **made}
+
+
+def _for_editors(at: Any) -> Any:
+    """A JSON Schema without pydantic's titles, without null, which TOML does not have, and with names held to their pattern."""
+    if isinstance(at, list):
+        return [_for_editors(element) for element in at if element != {"type": "null"}]
+    if not isinstance(at, dict):
+        return at
+    made = {key: _for_editors(value) for key, value in at.items() if key not in ("properties", "$defs", "title")}
+    # Here the keys are names of ours, not words of JSON Schema.
+    for key in [key for key in ("properties", "$defs") if key in at]:
+        made[key] = {name: _for_editors(schema) for name, schema in at[key].items()}
+    if isinstance(made.get("default", ""), dict | None):
+        del made["default"]
+    if "patternProperties" in made:
+        made["additionalProperties"] = False
+    match made:
+        case {"anyOf": [only], **rest}:
+            return {**only, **rest}
+        case {"anyOf": branches, **rest} if branches == TEXT["anyOf"]:
+            return {"$ref": "#/$defs/Text", **rest}
+    return made

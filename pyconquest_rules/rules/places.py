@@ -1,20 +1,15 @@
-"""Mistakes of a rules file at their places: from what pydantic and our own checks say to `file:line:column`."""
+"""The mistakes of a rules file at their places: from what a check says of a key or a value to `file:line:column`."""
 
-import re
 from collections.abc import Mapping, Sequence
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
-from pydantic import BaseModel
-from pydantic_core import ErrorDetails
-
-from pyconquest_rules.errors import Mistake, Problem, did_you_mean
-from pyconquest_rules.rules.model import RulesFile
+from pyconquest_rules.errors import Mistake, Problem
+from pyconquest_rules.index.sql_mistakes import SQLMistake
 from pyconquest_rules.rules.positions import Path, Positions, Span
 
 
 class Places:
-    """Makes Problems of one rules file."""
+    """Makes Problems of one rules file. `document` is what tomli made of it."""
 
     def __init__(self, file: str, source: str, document: Mapping[str, Any]) -> None:
         self.file, self.document, self.positions = file, document, Positions(source)
@@ -29,41 +24,9 @@ class Places:
 
     def within(self, path: Path, mistake: Mistake) -> Problem:
         """A mistake in a text of the file, at the word that it names."""
-        span = self.positions.within(path, mistake.fragment) if mistake.fragment else self.positions.value(path)
+        nth = mistake.nth if isinstance(mistake, SQLMistake) else 1
+        span = self.positions.within(path, mistake.fragment, nth) if mistake.fragment else self.positions.value(path)
         return self._problem(span, mistake.message, mistake.hint)
-
-    def of_pydantic(self, errors: Sequence[ErrorDetails]) -> list[Problem]:
-        """What pydantic found, one Problem for each place."""
-        problems: dict[tuple[int, int], Problem] = {}
-        for error in errors:
-            problem = self._of(error)
-            problems.setdefault((problem.line, problem.column), problem)
-        return list(problems.values())
-
-    def _of(self, error: ErrorDetails) -> Problem:
-        path, rest = self.follow(error["loc"])
-        match error["type"]:
-            case "missing":
-                return self.at_key(path, f'"{rest[0]}" is missing')
-            case "extra_forbidden":
-                return self.at_key(path, f'unknown key "{path[-1]}"', did_you_mean(str(path[-1]), keys_at(path[:-1])))
-            case "enum" | "literal_error":
-                expected = str(error.get("ctx", {}).get("expected", "")).replace("'", '"')
-                words = re.findall(r'"([^"]*)"', expected)
-                return self.at_value(path, f"must be {expected}", did_you_mean(str(error["input"]), words))
-            case "string_pattern_mismatch":
-                return self.at_key(
-                    path,
-                    f'"{error["input"]}" is not a name',
-                    "names are letters, digits and _, and begin with a letter (lower case but for columns)",
-                )
-            case _ if rest and rest[-1] != "[key]":
-                return self.at_value(path, "must be text, a number or a boolean")
-            case _:
-                return self.at_value(
-                    path,
-                    error["msg"].removeprefix("Value error, ").replace("Input should", "must").replace("valid string", "text"),
-                )
 
     def follow(self, place: Sequence[int | str]) -> tuple[Path, Sequence[int | str]]:
         """As much of a place as the document has, and the rest: a key that is missing, or pydantic's own words."""
@@ -77,21 +40,3 @@ class Places:
 
     def _problem(self, span: Span, message: str, hint: str | None) -> Problem:
         return Problem(self.file, span.line, span.column, span.length, message, hint, self.positions.line(span.line))
-
-
-def keys_at(path: Path) -> list[str]:
-    """The keys that the model knows at a place."""
-    at: Any = RulesFile
-    for part in path:
-        if isinstance(at, type) and issubclass(at, BaseModel):
-            fields = {field.alias or name: field.annotation for name, field in at.model_fields.items()}
-            at = fields.get(str(part))
-        elif get_origin(at) in (dict, tuple):
-            at = get_args(at)[1 if get_origin(at) is dict else 0]
-        if get_origin(at) in (Union, UnionType):
-            at = get_args(at)[0]
-    return (
-        [field.alias or name for name, field in at.model_fields.items()]
-        if isinstance(at, type) and issubclass(at, BaseModel)
-        else []
-    )

@@ -51,14 +51,15 @@ class Positions:
         node = self._node(path)
         return self._span(node.value or node.key)
 
-    def within(self, path: Path, fragment: str) -> Span:
-        """The first `fragment` in the string at `path` that is no part of a longer word, else `value(path)`.
+    def within(self, path: Path, fragment: str, nth: int = 1) -> Span:
+        """The `nth` `fragment` in the string at `path` that is no part of a longer word, else `value(path)`.
 
         It is taken in another case only where it is nowhere in its own. Text written with an escape is not found.
         """
         start, stop = self._node(path).value or (0, 0)
         content = _content(self._source[start:stop])
-        match = _word(fragment).search(content) or _word(fragment, re.IGNORECASE).search(content)
+        found = [*_word(fragment).finditer(content)] or [*_word(fragment, re.IGNORECASE).finditer(content)]
+        match = found[min(nth, len(found)) - 1] if found else None
         return self._span((start + match.start(), start + match.end())) if match and fragment else self.value(path)
 
     def line(self, number: int) -> str:

@@ -1,0 +1,29 @@
+"""`export`: rows of the index in a file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules import app
+from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.errors import UsageError
+from pyconquest_rules.execute.export import SUFFIXES, Format
+
+
+def export(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(metavar="TABLE|SELECT|SQL", help="A table or view, the name of a set, or one SELECT.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file, which is replaced.")],
+    form: Annotated[Format | None, typer.Option("--format", help="By the file's suffix if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Writes rows of the index to a file.
+
+    The file is CSV, JSON lines or Parquet, and has its name once it is whole.
+    """
+    shown = renderer(context, json)
+    chosen = form or SUFFIXES.get(output.suffix.lower())
+    if chosen is None:
+        raise UsageError(f"{output} has none of the suffixes {', '.join(SUFFIXES)}; name a --format")
+    shown.exported(output, app.export(rules(context), text, output, chosen))

@@ -1,0 +1,118 @@
+"""The database of a script: opening, SQL, columns, and the way to write the index."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from pyconquest_rules.compat.database import Database, saying
+from pyconquest_rules.compat.design import Definition, Design, column
+from pyconquest_rules.compat.indexing import scan
+from pyconquest_rules.errors import UsageError
+from pyconquest_rules.index.store import Store
+
+log = logging.getLogger("pyconquest")
+
+
+class Connection:
+    """The part of `pyconquest` that opens the database and runs SQL on it."""
+
+    def __init__(
+        self,
+        data_directory: str = "data",
+        sql_inifile_name: str = "dicom.sql",
+        database_filename: str = "conquest.db",
+        connect_and_read_sql: bool = True,
+        loglevel: str = "ERROR",
+        compute_hash: bool = False,
+    ) -> None:
+        """With `connect_and_read_sql` as after `connect_db()`. `loglevel`: ERROR, INFO or DEBUG, on standard error."""
+        self.data_directory, self.database_filename = data_directory, database_filename
+        self.sql_inifile_name = sql_inifile_name
+        self.last_seriesuid_loaded = ""
+        self._compute_hash = compute_hash
+        self._created = monotonic()
+        self._database: Database | None = None
+        self._design: Design | None = None
+        _set_level(loglevel)
+        if connect_and_read_sql:
+            self.connect_db()
+
+    def connect_db(self) -> None:
+        """Opens the database; a new one gets its tables. Raises DatabaseError where the file was made by something else."""
+        self._database = Database(Path(self.database_filename), self._designed())
+        log.info("connected")
+
+    @property
+    def conn_pacs(self) -> sqlite3.Connection:
+        """The SQLite connection of `execute_db_query`."""
+        return self._opened().connection
+
+    def close_db(self) -> None:
+        """Closes the database."""
+        self.conn_pacs.close()
+        log.info("closed after %.1f seconds", monotonic() - self._created)
+
+    def execute_db_query(self, query: str, return_list_from_col: str | None = None) -> list[Any] | None:
+        """The rows of one SQL statement as dicts, or the values of one column; None, and an error in the log, where it failed."""
+        try:
+            rows = self._opened().rows(query)
+        except (sqlite3.Error, sqlite3.Warning, UsageError) as error:
+            log.error("a query failed: %s", saying(error))
+            return None
+        log.debug("a query gave %d rows", len(rows))
+        return rows if return_list_from_col is None else [row[return_list_from_col] for row in rows]
+
+    def add_column_to_database(self, tablename: str, column_definition: Definition | Sequence[Definition]) -> None:
+        """Notes columns, as `["0x0020", "0x000e", "SeriesInst"]`, for the next making of the tables, or the next writing."""
+        several = column_definition if isinstance(column_definition[0], list | tuple) else [column_definition]
+        for definition in several:
+            try:
+                self._design = self._designed().with_column(column(tablename, definition))  # type: ignore[arg-type]
+            except UsageError as error:
+                log.error("failed to add a column: %s", error)
+
+    def create_standard_dicom_tables(self) -> None:
+        """Makes the tables of the index anew, empty, with the columns of `dicom.sql` and those that were added here."""
+        self._opened().make_anew(self._designed())
+
+    def _designed(self) -> Design:
+        if self._design is None:
+            self._design = Design.of(self.sql_inifile_name)
+        return self._design
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise UsageError("the database is not open; call connect_db() first")
+        return self._database
+
+    def _root(self) -> Path:
+        return Path(os.path.realpath(self.data_directory))
+
+    @contextmanager
+    def _writing(self, *, fill: bool = True) -> Iterator[Store]:
+        """The index to write. Where columns were added since it was made it is made anew, and with `fill` filled again."""
+        database = self._opened()
+        wanted = database.design
+        for added in self._designed().added:
+            wanted = wanted if added in wanted.added else wanted.with_column(added)
+        anew = not database.is_made_for(wanted)
+        if anew:
+            database.make_anew(wanted)
+        with database.store() as store:
+            if anew and fill and self._root().is_dir():
+                scan(store, self._root(), database.own(), lambda path: None)
+            yield store
+
+
+def _set_level(loglevel: str) -> None:
+    if loglevel in ("ERROR", "INFO", "DEBUG"):
+        log.setLevel(loglevel)
+    if not log.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)-5s %(asctime)s [%(funcName)s] %(message)s"))
+        log.addHandler(handler)

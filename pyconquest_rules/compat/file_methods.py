@@ -1,0 +1,158 @@
+"""Files that are stored in the data directory, copied out of it, or deleted."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from zipfile import BadZipFile, is_zipfile
+
+from pyconquest_rules.compat.connection import Connection
+from pyconquest_rules.compat.errors import Refused
+from pyconquest_rules.compat.files import copy_into, instances, store_file, take_out, unpacked
+from pyconquest_rules.compat.indexing import fill_hashes
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.errors import Error, UsageError
+
+log = logging.getLogger("pyconquest")
+
+Uids = str | Sequence[str]
+
+
+class FileMethods(Connection):
+    """The part of `pyconquest` that handles files."""
+
+    def store_dicom_file(
+        self,
+        filename: str,
+        remove_after_store: bool = False,
+        sopinstance_as_filename: bool = False,
+        force_patientid: str | None = None,
+    ) -> None:
+        """Copies a file to `<data directory>/<PatientID>/` and indexes it. What goes wrong is in the log, as in pyconquest.
+
+        Other bytes are never replaced: a file of that name gets a neighbour. Raises Refused for `force_patientid`.
+        """
+        if force_patientid is not None:
+            raise Refused("force_patientid")
+        try:
+            with self._writing() as store:
+                own = self._opened().own()
+                self.last_seriesuid_loaded = store_file(
+                    store, self._root(), Path(filename), own, by_uid=sopinstance_as_filename, move=remove_after_store
+                )
+                if self._compute_hash:
+                    fill_hashes(store, self._root())
+        except Error as error:
+            log.error("a file was not stored: %s", error)
+
+    def store_dicom_files_from_directory(
+        self,
+        directory_name: str,
+        remove_after_store: bool = False,
+        sopinstance_as_filename: bool = False,
+        unzip: bool = True,
+        unzipdir: str = "./unpack",
+        force_patientid: str | None = None,
+    ) -> int:
+        """Stores every file below a folder, those in zips too; gives 1, or -1 where there is no such folder.
+
+        Zips are unpacked in a folder of their own, in `unzipdir` where that exists; nothing else in it is touched.
+        """
+        if force_patientid is not None:
+            raise Refused("force_patientid")
+        if not os.path.isdir(directory_name):
+            log.error("there is no folder %s", directory_name)
+            return -1
+        for folder, folders, names in os.walk(directory_name):
+            folders.sort()
+            for name in sorted(names):
+                file = os.path.join(folder, name)
+                if unzip and is_zipfile(file):
+                    self._store_zip(Path(file), Path(unzipdir), sopinstance_as_filename)
+                else:
+                    self.store_dicom_file(file, remove_after_store, sopinstance_as_filename)
+        return 1
+
+    def _store_zip(self, archive: Path, below: Path, by_uid: bool) -> None:
+        try:
+            with unpacked(archive, below) as members:
+                for member in members:
+                    self.store_dicom_file(str(member), sopinstance_as_filename=by_uid)
+        except (OSError, BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, of an unknown method
+            log.error("a zip file was not read to its end: %s", type(error).__name__)
+
+    def delete_series(
+        self,
+        seriesuid: Uids = "",
+        query: str | None = None,
+        delete_files: bool = False,
+        delete_only_files: bool = False,
+        mrn: str | None = None,
+    ) -> int | tuple[()] | None:
+        """Takes series, or a patient `mrn`, out of the index; their files only with `delete_files` or `delete_only_files`.
+
+        Gives, as pyconquest does, 1 for a patient, -1 for a patient with files, which is refused, () for several series.
+        """
+        delete_files = delete_files or delete_only_files
+        if mrn is not None and delete_files:
+            log.error("by mrn only the database is changed, never files")
+            return -1
+        if mrn is not None:
+            self._delete(Level.PATIENT, mrn, files=False, rows=True)
+            return 1
+        if query is not None:
+            seriesuid = self._series_of(query)
+        for uid in [seriesuid] if isinstance(seriesuid, str) else seriesuid:
+            self._delete(Level.SERIES, uid, files=delete_files, rows=not delete_only_files)
+        return None if isinstance(seriesuid, str) else ()
+
+    def _delete(self, level: Level, key: str, *, files: bool, rows: bool) -> None:
+        with self._writing() as store:
+            take_out(store, instances(store.connection, self._root(), level.key, key), self._root(), files=files, rows=rows)
+
+    def _series_of(self, query: str) -> list[str]:
+        rows = self.execute_db_query(query, return_list_from_col="SeriesInst")
+        if rows is None:
+            raise UsageError("the query for the series failed; the log says why")
+        return rows
+
+    def copy_dicom_files_to_dest(
+        self,
+        seriesuid: Uids | None = None,
+        query: str | None = None,
+        destination: str = "",
+        CreateDir: bool = True,
+        UseSubDirectories: bool = False,
+    ) -> list[str] | int | None:
+        """Copies the files of series into a folder, or with `UseSubDirectories` into one for each patient in it.
+
+        Gives the copies of one series (without `UseSubDirectories`), None for several, -1 where none is named. Other bytes
+        are never replaced: a file of that name gets a neighbour. Raises UsageError, NotCopied or Conflict.
+        """
+        if seriesuid is None and query is None:
+            log.error("name a series or a query")
+            return -1
+        if not destination or not (CreateDir or os.path.isdir(destination)):
+            raise UsageError("there is no such destination; name one, and let CreateDir be True where it is new")
+        one = isinstance(seriesuid, str)
+        wanted = (
+            [seriesuid] if isinstance(seriesuid, str) else self._series_of(query) if seriesuid is None and query else seriesuid
+        )
+        copies: list[str] = []
+        for uid in wanted or ():
+            found = instances(self.conn_pacs, self._root(), "SeriesInstanceUID", uid)
+            copies += copy_into(found, destination, self._root(), self._opened().own(), by_patient=UseSubDirectories)
+        return None if not one else [] if UseSubDirectories else [f"{destination}/{name}" for name in copies]
+
+    def get_list_of_filenames(
+        self, filename: str | list[str] | None = None, seriesuid: Uids | None = None, studyuid: Uids | None = None
+    ) -> list[str] | None:
+        """The files that are named, or those of series, or of studies, below the data directory; None where nothing is named."""
+        if filename is not None:
+            return filename if isinstance(filename, list) else [filename]
+        keys, level = (seriesuid, Level.SERIES) if seriesuid is not None else (studyuid, Level.STUDY)
+        if keys is None:
+            return None
+        uids = [keys] if isinstance(keys, str) else keys
+        found = [image for uid in uids for image in instances(self.conn_pacs, self._root(), level.key, uid)]
+        return [f"{self.data_directory}/{os.fsdecode(image.path)}" for image in found]

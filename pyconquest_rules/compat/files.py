@@ -1,0 +1,178 @@
+"""Files that are put somewhere or deleted: whole, durable, and never over other bytes."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
+
+from pyconquest_rules.compat.errors import Conflict, NotCopied
+from pyconquest_rules.compat.indexing import PART, SOURCE, add, at
+from pyconquest_rules.dicom import tag_path
+from pyconquest_rules.errors import UsageError
+from pyconquest_rules.execute.files import StepError, hash_of, is_made, put, take_away
+from pyconquest_rules.index.forgetting import Forgetting, delete
+from pyconquest_rules.index.header import Rejected, Wanted, read
+from pyconquest_rules.index.store import Store
+from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.steps import Mode, PutFile, Stamp
+from pyconquest_rules.templates import RenderError, Template, UnsafePath, renamed
+
+log = logging.getLogger("pyconquest")
+
+STORED = Wanted((tag_path("PatientID"), tag_path("SeriesInstanceUID")))
+FOLDER = Template("{{ PatientID }}/x", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A file of the index: its instance, its patient, its path from the root of its source, and the whole path."""
+
+    SOPInstanceUID: str
+    PatientID: str
+    path: bytes
+    whole: bytes
+
+
+def instances(connection: sqlite3.Connection, root: Path, level: str, key: str) -> list[Instance]:
+    """The files of a series, study or patient; `level` is the keyword of its key."""
+    rows = connection.execute(
+        "SELECT i.SOPInstanceUID, coalesce(i.PatientID, ''), CAST(i.ObjectFile AS BLOB), s.name, CAST(s.path AS BLOB)"
+        f" FROM images AS i JOIN rules_sources AS s ON s.device = i.DeviceName WHERE i.{level} = ?"
+        " ORDER BY i.DeviceName, i.ObjectFile",
+        (key,),
+    ).fetchall()
+    return [
+        Instance(uid, patient, path, os.path.join(os.fsencode(root) if name == SOURCE else elsewhere, path))
+        for uid, patient, path, name, elsewhere in rows
+    ]
+
+
+def patient_folder(patient: str) -> str:
+    """The folder of a patient as part of a path, with a slash; nothing for the empty PatientID. Raises UsageError."""
+    if not patient.strip():
+        return ""
+    try:
+        return FOLDER.path({"PatientID": patient}).path.removesuffix("x")
+    except (RenderError, UnsafePath) as error:
+        raise UsageError(f"the PatientID makes no folder: {error}") from None
+
+
+def copy_into(found: Sequence[Instance], folder: str, root: Path, own: frozenset[bytes], *, by_patient: bool) -> list[str]:
+    """Copies instances into a folder, and gives the paths of the copies as seen from it.
+
+    Raises UsageError where the folder lies in the data directory, NotCopied, or Conflict where other bytes are in the way.
+    """
+    outputs = Outputs(Path(folder), ["."], [root], [Path(os.fsdecode(path)) for path in own])
+    return [
+        _placed(
+            outputs,
+            image.whole,
+            (patient_folder(image.PatientID) if by_patient else "") + _name(image.path),
+            image.SOPInstanceUID,
+        ).destination
+        for image in found
+    ]
+
+
+def store_file(store: Store, root: Path, source: Path, own: frozenset[bytes], *, by_uid: bool, move: bool) -> str:
+    """Puts a file into the data directory, in the folder of its patient, indexes it, and gives its SeriesInstanceUID.
+
+    Raises UsageError for what is no instance, NotCopied, or Conflict where other bytes are known by its SOPInstanceUID.
+    """
+    try:
+        header = read(source, STORED)
+    except Rejected as rejected:
+        raise UsageError(f"the file is no instance that can be indexed ({rejected.reason})") from None
+    uid, (patient, series) = header.SOPInstanceUID, header.values
+    _check_known(store, at(store, root), root, uid, source)
+    name = f"{uid}.dcm" if by_uid else source.name
+    root.mkdir(parents=True, exist_ok=True)
+    outputs = Outputs(root, ["."], [], [Path(os.fsdecode(path)) for path in own])
+    operation = _placed(outputs, os.fsencode(source), patient_folder(str(patient or "")) + name, uid)
+    add(store, root, os.fsencode(operation.destination))
+    if move:
+        with _told():
+            take_away(operation, outputs)
+    return str(series or "")
+
+
+def _check_known(store: Store, device: str, root: Path, uid: str, source: Path) -> None:
+    row = store.connection.execute(
+        "SELECT CAST(path AS BLOB) FROM rules_files WHERE device = ? AND SOPInstanceUID = ? AND outcome = 'indexed'",
+        (device, uid),
+    ).fetchone()
+    if row is None:
+        return
+    there = os.path.join(os.fsencode(root), row[0])
+    if not os.path.isfile(there):
+        with store.transaction():
+            store.forget(device, row[0])
+    elif hash_of(there) != hash_of(os.fsencode(source)):
+        raise Conflict(f"the data directory holds {uid} with other bytes; delete_series() takes the old one out")
+
+
+def _placed(outputs: Outputs, source: bytes, destination: str, uid: str) -> PutFile:
+    """Brings a file to a destination, or under a name of its own beside it where other bytes stand there."""
+    with _told():
+        status = os.stat(source)
+        for name in (destination, renamed(destination, uid)):
+            operation = PutFile(Mode.COPY, source, Stamp(status.st_size, status.st_mtime_ns), outputs.place(name), None, False)
+            if is_made(Mode.COPY, source, operation.destination, outputs):
+                return operation
+            if not os.path.lexists(os.path.join(outputs.base, operation.destination)):
+                put(operation, outputs, f"{PART}-{os.getpid()}.part")
+                return operation
+            log.warning("%s: another file has the name of its copy", uid)
+    raise Conflict(f"other bytes stand where the copy of {uid} should go; give another destination")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What can go wrong with a file, as errors of ours."""
+    try:
+        yield
+    except UnsafePath as error:
+        raise UsageError(f"nothing is copied there: {error}") from None
+    except StepError as error:
+        raise NotCopied(str(error)) from None
+    except OSError as error:
+        raise NotCopied(f"a file cannot be read: {error.strerror}") from None
+
+
+def _name(path: bytes) -> str:
+    return os.fsdecode(os.path.basename(path))
+
+
+def take_out(store: Store, found: Sequence[Instance], root: Path, *, files: bool, rows: bool) -> None:
+    """Deletes files, or rows of the index, or both. Files that stay are left out of the index until they change."""
+    at(store, root)
+    with store.transaction():
+        forgetting = Forgetting(store)
+        forgetting.choose_instances(image.SOPInstanceUID for image in found)
+        asked = {image.whole for image in found}
+        places = [place for place in forgetting.places() if place.whole in asked]
+        gone, failed = delete(places, [root]) if files else ([], 0)
+        if failed:
+            log.error("%d files could not be deleted", failed)
+        if rows:
+            forgetting.forget(gone)
+
+
+@contextmanager
+def unpacked(archive: Path, below: Path) -> Iterator[Iterator[Path]]:
+    """The files of a zip, one at a time, in a folder of its own that goes with the last: nobody's files are cleared for it."""
+    with TemporaryDirectory(dir=below if below.is_dir() else None) as folder, ZipFile(archive) as packed:
+
+        def files() -> Iterator[Path]:
+            for member in packed.infolist():
+                if not member.is_dir():
+                    file = Path(packed.extract(member, folder))
+                    yield file
+                    file.unlink()
+
+        yield files()

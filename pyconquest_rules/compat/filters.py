@@ -1,0 +1,32 @@
+"""Names of ROIs: which of them a script wants."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+
+class RoiFilter:
+    """Patterns that leave names out, and patterns of which one must fit; all from the beginning of a name."""
+
+    roi_filter_flags: re.RegexFlag | int = re.IGNORECASE
+    exclude_filter: Sequence[str] = (r"^Z\d", r"^Ext", "ISOC", "QME", "NP")
+    include_filter: Sequence[str] = ("",)
+
+    def set_roi_filter(
+        self,
+        exclude: str | Sequence[str] = [""],
+        include: str | Sequence[str] = [""],
+        roi_filter_flags: re.RegexFlag | int = re.IGNORECASE,
+    ) -> None:
+        """Sets the patterns; an empty first pattern of `exclude` leaves nothing out, an empty one of `include` fits all."""
+        self.exclude_filter = [exclude] if isinstance(exclude, str) else exclude
+        self.include_filter = [include] if isinstance(include, str) else include
+        self.roi_filter_flags = roi_filter_flags
+
+    def filter_roinames(self, roinames: Iterable[str]) -> list[str]:
+        """The names that are wanted, in the order of the patterns of `include`; one that fits two of them comes twice."""
+        exclude = self.exclude_filter if self.exclude_filter and self.exclude_filter[0] else ()
+        kept = [name for name in roinames if not any(self._fits(pattern, name) for pattern in exclude)]
+        return [name for pattern in self.include_filter for name in kept if self._fits(pattern, name)]
+
+    def _fits(self, pattern: str, name: str) -> bool:
+        return re.match(pattern, name, self.roi_filter_flags) is not None

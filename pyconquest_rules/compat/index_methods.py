@@ -1,0 +1,102 @@
+"""Bringing the index up to date, and what is read of single files."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.tag import Tag
+
+from pyconquest_rules.compat import indexing
+from pyconquest_rules.compat.connection import Connection
+from pyconquest_rules.compat.files import instances
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.errors import UsageError
+from pyconquest_rules.index.content import digest
+from pyconquest_rules.index.tables import quoted
+
+log = logging.getLogger("pyconquest")
+
+
+VARIAN: Any = ("0x3253", "1000")
+
+
+class IndexMethods(Connection):
+    """The part of `pyconquest` that fills the index."""
+
+    def rebuild_database_from_dicom(
+        self, mrn: str | None = None, compute_only_missing: bool = True, check_existing: bool = True
+    ) -> int:
+        """Indexes what is new or changed in the data directory, or in one folder of it, and gives the number of files.
+
+        With `compute_only_missing` files in folders that are called like a patient of the index are not counted, and
+        what was deleted from the index stays out there. `check_existing` changes nothing: no instance comes in twice.
+        """
+        root = self._root()
+        folder = Path(os.path.realpath(root / str(mrn or "")))
+        if not folder.is_relative_to(root):
+            raise UsageError("mrn must be a folder of the data directory")
+        if not folder.is_dir():
+            log.error("there is no such folder in %s, or it is not there", self.data_directory)
+            return 0
+        below = os.fsencode(folder.relative_to(root))
+        count = 0
+        with self._writing(fill=False) as store:
+            present = {patient for (patient,) in store.connection.execute("SELECT PatientID FROM patients")}
+
+            def passed_over(path: bytes) -> bool:
+                return compute_only_missing and os.fsdecode(os.path.dirname(path)) in present
+
+            def told(path: bytes) -> None:
+                nonlocal count
+                count += not passed_over(path)
+
+            indexing.let_in(store, root, lambda path: passed_over(path) or (folder != root and not path.startswith(below + b"/")))
+            if folder == root:
+                indexing.scan(store, root, self._opened().own(), told)
+            else:
+                indexing.scan_folder(store, root, os.fsdecode(below), self._opened().own(), told)
+            if self._compute_hash:
+                indexing.fill_hashes(store, root)
+        self.database_postprocessing()
+        return count
+
+    def database_postprocessing(self) -> None:
+        """Does nothing, as in pyconquest 0.1.12."""
+
+    def write_tags(self, ds: Dataset, filename: str = "", check_existing: bool = True) -> None:
+        """Indexes a data set, as the file `filename` of the data directory. Raises UsageError for what is no instance.
+
+        With `check_existing` an instance that is in the index gets a new DatabaseTimeStamp and stays as it is.
+        """
+        with self._writing() as store:
+            indexing.add_dataset(store, self._root(), ds, filename, check=check_existing)
+            if self._compute_hash:
+                indexing.fill_hashes(store, self._root())
+
+    def calculate_robust_hash(self, seriesuid: str = "") -> str | None:
+        """A digest of what the RT object of a series says, noted in the column `hash`; "" for anything else, None without one."""
+        connection = self.conn_pacs
+        found = instances(connection, self._root(), "SeriesInstanceUID", seriesuid)
+        if not found:
+            log.error("no instance of series %s", seriesuid)
+            return None
+        (modality,) = connection.execute("SELECT Modality FROM series WHERE SeriesInstanceUID = ?", (seriesuid,)).fetchone()
+        value = digest(found[0].whole, modality)
+        if value is None:
+            log.error("series %s is no RTSTRUCT, RTPLAN or RTDOSE that can be read", seriesuid)
+            return ""
+        with self._writing() as store, store.transaction():
+            link = quoted(store.schema.level(Level.IMAGE)[-1].column)
+            store.connection.execute(f"UPDATE DICOMImages SET hash = ? WHERE {link} = ?", (value, seriesuid))
+        return value
+
+    def read_single_tag(self, filename: str = "", tag: Any = None) -> Any:
+        """The value of an element of a file; "" where it has none. Without `tag` a private one of Varian plans."""
+        dataset = dcmread(filename)
+        try:
+            return dataset[Tag(VARIAN if tag is None else tag)].value
+        except (KeyError, ValueError):
+            log.info("the file has no such element")
+            return ""

@@ -1,0 +1,108 @@
+"""What is in the database: the summary, CSV files, and how the slices of image series lie."""
+
+import csv
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyconquest_rules.compat.connection import Connection
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.index.store import Store
+from pyconquest_rules.index.tables import quoted
+
+log = logging.getLogger("pyconquest")
+
+MODALITIES = ("CT", "MR", "PT", "RTSTRUCT", "RTDOSE", "RTPLAN")
+SUMMARY = "SELECT PatientID, {counts} FROM patients ORDER BY {orderby}"
+COUNT = "(SELECT count(*) FROM series WHERE series.PatientID = patients.PatientID AND Modality = '{0}') AS nr{0}"
+WIDTHS = dict(zip(("PatientID", *(f"nr{modality}" for modality in MODALITIES)), (14, 5, 5, 8, 10, 10, 8), strict=True))
+HEADING = "    PatientID    nrCT nrMR  nrPT nrRTSTRUCT nrRTDOSE nrRTPLAN\n"
+
+SLICES = ("N_slices", "min_sliceposition", "max_sliceposition", "ScanRange", "SliceThickness", "UniqueSliceDistance")
+
+
+class ReportMethods(Connection):
+    """The part of `pyconquest` that says what is in the database."""
+
+    def dicom_series_summary(self, orderby: str = "nrCT", print_summary: bool = True) -> list[dict[str, Any]] | None:
+        """Per patient the number of series of six modalities; printed too. `orderby` is an ORDER BY of its columns."""
+        counts = ", ".join(COUNT.format(modality) for modality in MODALITIES)
+        rows = self.execute_db_query(SUMMARY.format(counts=counts, orderby=orderby))
+        if print_summary and rows is not None:
+            lines = [
+                f"{n!s:<5}" + "".join(str(row[name]).ljust(width) for name, width in WIDTHS.items())
+                for n, row in enumerate(rows, 1)
+            ]
+            sys.stdout.write(HEADING + "".join(f"{line}\n" for line in lines))
+        return rows
+
+    def dump_data_to_csv(
+        self,
+        query: str | None = None,
+        table: str | list[str] = "dicomseries",
+        filename_dict: Mapping[str, str] | None = None,
+        filename: str = "query_dump.csv",
+        delimiter: str = ",",
+    ) -> None:
+        """Writes the rows of a query, of a table or of each of several tables to a CSV file; no file where there are no rows."""
+        if isinstance(table, list):
+            for name in table:
+                self.dump_data_to_csv(table=name, filename_dict=filename_dict, delimiter=delimiter)
+        elif query is None:
+            name = (filename_dict or {}).get(table, table)
+            self._dump(f"SELECT * FROM {table}", f"{name}.csv", delimiter)
+        else:
+            self._dump(query, filename, delimiter)
+
+    def _dump(self, query: str, filename: str, delimiter: str) -> None:
+        rows = self.execute_db_query(query)
+        if not rows:
+            return
+        part = f"{filename}.part"
+        with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            writer = csv.DictWriter(file, rows[0], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(part, filename)
+        log.info("%d rows written to a CSV file", len(rows))
+
+    def analyse_images(self, list_of_seriesuid: str | Sequence[str] | None = None) -> list[str]:
+        """Writes how the slices of image series lie, as the table `geometry` says, to columns of DICOMSeries.
+
+        Gives the series whose slices are not evenly spaced, or tell no place.
+        """
+        with self._writing() as store, store.transaction():
+            there = {name.lower() for _, name, *_ in store.connection.execute("PRAGMA table_info(DICOMSeries)")}
+            for name in SLICES:
+                if name.lower() not in there:
+                    store.connection.execute(f"ALTER TABLE DICOMSeries ADD {name} character varying(128)")
+            if list_of_seriesuid is None:
+                images = "SELECT SeriesInstanceUID FROM series WHERE Modality IN ('CT', 'MR', 'PT')"
+                series = [uid for (uid,) in store.connection.execute(images).fetchall()]
+            else:
+                series = [list_of_seriesuid] if isinstance(list_of_seriesuid, str) else list(list_of_seriesuid)
+            return [uid for uid in series if not _analysed(store, uid)]
+
+
+def _analysed(store: Store, series: str) -> bool:
+    """Writes the slices of one series; whether they are evenly spaced."""
+    thickness = "max(SliceThickness)" if any(f.name == "SliceThickness" for f in store.schema.level(Level.IMAGE)) else "NULL"
+    number, thick = store.connection.execute(
+        f"SELECT count(*), {thickness} FROM images WHERE SeriesInstanceUID = ?", (series,)
+    ).fetchone()
+    if not number:
+        log.error("no images of series %s", series)
+        return True
+    first, last, extent, spacing, even = store.connection.execute(
+        "SELECT FirstPosition, LastPosition, ScanRange, SliceSpacing, IsUniform FROM geometry WHERE SeriesInstanceUID = ?",
+        (series,),
+    ).fetchone() or (None, None, None, None, 0)
+    distance = "" if spacing is None else round(spacing, 1)
+    names = ", ".join(f"{name} = ?" for name in SLICES)
+    store.connection.execute(
+        f"UPDATE DICOMSeries SET {names} WHERE {quoted(store.schema.key(Level.SERIES))} = ?",
+        (number, first, last, extent, thick, distance, series),
+    )
+    return bool(even)

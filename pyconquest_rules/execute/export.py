@@ -1,0 +1,97 @@
+"""Rows of a query in a file: CSV, JSON lines or Parquet. The file has its name once it is whole."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+
+from pyconquest_rules.errors import UsageError
+
+Value = str | int | float | bool | None
+Rows = Iterator[tuple[Value, ...]]
+
+BATCH = 10_000
+
+
+class Format(StrEnum):
+    """The format of a file."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+SUFFIXES = {".csv": Format.CSV, ".json": Format.JSON, ".jsonl": Format.JSON, ".ndjson": Format.JSON, ".parquet": Format.PARQUET}
+
+
+def export(columns: Sequence[str], rows: Rows, file: Path, form: Format) -> int:
+    """Writes rows to `file`, which is replaced; gives their number. Raises UsageError where Parquet cannot be written."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        number = WRITERS[form](columns, rows, part)
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+    return number
+
+
+def _csv(columns: Sequence[str], rows: Rows, part: Path) -> int:
+    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        return sum(writer.writerow(row) is not None for row in rows)
+
+
+def _json(columns: Sequence[str], rows: Rows, part: Path) -> int:
+    with part.open("w", encoding="utf-8") as file:
+        return sum(bool(file.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")) for row in rows)
+
+
+def _parquet(columns: Sequence[str], rows: Rows, part: Path) -> int:
+    """Types by the values of the first batch that has any; a column of several types is text."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise UsageError("Parquet needs pyarrow: pip install 'pyconquest-rules[parquet]'") from None
+    first = list(islice(rows, BATCH))
+    types = [_type([row[number] for row in first]) for number in range(len(columns))]
+    schema = pyarrow.schema(
+        [
+            (name, {int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}[t])
+            for name, t in zip(columns, types, strict=True)
+        ]
+    )
+    number, batch = 0, first
+    with parquet.ParquetWriter(part, schema) as writer:
+        while batch:
+            converted = [[_as(type_, row[place], columns[place]) for row in batch] for place, type_ in enumerate(types)]
+            writer.write_batch(pyarrow.record_batch(converted, schema=schema))
+            number += len(batch)
+            batch = list(islice(rows, BATCH))
+    return number
+
+
+def _type(values: Sequence[Value]) -> type[int] | type[float] | type[str]:
+    kinds = {type(value) for value in values if value is not None}
+    return int if kinds == {int} else float if kinds and kinds <= {int, float} else str
+
+
+def _as(type_: type[int] | type[float] | type[str], value: Value, column: str) -> Value:
+    """A value in the type of its column. Raises UsageError where it does not fit what the first rows gave."""
+    try:
+        return None if value is None else type_(value)
+    except (ValueError, OverflowError):
+        raise UsageError(f'column "{column}" has values of several types; make them one in the query, with CAST') from None
+
+
+WRITERS: dict[Format, Callable[[Sequence[str], Rows, Path], int]] = {
+    Format.CSV: _csv,
+    Format.JSON: _json,
+    Format.PARQUET: _parquet,
+}

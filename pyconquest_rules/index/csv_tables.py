@@ -1,0 +1,128 @@
+"""`[tables.NAME]`: a CSV file as a table of the index, replaced in one transaction when the file or its description changes."""
+
+import csv
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TextIO
+
+from pyconquest_rules.errors import SourceError
+from pyconquest_rules.index.tables import quoted
+
+LARGEST = 1 << 30
+
+
+class Type(StrEnum):
+    """What the values of a column are."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    REAL = "real"
+
+
+@dataclass(frozen=True, slots=True)
+class CsvTable:
+    """A CSV file and what becomes of it: `renamed` is from the file's names to the table's, `types` by the table's names."""
+
+    name: str
+    file: Path
+    delimiter: str
+    key: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...]
+    types: tuple[tuple[str, Type], ...]
+
+    def fingerprint(self) -> str:
+        """Changes with the file's size or mtime and with the description. Raises SourceError where there is no such file."""
+        try:
+            status = self.file.stat()
+        except OSError as error:
+            raise SourceError(f'table "{self.name}": cannot read {self.file}: {error.strerror}') from None
+        if status.st_size > LARGEST:
+            raise SourceError(f'table "{self.name}": {self.file} is larger than {LARGEST} bytes')
+        return hashlib.sha256(f"{self!r} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the table, from the first line of the file. Raises SourceError where that names none, or one twice."""
+        with self._opened() as file:
+            return self._columns(next(csv.reader(file, delimiter=self.delimiter), []))
+
+    def rows(self) -> Iterator[tuple[int, list[str | int | float | None]]]:
+        """The line number and the values of each row; NULL for an empty value. Raises SourceError for a row that does not fit."""
+        with self._opened() as file:
+            reader = csv.reader(file, delimiter=self.delimiter)
+            columns = self._columns(next(reader, []))
+            types = [dict(self.types).get(column, Type.TEXT) for column in columns]
+            try:
+                for values in filter(None, reader):
+                    if len(values) != len(columns):
+                        raise self.error(reader.line_num, f"{len(values)} values for {len(columns)} columns")
+                    yield reader.line_num, [self._value(*pair, reader.line_num) for pair in zip(values, types, strict=True)]
+            except (csv.Error, UnicodeDecodeError) as error:
+                raise self.error(reader.line_num, f"it cannot be read: {type(error).__name__}") from None
+
+    def error(self, line: int, what: str) -> SourceError:
+        """An error of a line; the text must hold no value."""
+        return SourceError(f'table "{self.name}": {self.file}:{line}: {what}')
+
+    def _opened(self) -> TextIO:
+        try:
+            return self.file.open(encoding="utf-8-sig", newline="")
+        except OSError as error:
+            raise SourceError(f'table "{self.name}": cannot read {self.file}: {error.strerror}') from None
+
+    def _columns(self, names: Sequence[str]) -> tuple[str, ...]:
+        columns = tuple(dict(self.renamed).get(name.strip(), name.strip()) for name in names)
+        if not columns or not all(columns) or len({column.lower() for column in columns}) < len(columns):
+            raise self.error(1, "the first line must name every column, each once")
+        for wanted in (*self.key, *dict(self.types)):
+            if wanted not in columns:
+                raise self.error(1, f'there is no column "{wanted}"')
+        return columns
+
+    def _value(self, text: str, type_: Type, line: int) -> str | int | float | None:
+        text = text.strip()
+        try:
+            return None if not text else int(text) if type_ is Type.INTEGER else float(text) if type_ is Type.REAL else text
+        except ValueError:
+            raise self.error(line, f"a value is no {type_}") from None
+
+
+def load(connection: sqlite3.Connection, table: CsvTable) -> bool:
+    """Makes the table anew, within the transaction of the caller, if it is not up to date. Whether it did.
+
+    Raises SourceError where the file cannot be read, a row does not fit, or a key is empty or there twice.
+    """
+    fingerprint = table.fingerprint()
+    known = connection.execute("SELECT fingerprint FROM rules_tables WHERE name = ?", (table.name,)).fetchone()
+    if known == (fingerprint,):
+        return False
+    columns = table.columns()
+    typed = [f"{quoted(column)} {dict(table.types).get(column, Type.TEXT)}" for column in columns]
+    key = f", PRIMARY KEY ({', '.join(map(quoted, table.key))})" if table.key else ""
+    connection.execute(f"DROP TABLE IF EXISTS {quoted(table.name)}")
+    connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(typed)}{key})")
+    insert = f"INSERT INTO {quoted(table.name)} VALUES ({', '.join('?' * len(columns))})"
+    places = [columns.index(name) for name in table.key]
+    for line, values in table.rows():
+        if any(values[place] is None for place in places):
+            raise table.error(line, "a key is empty")
+        try:
+            connection.execute(insert, values)
+        except sqlite3.IntegrityError:
+            raise table.error(line, "a key is there twice") from None
+    connection.execute("INSERT OR REPLACE INTO rules_tables VALUES (?, ?)", (table.name, fingerprint))
+    return True
+
+
+def drop_others(connection: sqlite3.Connection, names: Sequence[str]) -> None:
+    """Removes the tables that the rules no longer name."""
+    for (name,) in connection.execute("SELECT name FROM rules_tables").fetchall():
+        if name not in names:
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+            connection.execute("DELETE FROM rules_tables WHERE name = ?", (name,))
+
+
+TABLE = "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID"

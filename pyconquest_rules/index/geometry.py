@@ -1,0 +1,86 @@
+"""Where the slices of image series lie: table `rules_slices`, and from it `geometry`, one row a series."""
+
+import math
+import sqlite3
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+from pyconquest_rules.dicom import TagPath, tag_path
+from pyconquest_rules.index.dataset import Value
+
+Record = Mapping[TagPath, Value]
+
+POSITION = tag_path("ImagePositionPatient")
+ORIENTATION = tag_path("ImageOrientationPatient")
+LOCATION = tag_path("SliceLocation")
+
+PATHS = (POSITION, ORIENTATION, LOCATION)
+
+# Distances between neighbours may differ by so much and still count as uniform: a tenth of a millimetre, as in pyconquest.
+TOLERANCE = 0.1
+
+COLUMNS = ("NumberOfSlices", "FirstPosition", "LastPosition", "ScanRange", "SliceSpacing", "IsUniform")
+
+TABLES = (
+    "CREATE TABLE rules_slices (SOPInstanceUID TEXT PRIMARY KEY, SeriesInstanceUID TEXT, Position REAL, Orientation TEXT)"
+    " WITHOUT ROWID",
+    "CREATE INDEX rules_slices_series ON rules_slices (SeriesInstanceUID)",
+    "CREATE TABLE geometry (SeriesInstanceUID TEXT PRIMARY KEY, NumberOfSlices INT, FirstPosition REAL, LastPosition REAL,"
+    " ScanRange REAL, SliceSpacing REAL, IsUniform INT) WITHOUT ROWID",
+)
+
+
+class Slice(NamedTuple):
+    """Where a slice lies: its position along its normal in mm, and its orientation rounded, as text; "" where it tells none."""
+
+    position: float
+    orientation: str
+
+
+def slice_of(record: Record) -> Slice | None:
+    """The slice of an instance, whose `record` has the values of PATHS.
+
+    From ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2), else from SliceLocation; None without either.
+    """
+    position, orientation = _numbers(record[POSITION], 3), _numbers(record[ORIENTATION], 6)
+    if position and orientation:
+        row, column = orientation[:3], orientation[3:]
+        normal = [row[(n + 1) % 3] * column[(n + 2) % 3] - row[(n + 2) % 3] * column[(n + 1) % 3] for n in range(3)]
+        return Slice(
+            sum(p * n for p, n in zip(position, normal, strict=True)),
+            "\\".join(f"{round(number, 3) + 0.0:.3f}" for number in orientation),
+        )
+    location = _numbers(record[LOCATION], 1)
+    return Slice(location[0], "") if location else None
+
+
+def _numbers(value: Value, count: int) -> list[float] | None:
+    try:
+        numbers = [float(part) for part in value.split("\\")] if isinstance(value, str) else []
+    except ValueError:
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def measure(connection: sqlite3.Connection, series: Iterable[str]) -> None:
+    """Fills `geometry` for these series out of `rules_slices`."""
+    for uid in series:
+        slices = connection.execute(
+            "SELECT Position, Orientation FROM rules_slices WHERE SeriesInstanceUID = ?", (uid,)
+        ).fetchall()
+        connection.execute("DELETE FROM geometry WHERE SeriesInstanceUID = ?", (uid,))
+        if slices:
+            connection.execute("INSERT INTO geometry VALUES (?, ?, ?, ?, ?, ?, ?)", (uid, *_summary(slices)))
+
+
+def _summary(slices: list[tuple[float, str]]) -> tuple[int, float, float, float, float | None, int]:
+    """Number, first and last position, range, spacing (NULL for one slice or uneven ones), and whether they are uniform.
+
+    Several slices at one place, as in time series, count as one place. Slices of several orientations are not uniform.
+    """
+    places = sorted({round(position, 3) for position, _ in slices})
+    gaps = [after - before for before, after in pairwise(places)]
+    even = len({orientation for _, orientation in slices}) == 1 and (not gaps or max(gaps) - min(gaps) <= TOLERANCE)
+    spacing = round(sum(gaps) / len(gaps), 3) if gaps and even else None
+    return len(slices), places[0], places[-1], round(places[-1] - places[0], 3), spacing, int(even)

@@ -1,0 +1,75 @@
+"""What an instance points at: other instances, series and frames of reference. Table `rules_references`, view `referenced`."""
+
+from collections.abc import Iterator, Mapping
+
+from pyconquest_rules.dicom import TagPath, tag_path
+from pyconquest_rules.index.dataset import Value
+
+Record = Mapping[TagPath, Value]
+
+MODALITY = tag_path("Modality")
+FRAME = tag_path("FrameOfReferenceUID")
+
+EVIDENCE = "CurrentRequestedProcedureEvidenceSequence[*].ReferencedSeriesSequence[*]"
+OTHER_STUDIES = "StudiesContainingOtherReferencedInstancesSequence[*].ReferencedSeriesSequence[*]"
+STRUCTURE_SET = "ReferencedFrameOfReferenceSequence[*]"
+
+SERIES = tuple(
+    tag_path(f"{path}.SeriesInstanceUID")
+    for path in (
+        "ReferencedSeriesSequence[*]",  # SEG, REG, PR and whatever else has it (PS3.3 C.12.4)
+        OTHER_STUDIES,
+        EVIDENCE,  # SR and KO (PS3.3 C.17.2)
+        f"{STRUCTURE_SET}.RTReferencedStudySequence[*].RTReferencedSeriesSequence[*]",
+    )
+)
+INSTANCES = tuple(
+    tag_path(f"{sequence}[*].ReferencedSOPInstanceUID")
+    for sequence in ("ReferencedStructureSetSequence", "ReferencedRTPlanSequence", "ReferencedDoseSequence")
+)
+FRAMES = tuple(tag_path(path) for path in (f"{STRUCTURE_SET}.FrameOfReferenceUID", "RegistrationSequence[*].FrameOfReferenceUID"))
+
+PATHS = (MODALITY, FRAME, *SERIES, *INSTANCES, *FRAMES)
+
+# What is made from images and lies in their frame of reference; an image series itself refers to nothing by it.
+DERIVED = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTIMAGE", "SEG", "REG", "SR", "KO", "PR", "RWV", "FID", "ANN", "M3D")
+
+
+def references(record: Record) -> Iterator[tuple[str, str]]:
+    """What an instance, whose `record` has the values of PATHS, points at: `series`, `image` or `frame`, and UID; each once."""
+    found = [(kind, uid) for kind, paths in KINDS.items() for path in paths for uid in _uids(record[path])]
+    if record[MODALITY] in DERIVED:
+        found += [("frame", uid) for uid in _uids(record[FRAME])]
+    yield from dict.fromkeys(found)
+
+
+KINDS = {"series": SERIES, "image": INSTANCES, "frame": FRAMES}
+
+
+def _uids(value: Value) -> Iterator[str]:
+    yield from filter(None, value if isinstance(value, tuple) else (value,))
+
+
+TABLE = (
+    "CREATE TABLE rules_references (SOPInstanceUID TEXT, kind TEXT, UID TEXT, PRIMARY KEY (SOPInstanceUID, kind, UID))"
+    " WITHOUT ROWID",
+    "CREATE INDEX rules_references_uid ON rules_references (UID)",
+)
+
+# A row for each instance and each series or instance that it points at, whether that is in the index or not. By a frame of
+# reference it points at every image series of that frame in the index, unless it names series by their UID.
+VIEW = """
+CREATE VIEW referenced AS
+SELECT r.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, s.{modality} AS Modality, 'uid' AS Method,
+    CASE r.kind WHEN 'image' THEN r.UID END AS ReferencedSOPInstanceUID,
+    CASE r.kind WHEN 'series' THEN r.UID ELSE t.{series_link} END AS ReferencedSeriesInstanceUID
+FROM rules_references r JOIN DICOMImages i ON i.{image} = r.SOPInstanceUID JOIN DICOMSeries s ON s.{series} = i.{series_link}
+LEFT JOIN DICOMImages t ON r.kind = 'image' AND t.{image} = r.UID
+WHERE r.kind IN ('series', 'image')
+UNION ALL
+SELECT r.SOPInstanceUID, i.{series_link}, s.{modality}, 'frame-of-reference', NULL, t.{series}
+FROM rules_references r JOIN DICOMImages i ON i.{image} = r.SOPInstanceUID JOIN DICOMSeries s ON s.{series} = i.{series_link}
+JOIN DICOMSeries t ON t.{frame} = r.UID AND t.{series} != s.{series} AND t.{modality} NOT IN ({derived})
+WHERE r.kind = 'frame' AND NOT EXISTS (
+    SELECT 1 FROM rules_references n WHERE n.SOPInstanceUID = r.SOPInstanceUID AND n.kind = 'series')
+"""

@@ -1,0 +1,135 @@
+"""What pyconquest adds to DICOMImages: the ROIs of a structure set, the beams of a plan, and what an object is made for.
+
+Lists are JSON, so that names with quotes, commas and umlauts stay whole: `json_each(ElementList)` gives them in SQL.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass
+
+from pyconquest_rules.dicom import TagPath, tag_path
+from pyconquest_rules.index.dataset import Value
+
+Record = Mapping[TagPath, Value]
+
+MODALITY = tag_path("Modality")
+ROI_NAMES = tag_path("StructureSetROISequence[*].ROIName")
+ROI_FRAMES = tag_path("StructureSetROISequence[*].ReferencedFrameOfReferenceUID")
+STRUCTURE_SET_SERIES = tag_path(
+    "ReferencedFrameOfReferenceSequence[*].RTReferencedStudySequence[*].RTReferencedSeriesSequence[*].SeriesInstanceUID"
+)
+REFERENCED_SERIES = tag_path("ReferencedSeriesSequence[*].SeriesInstanceUID")
+STRUCTURE_SETS = tag_path("ReferencedStructureSetSequence[*].ReferencedSOPInstanceUID")
+PLANS = tag_path("ReferencedRTPlanSequence[*].ReferencedSOPInstanceUID")
+FRACTIONS = tag_path("FractionGroupSequence[*].NumberOfFractionsPlanned")
+
+# Beam number, dose and monitor units of the beams that fraction groups refer to.
+REFERENCED_BEAMS = tuple(
+    tag_path(f"FractionGroupSequence[*].ReferencedBeamSequence[*].{keyword}")
+    for keyword in ("ReferencedBeamNumber", "BeamDose", "BeamMeterset")
+)
+
+# As pyconquest lists them: name, type, radiation, wedges, control points; of control point 0 energy and gantry angle, and
+# after dose and monitor units its isocentre.
+BEAM_KEYWORDS = ("BeamNumber", "BeamName", "BeamType", "RadiationType", "NumberOfWedges", "NumberOfControlPoints")
+CONTROL_POINT_KEYWORDS = ("NominalBeamEnergy", "GantryAngle", "IsocenterPosition")
+
+
+def _beams(sequence: str, control_points: str) -> tuple[TagPath, ...]:
+    return (
+        *(tag_path(f"{sequence}[*].{keyword}") for keyword in BEAM_KEYWORDS),
+        *(tag_path(f"{sequence}[*].{control_points}[0].{keyword}") for keyword in CONTROL_POINT_KEYWORDS),
+    )
+
+
+PHOTON_BEAMS = _beams("BeamSequence", "ControlPointSequence")
+ION_BEAMS = _beams("IonBeamSequence", "IonControlPointSequence")
+
+PATHS = (
+    *(MODALITY, ROI_NAMES, ROI_FRAMES, STRUCTURE_SET_SERIES, REFERENCED_SERIES, STRUCTURE_SETS, PLANS, FRACTIONS),
+    *(*REFERENCED_BEAMS, *PHOTON_BEAMS, *ION_BEAMS),
+)
+
+COLUMNS = (
+    ("ElementCount", "int"),
+    ("ElementList", "text"),
+    ("Nfractions", "text"),
+    ("UniqueFOR_UID", "varchar(64)"),
+    ("ReferencedSeriesUID", "varchar(64)"),
+    ("ReferencedSOPUID", "varchar(64)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """The values of COLUMNS, in their order."""
+
+    ElementCount: int | None = None
+    ElementList: str | None = None
+    Nfractions: str | None = None
+    UniqueFOR_UID: str | None = None
+    ReferencedSeriesUID: str | None = None
+    ReferencedSOPUID: str | None = None
+
+    def row(self) -> tuple[int | str | None, ...]:
+        """As SQL takes them."""
+        return astuple(self)
+
+
+def extras(record: Record) -> Extras:
+    """What pyconquest's columns hold for an instance, whose `record` has the values of PATHS."""
+    match record[MODALITY]:
+        case "RTSTRUCT":
+            names, frames = _items(record, ROI_NAMES), {frame for frame in _items(record, ROI_FRAMES) if frame}
+            frame = frames.pop() if len(frames) == 1 else None
+            return Extras(len(names), _json([name or "" for name in names]), None, frame, _first(record, STRUCTURE_SET_SERIES))
+        case "RTPLAN":
+            beams = [*_listed(record, PHOTON_BEAMS), *_listed(record, ION_BEAMS)]
+            return Extras(len(beams), _json(beams), _fractions(record), ReferencedSOPUID=_first(record, STRUCTURE_SETS))
+        case "RTDOSE":
+            return Extras(ReferencedSOPUID=_first(record, PLANS))
+        case "REG":
+            series = [uid for uid in _items(record, REFERENCED_SERIES) if uid]
+            return Extras(len(series), _json(series), ReferencedSeriesUID=series[0] if series else None)
+    return Extras()
+
+
+def _listed(record: Record, paths: tuple[TagPath, ...]) -> Iterator[list[object]]:
+    """A list for each beam of a plan."""
+    told = zip(*(_items(record, path) for path in REFERENCED_BEAMS), strict=False)
+    delivered = {_number(number): (_number(dose), _number(units)) for number, dose, units in told}
+    for number, name, kind, radiation, *numbers, isocentre in zip(*(_items(record, path) for path in paths), strict=False):
+        dose, units = delivered.get(_number(number), (None, None))
+        position = [_number(part) for part in isocentre.split("\\")] if isocentre else None
+        yield [name, kind, radiation, *map(_number, numbers), dose, units, position]
+
+
+def _fractions(record: Record) -> str | None:
+    """The planned fractions of the one fraction group; of several a JSON list."""
+    numbers = [_number(text) for text in _items(record, FRACTIONS)]
+    return str(numbers[0]) if len(numbers) == 1 and numbers[0] is not None else _json(numbers) if len(numbers) > 1 else None
+
+
+def _items(record: Record, path: TagPath) -> tuple[str | None, ...]:
+    value = record[path]
+    return value if isinstance(value, tuple) else ()
+
+
+def _first(record: Record, path: TagPath) -> str | None:
+    return next((uid for uid in _items(record, path) if uid), None)
+
+
+def _number(text: str | None) -> int | float | str | None:
+    """A number where the text is one, so that JSON holds 6 and not "6"; else the text."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return text
+    if not math.isfinite(number):  # JSON has no such numbers
+        return text
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

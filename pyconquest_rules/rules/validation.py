@@ -1,0 +1,175 @@
+"""The form of a rules file, by pydantic: the model, and what is wrong in words that name no class of ours or of pydantic's."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from pyconquest_rules.errors import Problem, did_you_mean
+from pyconquest_rules.rules.model import RulesFile
+from pyconquest_rules.rules.places import Places
+from pyconquest_rules.rules.positions import Path
+
+# Of what is wrong with these as a whole nothing can be told apart from what it makes wrong elsewhere.
+WHOLE = {("index",), ("vars",), ("schema",), ("select",), ("copy",), ("sources",)} | {
+    ("schema", level) for level in ("patient", "study", "series", "image")
+}
+
+COLUMN_NAMES = "names of columns are letters, digits and _, at most 64, and begin with a letter"
+
+STAND_IN = "not_known"
+"""The value of a variable that is wrong: a destination that begins with it may lie anywhere."""
+
+
+def validated(places: Places, environment: Mapping[str, str]) -> tuple[RulesFile | None, list[Problem]]:
+    """The model of a document and what is wrong in it.
+
+    What is wrong is left out of the model, or something stands in for it, so that the rest can be checked too. There is no
+    model where that would make mistakes of what is right.
+    """
+    document, problems = deepcopy(dict(places.document)), list[Problem]()
+    # First only what is wrong is left out; where a key that must be there was wrong, then its table.
+    for whole_tables in (False, True, True):
+        try:
+            return RulesFile.model_validate(document, context=environment), problems
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+        paths = [places.follow(wrong["loc"])[0] for wrong in errors]
+        problems = problems or list(dict.fromkeys(_problem(places, wrong) for wrong in errors))
+        if WHOLE & {*paths} or any(_is_other_kind(wrong) for wrong in errors):
+            break
+        for path in paths:
+            _mend(document, path[:2] if whole_tables else path)
+    return None, problems
+
+
+def _is_other_kind(wrong: ErrorDetails) -> bool:
+    """Whether a whole kind of tables is misspelt: what refers to them would seem wrong too."""
+    return wrong["type"] == "extra_forbidden" and len(wrong["loc"]) == 1 and _near(wrong["loc"]) is not None
+
+
+def _mend(document: dict[str, Any], path: Path) -> None:
+    """Leaves out what is wrong, or puts something in its place that lets the rest be checked."""
+    match path:
+        case () | ("rules_version",):
+            document["rules_version"] = 1
+        case ("outputs", *_):
+            document["outputs"] = ["/"]
+        case ("vars", str(name)):
+            document["vars"][name] = STAND_IN
+        case ("schema", str(level), int(number), *_):
+            # The places of the others are counted in the file, so that none may go.
+            match document["schema"][level][number]:
+                case {"column": str(column)} if path[3:] != ("column",):
+                    stand_in = column
+                case _:
+                    stand_in = f"x{number}x"
+            document["schema"][level][number] = {"column": stand_in, "tag": "0000,0000"}
+        case ("select", str(name), "params", str(key)):
+            document["select"][name]["params"][key] = 0
+        case ("select", str(), *_):
+            _remove(document, path[:2])
+        case _:
+            _remove(document, path)
+
+
+def _remove(document: dict[str, Any], path: Path) -> None:
+    """Takes the key at a path out of the document; of an element of an array, the key of the whole array."""
+    at, keys = document, [part for part in path if isinstance(part, str)]
+    for part in keys[:-1]:
+        at = at.get(part, {})
+    at.pop(keys[-1], None)
+
+
+def _problem(places: Places, wrong: ErrorDetails) -> Problem:
+    """One error of pydantic's in our words, at its place."""
+    path, rest = places.follow(wrong["loc"])
+    context = wrong.get("ctx", {})
+    match wrong["type"]:
+        case "missing":
+            return places.at_key(path, f'"{rest[0]}" is missing', _about((*path, rest[0])))
+        case "extra_forbidden":
+            return places.at_key(path, f'unknown key "{path[-1]}"', _near(path) or _known(path))
+        case "literal_error":
+            return places.at_value(path, f"must be {context['expected']}", "this program knows no other version")
+        case "enum":
+            expected = str(context.get("expected", "")).replace("'", '"')
+            near = did_you_mean(str(wrong["input"]), re.findall(r'"([^"]*)"', expected))
+            return places.at_value(path, f"must be {expected}", near)
+        case "variable":
+            if context["key"] is None:
+                return places.at_value(path, context["message"], context["hint"])
+            return places.at_key((*path, context["key"]), context["message"], context["hint"])
+        case "string_pattern_mismatch":
+            return places.at_value(path, f'"{wrong["input"]}" cannot be the name of a column', COLUMN_NAMES)
+        case "string_too_short":
+            return places.at_value(path, "must not be empty")
+        case "tuple_type":
+            return places.at_value(path, "must be a list", _as_list(path, wrong["input"]))
+        case "dict_type" | "model_type":
+            return places.at_value(path, "must be a table", _as_table(path))
+        case "string_type" if not rest:
+            return places.at_value(path, "must be text", _as_text(wrong["input"]))
+    return places.at_value(path, "must be text, a number, true or false", _as_text(wrong["input"]))
+
+
+def _as_text(found: object) -> str | None:
+    match found:
+        case {"env": _}:
+            return "the environment gets in through [vars]: write {{ vars.NAME }} in templates, :NAME in SQL"
+        case dict():
+            return None
+        case list():
+            return "one text, without [ ]" if len(found) == 1 else None
+    return f"write it in quotes: {json.dumps(str(found))}"
+
+
+def _as_list(path: Path, found: object) -> str | None:
+    if isinstance(found, dict):
+        return f"write [[{'.'.join(map(str, path))}]], with two brackets" if path[0] == "schema" else None
+    return f"write [{json.dumps(found)}]" if isinstance(found, str) else None
+
+
+def _as_table(path: Path) -> str:
+    if len(path) == 1 and path[0] in ("index", "schema", "vars"):
+        return f"write [{path[0]}]"
+    name = path[-1] if len(path) > 1 and path[-1] not in fields_at(path) else "NAME"
+    return f"write [{path[0]}.{name}], and its keys below"
+
+
+def _near(path: Sequence[int | str]) -> str | None:
+    return did_you_mean(str(path[-1]), fields_at(path[:-1]))
+
+
+def _known(path: Sequence[int | str]) -> str:
+    return f"known are: {', '.join(fields_at(path[:-1]))}"
+
+
+def _about(path: Sequence[int | str]) -> str | None:
+    """What the model says of a key."""
+    field = fields_at(path[:-1]).get(str(path[-1]))
+    return "begin the file with: rules_version = 1" if path == ("rules_version",) else field.description if field else None
+
+
+def fields_at(path: Sequence[int | str]) -> dict[str, FieldInfo]:
+    """The keys that the model knows at a place."""
+    at: Any = RulesFile
+    for part in path:
+        if isinstance(at, type) and issubclass(at, BaseModel):
+            field = _fields(at).get(str(part))
+            at = field.annotation if field else None
+        elif get_origin(at) in (dict, tuple):
+            at = get_args(at)[1 if get_origin(at) is dict else 0]
+        if get_origin(at) in (Union, UnionType):
+            at = get_args(at)[0]
+    return _fields(at) if isinstance(at, type) and issubclass(at, BaseModel) else {}
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}

@@ -1,0 +1,113 @@
+"""`rules.schema.json`: fresh, and of use to an editor. taplo stands for the editor: Even Better TOML is made of it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REPOSITORY, Workplace, needs
+from tests.rules.test_check import EVERYTHING
+
+SCHEMA = REPOSITORY / "rules.schema.json"
+RULES = """
+[sources.archive]
+path = "data"
+
+[select.scans]
+level = "series"
+where = "Modality = 'CT'"
+
+[copy.export]
+select = "scans"
+to = "export/{{ SOPInstanceUID }}.dcm"
+"""
+
+
+def lint(workplace: Workplace, text: str) -> list[tuple[int, str]]:
+    """The lines that taplo complains about, and what it says."""
+    program = shutil.which("taplo", path=Path(sys.executable).parent)
+    needs("taplo", program is not None)
+    workplace.rules(text)
+    options = ["lint", "--colors", "never", "--no-auto-config", "--schema", SCHEMA.as_uri(), "rules.toml"]
+    done = subprocess.run([str(program), *options], cwd=workplace.folder, capture_output=True, text=True, check=False)
+    found = re.findall(r"^error: (.*)\n +┌─ .*:(\d+):\d+$", done.stderr, re.MULTILINE)
+    assert (done.returncode != 0) == bool(found)
+    return [(int(line), said) for said, line in found]
+
+
+def schemas(at: Any) -> Iterator[dict[str, Any]]:
+    """Every schema of a table in a JSON Schema."""
+    for inside in at.values() if isinstance(at, dict) else at if isinstance(at, list) else ():
+        yield from schemas(inside)
+    if isinstance(at, dict) and at.get("type") == "object":
+        yield at
+
+
+def test_is_fresh(workplace: Workplace) -> None:
+    done = workplace.run("schema")
+    assert done.out == SCHEMA.read_text(encoding="utf-8"), "make it with: pyconquest-rules schema > rules.schema.json"
+
+
+def test_takes_no_unknown_keys_and_describes_the_known_ones() -> None:
+    for schema in schemas(json.loads(SCHEMA.read_text(encoding="utf-8"))):
+        assert schema["additionalProperties"] is False
+        for name, key in schema.get("properties", {}).items():
+            assert key.get("description"), name
+
+
+@pytest.mark.parametrize("rules", [EVERYTHING, RULES, ""], ids=["everything", "little", "nothing"])
+def test_takes_good_files(workplace: Workplace, rules: str) -> None:
+    assert lint(workplace, rules) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"),
+    [
+        ('level = "series"', 'level = "serie"', 7),
+        ('path = "data"', "path = 5", 4),
+        ('path = "data"', 'path = { env = "X", defualt = "y" }', 4),
+        ('path = "data"', 'path = "data"\nexclude = "*.txt"', 5),
+        ("where = \"Modality = 'CT'\"", "where = ''", 8),
+        ('select = "scans"', 'select = "scans"\nmode = "hard"', 12),
+        ('select = "scans"', 'select = "scans"\non_conflict = "replace"', 12),
+        ('select = "scans"', 'select = "scans"\nneeds = ["copy.a", 1]', 12),
+    ],
+)
+def test_complains_about_a_wrong_value_at_its_line(workplace: Workplace, right: str, wrong: str, line: int) -> None:
+    found = lint(workplace, RULES.replace(right, wrong))
+    assert {at for at, _ in found} == {line}
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"),
+    [
+        ('path = "data"', 'path = "data"\nexlude = []', 5),
+        ('level = "series"', 'level = "series"\nquerry = "x"', 8),
+        ("[copy.export]", "[copy.Export]", 10),
+        ("[copy.export]", "[copies.export]", 10),
+        ("[sources.archive]", "[vars]\nOut = 'x'\n[sources.archive]", 4),
+    ],
+)
+def test_complains_about_an_unknown_key_at_its_line(workplace: Workplace, right: str, wrong: str, line: int) -> None:
+    found = lint(workplace, RULES.replace(right, wrong))
+    assert all("unexpected" in said for _, said in found)
+    assert line in {at for at, _ in found}
+
+
+@pytest.mark.parametrize(
+    ("rules", "table"),
+    [
+        (RULES.replace("where = \"Modality = 'CT'\"", ""), 6),
+        (RULES.replace('level = "series"', 'level = "series"\nquery = "select 1"'), 6),
+        (RULES.replace('path = "data"', ""), 3),
+    ],
+    ids=["neither query nor where", "query and where", "no path"],
+)
+def test_complains_about_what_is_missing_at_its_table(workplace: Workplace, rules: str, table: int) -> None:
+    assert min(line for line, _ in lint(workplace, rules)) == table
