@@ -11,6 +11,7 @@ class Indexed:
 
     counts: dict[str, int]
     reasons: dict[str, int]
+    contradictions: dict[str, int]
 
     @property
     def refused(self) -> int:

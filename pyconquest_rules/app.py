@@ -26,6 +26,9 @@ from pyconquest_rules.execute.verify import verify as verified
 from pyconquest_rules.facts import Entry, Recorded
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.conquest_config import files as conquest_files
+from pyconquest_rules.index.contradictions import count as count_contradictions
+from pyconquest_rules.index.csv_tables import drop_others as drop_other_tables
+from pyconquest_rules.index.csv_tables import load as load_table
 from pyconquest_rules.index.forgetting import Forgetting, Going, delete
 from pyconquest_rules.index.scan import Scan, Workers
 from pyconquest_rules.index.selection import Sets
@@ -60,7 +63,13 @@ def index(
         for name in store.sources().keys() - known.keys() if not names else ():
             scan.drop(name)
         scan.run([known[name] for name in names or known], workers, own=_own(rules), allow_vanish=allow_vanish)
-    return Indexed(dict(scan.counts), dict(scan.reasons))
+        for table in rules.tables:
+            with store.transaction():
+                load_table(store.connection, table)
+        with store.transaction():
+            drop_other_tables(store.connection, [table.name for table in rules.tables])
+        contradictions = count_contradictions(store.connection)
+    return Indexed(dict(scan.counts), dict(scan.reasons), contradictions)
 
 
 def _own(rules: Rules) -> frozenset[bytes]:

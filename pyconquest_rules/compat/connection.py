@@ -5,14 +5,15 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from pyconquest_rules.compat.database import Database, saying
 from pyconquest_rules.compat.design import Definition, Design, column
-from pyconquest_rules.compat.indexing import scan
-from pyconquest_rules.errors import UsageError
+from pyconquest_rules.compat.indexing import fill
+from pyconquest_rules.errors import SourceError, UsageError
 from pyconquest_rules.index.store import Store
 
 log = logging.getLogger("pyconquest")
@@ -94,19 +95,25 @@ class Connection:
         return Path(os.path.realpath(self.data_directory))
 
     @contextmanager
-    def _writing(self, *, fill: bool = True) -> Iterator[Store]:
-        """The index to write. Where columns were added since it was made it is made anew, and with `fill` filled again."""
+    def _writing(self) -> Iterator[Store]:
+        """The index to write. Where columns were added since it was made, it is made anew, of the same files."""
         database = self._opened()
         wanted = database.design
         for added in self._designed().added:
             wanted = wanted if added in wanted.added else wanted.with_column(added)
-        anew = not database.is_made_for(wanted)
-        if anew:
-            database.make_anew(wanted)
+        if not database.is_made_for(wanted):
+            self._make_anew(database, wanted)
         with database.store() as store:
-            if anew and fill and self._root().is_dir():
-                scan(store, self._root(), database.own(), lambda path: None)
             yield store
+
+    def _make_anew(self, database: Database, design: Design) -> None:
+        with database.paths() as paths:
+            first = next(paths, None)
+            if first is not None and not self._root().is_dir():
+                raise SourceError("the index must be made anew from the data directory, which is not there")
+            database.make_anew(design)
+            with database.store() as store:
+                fill(store, self._root(), chain([first] if first is not None else [], paths))
 
 
 def _set_level(loglevel: str) -> None:

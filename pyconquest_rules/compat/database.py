@@ -4,12 +4,13 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyconquest_rules.compat.design import Design
+from pyconquest_rules.compat.indexing import SOURCE
 from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.index.sql import open_read_only, text_of
 from pyconquest_rules.index.store import BUSY_SECONDS, Store
@@ -42,6 +43,17 @@ class Database:
         self.connection = sqlite3.connect(self.file, timeout=BUSY_SECONDS)
         self.connection.text_factory = text_of
         self.connection.set_authorizer(_authorize)
+
+    @contextmanager
+    def paths(self) -> Iterator[Iterator[bytes]]:
+        """The files of the data directory that the index knows, from its root: as it is now, also while it is made anew."""
+        with closing(open_read_only(self.file)) as connection:
+            rows = connection.execute(
+                "SELECT CAST(f.path AS BLOB) FROM rules_files AS f JOIN rules_sources AS s USING (device)"
+                " WHERE s.name = ? AND f.outcome != 'skipped' ORDER BY f.device, f.path",
+                (SOURCE,),
+            )
+            yield (path for (path,) in rows)
 
     def make_anew(self, design: Design) -> None:
         """Makes the tables of the index anew, empty. The script's own tables stay."""

@@ -61,7 +61,7 @@ class FileMethods(Connection):
         if force_patientid is not None:
             raise Refused("force_patientid")
         if not os.path.isdir(directory_name):
-            log.error("there is no folder %s", directory_name)
+            log.error("there is no folder to store files from")
             return -1
         for folder, folders, names in os.walk(directory_name):
             folders.sort()

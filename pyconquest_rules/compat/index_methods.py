@@ -38,11 +38,11 @@ class IndexMethods(Connection):
         if not folder.is_relative_to(root):
             raise UsageError("mrn must be a folder of the data directory")
         if not folder.is_dir():
-            log.error("there is no such folder in %s, or it is not there", self.data_directory)
+            log.error("there is no such folder, or the data directory is not there")
             return 0
         below = os.fsencode(folder.relative_to(root))
         count = 0
-        with self._writing(fill=False) as store:
+        with self._writing() as store:
             present = {patient for (patient,) in store.connection.execute("SELECT PatientID FROM patients")}
 
             def passed_over(path: bytes) -> bool:

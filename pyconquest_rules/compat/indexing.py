@@ -50,11 +50,27 @@ def scan_folder(store: Store, root: Path, folder: str, own: frozenset[bytes], to
     device, prefix = at(store, root), os.fsencode(folder) + b"/"
     found = walk(os.fsencode(root / folder), EXCLUDE, own)
     files = (File(prefix + entry.path, entry.size, entry.mtime_ns) for entry in _told(found, prefix, told))
-    changed = (file for file in files if not _is_known(store, device, file))
-    while chunk := [(file, header_of(root / os.fsdecode(file.path), store)) for file in islice(changed, CHUNK)]:
+    _put_all(store, device, root, (file for file in files if not _is_known(store, device, file)))
+
+
+def fill(store: Store, root: Path, paths: Iterator[bytes]) -> None:
+    """Indexes these files of the data directory, as far as they are there."""
+    _put_all(store, at(store, root), root, (file for path in paths if (file := _file(root, path))))
+
+
+def _put_all(store: Store, device: str, root: Path, files: Iterator[File]) -> None:
+    while chunk := [(file, header_of(root / os.fsdecode(file.path), store)) for file in islice(files, CHUNK)]:
         with store.transaction():
             for file, header in chunk:
                 put(store, device, root, file, header)
+
+
+def _file(root: Path, path: bytes) -> File | None:
+    try:
+        status = os.stat(os.path.join(os.fsencode(root), path))
+    except OSError:
+        return None
+    return File(path, status.st_size, status.st_mtime_ns)
 
 
 def at(store: Store, root: Path) -> str:
@@ -80,11 +96,7 @@ def _is_known(store: Store, device: str, file: File) -> bool:
 
 def add(store: Store, root: Path, path: bytes) -> None:
     """Indexes one file of the data directory, given from its root."""
-    device, whole = at(store, root), os.path.join(os.fsencode(root), path)
-    status = os.stat(whole)
-    header = header_of(Path(os.fsdecode(whole)), store)
-    with store.transaction():
-        put(store, device, root, File(path, status.st_size, status.st_mtime_ns), header)
+    fill(store, root, iter([path]))
 
 
 def put(store: Store, device: str, root: Path, file: File, header: Header | str) -> None:
@@ -132,13 +144,8 @@ def add_dataset(store: Store, root: Path, dataset: Dataset, path: str, *, check:
             "SELECT device, CAST(path AS BLOB) FROM rules_files WHERE SOPInstanceUID = ? AND outcome = 'indexed'", (uid,)
         ).fetchall():
             store.forget(device_of, there)
-        try:
-            status = os.stat(root / path)
-            file = File(name, status.st_size, status.st_mtime_ns) if path else File(name, 0, 0)
-        except OSError:
-            file = File(name, 0, 0)
         store.forget(device, name)
-        store.add(device, root, file, header)
+        store.add(device, root, _file(root, name) or File(name, 0, 0), header)
 
 
 def _header(store: Store, dataset: Dataset) -> Header:

@@ -28,7 +28,10 @@ def build_query(table: str, row: Mapping[str, Any], formats: Mapping[str, str], 
 
 
 def csv_rows(file: Path, translation: Mapping[str, str], delimiter: str) -> Iterator[dict[str, str | None]]:
-    """The rows of a CSV file by column, without double quotes, those renamed last. Raises OSError, UnicodeDecodeError or csv.Error."""
+    """The rows of a CSV file by column, those renamed last, without double quotes.
+
+    Raises OSError, UnicodeDecodeError or csv.Error.
+    """
     with file.open(encoding="utf-8-sig", newline="") as lines:
         for row in csv.DictReader(lines, delimiter=delimiter, strict=False):
             if None in row:

@@ -56,9 +56,11 @@ class TableMethods(Connection):
                 number += 1
             log.info("%d rows of a CSV file inserted", number)
         except OSError as error:
-            log.error("cannot read %s: %s", filename, error.strerror)
-        except (csv.Error, UnicodeDecodeError) as error:
-            log.error("cannot read %s: %s", filename, error if isinstance(error, csv.Error) else "it is not UTF-8")
+            log.error("a CSV file cannot be read: %s", error.strerror)
+        except csv.Error as error:
+            log.error("a CSV file cannot be read to its end: %s", error)
+        except UnicodeDecodeError:
+            log.error("a CSV file cannot be read to its end: it is not UTF-8")
 
     def create_insertquery(self, table: str, myDict: Mapping[str, Any]) -> str:
         """An INSERT of one row, with its values written out."""

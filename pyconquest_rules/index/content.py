@@ -1,6 +1,6 @@
-"""A digest of what an RT object says, which stays the same when its identity is changed: UIDs, names, dates and texts do not count.
+"""A digest of what an RT object says, which stays when its identity is changed: UIDs, names, dates and texts do not count.
 
-Asked for by `[index] hash = true`. Read by pydicom: it needs whole contours and dose grids, which the header reader never reads.
+Asked for by `[index] hash = true`. Read by pydicom: it needs whole contours and dose grids, which the header reader skips.
 """
 
 import os
@@ -19,7 +19,7 @@ DOSE = (
 
 
 def digest(path: bytes, modality: str | None) -> str | None:
-    """SHA-256 in hexadecimal of the contours, beams or dose of an RT object; None for anything else, or where it cannot be read."""
+    """SHA-256 in hexadecimal of the contours, beams or dose of an RT object; None for all else, or where it cannot be read."""
     parts = PARTS.get(modality or "")
     if parts is None:
         return None

@@ -56,9 +56,13 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The elements whose values are wanted, in any order. Can be sent to worker processes."""
+    """The elements whose values are wanted, in any order, and whether a digest of an RT object's content is wanted too.
+
+    Can be sent to worker processes.
+    """
 
     paths: tuple[TagPath, ...]
+    content: bool = False
     tags: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +79,7 @@ class Header:
     SOPInstanceUID: str
     TransferSyntaxUID: str | None
     values: tuple[Value, ...]
+    content: str | None = None
 
 
 def read(path: str | os.PathLike[str] | bytes, wanted: Wanted) -> Header:

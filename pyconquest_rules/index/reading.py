@@ -9,7 +9,7 @@ from pyconquest_rules.index import sql
 
 
 class Index:
-    """The reading side of an index, or of any database in Conquest's layout: also one that a Conquest server or pyconquest made."""
+    """The reading side of an index, or of any database in Conquest's layout, as a Conquest server or pyconquest made it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection

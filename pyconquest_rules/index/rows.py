@@ -59,7 +59,7 @@ class Rows:
     def write(self, connection: sqlite3.Connection, header: Header, device: str, file: File) -> None:
         """Inserts what is not there yet; an image row is replaced."""
         found = dict(zip(self.tags, header.values, strict=True))
-        record, extras = {tag: _text(value) for tag, value in found.items()}, rt.extras(found)
+        record, extras = {tag: text_of_value(value) for tag, value in found.items()}, rt.extras(found)
         # Not as text: what makes it a UID does not depend on the VR that the file tells.
         record[self.schema.level(Level.IMAGE)[0].tag] = header.SOPInstanceUID
         if self.pyconquest:
@@ -67,7 +67,7 @@ class Rows:
             record[references.FRAME] = record[references.FRAME] or extras.UniqueFOR_UID
         series, study = record[self.series] or "", record[self.study] or ""
         before = self._study_of(connection, series)
-        place = (int(time()), os.fsencode(file.path), device, *extras.row(), time(), None)
+        place = (int(time()), os.fsencode(file.path), device, *extras.row(), time(), header.content)
         new = {level.level for level in self.levels if level.write(connection, record, place)}
         self._write_ours(connection, header.SOPInstanceUID, found, series)
         if Level.SERIES in new:
@@ -151,7 +151,7 @@ class _Level:
         key = record[self.fields[0].tag] or ""
         if key == self.last_key and self.level is not Level.IMAGE:
             return False
-        values = [_stored(field, record[field.tag]) for field in self.fields]
+        values = [stored_in(field, record[field.tag]) for field in self.fields]
         new = connection.execute(self.insert, [*values, *place[: self.extra]]).rowcount == 1
         self.last_key = key
         if new:
@@ -170,12 +170,13 @@ class _Level:
                 connection.execute("INSERT OR REPLACE INTO rules_full VALUES (?, ?, ?, ?)", row)
 
 
-def _text(value: Value) -> str | None:
+def text_of_value(value: Value) -> str | None:
     """Of all items of a sequence their texts, joined as several values are."""
     return "\\".join(text or "" for text in value) if isinstance(value, tuple) else value
 
 
-def _stored(field: Field, text: str | None) -> str | None:
+def stored_in(field: Field, text: str | None) -> str | None:
+    """What the column of a Conquest table holds of a full value."""
     if field.tag in IDENTIFIERS:
         return text or ""
     return stored(text, field.dicom_type, field.sql_type, field.length)

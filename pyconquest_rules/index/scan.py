@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
-from pyconquest_rules.index.header import Header, Reason
+from pyconquest_rules.index.header import Header, Reason, Wanted
 from pyconquest_rules.index.store import Known, Outcome, Store
 from pyconquest_rules.index.walk import File, Skipped, walk
 from pyconquest_rules.index.workers import in_order
@@ -63,10 +63,27 @@ class Scan:
             raise SourceError("\n".join(troubles))
         self._forget(trees)
         self._tell_unchanged([self.store.device(tree.name, tree.root) for tree in trees])
+        self._fill(workers)
         (number,) = self.store.connection.execute("SELECT count(*) FROM temp.to_read").fetchone()
         if number:
             with workers(number) as executor:
                 self._read(executor)
+
+    def _fill(self, workers: Workers) -> None:
+        """Reads what columns that came can concern, and fills them; after a kill all of it again."""
+        if not (columns := self.store.pending()):
+            return
+        wanted = Wanted(tuple(field.tag for _, field in columns))
+        with workers(self.store.choose_concerned(columns)) as executor:
+            results = in_order(executor, wanted, self.roots, self._chunks("to_fill"))
+            while group := list(islice(results, CHUNKS_A_TRANSACTION)):
+                with self.store.transaction():
+                    for _, files in group:
+                        self.counts["read"] += len(files)
+                        for _, header in files:
+                            if isinstance(header, Header):
+                                self.store.fill(columns, header)
+        self.store.filled()
 
     def drop(self, name: str) -> None:
         """Notes all files of a source, which the rules no longer name, as gone."""
@@ -84,24 +101,25 @@ class Scan:
         counts = self._compare(tree, iter(()) if missing else walk(os.fsencode(tree.root), tree.exclude, own))
         self.counts["vanished"] += counts["vanished"]
         self.emit(Walked(tree.name, counts["seen"], counts["to_read"]))
-        if counts["vanished"] * 2 > counts["known"] and not allow_vanish:
-            what = f'source "{tree.name}": {counts["vanished"]} of {counts["known"]} indexed files vanished from {tree.root}'
-            yield f"{what}; say --allow-vanish if that is right"
-        elif counts["hidden"] and not allow_vanish:
+        if counts["hidden"] and not allow_vanish:
             what = f'source "{tree.name}": {counts["hidden"]} indexed files are in folders that cannot be read'
             yield f"{what}; make them readable, or say --allow-vanish if they are gone for good"
+        elif counts["vanished"] * 2 > counts["known"] and not allow_vanish:
+            what = f'source "{tree.name}": {counts["vanished"]} of {counts["known"]} indexed files vanished from {tree.root}'
+            yield f"{what}; say --allow-vanish if that is right"
 
     def _compare(self, tree: Tree, walked: Iterator[File | Skipped]) -> Counter[str]:
         """Notes every file of a tree, and counts what was seen, known, vanished or hidden, and what will be read."""
         device, counts = self.store.device(tree.name, tree.root), Counter[str]()
-        closed = b"/"  # the last folder that could not be listed; no path begins like this
+        closed = Skipped(b"/", "")  # the last that may be a folder left out; no path begins like this
         for now, then in compare(walked, self.store.known(device)):
-            if isinstance(now, Skipped) and now.reason == Reason.UNREADABLE:
-                closed = now.path + b"/"
+            if isinstance(now, Skipped) and now.reason in ("excluded", "own", Reason.UNREADABLE):
+                closed = now
+            below = then is not None and (then.path + b"/").startswith(closed.path + b"/")
             counts["seen"] += now is not None
             counts["known"] += then is not None
-            counts["vanished"] += now is None
-            counts["hidden"] += then is not None and (then.path + b"/").startswith(closed)
+            counts["hidden"] += below and closed.reason == Reason.UNREADABLE
+            counts["vanished"] += now is None and not (below and closed.reason != Reason.UNREADABLE)
             counts["to_read"] += self._note(device, tree.root, now, then)
         return counts
 
@@ -148,7 +166,7 @@ class Scan:
 
     def _read(self, executor: Executor) -> None:
         """Reads what is to be read, and writes it many chunks to a transaction."""
-        results = in_order(executor, self.store.wanted, self.roots, self._chunks())
+        results = in_order(executor, self.store.wanted, self.roots, self._chunks("to_read"))
         while group := list(islice(results, CHUNKS_A_TRANSACTION)):
             with self.store.transaction():
                 for device, files in group:
@@ -175,9 +193,9 @@ class Scan:
             self.reasons[outcome.reason] += 1
         self.emit(FileTold(os.path.join(os.fsencode(root), path), outcome.outcome, outcome.reason))
 
-    def _chunks(self) -> Iterator[tuple[str, list[File]]]:
-        """What is to be read, in the order of the walk, each chunk of one device."""
-        rows = self.store.connection.execute("SELECT device, path, size, mtime_ns FROM temp.to_read ORDER BY device, path")
+    def _chunks(self, table: str) -> Iterator[tuple[str, list[File]]]:
+        """The files of a temporary table, in the order of the walk, each chunk of one device."""
+        rows = self.store.connection.execute(f"SELECT device, path, size, mtime_ns FROM temp.{table} ORDER BY device, path")
         for device, files in groupby(rows, key=itemgetter(0)):
             while chunk := [File(*row[1:]) for row in islice(files, CHUNK)]:
                 yield device, chunk

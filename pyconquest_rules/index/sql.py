@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyconquest_rules.errors import DatabaseError, Mistake
+from pyconquest_rules.index.roi import roi_match
 from pyconquest_rules.index.sql_mistakes import READS, explained
 
 Value = str | int | float | bool | None
@@ -31,6 +32,7 @@ FUNCTIONS = frozenset(
     radians sin sinh sqrt tan tanh trunc
     json json_array json_array_length json_extract json_group_array json_group_object json_object json_type json_valid
     json_quote -> ->> json_each json_tree
+    roi_match
     """.split()  # noqa: SIM905 - a list of a hundred quoted words is no better
 )
 
@@ -47,8 +49,9 @@ def open_read_only(database: Path) -> sqlite3.Connection:
 
 
 def set_up(connection: sqlite3.Connection) -> None:
-    """Makes the table-valued functions usable: their first use sets them up, which `guarded` would not let through."""
+    """Makes functions usable: table-valued ones are set up by their first use, which `guarded` would not let through."""
     connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
+    connection.create_function("roi_match", 3, roi_match, deterministic=True)
 
 
 def text_of(stored: bytes) -> str:

@@ -4,20 +4,24 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
+from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.geometry import measure
 from pyconquest_rules.index.header import Header, Wanted
+from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.rows import Rows, wanted
 from pyconquest_rules.index.sql import open_read_only, text_of
-from pyconquest_rules.index.tables import Schema, quoted, statements
+from pyconquest_rules.index.tables import Field, Schema, quoted, statements
 from pyconquest_rules.index.walk import File
 
 BUSY_SECONDS = 60
+
+MAGIC = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Store:
         except sqlite3.Error as error:
             self.connection.close()
             raise _unusable(database, error) from None
-        self.wanted = Wanted(wanted(schema))
+        self.wanted = Wanted(wanted(schema), schema.content_hash)
         self._rows = Rows(schema)
 
     def __enter__(self) -> "Store":
@@ -87,6 +91,22 @@ class Store:
             yield
             self.prune()
             self.measure()
+
+    def pending(self) -> list[tuple[Level, Field]]:
+        """The columns that came, for which instances are still to be read."""
+        return pending(self.connection, self.schema)
+
+    def choose_concerned(self, columns: list[tuple[Level, Field]]) -> int:
+        """Puts the files that are to be read for these columns into `temp.to_fill`; gives their number."""
+        return choose_concerned(self.connection, self.schema, columns)
+
+    def fill(self, columns: list[tuple[Level, Field]], header: Header) -> None:
+        """Takes what was read of an instance for these columns."""
+        fill(self.connection, self.schema, columns, header)
+
+    def filled(self) -> None:
+        """Notes that nothing is pending any more."""
+        self.connection.execute("DELETE FROM rules_pending")
 
     def device(self, name: str, root: Path) -> str:
         """The MAG device of a source. A source keeps the first that it got, also when its root moves."""
@@ -229,6 +249,9 @@ def _check_owner(database: Path) -> None:
     """Raises DatabaseError for a file that somebody else made. Nothing of it is to be changed, so it is not opened to write."""
     if not os.path.exists(database) or not os.path.getsize(database):
         return
+    with suppress(OSError), database.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:  # SQLite would take the shortest of such files for an empty database
+            raise DatabaseError(f"cannot open the index {database}: it is not a database; name another file as [index] database")
     with closing(open_read_only(database)) as connection:
         names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if names and "rules_index" not in names:
@@ -247,13 +270,22 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
         fingerprint, sources = _fingerprint(connection), []
         if fingerprint == schema.fingerprint:
             return
+        if fingerprint is not None and alter(connection, schema):
+            _remember(connection, schema)
+            return
         if fingerprint is not None:
             sources = connection.execute("SELECT device, name, CAST(path AS BLOB) FROM rules_sources").fetchall()
             _drop(connection, schema)
         for statement in statements(schema):
             connection.execute(statement)
         connection.executemany("INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))", sources)
-        connection.execute("INSERT INTO rules_index VALUES ('schema', ?)", (schema.fingerprint,))
+        _remember(connection, schema)
+
+
+def _remember(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Notes for which schema the index is."""
+    values = {"schema": schema.fingerprint, "columns": described(schema)}
+    connection.executemany("INSERT OR REPLACE INTO rules_index VALUES (?, ?)", values.items())
 
 
 def _fingerprint(connection: sqlite3.Connection) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
-from pyconquest_rules.index import geometry, references, rt
+from pyconquest_rules.index import contradictions, geometry, references, rt
 from pyconquest_rules.index.dicom_sql import Column, DICOMType, Layout, SQLType
 
 FORMAT = 2
@@ -73,6 +73,7 @@ class Schema:
 
     levels: tuple[tuple[Field, ...], ...]
     worklist: tuple[Column, ...]
+    content_hash: bool = False
 
     def level(self, level: Level) -> tuple[Field, ...]:
         """The columns of one level."""
@@ -96,7 +97,7 @@ class Schema:
         return hashlib.sha256(f"{FORMAT}\n{self!r}".encode()).hexdigest()
 
 
-def schema(layout: Layout, additions: tuple[Addition, ...] = ()) -> Schema:
+def schema(layout: Layout, additions: tuple[Addition, ...] = (), *, content_hash: bool = False) -> Schema:
     """The schema of a `dicom.sql` with the columns that a rules file adds; these stand before the link to the level above."""
 
     def fields(level: Level) -> tuple[Field, ...]:
@@ -106,7 +107,7 @@ def schema(layout: Layout, additions: tuple[Addition, ...] = ()) -> Schema:
         )
         return stock + added if level is Level.PATIENT else stock[:-1] + added + stock[-1:]
 
-    return Schema(tuple(map(fields, LEVELS)), layout.worklist)
+    return Schema(tuple(map(fields, LEVELS)), layout.worklist, content_hash)
 
 
 def _named(columns: tuple[Column, ...]) -> tuple[Field, ...]:
@@ -133,13 +134,14 @@ def statements(schema: Schema) -> Iterator[str]:
     yield from references.TABLE
     yield from geometry.TABLES
     yield from _referenced(schema)
+    yield _contradictions(schema)
     for level in LEVELS:
         yield f"CREATE VIEW {VIEWS[level]} AS {_view(schema, level)}"
 
 
 def _table(level: Level, fields: tuple[Field, ...]) -> str:
     first, *others = fields
-    columns = [f"{quoted(first.column)} {_type(first)} PRIMARY KEY NOT NULL", *(f"{quoted(f.column)} {_type(f)}" for f in others)]
+    columns = [f"{declared(first)} PRIMARY KEY NOT NULL", *map(declared, others)]
     columns += _bookkeeping()
     if level is Level.IMAGE:
         columns += [
@@ -151,7 +153,7 @@ def _table(level: Level, fields: tuple[Field, ...]) -> str:
 
 
 def _worklist(columns: tuple[Column, ...]) -> str:
-    return f"CREATE TABLE DICOMWorkList ({', '.join([*(f'{quoted(c.column)} {_type(c)}' for c in columns), *_bookkeeping()])})"
+    return f"CREATE TABLE DICOMWorkList ({', '.join([*map(declared, columns), *_bookkeeping()])})"
 
 
 def _bookkeeping() -> list[str]:
@@ -159,8 +161,10 @@ def _bookkeeping() -> list[str]:
     return [f"{name} {type_}" for name, type_ in types.items()]
 
 
-def _type(column: Column | Field) -> str:
-    return f"char({column.length})" if column.sql_type is SQLType.DATE else f"varchar({column.length})"
+def declared(column: Column | Field) -> str:
+    """A column as CREATE TABLE takes it."""
+    kind = "char" if column.sql_type is SQLType.DATE else "varchar"
+    return f"{quoted(column.column)} {kind}({column.length})"
 
 
 def _lookups(schema: Schema) -> Iterator[str]:
@@ -203,6 +207,8 @@ OUR_TABLES = (
     "CREATE TABLE rules_files (device TEXT, path TEXT, size INT, mtime_ns INT, outcome TEXT, reason TEXT,"
     " SOPInstanceUID TEXT, TransferSyntaxUID TEXT, digest TEXT, PRIMARY KEY (device, path)) WITHOUT ROWID",
     "CREATE INDEX rules_files_instance ON rules_files (SOPInstanceUID)",
+    # columns that came, for which instances are still to be read
+    "CREATE TABLE rules_pending (level TEXT, name TEXT, PRIMARY KEY (level, name)) WITHOUT ROWID",
     "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID",
     # the full text of values that the Conquest columns hold cut or changed
     "CREATE TABLE rules_full (level TEXT, key TEXT, name TEXT, value TEXT, PRIMARY KEY (level, key, name)) WITHOUT ROWID",
@@ -226,6 +232,18 @@ def _referenced(schema: Schema) -> Iterator[str]:
         keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
         yield references.VIEW.format(**names, **keys, derived=", ".join(f"'{modality}'" for modality in references.DERIVED))
         yield f"CREATE INDEX rules_frame ON DICOMSeries ({series[references.FRAME]})"
+
+
+def _contradictions(schema: Schema) -> str:
+    """The view of what instances say against each other. Without PatientID in its images, a layout tells of one patient only."""
+    names = {"image": Level.IMAGE, "series": Level.SERIES, "study": Level.STUDY}
+    links = {"series_link": Level.IMAGE, "study_link": Level.SERIES, "patient": Level.STUDY}
+    own = (f"i.{quoted(field.column)}" for field in schema.level(Level.IMAGE) if field.tag == PATIENT_ID)
+    return contradictions.VIEW.format(
+        **{name: quoted(schema.key(level)) for name, level in names.items()},
+        **{name: quoted(schema.level(level)[-1].column) for name, level in links.items()},
+        image_patient=next(own, "NULL"),
+    )
 
 
 ALIAS = {Level.PATIENT: "p", Level.STUDY: "st", Level.SERIES: "se", Level.IMAGE: "i"}

@@ -5,13 +5,17 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
 from typing import ParamSpec, TypeVar
 
 from pyconquest_rules.index.header import Header, Rejected, Wanted, read
+from pyconquest_rules.index.rt import MODALITY
 from pyconquest_rules.index.walk import File
+
+RT_OBJECTS = ("RTSTRUCT", "RTPLAN", "RTDOSE")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,6 +85,12 @@ def read_all(root: bytes, files: Sequence[File], wanted: Wanted) -> Read:
 
 def _header(path: bytes, wanted: Wanted) -> Header | str:
     try:
-        return read(path, wanted)
+        header = read(path, wanted)
     except Rejected as rejected:
         return rejected.reason.value
+    modality = header.values[wanted.paths.index(MODALITY)] if wanted.content else None
+    if modality not in RT_OBJECTS:
+        return header
+    from pyconquest_rules.index.content import digest
+
+    return replace(header, content=digest(path, str(modality)))

@@ -59,6 +59,8 @@ class Console:
         self.err.print("index: " + ", ".join(f"{name} {number:,}" for name, number in counts.items()))
         for reason, number in sorted(result.reasons.items()):
             self.err.print(f"  {number:,} not indexed: {reason}")
+        for kind, number in result.contradictions.items():
+            self.err.print(f"  {number:,} {kind}: see the view contradictions", style="yellow")
         if result.reasons:
             self.err.print("  which files: index --report FILE", style="dim")
 

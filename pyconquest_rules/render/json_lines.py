@@ -38,7 +38,7 @@ class JsonLines:
 
     def indexed(self, result: Indexed) -> None:
         """One summary, with the reasons of what was rejected or skipped."""
-        write("summary", **result.counts, reasons=result.reasons)
+        write("summary", **result.counts, reasons=result.reasons, contradictions=result.contradictions)
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """A line for each step that is not unchanged, where they are asked for; the summary."""

@@ -21,6 +21,7 @@ from pyconquest_rules.rules.order import in_order
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path as Place
 from pyconquest_rules.rules.rules import Rules
+from pyconquest_rules.rules.tables import csv_tables, table_problems
 from pyconquest_rules.rules.validation import STAND_IN
 from pyconquest_rules.templates import Template, UnsafePath
 
@@ -42,8 +43,14 @@ class Check:
         layout = self._layout()
         added, problems = additions(rules_file.schema_, layout or parse(standard_text()), places)
         self.problems += problems
-        self.schema = schema(layout or parse(standard_text()), added)
+        self.schema = schema(layout or parse(standard_text()), added, content_hash=rules_file.index.hash)
         self.connection = _empty(statements(self.schema))
+        self.tables = csv_tables(rules_file.tables, self.base)
+        self.problems += table_problems(self.tables, self.connection, places)
+        self.layouts: dict[str, Template] = {}
+        for name, source in rules_file.sources.items():
+            if source.layout is not None:
+                self._check_layout(name, source.layout)
         self.selections = {
             name: Selection(name, select.level, select.query, select.where, {**rules_file.vars, **select.params})
             for name, select in rules_file.select.items()
@@ -70,6 +77,9 @@ class Check:
             schema=self.schema,
             outputs=self.outputs,
             trees=self.trees,
+            layouts=self.layouts,
+            tables=self.tables,
+            dicom_sql=self.dicom_sql,
             selections=self.selections,
             actions={name: self.actions[name] for name in self.order},
             templates=self.templates,
@@ -87,7 +97,9 @@ class Check:
         return [*self.places.document.get(kind, {})]
 
     def _check_names(self) -> None:
-        tables: list[Place] = [(kind, name) for kind in ("vars", "sources", "select", "copy") for name in self._known(kind)]
+        tables: list[Place] = [
+            (kind, name) for kind in ("vars", "sources", "tables", "select", "copy") for name in self._known(kind)
+        ]
         params: list[Place] = [("select", name, "params", key) for name, of in self.model.select.items() for key in of.params]
         for place in (*tables, *params):
             if not re.fullmatch(NAME, str(place[-1])):
@@ -96,16 +108,33 @@ class Check:
 
     def _layout(self) -> Layout | None:
         """The layout of the Conquest tables; None where it is not known."""
+        self.dicom_sql = standard_text()
         if (name := self.model.index.dicom_sql) is None:
-            return None if "dicom_sql" in self.places.document.get("index", {}) else parse(standard_text())
+            return None if "dicom_sql" in self.places.document.get("index", {}) else parse(self.dicom_sql)
         try:
-            return parse((self.base / name).read_text(encoding="utf-8"), name)
+            self.dicom_sql = (self.base / name).read_text(encoding="utf-8")
+            return parse(self.dicom_sql, name)
         except RulesError as error:
             self.problems += error.problems
         except (OSError, UnicodeDecodeError):
             message, hint = f'cannot read "{name}"', "leave dicom_sql out for the standard layout"
             self.problems.append(self.places.at_value(("index", "dicom_sql"), message, hint))
         return None
+
+    def _check_layout(self, name: str, layout: str) -> None:
+        """A layout may use what every image has: nothing of a query."""
+        place: Place = ("sources", name, "layout")
+        try:
+            template = self.layouts[name] = Template(layout, self.model.vars)
+        except Mistake as mistake:
+            self.problems.append(self.places.within(place, mistake))
+            return
+        for used in sorted(template.names - {*self._columns_of_images()}):
+            unknown = Mistake(f'"{used}" is not a column of the index', fragment=used, hint=how_to_index(used))
+            self.problems.append(self.places.within(place, unknown))
+
+    def _columns_of_images(self) -> tuple[str, ...]:
+        return sql.columns(self.connection, f"SELECT * FROM {VIEWS[Level.IMAGE]}", {})
 
     def _check_select(self, name: str) -> None:
         select, place = self.model.select[name], ("select", name)
@@ -163,7 +192,7 @@ class Check:
                 self.problems.append(self.places.within(place, mistake))
 
     def _unknown_names(self, template: Template, copy: Copy, place: Place) -> Iterator[Problem]:
-        columns = [*self.sets.make(copy.select), *sql.columns(self.connection, f"SELECT * FROM {VIEWS[Level.IMAGE]}", {})]
+        columns = [*self.sets.make(copy.select), *self._columns_of_images()]
         for name in sorted(template.names - {*columns}):
             own = self.sets.make(copy.select) if self.selections[copy.select].query is not None else ()
             if name.lower() in (column.lower() for column in own):

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import did_you_mean
+from pyconquest_rules.index.csv_tables import Type
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
@@ -76,6 +77,10 @@ class IndexTable(Table):
         Text | None,
         Field(description="A dicom.sql of Conquest that names the columns; the packaged standard layout if left out."),
     ] = None
+    hash: Annotated[
+        bool,
+        Field(description="Whether the column `hash` gets a digest of contours, beams and dose; it reads RT files whole."),
+    ] = False
 
 
 class Source(Table):
@@ -86,6 +91,10 @@ class Source(Table):
         tuple[str, ...],
         Field(description='Patterns of what is left out, on paths from the folder: "**/.*", "scratch/**", "*.txt".'),
     ] = ()
+    layout: Annotated[
+        str | None,
+        Field(description="Where a file lies below the folder: a template. Only with it may files be put in or deleted here."),
+    ] = None
 
 
 class SchemaColumn(Table):
@@ -111,6 +120,21 @@ class SchemaTable(Table):
     study: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `studies`.")] = ()
     series: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `series`.")] = ()
     image: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `images`.")] = ()
+
+
+class CsvFile(Table):
+    """`[tables.NAME]`: a CSV file as a table in SQL."""
+
+    csv: Annotated[Text, Field(description="The file: UTF-8, names of columns in its first line.")]
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1), Field(description="What stands between values.")] = (
+        ","
+    )
+    columns: Annotated[
+        dict[str, Annotated[str, StringConstraints(pattern=COLUMN)]],
+        Field(description="Other names for columns: from the file's to the table's."),
+    ] = {}
+    types: Annotated[dict[str, Type], Field(description="The types of columns that are not text.")] = {}
+    key: Annotated[tuple[str, ...], Field(description="Columns that name a row: checked to be unique and not empty.")] = ()
 
 
 class Select(Table):
@@ -143,6 +167,7 @@ class RulesFile(Table):
     sources: Annotated[dict[Name, Source], Field(description="Trees of files, indexed in place.")] = {}
     # "schema" is a method of BaseModel
     schema_: Annotated[SchemaTable, Field(alias="schema", description="More columns of the index.")] = SchemaTable()
+    tables: Annotated[dict[Name, CsvFile], Field(description="CSV files as tables in SQL.")] = {}
     select: Annotated[dict[Name, Select], Field(description="Named sets.")] = {}
     copy_: Annotated[dict[Name, Copy], Field(alias="copy", description="Copies of the files of a set.")] = {}
 

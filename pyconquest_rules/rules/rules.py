@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.errors import UsageError, did_you_mean
+from pyconquest_rules.index.csv_tables import CsvTable
 from pyconquest_rules.index.scan import Tree
 from pyconquest_rules.index.selection import Selection
 from pyconquest_rules.index.tables import Schema
@@ -23,6 +24,9 @@ class Rules:
     schema: Schema
     outputs: Outputs
     trees: tuple[Tree, ...]
+    layouts: Mapping[str, Template]
+    tables: tuple[CsvTable, ...]
+    dicom_sql: str
     selections: Mapping[str, Selection]
     actions: Mapping[str, Copy]
     templates: Mapping[str, Template]

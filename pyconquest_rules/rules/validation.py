@@ -72,7 +72,8 @@ def _mend(document: dict[str, Any], path: Path) -> None:
                     stand_in = f"x{number}x"
             document["schema"][level][number] = {"column": stand_in, "tag": "0000,0000"}
         case ("select", str(name), "params", str(key)):
-            document["select"][name]["params"][key] = 0
+            # Of a table that is left out for another mistake nothing is there any more.
+            document["select"].get(name, {"params": {}})["params"][key] = 0
         case ("select", str(), *_):
             _remove(document, path[:2])
         case _:

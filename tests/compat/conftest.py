@@ -43,12 +43,12 @@ def ran(python: str | Path, module: str, folder: Path) -> Ran:
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     """The scripts as pyconquest 0.1.12 runs them."""
-    environment = tmp_path_factory.mktemp("environment")
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, capture_output=True)
-    install = [str(environment / "bin" / "pip"), "install", "--quiet", "--no-deps", *PACKAGES]
-    done = subprocess.run(install, check=False, capture_output=True)
+    python = tmp_path_factory.mktemp("environment") / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(python.parents[1])], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "--quiet"]
+    done = subprocess.run([*pip, "--no-deps", "--no-compile", *PACKAGES], check=False, capture_output=True)
     needs("the package pyconquest 0.1.12, which pip cannot install here", done.returncode == 0)
-    return ran(environment / "bin" / "python", "pyconquest", tmp_path_factory.mktemp("real"))
+    return ran(python, "pyconquest", tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="session")

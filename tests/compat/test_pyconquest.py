@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
 import re
 import shutil
 import sqlite3
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +29,23 @@ MIGRATE = (REPOSITORY / "docs" / "migrate.md").read_text(encoding="utf-8")
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Every test runs in a folder of its own, as a script does."""
+    """Every test runs in a folder of its own, as a script does. Nobody pulls the plug, so nothing waits for the disk."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Hurried))
     yield tmp_path
     logging.getLogger("pyconquest").setLevel(logging.NOTSET)
+
+
+class Hurried(sqlite3.Connection):
+    """A connection on which no PRAGMA makes SQLite wait for the disk."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        super().execute("PRAGMA synchronous = OFF")
+
+    def execute(self, query: str, *parameters: Any) -> sqlite3.Cursor:
+        return super().execute(query.replace("synchronous = NORMAL", "synchronous = OFF"), *parameters)
 
 
 def contents(folder: str | Path) -> dict[str, bytes]:
@@ -185,6 +200,23 @@ def test_an_added_column_is_filled_and_remembered(instance: Instance) -> None:
     assert other.execute_db_query(query, return_list_from_col="name") == ["A", "B", "C"]
     other.create_standard_dicom_tables()
     assert other.execute_db_query(query) is None, "made anew without it"
+
+
+def test_an_index_of_some_patients_stays_one_of_some_patients_with_a_new_column(instance: Instance, here: Path) -> None:
+    instance("data/P1/1.dcm", StationName="A")
+    instance("data/P1/2.dcm", StationName="A")
+    instance("data/P2/2.dcm", PatientID="P2")
+    c = pyconquest()
+    c.rebuild_database_from_dicom(mrn="P1")
+    Path("data/P1/2.dcm").unlink()
+    c.add_column_to_database("DICOMimages", ["0x0008", "0x1010", "Station"])
+    (here / "data").rename(here / "elsewhere")
+    with pytest.raises(SourceError, match="which is not there"):
+        c.analyse_images()
+    assert number(c) == 2
+    (here / "elsewhere").rename(here / "data")
+    c.analyse_images()
+    assert c.execute_db_query("select imagepat, station from dicomimages") == [{"ImagePat": "P1", "Station": "A"}]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def many(workplace: Workplace, instance: Instance) -> Workplace:
     for number in range(NUMBER):
         # The description is of the series, so each folder is one.
         series = {"SeriesDescription": f"S{number % 10}", "SeriesInstanceUID": f"1.2.{number % 10}"}
-        instance(f"data/{number}.dcm", InstanceNumber=number, pixels=os.urandom(2) * 100_000, **series)
+        instance(f"data/{number}.dcm", InstanceNumber=number, pixels=os.urandom(2) * 50_000, **series)
     workplace.rules(copies(TO))
     assert workplace.run("index").code == 0
     return workplace

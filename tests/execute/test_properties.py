@@ -32,7 +32,7 @@ def workplace_of(folder: Path, instances: list[tuple[str | None, int | None]]) -
     return Workplace(folder)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(INSTANCES, st.sampled_from(["error", "skip", "overwrite", "rename"]))
 def test_after_apply_nothing_is_to_be_done_and_every_copy_is_one_source(
     instances: list[tuple[str | None, int | None]], on_conflict: str
@@ -58,7 +58,7 @@ def test_after_apply_nothing_is_to_be_done_and_every_copy_is_one_source(
         assert workplace.run("verify", "--deep").code == 0
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(INSTANCES, st.data())
 def test_whatever_is_lost_or_changed_is_mended(instances: list[tuple[str | None, int | None]], data: st.DataObject) -> None:
     with TemporaryDirectory() as name:

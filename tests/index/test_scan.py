@@ -447,7 +447,7 @@ def test_every_file_is_told_once_with_its_outcome_and_reason(archive: Workplace,
     cut = instance("data/zz-cut.dcm", pixels=bytes(1000))
     cut.write_bytes(cut.read_bytes()[:-500])
     awkward = os.path.join(os.fsencode(data), b"zz-\xff\n.dcm")
-    shutil.copy(data / "mr/3.dcm", awkward)
+    shutil.copy(os.fsencode(data / "mr/3.dcm"), awkward)
     first = {
         "data/.hidden": ("skipped", "excluded"),
         "data/ct/1.dcm": ("indexed", None),
@@ -642,7 +642,7 @@ def test_a_database_that_another_program_left_when_it_was_killed_is_not_repaired
     not_touched(archive, "cannot open the index")
 
 
-@pytest.mark.parametrize("content", [b"notes of mine\n" * 100, b"SQLite format 3\0" + bytes(2000), b"x"])
+@pytest.mark.parametrize("content", [b"notes of mine\n" * 100, b"SQLite format 3\0" + bytes(2000), b"x", b"n" * 600])
 def test_a_file_that_is_no_database_is_not_touched(archive: Workplace, content: bytes) -> None:
     (archive.folder / "conquest.db").write_bytes(content)
     not_touched(archive, "cannot open the index")
@@ -691,23 +691,23 @@ def test_an_index_that_is_made_anew_meanwhile_is_not_filled_by_the_old_rules(arc
 
 # Several processes, and runs that are killed
 
-MANY = 1500
+MANY = 1040
 
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fifteen series of a hundred images, with twins and text files among them: enough for several transactions."""
+    """Eleven series of a hundred images, with twins and text files among them: enough for several transactions."""
     from tests.conftest import save
 
     folder = tmp_path_factory.mktemp("many")
     elements = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2", "SOPInstanceUID": "1.2.3.77770000", "StudyDescription": "s" * 70}
-    elements |= {"PatientID": "P666", "StudyInstanceUID": "1.2.4.666", "SeriesInstanceUID": "1.2.5.555", "Modality": "CT"}
+    elements |= {"PatientID": "P66666", "StudyInstanceUID": "1.2.4.66666", "SeriesInstanceUID": "1.2.5.55555", "Modality": "CT"}
     save(folder / "template", elements | {"ImagePositionPatient": [0, 0, 1], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]})
     template = (folder / "template").read_bytes()
     for number in range(MANY):
         series = 100 + number // 100
-        data = template.replace(b"77770000", b"%08d" % number).replace(b"555", b"%d" % series)
-        data = data.replace(b"666", b"%d" % (series // 3)).replace(b"CT", b"CT" if series % 2 else b"MR")
+        data = template.replace(b"77770000", b"%08d" % number).replace(b"55555", b"%05d" % series)
+        data = data.replace(b"66666", b"%05d" % (series // 3)).replace(b"CT", b"CT" if series % 2 else b"MR")
         file = folder / "data" / str(series) / f"{number}.dcm"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
@@ -756,7 +756,7 @@ def written(database: Path) -> int:
         return -1
 
 
-@pytest.mark.parametrize("at_least", [-1, 0, 1, MANY // 2, MANY])
+@pytest.mark.parametrize("at_least", [-1, 0, 1, MANY])
 def test_a_run_after_a_kill_does_exactly_the_rest(many: Path, clean: dict[str, Any], tmp_path: Path, at_least: int) -> None:
     folder = linked(many, tmp_path)
     process = indexing(folder)
@@ -853,7 +853,9 @@ def test_many_workers_come_to_the_same_as_none(many: Path, clean: dict[str, Any]
     ["x'); DROP TABLE DICOMImages;--", '" OR ""="', "%s%n{0}", "a\0b", "a\nb", "\ufeffP1", "é" * 200, "C" * 5000, "P1\\P2"],
 )
 def test_hostile_values_are_values(workplace: Workplace, instance: Instance, value: str) -> None:
-    instance("data/1.dcm", PatientID=value, PatientName=value, StudyDescription=value, Modality=value[:16])
+    instance(
+        "data/1.dcm", PatientID=value, PatientName=value, StudyDescription=value, Modality=value[:16] if value.isascii() else "CT"
+    )
     assert counts(index(workplace.rules(RULES))) == {"seen": 1, "read": 1, "indexed": 1}
     assert rows(workplace, "SELECT PatientID FROM patients") == [(value.replace("\0", "\ufffd"),)]
     shutil.rmtree(workplace.folder / "data")

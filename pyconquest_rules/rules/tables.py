@@ -1,0 +1,36 @@
+"""`[tables.NAME]`: what the rules say of CSV files, checked; a file that lies there is asked for its columns."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pyconquest_rules.errors import Problem, SourceError
+from pyconquest_rules.index.csv_tables import CsvTable
+from pyconquest_rules.index.sql_mistakes import TABLE_NAMES
+from pyconquest_rules.index.tables import quoted
+from pyconquest_rules.rules.model import CsvFile
+from pyconquest_rules.rules.places import Places
+
+
+def csv_tables(files: Mapping[str, CsvFile], base: Path) -> tuple[CsvTable, ...]:
+    """The tables as the index takes them. Paths count from `base`."""
+    return tuple(
+        CsvTable(name, base / of.csv, of.delimiter, of.key, tuple(of.columns.items()), tuple(of.types.items()))
+        for name, of in files.items()
+    )
+
+
+def table_problems(tables: Sequence[CsvTable], connection: sqlite3.Connection, places: Places) -> Iterator[Problem]:
+    """What is wrong with them; makes each sound one, empty, in `connection`, for queries to be checked against."""
+    for table in tables:
+        place = ("tables", table.name)
+        taken = connection.execute(f"SELECT 1 FROM ({TABLE_NAMES}) WHERE lower(name) = ?", (table.name,)).fetchone()
+        if taken or table.name.startswith(("sqlite_", "rules_")):
+            yield places.at_key(place, f'a table of the index is called "{table.name}"', "call the table otherwise")
+            continue
+        try:
+            columns = table.columns()
+        except SourceError as error:
+            yield places.at_value((*place, "csv"), str(error))
+            continue
+        connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(map(quoted, columns))})")

@@ -1,0 +1,161 @@
+"""CSV files as tables of the index, and rows of the index as files."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from tests.conftest import Instance, Workplace
+
+RULES = """
+[sources.archive]
+path = "data"
+
+[tables.cohort]
+csv = "cohort.csv"
+delimiter = ";"
+columns = { mrn = "PatientID" }
+types = { age = "integer", dose = "real" }
+key = ["PatientID"]
+
+[select.chosen]
+level = "patient"
+query = "select PatientID, subject from patients join cohort using (PatientID) where age >= 18"
+
+[copy.export]
+select = "chosen"
+to = "export/{{ subject }}/{{ SOPInstanceUID }}.dcm"
+"""
+COHORT = "mrn;subject;age;dose\nP1;S-01;64;60.5\nP2;S-02;12;\n"
+
+
+@pytest.fixture
+def clinic(workplace: Workplace, instance: Instance) -> Workplace:
+    """Two patients and a table of them."""
+    instance("data/1.dcm", PatientID="P1", StudyInstanceUID="1.1", SeriesInstanceUID="1.1.1")
+    instance("data/2.dcm", PatientID="P2", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.1")
+    (workplace.folder / "cohort.csv").write_text(COHORT)
+    return workplace.rules(RULES)
+
+
+def test_a_table_is_joined_in_queries_and_its_columns_name_destinations(clinic: Workplace) -> None:
+    assert clinic.run("apply").code == 0
+    assert [name.split("/")[0] for name in clinic.files("export")] == ["S-01"]
+    (row, _) = clinic.run("query", "select * from cohort where age = 64", "--json").lines
+    assert row["values"] == {"PatientID": "P1", "subject": "S-01", "age": 64, "dose": 60.5}
+
+
+def test_a_table_is_replaced_when_its_file_changes(clinic: Workplace) -> None:
+    clinic.run("apply")
+    (clinic.folder / "cohort.csv").write_text(COHORT.replace("12", "18"))
+    assert clinic.run("apply", "--json").summary["done"] == 1
+    assert sorted(name.split("/")[0] for name in clinic.files("export")) == ["S-01", "S-02"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mrn;subject;age;dose\nP1;a;1;1\nP1;b;1;1\n", "cohort.csv:3: a key is there twice"),
+        ("mrn;subject;age;dose\n;a;1;1\n", "cohort.csv:2: a key is empty"),
+        ("mrn;subject;age;dose\nP1;a;old;1\n", "cohort.csv:2: a value is no integer"),
+        ("mrn;subject;age;dose\nP1;a;1\n", "cohort.csv:2: 3 values for 4 columns"),
+    ],
+)
+def test_a_wrong_row_is_told_and_the_table_stays(clinic: Workplace, text: str, message: str) -> None:
+    clinic.run("index")
+    (clinic.folder / "cohort.csv").write_text(text)
+    done = clinic.run("index")
+    assert done.code == 1
+    assert message in done.err
+    assert "P1" not in done.err
+    assert clinic.run("query", "select count(*) as n from cohort", "--json").lines[0]["values"] == {"n": 2}
+
+
+def test_check_knows_the_columns_of_the_table(clinic: Workplace) -> None:
+    clinic.rules(RULES.replace("subject from patients", "subjct from patients"))
+    done = clinic.run("check")
+    assert done.code == 2
+    assert 'unknown column "subjct"' in done.err
+    assert 'did you mean "subject"' in done.err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('key = ["PatientID"]', 'key = ["Patient"]', 'there is no column "Patient"'),
+        ('csv = "cohort.csv"', 'csv = "cohrt.csv"', "cannot read"),
+        ("[tables.cohort]", "[tables.series]", 'a table of the index is called "series"'),
+        ('age = "integer"', 'age = "number"', "must be"),
+    ],
+)
+def test_mistakes_of_a_table_are_found_by_check(clinic: Workplace, old: str, new: str, message: str) -> None:
+    clinic.rules(RULES.replace(old, new))
+    done = clinic.run("check")
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_a_table_that_the_rules_no_longer_name_goes(clinic: Workplace) -> None:
+    clinic.run("index")
+    clinic.rules('[sources.archive]\npath = "data"\n').run("index")
+    assert 'unknown table "cohort"' in clinic.run("query", "select * from cohort").err
+
+
+QUERY = "select PatientID, InstanceNumber, StudyDate from images order by PatientID"
+
+
+def test_rows_as_csv(clinic: Workplace) -> None:
+    clinic.run("index")
+    assert clinic.run("export", QUERY, "-o", "rows.csv", "--json").summary["rows"] == 2
+    with (clinic.folder / "rows.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["PatientID", "InstanceNumber", "StudyDate"],
+            ["P1", "1", "20240203"],
+            ["P2", "2", "20240203"],
+        ]
+
+
+def test_rows_as_json_lines(clinic: Workplace) -> None:
+    clinic.run("index")
+    clinic.run("export", QUERY, "-o", "rows.jsonl")
+    lines = [json.loads(line) for line in (clinic.folder / "rows.jsonl").read_text().splitlines()]
+    assert lines[0] == {"PatientID": "P1", "InstanceNumber": 1, "StudyDate": "20240203"}
+
+
+def test_rows_as_parquet(clinic: Workplace) -> None:
+    clinic.run("index")
+    clinic.run("export", QUERY, "-o", "rows.parquet")
+    table = pyarrow.parquet.read_table(clinic.folder / "rows.parquet")
+    assert table.to_pydict() == {"PatientID": ["P1", "P2"], "InstanceNumber": [1, 2], "StudyDate": ["20240203", "20240203"]}
+    assert str(table.schema.field("InstanceNumber").type) == "int64"
+
+
+@pytest.mark.parametrize("what", ["chosen", "cohort", "series", "DICOMSeries"])
+def test_sets_tables_and_views_by_name(clinic: Workplace, what: str) -> None:
+    clinic.run("index")
+    assert clinic.run("export", what, "-o", "rows.csv").code == 0
+    assert (clinic.folder / "rows.csv").stat().st_size > 0
+
+
+def test_an_export_that_fails_leaves_the_file_that_was_there(clinic: Workplace) -> None:
+    clinic.run("index")
+    (clinic.folder / "rows.csv").write_text("before")
+    assert clinic.run("export", "select nothing from series", "-o", "rows.csv").code == 2
+    assert clinic.run("export", "series", "-o", "rows.xyz").code == 2
+    assert (clinic.folder / "rows.csv").read_text() == "before"
+    assert [name for name in os.listdir(clinic.folder) if name.endswith(".part")] == []
+
+
+def test_the_files_for_a_conquest_server(clinic: Workplace) -> None:
+    clinic.run("index")
+    assert clinic.run("conquest-config", "-o", "server", "--port", "4242").code == 0
+    ini = (clinic.folder / "server" / "dicom.ini").read_text()
+    assert f"MAGDevice0               = {clinic.folder / 'data'}/\n" in ini
+    assert f"SQLServer                = {clinic.folder / 'conquest.db'}\n" in ini
+    assert "4242" in (clinic.folder / "server" / "acrnema.map").read_text()
+    standard = (Path(__file__).parent.parent / "dicom.sql").read_text()
+    assert (clinic.folder / "server" / "dicom.sql").read_text() == standard
+    assert "MAGDevice0" in clinic.run("conquest-config").out
