@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Any
 
 from pyconquest_rules.compat.database import Database, saying
-from pyconquest_rules.compat.design import Definition, Design, column
-from pyconquest_rules.compat.indexing import fill
+from pyconquest_rules.compat.design import Design, column
+from pyconquest_rules.compat.indexing import refill
 from pyconquest_rules.errors import SourceError, UsageError
 from pyconquest_rules.index.store import Store
 
@@ -39,6 +39,7 @@ class Connection:
         self._created = monotonic()
         self._database: Database | None = None
         self._design: Design | None = None
+        self._store: Store | None = None
         _set_level(loglevel)
         if connect_and_read_sql:
             self.connect_db()
@@ -68,12 +69,12 @@ class Connection:
         log.debug("a query gave %d rows", len(rows))
         return rows if return_list_from_col is None else [row[return_list_from_col] for row in rows]
 
-    def add_column_to_database(self, tablename: str, column_definition: Definition | Sequence[Definition]) -> None:
+    def add_column_to_database(self, tablename: str, column_definition: Sequence[Any]) -> None:
         """Notes columns, as `["0x0020", "0x000e", "SeriesInst"]`, for the next making of the tables, or the next writing."""
         several = column_definition if isinstance(column_definition[0], list | tuple) else [column_definition]
         for definition in several:
             try:
-                self._design = self._designed().with_column(column(tablename, definition))  # type: ignore[arg-type]
+                self._design = self._designed().with_column(column(tablename, definition))
             except UsageError as error:
                 log.error("failed to add a column: %s", error)
 
@@ -96,24 +97,35 @@ class Connection:
 
     @contextmanager
     def _writing(self) -> Iterator[Store]:
-        """The index to write. Where columns were added since it was made, it is made anew, of the same files."""
+        """The index to write. Where columns were added since it was made, they are filled first, from the files that it knows.
+
+        Within another one it is the same.
+        """
+        if self._store is not None:
+            yield self._store
+            return
         database = self._opened()
         wanted = database.design
         for added in self._designed().added:
             wanted = wanted if added in wanted.added else wanted.with_column(added)
         if not database.is_made_for(wanted):
-            self._make_anew(database, wanted)
+            self._change(database, wanted)
         with database.store() as store:
-            yield store
+            self._store = store
+            try:
+                yield store
+            finally:
+                self._store = None
 
-    def _make_anew(self, database: Database, design: Design) -> None:
+    def _change(self, database: Database, design: Design) -> None:
         with database.paths() as paths:
             first = next(paths, None)
             if first is not None and not self._root().is_dir():
-                raise SourceError("the index must be made anew from the data directory, which is not there")
-            database.make_anew(design)
-            with database.store() as store:
-                fill(store, self._root(), chain([first] if first is not None else [], paths))
+                raise SourceError("new columns must be filled from the data directory, which is not there")
+            database.change(design)
+            if first is not None:
+                with database.store() as store:
+                    refill(store, self._root(), chain([first], paths))
 
 
 def _set_level(loglevel: str) -> None:

@@ -19,7 +19,7 @@ from pyconquest_rules.index.tables import TABLES, VIEWS
 log = logging.getLogger("pyconquest")
 
 CONQUEST_TABLES = frozenset(name.lower() for name in (*TABLES.values(), "DICOMWorkList", "UIDMODS"))
-OUR_VIEWS = frozenset((*VIEWS.values(), "referenced"))
+OUR_VIEWS = frozenset((*VIEWS.values(), "referenced", "contradictions"))
 
 # What SQLite says may quote the query, and with it a patient. Of these words the first that it says is told.
 SAYINGS = (
@@ -39,9 +39,10 @@ class Database:
         known = _known(self.file, design)
         self.design = known or design
         if known is None:
-            self._make()
+            self.change(design)
         self.connection = sqlite3.connect(self.file, timeout=BUSY_SECONDS)
         self.connection.text_factory = text_of
+        self.connection.execute("PRAGMA synchronous = NORMAL")
         self.connection.set_authorizer(_authorize)
 
     @contextmanager
@@ -58,19 +59,22 @@ class Database:
     def make_anew(self, design: Design) -> None:
         """Makes the tables of the index anew, empty. The script's own tables stay."""
         with closing(sqlite3.connect(self.file, timeout=BUSY_SECONDS)) as connection, connection:
+            # Without a word of its columns the index cannot be altered, and is made anew.
+            connection.execute("DELETE FROM rules_index WHERE key = 'columns'")
             connection.execute("UPDATE rules_index SET value = '' WHERE key = 'schema'")
+        self.change(design)
+
+    def change(self, design: Design) -> None:
+        """Gives the index the columns of a design, and remembers it."""
         self.design = design
-        self._make()
+        with self.store() as store, store.transaction():
+            store.connection.execute("INSERT OR REPLACE INTO rules_index VALUES ('pyconquest', ?)", (design.to_json(),))
 
     def is_made_for(self, design: Design) -> bool:
         """Whether the index has these columns, in the format of this version."""
         with closing(open_read_only(self.file)) as connection:
             made = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
         return bool(made == (design.schema.fingerprint,))
-
-    def _make(self) -> None:
-        with self.store() as store, store.transaction():
-            store.connection.execute("INSERT OR REPLACE INTO rules_index VALUES ('pyconquest', ?)", (self.design.to_json(),))
 
     def store(self) -> Store:
         """The writing side of the index."""

@@ -8,8 +8,8 @@ class Refused(Error):
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            f"{what} changes files in place, which this package never does; change a copy instead: [transform.NAME] in a"
-            " rules file, named in the `transform` of a [copy.NAME]"
+            f"{what} changes files in place, which this package never does; change a copy instead, with pydicom or by a"
+            " [transform.NAME] of a rules file"
         )
 
 

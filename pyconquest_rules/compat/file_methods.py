@@ -63,14 +63,15 @@ class FileMethods(Connection):
         if not os.path.isdir(directory_name):
             log.error("there is no folder to store files from")
             return -1
-        for folder, folders, names in os.walk(directory_name):
-            folders.sort()
-            for name in sorted(names):
-                file = os.path.join(folder, name)
-                if unzip and is_zipfile(file):
-                    self._store_zip(Path(file), Path(unzipdir), sopinstance_as_filename)
-                else:
-                    self.store_dicom_file(file, remove_after_store, sopinstance_as_filename)
+        with self._writing():  # opened once for all files
+            for folder, folders, names in os.walk(directory_name):
+                folders.sort()
+                for name in sorted(names):
+                    file = os.path.join(folder, name)
+                    if unzip and is_zipfile(file):
+                        self._store_zip(Path(file), Path(unzipdir), sopinstance_as_filename)
+                    else:
+                        self.store_dicom_file(file, remove_after_store, sopinstance_as_filename)
         return 1
 
     def _store_zip(self, archive: Path, below: Path, by_uid: bool) -> None:
@@ -102,8 +103,9 @@ class FileMethods(Connection):
             return 1
         if query is not None:
             seriesuid = self._series_of(query)
-        for uid in [seriesuid] if isinstance(seriesuid, str) else seriesuid:
-            self._delete(Level.SERIES, uid, files=delete_files, rows=not delete_only_files)
+        with self._writing():  # opened once for all series
+            for uid in [seriesuid] if isinstance(seriesuid, str) else seriesuid:
+                self._delete(Level.SERIES, uid, files=delete_files, rows=not delete_only_files)
         return None if isinstance(seriesuid, str) else ()
 
     def _delete(self, level: Level, key: str, *, files: bool, rows: bool) -> None:

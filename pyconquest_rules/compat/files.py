@@ -68,15 +68,13 @@ def copy_into(found: Sequence[Instance], folder: str, root: Path, own: frozenset
     Raises UsageError where the folder lies in the data directory, NotCopied, or Conflict where other bytes are in the way.
     """
     outputs = Outputs(Path(folder), ["."], [root], [Path(os.fsdecode(path)) for path in own])
-    return [
-        _placed(
-            outputs,
-            image.whole,
-            (patient_folder(image.PatientID) if by_patient else "") + _name(image.path),
-            image.SOPInstanceUID,
-        ).destination
-        for image in found
-    ]
+    copies = []
+    with _told():
+        for image in found:
+            below = patient_folder(image.PatientID) if by_patient else ""
+            name = os.fsdecode(os.path.basename(image.path))
+            copies.append(_placed(outputs, image.whole, below + name, image.SOPInstanceUID).destination)
+    return copies
 
 
 def store_file(store: Store, root: Path, source: Path, own: frozenset[bytes], *, by_uid: bool, move: bool) -> str:
@@ -89,14 +87,14 @@ def store_file(store: Store, root: Path, source: Path, own: frozenset[bytes], *,
     except Rejected as rejected:
         raise UsageError(f"the file is no instance that can be indexed ({rejected.reason})") from None
     uid, (patient, series) = header.SOPInstanceUID, header.values
-    _check_known(store, at(store, root), root, uid, source)
     name = f"{uid}.dcm" if by_uid else source.name
-    root.mkdir(parents=True, exist_ok=True)
-    outputs = Outputs(root, ["."], [], [Path(os.fsdecode(path)) for path in own])
-    operation = _placed(outputs, os.fsencode(source), patient_folder(str(patient or "")) + name, uid)
-    add(store, root, os.fsencode(operation.destination))
-    if move:
-        with _told():
+    with _told():
+        _check_known(store, at(store, root), root, uid, source)
+        root.mkdir(parents=True, exist_ok=True)
+        outputs = Outputs(root, ["."], [], [Path(os.fsdecode(path)) for path in own])
+        operation = _placed(outputs, os.fsencode(source), patient_folder(str(patient or "")) + name, uid)
+        add(store, root, iter([os.fsencode(operation.destination)]))
+        if move:
             take_away(operation, outputs)
     return str(series or "")
 
@@ -118,16 +116,15 @@ def _check_known(store: Store, device: str, root: Path, uid: str, source: Path) 
 
 def _placed(outputs: Outputs, source: bytes, destination: str, uid: str) -> PutFile:
     """Brings a file to a destination, or under a name of its own beside it where other bytes stand there."""
-    with _told():
-        status = os.stat(source)
-        for name in (destination, renamed(destination, uid)):
-            operation = PutFile(Mode.COPY, source, Stamp(status.st_size, status.st_mtime_ns), outputs.place(name), None, False)
-            if is_made(Mode.COPY, source, operation.destination, outputs):
-                return operation
-            if not os.path.lexists(os.path.join(outputs.base, operation.destination)):
-                put(operation, outputs, f"{PART}-{os.getpid()}.part")
-                return operation
-            log.warning("%s: another file has the name of its copy", uid)
+    status = os.stat(source)
+    for name in (destination, renamed(destination, uid)):
+        operation = PutFile(Mode.COPY, source, Stamp(status.st_size, status.st_mtime_ns), outputs.place(name), None, False)
+        if is_made(Mode.COPY, source, operation.destination, outputs):
+            return operation
+        if not os.path.lexists(os.path.join(outputs.base, operation.destination)):
+            put(operation, outputs, f"{PART}-{os.getpid()}.part")
+            return operation
+        log.warning("%s: another file has the name of its copy", uid)
     raise Conflict(f"other bytes stand where the copy of {uid} should go; give another destination")
 
 
@@ -141,11 +138,7 @@ def _told() -> Iterator[None]:
     except StepError as error:
         raise NotCopied(str(error)) from None
     except OSError as error:
-        raise NotCopied(f"a file cannot be read: {error.strerror}") from None
-
-
-def _name(path: bytes) -> str:
-    return os.fsdecode(os.path.basename(path))
+        raise NotCopied(f"a file cannot be read or written: {error.strerror}") from None
 
 
 def take_out(store: Store, found: Sequence[Instance], root: Path, *, files: bool, rows: bool) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from pydicom.filewriter import dcmwrite
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import SourceError, UsageError
-from pyconquest_rules.events import Event, FileTold
+from pyconquest_rules.events import Event, FileTold, silent
 from pyconquest_rules.index.content import PARTS, digest
 from pyconquest_rules.index.header import Header, Rejected, read
 from pyconquest_rules.index.scan import Scan, Tree
@@ -53,8 +54,17 @@ def scan_folder(store: Store, root: Path, folder: str, own: frozenset[bytes], to
     _put_all(store, device, root, (file for file in files if not _is_known(store, device, file)))
 
 
-def fill(store: Store, root: Path, paths: Iterator[bytes]) -> None:
-    """Indexes these files of the data directory, as far as they are there."""
+def refill(store: Store, root: Path, paths: Iterator[bytes]) -> None:
+    """Fills columns that came. An index that had to be made anew for them gets the files at `paths` again."""
+    at(store, root)
+    if store.connection.execute("SELECT 1 FROM rules_files").fetchone():
+        Scan(store, silent).run([], here)
+    else:
+        add(store, root, paths)
+
+
+def add(store: Store, root: Path, paths: Iterator[bytes]) -> None:
+    """Indexes these files of the data directory, given from its root, as far as they are there."""
     _put_all(store, at(store, root), root, (file for path in paths if (file := _file(root, path))))
 
 
@@ -92,11 +102,6 @@ def _is_known(store: Store, device: str, file: File) -> bool:
     query = "SELECT size, mtime_ns FROM rules_files WHERE device = ? AND path = CAST(? AS TEXT)"
     row = store.connection.execute(query, (device, file.path)).fetchone()
     return bool(row == (file.size, file.mtime_ns))
-
-
-def add(store: Store, root: Path, path: bytes) -> None:
-    """Indexes one file of the data directory, given from its root."""
-    fill(store, root, iter([path]))
 
 
 def put(store: Store, device: str, root: Path, file: File, header: Header | str) -> None:
@@ -158,7 +163,7 @@ def _header(store: Store, dataset: Dataset) -> Header:
         header = header_of(file, store)
     if isinstance(header, str):
         raise UsageError(f"the data set is no instance that can be indexed ({header})")
-    return header
+    return replace(header, TransferSyntaxUID=getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID"))
 
 
 def let_in(store: Store, root: Path, passed_over: Callable[[bytes], bool]) -> None:

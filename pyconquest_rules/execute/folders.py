@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from pyconquest_rules.errors import UsageError
 from pyconquest_rules.facts import Entry, Kind
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Stamp
@@ -48,7 +49,7 @@ def _inner(descriptor: int, name: str, make: bool) -> int:
 
 
 def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
-    """What a folder holds, links not followed; nothing where there is no folder."""
+    """What a folder holds, links not followed; nothing where there is no folder. Raises UsageError where it cannot be listed."""
     try:
         with opened(outputs, folder) as descriptor, os.scandir(descriptor) as entries:
             for entry in entries:
@@ -58,7 +59,8 @@ def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
         return
     except OSError as error:
         if error.errno != errno.ELOOP:  # a link, which the listing of its parent shows
-            raise
+            root, _ = outputs.locate(folder)
+            raise UsageError(f"a folder below {root} cannot be listed: {os.strerror(error.errno or 0)}") from None
 
 
 def sweep(outputs: Outputs, folder: str, prefix: str) -> None:

@@ -206,9 +206,11 @@ def locked(base: Path) -> Iterator[None]:
     descriptor = os.open(_made(base) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(descriptor)
-        raise Locked("another run of this rules file is going on; wait for it to end") from None
+        if isinstance(error, BlockingIOError):
+            raise Locked("another run of this rules file is going on; wait for it to end") from None
+        raise DatabaseError(f"cannot lock {base / FOLDER}: {os.strerror(error.errno or 0)}") from None
     try:
         yield
     finally:

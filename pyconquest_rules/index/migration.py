@@ -17,6 +17,14 @@ from pyconquest_rules.index.tables import FORMAT, LEVELS, MODALITY, TABLES, Fiel
 RADIOTHERAPY = frozenset({0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C, 0x300E, 0x3010})
 
 
+MADE_OF_COLUMNS = f"""
+SELECT type, name, sql FROM sqlite_master WHERE type = 'view'
+OR type = 'index' AND sql IS NOT NULL AND tbl_name IN ({", ".join(f"'{table}'" for table in TABLES.values())})
+"""
+# Views that not every layout has.
+OURS = {"referenced", "contradictions"}
+
+
 def described(schema: Schema) -> str:
     """A schema as the index remembers it."""
     levels = {level.value: {field.column: _description(field) for field in schema.level(level)} for level in LEVELS}
@@ -39,13 +47,19 @@ def alter(connection: sqlite3.Connection, schema: Schema) -> bool:
     changes = [(level, before["levels"][level.value], after["levels"][level.value]) for level in LEVELS]
     if any(old[column] != new[column] for _, old, new in changes for column in old.keys() & new.keys()):
         return False
-    views = [statement for statement in statements(schema) if statement.lstrip().startswith("CREATE VIEW")]
-    for view in views:
-        connection.execute(f"DROP VIEW IF EXISTS {quoted(view.split()[2])}")
+    made = [statement for statement in statements(schema) if statement.lstrip().startswith(("CREATE VIEW", "CREATE INDEX"))]
+    there = connection.execute(MADE_OF_COLUMNS).fetchall()
+    # A column cannot go while anything is made of it. Views that somebody else made come back as they were.
+    for kind, name, text in there:
+        if kind == "view" or text not in made:
+            connection.execute(f"DROP {kind} {quoted(name)}")
     for level, old, new in changes:
         _change(connection, schema, level, old, new)
-    for view in views:
-        connection.execute(view)
+    kept = {text for kind, _, text in there if kind == "index"}
+    names = {statement.split()[2] for statement in made}
+    for statement in (*made, *(text for kind, name, text in there if kind == "view" and name not in names | OURS)):
+        if statement not in kept:
+            connection.execute(statement)
     return True
 
 
@@ -70,12 +84,15 @@ def pending(connection: sqlite3.Connection, schema: Schema) -> list[tuple[Level,
 def choose_concerned(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Level, Field]]) -> int:
     """Puts the files of the instances that these columns can concern into `temp.to_fill`; gives their number."""
     chosen = " UNION ".join(_instances(schema, level, field) for level, field in columns)
-    made = (
-        "CREATE TEMP TABLE to_fill AS SELECT f.device, CAST(f.path AS BLOB) AS path, f.size, f.mtime_ns FROM DICOMImages AS i"
+    files = (
+        "SELECT f.device, CAST(f.path AS BLOB), f.size, f.mtime_ns FROM DICOMImages AS i"
         " JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
     )
     connection.execute("DROP TABLE IF EXISTS temp.to_fill")
-    connection.execute(f"{made} WHERE i.{quoted(schema.key(Level.IMAGE))} IN ({chosen})")
+    connection.execute(
+        "CREATE TEMP TABLE to_fill (device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
+    )
+    connection.execute(f"INSERT INTO temp.to_fill {files} WHERE i.{quoted(schema.key(Level.IMAGE))} IN ({chosen})")
     return int(connection.execute("SELECT count(*) FROM temp.to_fill").fetchone()[0])
 
 

@@ -195,10 +195,14 @@ class Scan:
 
     def _chunks(self, table: str) -> Iterator[tuple[str, list[File]]]:
         """The files of a temporary table, in the order of the walk, each chunk of one device."""
-        rows = self.store.connection.execute(f"SELECT device, path, size, mtime_ns FROM temp.{table} ORDER BY device, path")
-        for device, files in groupby(rows, key=itemgetter(0)):
-            while chunk := [File(*row[1:]) for row in islice(files, CHUNK)]:
-                yield device, chunk
+        query = f"SELECT device, path, size, mtime_ns FROM temp.{table} WHERE (device, path) > (?, ?) ORDER BY 1, 2 LIMIT {CHUNK}"
+        last: tuple[str, bytes] = ("", b"")
+        # A query that stays open would hold this process at what the index was when it began: SQLite would then refuse to
+        # write after others have written, and could not tidy its WAL.
+        while rows := self.store.connection.execute(query, last).fetchall():
+            for device, files in groupby(rows, key=itemgetter(0)):
+                yield device, [File(*row[1:]) for row in files]
+            last = rows[-1][:2]
 
 
 def _cannot_list(folder: Path) -> str | None:

@@ -23,6 +23,7 @@ from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Reason, Status, Step
 
 MOST_SHOWN = 50
+USUAL = (Finding.OK, Finding.MISSING, Finding.CHANGED, Finding.EXTRA)
 WIDEST = 100_000
 SIGNS = {Status.TODO: ("+", "green"), Status.BLOCKED: ("!", "red"), Status.UNCHANGED: ("=", "dim")}
 
@@ -124,7 +125,7 @@ class Console:
             counts[found.finding] += 1
             if found.finding is not Finding.OK:
                 self.out.print(Text(f"{found.finding:<8} {printable(found.destination)}"))
-        self.err.print("verify: " + ", ".join(f"{name} {number:,}" for name, number in counts.items()))
+        self.err.print("verify: " + ", ".join(f"{name} {counts[name]:,}" for name in Finding if counts[name] or name in USUAL))
         return dict(counts)
 
     def status(self, actions: list[ActionStatus]) -> None:

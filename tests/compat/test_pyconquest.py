@@ -179,6 +179,20 @@ def test_a_wrong_layout_names_its_line() -> None:
         pyconquest()
 
 
+def test_a_column_that_a_rules_file_took_out_comes_back_with_the_next_writing(workplace: Workplace, instance: Instance) -> None:
+    instance("data/1.dcm", StationName="A")
+    c = pyconquest()
+    c.add_column_to_database("DICOMimages", ["0x0008", "0x1010", "Station"])
+    c.rebuild_database_from_dicom()
+    query = "select station from dicomimages"
+    assert c.execute_db_query(query) == [{"Station": "A"}]
+    assert workplace.rules('[sources.data]\npath = "data"\n').run("index").code == 0
+    assert pyconquest().execute_db_query(query) is None
+    c = pyconquest()
+    c.rebuild_database_from_dicom()
+    assert c.execute_db_query(query) == [{"Station": "A"}]
+
+
 # Columns
 
 
@@ -208,7 +222,6 @@ def test_an_index_of_some_patients_stays_one_of_some_patients_with_a_new_column(
     instance("data/P2/2.dcm", PatientID="P2")
     c = pyconquest()
     c.rebuild_database_from_dicom(mrn="P1")
-    Path("data/P1/2.dcm").unlink()
     c.add_column_to_database("DICOMimages", ["0x0008", "0x1010", "Station"])
     (here / "data").rename(here / "elsewhere")
     with pytest.raises(SourceError, match="which is not there"):
@@ -216,7 +229,7 @@ def test_an_index_of_some_patients_stays_one_of_some_patients_with_a_new_column(
     assert number(c) == 2
     (here / "elsewhere").rename(here / "data")
     c.analyse_images()
-    assert c.execute_db_query("select imagepat, station from dicomimages") == [{"ImagePat": "P1", "Station": "A"}]
+    assert c.execute_db_query("select imagepat, station from dicomimages") == 2 * [{"ImagePat": "P1", "Station": "A"}]
 
 
 @pytest.mark.parametrize(
@@ -317,6 +330,7 @@ def test_a_data_set_in_memory_is_indexed(instance: Instance) -> None:
     c.write_tags(dataset)
     assert c.execute_db_query("select patientid from dicompatients") == [{"PatientID": "renamed"}]
     assert c.execute_db_query("select pixelspaci from dicomimages") == [{"PixelSpaci": "1\\2"}]
+    assert c.execute_db_query("select TransferSyntaxUID as uid from images") == [{"uid": "1.2.840.10008.1.2.1"}]
     with pytest.raises(UsageError):
         c.write_tags(Dataset())
 
@@ -445,7 +459,7 @@ def test_files_that_are_gone_are_told(instance: Instance) -> None:
     c = pyconquest()
     c.rebuild_database_from_dicom()
     file.unlink()
-    with pytest.raises(Error, match="cannot be read"):
+    with pytest.raises(Error, match="cannot be read or written"):
         c.copy_dicom_files_to_dest(seriesuid=SERIES, destination="out")
 
 

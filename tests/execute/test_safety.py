@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -12,7 +14,7 @@ from pyconquest_rules import app
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.events import Event, RunStarted
 from pyconquest_rules.rules.rules import Rules
-from tests.conftest import Instance, Workplace, needs
+from tests.conftest import Instance, Workplace, needs, save
 from tests.plan.manual import copies, planned
 
 TO = "export/{{ PatientID }}/{{ InstanceNumber }}.dcm"
@@ -298,6 +300,43 @@ def test_a_state_that_cannot_be_written_ends_the_run_before_it_begins(
     assert failed.code == 1
     assert "cannot write to" in failed.err
     assert "Read-only file system" in failed.err
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """Within it, root is a user to whom the folder belongs, and who may not read everything."""
+    if os.geteuid():
+        yield
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_may_not_be_read_or_written_is_said_without_a_name_of_a_patient() -> None:
+    with TemporaryDirectory() as name:
+        workplace = Workplace(Path(name)).rules(copies(TO))
+        source, folder = workplace.folder / "data/1.dcm", workplace.folder / "export/P1"
+        source.parent.mkdir()
+        save(source, {"SOPClassUID": "1.2", "SOPInstanceUID": "1.2.3", "PatientID": "P1", "InstanceNumber": 1})
+        folder.mkdir(parents=True)
+        assert workplace.run("plan").code == 0
+        with as_nobody(workplace.folder):
+            folder.chmod(0)
+            unlisted = workplace.run("apply")
+            folder.chmod(0o500)
+            unwritten = workplace.run("apply")
+            folder.chmod(0o700)
+            source.chmod(0)
+            unread = workplace.run("apply")
+    assert (unlisted.code, unwritten.code, unread.code) == (2, 1, 1)
+    assert f"a folder below {name} cannot be listed: Permission denied" in unlisted.err
+    assert "failed: copy.export 1.2.3: the destination: Permission denied" in unwritten.err
+    assert "failed: copy.export 1.2.3: the source: Permission denied" in unread.err
 
 
 def test_the_events_of_a_run(three: Workplace) -> None:

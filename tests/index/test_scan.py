@@ -63,7 +63,7 @@ def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
         found = {}
         for name in sorted(names):
             columns = [column.decode() for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]
-            kept = ", ".join(f'"{column}"' for column in columns if column not in CHANGES_WITH_TIME)
+            kept = ", ".join(f'"{column}"' for column in sorted(columns) if column not in CHANGES_WITH_TIME)
             found[name] = sorted(connection.execute(f"SELECT {kept} FROM {name}").fetchall(), key=repr)
         return found
 
@@ -581,30 +581,68 @@ def test_a_link_is_another_place_of_its_file(archive: Workplace) -> None:
 
 # Another layout
 
+COLUMN = """
+[[schema.image]]
+column = "Number"
+tag = "InstanceNumber"
+[[schema.study]]
+column = "Number"
+tag = "StudyID"
+"""
 
-def test_a_new_column_makes_everything_read_again(archive: Workplace) -> None:
+
+def test_a_new_column_is_filled_for_what_is_there_already(archive: Workplace) -> None:
     index(archive)
-    archive.rules(RULES + '[[schema.image]]\ncolumn = "Kilovolts"\ntag = "KVP"\n')
-    assert counts(index(archive)) == {"seen": 4, "read": 4, "indexed": 4}
-    assert rows(archive, "SELECT Kilovolts FROM images LIMIT 1") == [(None,)]
+    before = index(archive.rules(RULES + COLUMN))
+    assert (before.summary["read"], before.summary["indexed"], before.summary["unchanged"]) == (4, 0, 4)
+    assert rows(archive, "SELECT Number FROM images ORDER BY SOPInstanceUID") == [(1,), (2,), (3,), (4,)]
     assert counts(index(archive)) == {"seen": 4, "unchanged": 4}
 
 
-def test_another_dicom_sql_makes_everything_read_again(archive: Workplace) -> None:
+def test_a_changed_index_is_the_same_as_a_new_one(archive: Workplace, tmp_path_factory: pytest.TempPathFactory) -> None:
     index(archive)
-    text = standard_text().replace('    { 0x0018, 0x0060, "KVP",                       16,  SQL_C_CHAR, DT_STR },\n', "")
-    (archive.folder / "dicom.sql").write_text(text)
+    index(archive.rules(RULES + COLUMN))
+    changed = dump(archive.folder / "conquest.db")
+    for file in archive.folder.glob("conquest.db*"):
+        file.unlink()
+    index(archive)
+    assert changed == dump(archive.folder / "conquest.db")
+
+
+def without(*names: str) -> str:
+    """The standard layout without the rows of some names."""
+    return "".join(line for line in standard_text().splitlines(True) if not any(f'"{name}"' in line for name in names))
+
+
+# The lookups and views of the index are made of some of these.
+@pytest.mark.parametrize("name", ["KVP", "SeriesPat", "ImagePat", "FrameOfReferenceUID", "Modality", "ReferencedSOPInstanceUID"])
+def test_columns_may_go_and_come_back(archive: Workplace, name: str) -> None:
+    index(archive)
+    (archive.folder / "dicom.sql").write_text(without(name))
+    assert index(archive.rules(f'[index]\ndicom_sql = "dicom.sql"\n{RULES}')).code == 0
+    columns = rows(
+        archive,
+        "SELECT c.name FROM sqlite_master AS t, pragma_table_info(t.name) AS c WHERE t.name IN ('DICOMSeries', 'DICOMImages')",
+    )
+    assert (name[:10],) not in columns
+    assert rows(archive, "SELECT count(*) FROM images JOIN series USING (SeriesInstanceUID)") == [(4,)]
+    assert index(archive.rules(RULES)).code == 0
+    assert rows(archive, "SELECT count(*) FROM images WHERE Modality = 'CT' AND PatientID > ''") == [(3,)]
+
+
+def test_a_column_of_another_length_makes_everything_read_again(archive: Workplace) -> None:
+    index(archive)
+    (archive.folder / "dicom.sql").write_text(standard_text().replace('"KVP",                       16', '"KVP", 24'))
     archive.rules(f'[index]\ndicom_sql = "dicom.sql"\n{RULES}')
-    assert counts(index(archive))["read"] == 4
-    assert "KVP" not in [name for (name,) in rows(archive, "SELECT name FROM pragma_table_info('DICOMImages')")]
+    assert counts(index(archive)) == {"seen": 4, "read": 4, "indexed": 4}
 
 
 def test_what_somebody_else_put_into_the_index_stays_when_the_columns_change(archive: Workplace) -> None:
     index(archive)
     with closing(sqlite3.connect(archive.folder / "conquest.db")) as connection, connection:
         connection.execute("CREATE TABLE notes AS SELECT 'mine' AS text")
-    archive.rules(RULES + '[[schema.image]]\ncolumn = "Kilovolts"\ntag = "KVP"\n')
-    index(archive)
+    (archive.folder / "dicom.sql").write_text(standard_text().replace('"KVP",                       16', '"KVP", 24'))
+    assert index(archive.rules(f'[index]\ndicom_sql = "dicom.sql"\n{RULES}')).summary["indexed"] == 4
     assert rows(archive, "SELECT * FROM notes") == [("mine",)]
 
 

@@ -56,7 +56,8 @@ def test_is_fresh(workplace: Workplace) -> None:
 
 def test_takes_no_unknown_keys_and_describes_the_known_ones() -> None:
     for schema in schemas(json.loads(SCHEMA.read_text(encoding="utf-8"))):
-        assert schema["additionalProperties"] is False
+        # The columns of a CSV file may have any names.
+        assert schema["additionalProperties"] is False or "properties" not in schema
         for name, key in schema.get("properties", {}).items():
             assert key.get("description"), name
 
