@@ -17,12 +17,8 @@ from pyconquest_rules.index.tables import FORMAT, LEVELS, MODALITY, TABLES, Fiel
 RADIOTHERAPY = frozenset({0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C, 0x300E, 0x3010})
 
 
-MADE_OF_COLUMNS = f"""
-SELECT type, name, sql FROM sqlite_master WHERE type = 'view'
-OR type = 'index' AND sql IS NOT NULL AND tbl_name IN ({", ".join(f"'{table}'" for table in TABLES.values())})
-"""
-# Views that not every layout has.
-OURS = {"referenced", "contradictions"}
+MADE_OF_COLUMNS = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'index') AND sql IS NOT NULL"
+OURS = {"referenced", "contradictions"}  # views that not every layout has
 
 
 def described(schema: Schema) -> str:
@@ -50,14 +46,15 @@ def alter(connection: sqlite3.Connection, schema: Schema) -> bool:
     made = [statement for statement in statements(schema) if statement.lstrip().startswith(("CREATE VIEW", "CREATE INDEX"))]
     there = connection.execute(MADE_OF_COLUMNS).fetchall()
     # A column cannot go while anything is made of it. Views that somebody else made come back as they were.
-    for kind, name, text in there:
-        if kind == "view" or text not in made:
+    for kind, name, table, text in there:
+        if kind == "view" or (table in TABLES.values() and text not in made):
             connection.execute(f"DROP {kind} {quoted(name)}")
     for level, old, new in changes:
         _change(connection, schema, level, old, new)
-    kept = {text for kind, _, text in there if kind == "index"}
-    names = {statement.split()[2] for statement in made}
-    for statement in (*made, *(text for kind, name, text in there if kind == "view" and name not in names | OURS)):
+    ours = OURS | {statement.split()[2] for statement in made}
+    others = [text for kind, name, _, text in there if kind == "view" and name not in ours]
+    kept = {text for kind, _, _, text in there if kind == "index"}
+    for statement in (*made, *others):
         if statement not in kept:
             connection.execute(statement)
     return True

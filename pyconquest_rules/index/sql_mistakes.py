@@ -43,7 +43,7 @@ def explained(
     if match := re.fullmatch(r'near "(.+)": syntax error', said, re.DOTALL):
         nth = _nth(connection, text, match[1], said, before)
         raise SQLMistake(f'SQL syntax error near "{match[1]}"', fragment=match[1], nth=nth)
-    if match := re.fullmatch(r"no such column: (?:.+\.)?(.+)", said):
+    if match := re.fullmatch(r'no such column: "?(?:.+\.)?(.+?)"?(?: - .*)?', said):
         raise Mistake(f'unknown column "{match[1]}"', fragment=match[1], hint=_column(connection, match[1]))
     if match := re.search(r"binding (?:parameter )?:?(\w+)", said):
         hint = did_you_mean(match[1], params) or "give it in params or in [vars]"

@@ -76,7 +76,9 @@ def file(tmp_path: Path) -> Path:
 
 def text(file: Path, content: bytes, path: str = "PatientID") -> str | None:
     file.write_bytes(content)
-    return read(file, wanted(path)).values[0]
+    (value,) = read(file, wanted(path)).values
+    assert not isinstance(value, tuple)
+    return value
 
 
 def reason(file: Path, content: bytes) -> Reason:

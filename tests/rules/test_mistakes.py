@@ -1,11 +1,20 @@
 """Every kind of mistake in a rules file, and what `check` says of it: bad/NAME.toml and bad/NAME.txt."""
 
+import json
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+import tomli
 
+from pyconquest_rules.errors import RulesError
+from pyconquest_rules.rules.loader import load
 from tests.conftest import Workplace
+from tests.rules.test_check import EVERYTHING
 
 BAD = Path(__file__).parent / "bad"
 
@@ -38,3 +47,49 @@ def test_leaves_nothing_behind() -> None:
     before = sorted(BAD.iterdir())
     said(BAD / "ten_mistakes.toml")
     assert sorted(BAD.iterdir()) == before
+
+
+JUNK: tuple[Any, ...] = (
+    *(5, True, 1.5, "", "x", "é" * 70, "\x7f", [], {}, [1], ["a"], [[1]], [{}], {"a": 1}, [{"column": "X"}]),
+    *({"env": "NOPE"}, {"env": 5}, {"default": "x"}, "{{ x }}", "{% if %}", "../..", "copy", "copy.people", "a[0]", "["),
+    *("select 1", "select * from images", "images", "rules_files", "sqlite_x", "with", "(", ")", "?", ";", "'", "-- x", "/*"),
+)
+NAMES = ("x", "Foo", "a b", "env", "where", "path", "to", "column", "images", "series", "sqlite_y", "select")
+
+
+def paths(at: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to every value of a document."""
+    for key, value in at.items() if isinstance(at, dict) else enumerate(at) if isinstance(at, list) else ():
+        yield (*path, key)
+        yield from paths(value, (*path, key))
+
+
+def toml(value: Any) -> str:
+    """A value as TOML writes it, tables in one line."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{json.dumps(key)} = {toml(inside)}" for key, inside in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_document_is_too_wrong(workplace: Workplace, seed: int) -> None:
+    random, document = Random(seed), tomli.loads(EVERYTHING)
+    for _ in range(random.choice((1, 2, 3, 5))):
+        *way, last = random.choice([*paths(document)])
+        at: Any = document
+        for key in way:
+            at = at[key]
+        match random.choice(("other", "gone", "renamed")):
+            case "renamed" if isinstance(at, dict):
+                at[random.choice(NAMES)] = at.pop(last)
+            case "gone":
+                del at[last]
+            case _:
+                at[last] = random.choice(JUNK)
+    workplace.rules("\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in document.items()))
+    # Anything but RulesError is a mistake of ours.
+    with suppress(RulesError):
+        load(workplace.folder / "rules.toml", {})
