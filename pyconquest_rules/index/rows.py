@@ -143,7 +143,7 @@ class _Level:
         """A row that is there already is overwritten only if one of its instances changed or went."""
         columns = [quoted(field.column) for field in self.fields]
         stale = f"SELECT 1 FROM rules_stale WHERE level = '{self.level.value}' AND key = excluded.{columns[0]}"
-        values = ", ".join(f"{column} = excluded.{column}" for column in columns[1:])
+        values = ", ".join(f"{column} = excluded.{column}" for column in columns[1:] or columns)
         return f" ON CONFLICT ({columns[0]}) DO UPDATE SET {values} WHERE EXISTS ({stale})"
 
     def write(self, connection: sqlite3.Connection, record: Record, place: tuple[object, ...]) -> bool:
@@ -189,9 +189,11 @@ def _modalities(schema: Schema) -> str | None:
     if modality is None or modalities is None:
         return None
     study, link = quoted(schema.key(Level.STUDY)), quoted(schema.level(Level.SERIES)[-1].column)
+    taken = {field.column.lower() for field in schema.level(Level.SERIES)}
+    age = next(name for name in ("rowid", "oid", "_rowid_", study) if name not in taken)
     return (
         f"UPDATE DICOMStudies SET {modalities} = (SELECT group_concat(m, '\\') FROM (SELECT {modality} AS m FROM DICOMSeries"
-        f" WHERE {link} = DICOMStudies.{study} AND {modality} IS NOT NULL GROUP BY m ORDER BY min(rowid) DESC)) WHERE {study} = ?"
+        f" WHERE {link} = DICOMStudies.{study} AND {modality} IS NOT NULL GROUP BY m ORDER BY min({age}) DESC)) WHERE {study} = ?"
     )
 
 

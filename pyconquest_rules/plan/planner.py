@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, repeat
 from sqlite3 import Connection
 
 from pyconquest_rules.facts import Recorded
@@ -129,7 +130,7 @@ def _recorded(r: Recorded) -> tuple[object, ...]:
 
 
 def _gather_folders(connection: Connection, outputs: Outputs) -> None:
-    """Every folder that steps need, from the root of its output on, as it will be called and as it was written."""
+    """Every folder that steps need, from the root of its output on, with what it was to be called where that is another name."""
     steps = connection.execute("SELECT DISTINCT folder, written FROM step WHERE status IS NULL")
     connection.executemany("INSERT OR IGNORE INTO temp.folder VALUES (?, ?, ?, ?, NULL)", _folders(steps, outputs))
 
@@ -137,11 +138,10 @@ def _gather_folders(connection: Connection, outputs: Outputs) -> None:
 def _folders(steps: Iterable[tuple[str, str]], outputs: Outputs) -> Iterator[tuple[str, str, str, str | None]]:
     for deepest, written in steps:
         folders = [*outputs.folders(deepest)]
-        # Of what was written only the parts below the root count: one root may be named in several ways.
-        parts = written.split("\0")
-        root = len(parts) - len(folders) + 1
-        for depth, (folder, parent) in enumerate(zip(folders, [*folders[1:], None], strict=True)):
-            yield folder, "\0".join(parts[root : len(parts) - depth]), collision_key(folder), parent
+        names = chain(reversed(written.split("\0")), repeat(""))
+        for folder, parent, name in zip(folders, [*folders[1:], None], names, strict=False):
+            other = name if folder and name != os.path.basename(folder) else ""
+            yield folder, other, collision_key(folder), parent
 
 
 def _gather_present(connection: Connection, facts: Facts) -> None:

@@ -56,8 +56,8 @@ class Check:
             for name, select in rules_file.select.items()
         }
         self.sets = Sets(self.connection, self.schema, self.selections)
-        # The sets of which nothing more can be told.
-        self.broken: set[str] = {*self._known("select")} - {*self.selections}
+        # The sets and tables of which nothing more can be told.
+        self.broken: set[str] = {*self._known("select"), *self._known("tables")} - {*self.selections, *self._made()}
         if layout is None:
             self.broken |= {*self.selections}
         for name in self.selections:
@@ -148,6 +148,9 @@ class Check:
             self.broken.add(name)
         elif name not in self.broken:
             self._make(name)
+
+    def _made(self) -> set[str]:
+        return {name for (name,) in self.connection.execute(TABLE_NAMES)}
 
     def _is_table(self, name: str) -> bool:
         if name in self.sets.columns:

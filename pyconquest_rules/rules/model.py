@@ -79,7 +79,10 @@ class IndexTable(Table):
     ] = None
     hash: Annotated[
         bool,
-        Field(description="Whether the column `hash` gets a digest of contours, beams and dose; it reads RT files whole."),
+        Field(
+            strict=True,
+            description="Whether the column `hash` gets a digest of contours, beams and dose; it reads RT files whole.",
+        ),
     ] = False
 
 

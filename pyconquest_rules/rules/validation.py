@@ -17,7 +17,7 @@ from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
 # Of what is wrong with these as a whole nothing can be told apart from what it makes wrong elsewhere.
-WHOLE = {("index",), ("vars",), ("schema",), ("select",), ("copy",), ("sources",)} | {
+WHOLE = {("index",), ("vars",), ("schema",), ("select",), ("copy",), ("sources",), ("tables",)} | {
     ("schema", level) for level in ("patient", "study", "series", "image")
 }
 
@@ -74,7 +74,7 @@ def _mend(document: dict[str, Any], path: Path) -> None:
         case ("select", str(name), "params", str(key)):
             # Of a table that is left out for another mistake nothing is there any more.
             document["select"].get(name, {"params": {}})["params"][key] = 0
-        case ("select", str(), *_):
+        case ("select" | "tables", str(), *_):
             _remove(document, path[:2])
         case _:
             _remove(document, path)
@@ -91,33 +91,47 @@ def _remove(document: dict[str, Any], path: Path) -> None:
 def _problem(places: Places, wrong: ErrorDetails) -> Problem:
     """One error of pydantic's in our words, at its place."""
     path, rest = places.follow(wrong["loc"])
-    context = wrong.get("ctx", {})
     match wrong["type"]:
         case "missing":
             return places.at_key(path, f'"{rest[0]}" is missing', _about((*path, rest[0])))
         case "extra_forbidden":
             return places.at_key(path, f'unknown key "{path[-1]}"', _near(path) or _known(path))
-        case "literal_error":
-            return places.at_value(path, f"must be {context['expected']}", "this program knows no other version")
-        case "enum":
-            expected = str(context.get("expected", "")).replace("'", '"')
-            near = did_you_mean(str(wrong["input"]), re.findall(r'"([^"]*)"', expected))
-            return places.at_value(path, f"must be {expected}", near)
         case "variable":
-            if context["key"] is None:
-                return places.at_value(path, context["message"], context["hint"])
-            return places.at_key((*path, context["key"]), context["message"], context["hint"])
+            key, message, hint = (wrong["ctx"][name] for name in ("key", "message", "hint"))
+            return places.at_value(path, message, hint) if key is None else places.at_key((*path, key), message, hint)
+        # Of a value that may be of several types, pydantic tells an error for each.
+        case "string_type" | "int_type" | "float_type" | "bool_type" if rest:
+            return places.at_value(path, "must be text, a number, true or false", _as_text(wrong["input"]))
+    return places.at_value(path, *_must_be(wrong, path))
+
+
+def _must_be(wrong: ErrorDetails, path: Path) -> tuple[str, str | None]:
+    """What a value must be, and how to write it."""
+    found, context = wrong["input"], wrong.get("ctx", {})
+    match wrong["type"]:
+        case "literal_error":
+            return f"must be {context['expected']}", "this program knows no other version"
+        case "enum":
+            expected = str(context["expected"]).replace("'", '"')
+            return f"must be {expected}", did_you_mean(str(found), re.findall(r'"([^"]*)"', expected))
         case "string_pattern_mismatch":
-            return places.at_value(path, f'"{wrong["input"]}" cannot be the name of a column', COLUMN_NAMES)
+            return f'"{found}" cannot be the name of a column', COLUMN_NAMES
         case "string_too_short":
-            return places.at_value(path, "must not be empty")
+            return "must not be empty", None
+        case "string_too_long":
+            return "must be one letter" if context[
+                "max_length"
+            ] == 1 else f"must have at most {context['max_length']} letters", None
+        case "bool_type":
+            return "must be true or false", "without quotes" if isinstance(found, str) else None
         case "tuple_type":
-            return places.at_value(path, "must be a list", _as_list(path, wrong["input"]))
+            return "must be a list", _as_list(path, found)
         case "dict_type" | "model_type":
-            return places.at_value(path, "must be a table", _as_table(path))
-        case "string_type" if not rest:
-            return places.at_value(path, "must be text", _as_text(wrong["input"]))
-    return places.at_value(path, "must be text, a number, true or false", _as_text(wrong["input"]))
+            return "must be a table", _as_table(path)
+        case "string_type":
+            return "must be text", _as_text(found)
+    # Of types that no key has yet, in pydantic's words.
+    return wrong["msg"].replace("Input should", "must"), None
 
 
 def _as_text(found: object) -> str | None:

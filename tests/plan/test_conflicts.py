@@ -1,6 +1,7 @@
 """Steps in each other's way, and paths where something stands that is not ours: nothing is lost, nothing is replaced unseen."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -293,12 +294,17 @@ def test_one_file_is_not_moved_to_two_places(workplace: Workplace, instance: Ins
     assert sorted(workplace.files("data")) == ["1.dcm"]
 
 
-# Keys of the ledger, when the tree of outputs has an odd shape.
+# One folder may be written in several ways.
 
 
 @pytest.mark.parametrize("output", ["..", "/"], ids=["above the rules file", "everything"])
 def test_an_output_above_the_rules_file(workplace: Workplace, instance: Instance, output: str) -> None:
     instance("data/1.dcm", PatientID="P1")
-    workplace.rules(f"outputs = ['{output}']\n" + copies(BY_PATIENT))
-    assert workplace.run("apply", "--json").summary["done"] == 1
+    deep = action("deep", "export/{{ PatientID }}/{{ Modality }}/x.dcm")
+    absolute = action("absolute", f"{workplace.folder}/export/{{{{ PatientID }}}}/absolute.dcm")
+    beside = action("beside", "../{{ PatientID }}/{{ Modality }}/beside.dcm")
+    workplace.rules(f"outputs = ['{output}']\n{SOURCE}{action('export', BY_PATIENT)}{deep}{absolute}{beside}")
+    assert workplace.run("apply", "--json").summary["done"] == 4
     assert workplace.run("plan", "--detailed-exitcode").code == 0
+    assert sorted(workplace.files("export")) == ["P1.dcm", "P1/CT/x.dcm", "P1/absolute.dcm"]
+    shutil.rmtree(workplace.folder.parent / "P1")

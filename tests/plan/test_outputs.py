@@ -65,7 +65,9 @@ def test_a_destination_inside_a_source_is_refused(tmp_path: Path, path: str) -> 
         outputs(tmp_path, ".", "link").place(path)
 
 
-@pytest.mark.parametrize("path", ["rules.toml", "conquest.db", "CONQUEST.DB-WAL", ".pyconquest-rules/lock", ".PyConquest-Rules/x/y"])
+@pytest.mark.parametrize(
+    "path", ["rules.toml", "conquest.db", "CONQUEST.DB-WAL", ".pyconquest-rules/lock", ".PyConquest-Rules/x/y"]
+)
 def test_what_is_the_programs_own_is_no_destination(tmp_path: Path, path: str) -> None:
     with pytest.raises(UnsafePath, match="of this program"):
         outputs(tmp_path).place(path)

@@ -56,6 +56,14 @@ JUNK: tuple[Any, ...] = (
 )
 NAMES = ("x", "Foo", "a b", "env", "where", "path", "to", "column", "images", "series", "sqlite_y", "select")
 
+COHORT = """
+[tables.cohort]
+csv = "cohort.csv"
+key = ["PatientID"]
+columns = { years = "age" }
+types = { age = "integer" }
+"""
+
 
 def paths(at: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The way to every value of a document."""
@@ -76,7 +84,7 @@ def toml(value: Any) -> str:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_no_document_is_too_wrong(workplace: Workplace, seed: int) -> None:
-    random, document = Random(seed), tomli.loads(EVERYTHING)
+    random, document = Random(seed), tomli.loads(EVERYTHING + COHORT)
     for _ in range(random.choice((1, 2, 3, 5))):
         *way, last = random.choice([*paths(document)])
         at: Any = document
@@ -89,6 +97,7 @@ def test_no_document_is_too_wrong(workplace: Workplace, seed: int) -> None:
                 del at[last]
             case _:
                 at[last] = random.choice(JUNK)
+    (workplace.folder / "cohort.csv").write_text("PatientID,years\n", encoding="utf-8")
     workplace.rules("\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in document.items()))
     # Anything but RulesError is a mistake of ours.
     with suppress(RulesError):
