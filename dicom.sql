@@ -59,6 +59,7 @@ pyconquest 0.1.12 adds. Conquest reads comments between sections only, never ins
     { 0x3004, 0x000a, "DoseSummationType",         16,  SQL_C_CHAR, DT_STR },
     { 0x3006, 0x0002, "StructureSetLabel",         16,  SQL_C_CHAR, DT_STR },
     { 0x0008, 0x1070, "OperatorsName",             64,  SQL_C_CHAR, DT_MSTR },
+    { 0x0008, 0x1090, "ManModelName",              64,  SQL_C_CHAR, DT_STR },
     { 0x0020, 0x000d, "StudyInstanceUID",          64,  SQL_C_CHAR, DT_UI }
 }
 
@@ -97,6 +98,12 @@ pyconquest 0.1.12 adds. Conquest reads comments between sections only, never ins
     { 0x0018, 0x9345, "CTDIvol",                   24,  SQL_C_CHAR, DT_FD },
     { 0x0028, 0x1052, "RescaleIntercept",          16,  SQL_C_CHAR, DT_STR },
     { 0x0028, 0x1053, "RescaleSlope",              16,  SQL_C_CHAR, DT_STR },
+    { 0x0028, 0x0010, "Rows",                      5,   SQL_C_CHAR, DT_UINT16 },
+    { 0x0028, 0x0011, "Colums",                    5,   SQL_C_CHAR, DT_UINT16 },
+    { 0x01F1, 0x1026, "Pitch",                     16,  SQL_C_CHAR, DT_STR },
+    { 0x01F1, 0x1027, "RotationTime",              16,  SQL_C_CHAR, DT_STR },
+    { 0x01F1, 0x104A, "DoseRight",                 16,  SQL_C_CHAR, DT_STR },
+    { 0x01F1, 0x104B, "Collimation",               64,  SQL_C_CHAR, DT_STR },
     { 0x0020, 0x000e, "SeriesInstanceUID",         64,  SQL_C_CHAR, DT_UI }
 }
 

@@ -84,7 +84,8 @@ class RulesError(Error):
     """All the mistakes of a rules file, in the order of their places."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column, p.message)))
+        files = list(dict.fromkeys(problem.file for problem in problems))
+        self.problems = tuple(sorted(problems, key=lambda p: (files.index(p.file), p.line, p.column, p.message)))
         super().__init__("\n\n".join(map(str, self.problems)))
 
 

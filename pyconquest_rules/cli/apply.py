@@ -29,6 +29,7 @@ def apply(
     shown, loaded = renderer(context, json), rules(context)
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")
+    loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     with app.running(loaded), shown.progress() as emit:
         if not no_index:
             app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)

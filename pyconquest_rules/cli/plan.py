@@ -32,6 +32,7 @@ def plan(
     Writes nothing but the index and FILE. Exits with 1 where steps are blocked.
     """
     shown, loaded = renderer(context, json), rules(context)
+    loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     with shown.progress() as emit:
         if not no_index:
             app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)

@@ -111,13 +111,10 @@ def schema(layout: Layout, additions: tuple[Addition, ...] = (), *, content_hash
 
 
 def _named(columns: tuple[Column, ...]) -> tuple[Field, ...]:
-    """Columns with the name of their keyword; of two columns for one tag the later keeps the name that `dicom.sql` gives it."""
-    taken: set[str] = set()
+    """Columns with the name of their keyword. Of two columns for one tag the view has the first: they hold the same."""
     fields = []
     for column in columns:
         name = "ReferencedSeriesInstanceUID" if column.tag == REFERENCED else keyword(column.tag.tag) or column.name
-        name = column.name if name in taken else name
-        taken.add(name)
         fields.append(Field(column.column, name, column.tag, column.length, column.sql_type, column.dicom_type))
     return tuple(fields)
 

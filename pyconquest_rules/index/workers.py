@@ -4,13 +4,14 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
 from typing import ParamSpec, TypeVar
 
+from pyconquest_rules.errors import SourceError
 from pyconquest_rules.index.header import Header, Rejected, Wanted, read
 from pyconquest_rules.index.rt import MODALITY
 from pyconquest_rules.index.walk import File
@@ -67,15 +68,22 @@ def _wait_and_end(sentinel: int) -> None:
 def in_order(
     executor: Executor, wanted: Wanted, roots: Mapping[str, Path], chunks: Iterable[tuple[str, list[File]]]
 ) -> Iterator[tuple[str, Read]]:
-    """The headers of `chunks`, each the name of a root and files below it, in their order; the workers are a few chunks ahead."""
+    """The headers of `chunks`, each the name of a root and files below it, in their order; the workers are a few chunks ahead.
+
+    Raises SourceError where a worker was killed.
+    """
     running: deque[tuple[str, Future[Read]]] = deque()
-    for name, files in chunks:
-        running.append((name, executor.submit(read_all, os.fsencode(roots[name]), files, wanted)))
-        if len(running) == CHUNKS_IN_FLIGHT:
-            first, future = running.popleft()
+    try:
+        for name, files in chunks:
+            running.append((name, executor.submit(read_all, os.fsencode(roots[name]), files, wanted)))
+            if len(running) == CHUNKS_IN_FLIGHT:
+                first, future = running.popleft()
+                yield first, future.result()
+        for first, future in running:
             yield first, future.result()
-    for first, future in running:
-        yield first, future.result()
+    except BrokenExecutor:
+        why = "a process that was reading files was killed, perhaps as there was too little memory"
+        raise SourceError(f"{why}; what was read is in the index, and the next run does the rest") from None
 
 
 def read_all(root: bytes, files: Sequence[File], wanted: Wanted) -> Read:

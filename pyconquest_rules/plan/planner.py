@@ -140,8 +140,9 @@ def _folders(steps: Iterable[tuple[str, str]], outputs: Outputs) -> Iterator[tup
         folders = [*outputs.folders(deepest)]
         names = chain(reversed(written.split("\0")), repeat(""))
         for folder, parent, name in zip(folders, [*folders[1:], None], names, strict=False):
-            other = name if folder and name != os.path.basename(folder) else ""
-            yield folder, other, collision_key(folder), parent
+            # A root, and the folder of the rules file in it, may be written in several ways.
+            known = parent is None or not folder or name == os.path.basename(folder)
+            yield folder, "" if known else name, collision_key(folder), parent
 
 
 def _gather_present(connection: Connection, facts: Facts) -> None:

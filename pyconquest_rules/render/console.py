@@ -1,5 +1,6 @@
 """For people: tables on standard output, what goes on on standard error."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -186,8 +187,9 @@ class Console:
             self.err.print(f"{result.failed:,} files could not be deleted", style="red")
 
     def error(self, message: str, exit_code: int) -> None:
-        """In red on standard error."""
-        self.err.print(Text.assemble(("error: ", "bold red"), message))
+        """In red on standard error. What begins with its place stays so, for editors to find it."""
+        begins_with_place = re.match(r"\S[^\n:]*:\d+:\d+: ", message)
+        self.err.print(Text.assemble(("" if begins_with_place else "error: ", "bold red"), message))
 
 
 class _Bar:

@@ -43,13 +43,7 @@ DIFFERENT = {
 }
 
 # Columns of pyconquest's built-in layout that the standard layout has not, or by the name that Conquest gives them.
-MISSING = {
-    "ManModelNa": "ModelName in Conquest's layout",
-    "Rows": "QRows in Conquest's layout",
-    "Colums": "QColumns in Conquest's layout",
-    **dict.fromkeys(("Pitch", "RotationTi", "DoseRight", "Collimatio"), "private elements of one vendor"),
-    **dict.fromkeys(("Referenced", "Referenced:1"), "of images: an element that no image has at its top level"),
-}
+MISSING = dict.fromkeys(("Referenced", "Referenced:1"), "of images: an element that no image has at its top level")
 
 TABLES = {"DICOMPatients": "PatientID", "DICOMStudies": "StudyInsta", "DICOMSeries": "SeriesInst", "DICOMImages": "SOPInstanc"}
 

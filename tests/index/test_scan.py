@@ -2,6 +2,7 @@
 
 import base64
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Event, FileTold, Walked
 from pyconquest_rules.index.dicom_sql import parse, standard_text
 from pyconquest_rules.index.scan import Scan, Tree
@@ -872,6 +874,25 @@ def test_workers_end_with_a_run_that_is_killed(many: Path, tmp_path: Path) -> No
     while time.monotonic() < deadline and any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
         time.sleep(0.05)
     assert [worker for worker in workers if Path(f"/proc/{worker}/cmdline").exists() and not zombie(worker)] == []
+
+
+def test_a_worker_that_is_killed_is_told_and_the_next_run_does_the_rest(
+    many: Path, clean: dict[str, Any], tmp_path: Path
+) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor: no workers")
+
+    def kill(event: Event) -> None:
+        if isinstance(event, FileTold) and not killed:
+            killed.extend(worker.pid for worker in multiprocessing.active_children())
+            os.kill(killed[0] or 0, signal.SIGKILL)
+
+    killed: list[int | None] = []
+    with Store(tmp_path / "conquest.db", schema(parse(standard_text()))) as store, pytest.raises(SourceError, match="was killed"):
+        Scan(store, kill).run([Tree("archive", many / "data", ("**/.*",))], processes)
+    linked(many, tmp_path)
+    assert Workplace(tmp_path).run("index").code == 0
+    assert dump(tmp_path / "conquest.db") == clean
 
 
 def zombie(process: int) -> bool:

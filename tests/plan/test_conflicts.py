@@ -302,9 +302,10 @@ def test_an_output_above_the_rules_file(workplace: Workplace, instance: Instance
     instance("data/1.dcm", PatientID="P1")
     deep = action("deep", "export/{{ PatientID }}/{{ Modality }}/x.dcm")
     absolute = action("absolute", f"{workplace.folder}/export/{{{{ PatientID }}}}/absolute.dcm")
-    beside = action("beside", "../{{ PatientID }}/{{ Modality }}/beside.dcm")
+    beside = action("beside", "../{{ PatientID }}/{{ Modality }}/beside.dcm") if output == ".." else ""
     workplace.rules(f"outputs = ['{output}']\n{SOURCE}{action('export', BY_PATIENT)}{deep}{absolute}{beside}")
-    assert workplace.run("apply", "--json").summary["done"] == 4
+    applied = workplace.run("apply", "--json")
+    assert (applied.code, applied.summary["done"]) == (0, 4 if beside else 3)
     assert workplace.run("plan", "--detailed-exitcode").code == 0
     assert sorted(workplace.files("export")) == ["P1.dcm", "P1/CT/x.dcm", "P1/absolute.dcm"]
-    shutil.rmtree(workplace.folder.parent / "P1")
+    shutil.rmtree(workplace.folder.parent / "P1", ignore_errors=True)
