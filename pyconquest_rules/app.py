@@ -38,7 +38,7 @@ from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode, Status
+from pyconquest_rules.steps import Mode
 
 __all__ = ["Rules", "apply", "explain", "index", "load_plan", "plan", "query", "running", "status", "summary", "verify"]
 
@@ -59,6 +59,7 @@ def index(
                 f'no source is called "{name}"; {did_you_mean(name, known) or "sources are: " + (", ".join(known) or "none")}'
             )
     with Store(rules.database, rules.schema) as store:
+        _forget_moved(rules, store)  # by runs that were killed before they could
         scan = Scan(store, emit)
         for name in store.sources().keys() - known.keys() if not names else ():
             scan.drop(name)
@@ -196,7 +197,8 @@ def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit
     """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight."""
     with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
         result = Runner(rules.outputs, ledger, emit, stop).run(made, rules.needs, " ".join(targets))
-    _forget_moved(rules, made)
+    with Store(rules.database, rules.schema) as store:
+        _forget_moved(rules, store, result.run)
     return result
 
 
@@ -207,19 +209,17 @@ def running(rules: Rules) -> Iterator[None]:
         yield
 
 
-def _forget_moved(rules: Rules, made: Plan) -> None:
-    """Takes the files that were moved away out of the index: they did not vanish."""
-    movers = [name for name in made.actions() if rules.actions[name].mode is Mode.MOVE]
+def _forget_moved(rules: Rules, store: Store, run: int | None = None) -> None:
+    """Takes the files that a run, or those that were killed, moved away out of the index: they did not vanish."""
+    movers = [name for name, action in rules.actions.items() if action.mode is Mode.MOVE]
     if not movers:
         return
-    with Store(rules.database, rules.schema) as store, store.transaction():
-        roots = [(os.fsencode(source.root) + b"/", source.device) for source in store.sources().values()]
-        for name in movers:
-            for step in made.steps(action=name, status=Status.TODO):
-                source = step.operation.source
-                for root, device in roots:
-                    if source.startswith(root) and not os.path.lexists(source):
-                        store.forget(device, source[len(root) :])
+    roots = [(os.fsencode(source.root) + b"/", source.device) for source in store.sources().values()]
+    with Ledger(rules.base) as ledger, store.transaction():
+        for source in ledger.sources(movers, run):
+            for root, device in roots:
+                if source.startswith(root) and not os.path.lexists(source):
+                    store.forget(device, source[len(root) :])
         store.prune()
 
 
@@ -346,8 +346,8 @@ def explain(rules: Rules, what: str) -> list[Explained]:
 
 def _instance_at(rules: Rules, sets: Sets, made: Plan, what: str) -> str | None:
     """The SOPInstanceUID of the file of a source, or of what a step would put, at a path."""
-    path = os.path.realpath(what)
-    row = sets.connection.execute(AT_PATH, (os.fsencode(path),)).fetchone()
+    path = os.path.abspath(what)
+    row = sets.connection.execute(AT_PATH, (os.fsencode(os.path.realpath(path)),)).fetchone()
     if row and row[1] == "rejected":
         raise UsageError(f"the file is not in the index: it was rejected ({row[2]})")
     if row:

@@ -135,10 +135,10 @@ class Template:
 
 
 def renamed(destination: str, uid: str) -> str:
-    """A name beside `destination` that belongs to one instance: "x.dcm" becomes "x~1f3a5b7c.dcm", whatever run it is."""
+    """A name beside `destination` that belongs to one instance: "x.dcm" becomes "x~1f3a5b7c9d0e.dcm", whatever run it is."""
     folder, slash, name = destination.rpartition("/")
     stem, extension = posixpath.splitext(name)
-    return folder + slash + safe_part(f"{stem}~{sha256(uid.encode()).hexdigest()[:8]}{extension}")
+    return folder + slash + safe_part(f"{stem}~{sha256(uid.encode()).hexdigest()[:12]}{extension}")
 
 
 def safe_part(text: str) -> str:

@@ -1,6 +1,7 @@
 """The program: its options, its commands, and the one place where errors become text and exit codes."""
 
 import os
+import sqlite3
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,7 @@ from pyconquest_rules.cli import (
     summary,
     verify,
 )
-from pyconquest_rules.cli.common import INTERRUPTED, USAGE, Options, chosen
+from pyconquest_rules.cli.common import FAILED, INTERRUPTED, USAGE, Options, chosen
 from pyconquest_rules.errors import Error, Mistake
 
 app = typer.Typer(
@@ -94,11 +95,15 @@ def run(arguments: list[str], asked: Options) -> int:
         text, code = f"{error}{hint}", error.exit_code
     except typer.TyperException as error:
         text, code = f"{error.format_message()}\n  = pyconquest-rules --help shows the commands", USAGE
-    except (typer.Abort, KeyboardInterrupt):
-        text, code = "interrupted", INTERRUPTED
     except BrokenPipeError:
         # Whoever reads us has enough. What is still in the buffer must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, sqlite3.Error) as error:
+        # The text of an OSError has a path in it, which may name a patient.
+        what = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        text, code = f"the run cannot go on: {what}; mend that and run again", FAILED
+    except (typer.Abort, KeyboardInterrupt):
+        text, code = "interrupted", INTERRUPTED
     chosen(asked.json or "--json" in arguments).error(text, code)
     return code

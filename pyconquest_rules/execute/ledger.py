@@ -1,9 +1,10 @@
 """The ledger: what was done, to which destination, from which bytes, when and in which run. `.pyconquest-rules/state.db`."""
 
 import fcntl
+import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of `apply`. `ending` is "done", "interrupted", or None where it was killed or goes on."""
+    """One run of `apply`. `ending` is "done", "interrupted", "killed", or None where it goes on or was killed just now."""
 
     number: int
     started: str
@@ -124,9 +125,19 @@ class Ledger:
         """The runs, newest first."""
         return [Run(*row) for row in self.connection.execute("SELECT * FROM run ORDER BY number DESC LIMIT ?", (most,))]
 
+    def sources(self, actions: Iterable[str], run: int | None = None) -> Iterator[bytes]:
+        """The sources of what actions did in a run, or in those that were killed since the last one began."""
+        rows = self.connection.execute(
+            "SELECT source FROM done JOIN run ON run.number = done.run"
+            " WHERE action IN (SELECT value FROM json_each(?)) AND (run.number = ?2 OR (?2 IS NULL AND ending IS NULL))",
+            (json.dumps([*actions]), run),
+        )
+        return (source for (source,) in rows)
+
     def begin(self, targets: str) -> int:
-        """Notes that a run began; gives its number."""
+        """Notes that a run began, and that those which came to no end were killed; gives its number."""
         with self._transaction() as execute:
+            execute("UPDATE run SET ending = 'killed' WHERE ending IS NULL")
             return int(execute("INSERT INTO run (started, targets) VALUES (?, ?)", (now(), targets)).lastrowid or 0)
 
     def finish(self, run: int, counts: dict[str, int], ending: str) -> None:

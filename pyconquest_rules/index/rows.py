@@ -213,7 +213,7 @@ def _above(schema: Schema) -> str:
 
 
 def _pruning(schema: Schema) -> Iterator[str]:
-    """Lowest level first: removes what nothing is in any more, with what is said of it."""
+    """Lowest level first: touches the level above, removes what nothing is in any more, with what is said of it."""
     link = {level: quoted(schema.level(level)[-1].column) for level in LEVELS[1:]}
     of_image = schema.patient_id(Level.IMAGE)
     # By whom a row is still needed: strays are in a study without their series, a study may hold images of two patients.
@@ -225,6 +225,9 @@ def _pruning(schema: Schema) -> Iterator[str]:
     for level, needed_by in users.items():
         table, key = TABLES[level], quoted(schema.key(level))
         touched = f"(SELECT key FROM temp.touched WHERE level = '{level.value}')"
+        if level is not Level.PATIENT:
+            above = f"SELECT '{LEVELS[LEVELS.index(level) - 1].value}', {link[level]} FROM {table} WHERE {key} IN {touched}"
+            yield f"INSERT OR IGNORE INTO temp.touched {above}"
         user = f"NOT EXISTS (SELECT 1 FROM {{}} WHERE {{}} = {table}.{key})".format
         yield f"DELETE FROM {table} WHERE {key} IN {touched} AND {' AND '.join(user(*place) for place in needed_by)}"
         for kept in ("rules_full", "rules_stale"):

@@ -1,7 +1,6 @@
 """For people: tables on standard output, what goes on on standard error."""
 
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -259,8 +258,3 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
-
-
-def is_terminal() -> bool:
-    """Whether standard output is one."""
-    return sys.stdout.isatty()

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
-from pyconquest_rules.events import Emit, silent
+from pyconquest_rules.events import Emit, Event, StepFailed
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -25,8 +25,8 @@ class JsonLines:
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
-        """Nothing is shown while something goes on."""
-        yield silent
+        """While something goes on, a line for each step that failed."""
+        yield _failures
 
     def written(self, file: Path, next_step: str) -> None:
         """One summary."""
@@ -139,6 +139,11 @@ def step_fields(step: Step) -> dict[str, object]:
 def write(event: str, **fields: object) -> None:
     """One line."""
     sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+
+
+def _failures(event: Event) -> None:
+    if isinstance(event, StepFailed):
+        write("failed", **asdict(event))
 
 
 def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:

@@ -346,7 +346,7 @@ def test_other_bytes_are_never_replaced_in_the_data_directory(instance: Instance
         assert c.store_dicom_files_from_directory("new") == 1
         assert sorted(contents("data").values()) == sorted(contents("new").values())
     assert sorted(contents("data"))[0] == "P1/1.dcm"
-    assert re.fullmatch(r"P1/1~[0-9a-f]{8}\.dcm", sorted(contents("data"))[1])
+    assert re.fullmatch(r"P1/1~[0-9a-f]{12}\.dcm", sorted(contents("data"))[1])
     assert number(c) == 2
     assert "another file has the name" in caplog.text
 
