@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pyconquest_rules.templates import UnsafePath
+from pyconquest_rules.paths import UnsafePath
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,7 @@
-"""The one Jinja environment, the one path maker.
+"""The one Jinja environment.
 
 Jinja2 is asked to parse only. Every node of its tree that a template may hold is turned into a function on this page; whatever
 has no function here is a Mistake. So a template reaches nothing but the values that it is given.
-
-While a path is put together, "/" is a slash of the template and nothing else: text that comes from an instance begins with MARK,
-and in it the few characters that mean something to us are written as ESCAPE, their code in hexadecimal, ESCAPE.
 """
 
 import operator
@@ -21,19 +18,11 @@ from jinja2 import TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pyconquest_rules.errors import Mistake, did_you_mean
+from pyconquest_rules.paths import ESCAPE, MARK, SPECIAL, Destination, UnsafePath, destination
 
-MARK, ESCAPE = "\0", "\1"
-SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
-ESCAPED = re.compile("\1([0-9a-f]+)\1")
+LONGEST_VALUE = 65536
 SAMPLE = MARK + "x"
-LONGEST_PATH, LONGEST_NAME, LONGEST_VALUE = 4096, 255, 65536
 
-PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
-EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
-FORBIDDEN = frozenset('/\\:*?"<>|')
-# Windows takes superscript digits for digits here.
-PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"}
-RESERVED = frozenset({"con", "prn", "aux", "nul", "conin$", "conout$"} | PORTS)
 
 DATE = re.compile(r"([1-9][0-9]{3})(\.?)([0-9]{2})\2([0-9]{2})")
 DATE_FORMAT = re.compile(r"(?:[^%]|%[YmdybBjaA%])+")
@@ -83,22 +72,6 @@ class BadValue(RenderError):
     """A filter or a comparison cannot use the value of a name."""
 
 
-class UnsafePath(Exception):
-    """What the template gives for an instance is no path; the text never holds a value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a copy goes. `path` is safe parts joined with "/".
-
-    `written` is the path before it was made safe, its parts joined with NUL: equal for two instances only if the template gave
-    them one path. It can always be encoded as UTF-8.
-    """
-
-    path: str
-    written: str
-
-
 class Template:
     """A template of the rules file, compiled once and rendered for each instance.
 
@@ -120,95 +93,18 @@ class Template:
         self.names = frozenset[str]().union(*used)
         try:
             sample = [SAMPLE if names else piece({}) for piece, names in zip(self._pieces, used, strict=True)]
-            _destination("".join(sample))
+            destination("".join(sample))
         except (RenderError, UnsafePath) as error:
             raise Mistake(f"the template gives no path: {error}") from None
         fixed = "".join(text for text, _ in takewhile(lambda piece: not piece[1], zip(sample, used, strict=True)))
-        self.prefix = posixpath.dirname(_destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
+        self.prefix = posixpath.dirname(destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
 
     def path(self, values: Values) -> Destination:
         """The destination of the instance that has these values: str, int, float or None by name.
 
         Raises MissingValue, BadValue or UnsafePath.
         """
-        return _destination("".join([piece(values) for piece in self._pieces]))
-
-
-def renamed(destination: str, uid: str) -> str:
-    """A name beside `destination` that belongs to one instance: "x.dcm" becomes "x~1f3a5b7c9d0e.dcm", whatever run it is."""
-    folder, slash, name = destination.rpartition("/")
-    stem, extension = posixpath.splitext(name)
-    return folder + slash + safe_part(f"{stem}~{sha256(uid.encode()).hexdigest()[:12]}{extension}")
-
-
-def safe_part(text: str) -> str:
-    """One file or folder name for any text: one that every usual file system holds, of at most 255 bytes, never "." or ".."."""
-    if PLAIN.fullmatch(text) and text.partition(".")[0].lower() not in RESERVED:
-        return text
-    name = "".join("_" if _forbidden(character) else character for character in unicodedata.normalize("NFC", text))
-    name = name.lstrip(" ").rstrip(" .") or "_"
-    if name.startswith("-"):
-        name = "_" + name
-    stem, dot, rest = name.partition(".")
-    if stem.rstrip(" ").lower() in RESERVED:
-        name = f"{stem}_{dot}{rest}"
-    return _shortened(name)
-
-
-def collision_key(path: str) -> str:
-    """What two paths share when some file system takes them for one: without case and compatibility forms, part by part."""
-    if path.isascii():
-        return path.lower()
-    # No file system takes a compatibility form of "/" for a slash.
-    return "/".join(unicodedata.normalize("NFKC", part).casefold().replace("/", MARK) for part in path.split("/"))
-
-
-def _forbidden(character: str) -> bool:
-    category = unicodedata.category(character)
-    return character in FORBIDDEN or category[0] == "C" or category in {"Zl", "Zp"}
-
-
-def _shortened(name: str) -> str:
-    """A name of at most LONGEST_NAME bytes; what is cut off lives on in eight letters of a digest."""
-    data = name.encode()
-    if len(data) <= LONGEST_NAME:
-        return name
-    extension = EXTENSION.search(name)
-    tail = f"~{sha256(data).hexdigest()[:8]}{extension[0] if extension else ''}"
-    return data[: LONGEST_NAME - len(tail)].decode(errors="ignore") + tail
-
-
-def _destination(raw: str) -> Destination:
-    """The destination from what the pieces of a template printed. Raises UnsafePath."""
-    parts = raw.split("/")
-    if parts[-1] in {"", ".", ".."}:
-        raise UnsafePath("it ends with a folder, not with a file")
-    names = [""] if raw.startswith("/") else []
-    written = names.copy()
-    below_value = False
-    for part in parts:
-        if part in {"", "."}:  # only the template itself writes "//" and "/./", which mean "/"
-            continue
-        if part == ".." and below_value:
-            raise UnsafePath('".." stands after a value')
-        below_value = below_value or MARK in part
-        names.append(_name(part))
-        written.append(part.replace(MARK, ""))
-    path = "/".join(names)
-    if len(path.encode()) > LONGEST_PATH:
-        raise UnsafePath(f"it is longer than {LONGEST_PATH} bytes")
-    return Destination(path, MARK.join(written))
-
-
-def _name(part: str) -> str:
-    if MARK not in part:
-        if len(part.encode()) > LONGEST_NAME:
-            raise UnsafePath(f"a part of it is longer than {LONGEST_NAME} bytes")
-        return part
-    text = part.replace(MARK, "")
-    if not text:
-        raise UnsafePath("a part of it is empty")
-    return safe_part(ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if ESCAPE in text else text)
+        return destination("".join([piece(values) for piece in self._pieces]))
 
 
 def _parsed(text: str) -> nodes.Template:

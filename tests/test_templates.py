@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyconquest_rules.errors import Mistake
-from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template, UnsafePath, collision_key, safe_part
+from pyconquest_rules.paths import UnsafePath, collision_key, safe_part
+from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template
 
 VARS: Mapping[str, object] = {
     "out": "export",

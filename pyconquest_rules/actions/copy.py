@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Mode, OnConflict, Reason, Selected, Wish
-from pyconquest_rules.templates import MissingValue, RenderError, Template, UnsafePath
+from pyconquest_rules.templates import MissingValue, RenderError, Template
 
 
 class Copy(BaseModel):

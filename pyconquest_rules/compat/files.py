@@ -19,8 +19,9 @@ from pyconquest_rules.index.forgetting import Forgetting, delete
 from pyconquest_rules.index.header import Rejected, Wanted, read
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.paths import UnsafePath, renamed
 from pyconquest_rules.steps import Mode, PutFile, Stamp
-from pyconquest_rules.templates import RenderError, Template, UnsafePath, renamed
+from pyconquest_rules.templates import RenderError, Template
 
 log = logging.getLogger("pyconquest")
 

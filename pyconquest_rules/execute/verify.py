@@ -11,7 +11,7 @@ from pyconquest_rules.execute.folders import listing, opened
 from pyconquest_rules.execute.ledger import Done, Ledger
 from pyconquest_rules.facts import Entry, Kind
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.templates import UnsafePath
+from pyconquest_rules.paths import UnsafePath
 
 
 class Finding(StrEnum):

@@ -8,11 +8,11 @@ from sqlite3 import Connection
 
 from pyconquest_rules.facts import Recorded
 from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.paths import collision_key, renamed
 from pyconquest_rules.plan.conflicts import find_collisions, find_conflicts
 from pyconquest_rules.plan.facts import Facts
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Mode
-from pyconquest_rules.templates import collision_key, renamed
 
 # What is there, beside what the ledger says of this instance there, and what the step wants. `compare` is asked of the disk
 # in a second pass. What the ledger knows as another instance's is not ours to replace: it may be the last copy of that. So

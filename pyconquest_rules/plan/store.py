@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pyconquest_rules.errors import UsageError
+from pyconquest_rules.paths import collision_key
 from pyconquest_rules.steps import Mode, PutFile, Reason, Stamp, Status, Step, Wish
-from pyconquest_rules.templates import collision_key
 
 TABLES = """
 CREATE TABLE action (name TEXT PRIMARY KEY, place INT, mode TEXT, on_conflict TEXT, fingerprint TEXT);

@@ -15,6 +15,7 @@ from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
 from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.columns import additions
 from pyconquest_rules.rules.model import NAME, RulesFile
 from pyconquest_rules.rules.order import in_order
@@ -23,7 +24,7 @@ from pyconquest_rules.rules.positions import Path as Place
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.rules.tables import csv_tables, table_problems
 from pyconquest_rules.rules.validation import STAND_IN
-from pyconquest_rules.templates import Template, UnsafePath
+from pyconquest_rules.templates import Template
 
 
 class Check:

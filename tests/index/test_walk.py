@@ -1,7 +1,9 @@
 """Walking a source: what is seen, in which order, and what is left out and why."""
 
+import json
 import os
 import socket
+import tempfile
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -224,15 +226,30 @@ def test_a_folder_that_cannot_be_read_is_told_and_the_walk_goes_on(tmp_path: Pat
     assert set(next(iter(told))) == {"d", "/"}
 
 
-def test_a_folder_without_permission_is_told(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may read every folder")
-    touch(tmp_path / "closed" / "1", tmp_path / "open" / "2")
-    (tmp_path / "closed").chmod(0)
-    try:
-        assert seen(tmp_path) == {"closed": "unreadable", "open/2": "file"}
-    finally:
-        (tmp_path / "closed").chmod(0o700)
+def test_a_folder_without_permission_is_told() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        touch(root / "closed" / "1", root / "open" / "2")
+        (root / "closed").chmod(0)
+        root.chmod(0o755)
+        assert seen_by_nobody(root) == {"closed": "unreadable", "open/2": "file"}
+        (root / "closed").chmod(0o700)
+
+
+def seen_by_nobody(root: Path) -> object:
+    """What `seen` gives to a user without rights: root may read every folder."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setuid(65534)
+        os.write(writer, json.dumps(seen(root)).encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as said:
+        found = said.read()
+    os.waitpid(child, 0)
+    return json.loads(found)
 
 
 def test_a_root_that_is_not_there(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.templates import UnsafePath
+from pyconquest_rules.paths import UnsafePath
 
 
 def outputs(base: Path, *folders: str) -> Outputs:

@@ -1,0 +1,115 @@
+"""The one path maker: from what a template prints to a path that every usual file system holds.
+
+While a path is put together, "/" is a slash of the template and nothing else: text that comes from an instance begins with MARK,
+and in it the few characters that mean something to us are written as ESCAPE, their code in hexadecimal, ESCAPE.
+"""
+
+import posixpath
+import re
+import unicodedata
+from dataclasses import dataclass
+from hashlib import sha256
+
+MARK, ESCAPE = "\0", "\1"
+SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
+ESCAPED = re.compile("\1([0-9a-f]+)\1")
+LONGEST_PATH, LONGEST_NAME = 4096, 255
+PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
+EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+FORBIDDEN = frozenset('/\\:*?"<>|')
+# Windows takes superscript digits for digits here.
+PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"}
+RESERVED = frozenset({"con", "prn", "aux", "nul", "conin$", "conout$"} | PORTS)
+
+
+class UnsafePath(Exception):
+    """What the template gives for an instance is no path; the text never holds a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a copy goes. `path` is safe parts joined with "/".
+
+    `written` is the path before it was made safe, its parts joined with NUL: equal for two instances only if the template gave
+    them one path. It can always be encoded as UTF-8.
+    """
+
+    path: str
+    written: str
+
+
+def renamed(destination: str, uid: str) -> str:
+    """A name beside `destination` that belongs to one instance: "x.dcm" becomes "x~1f3a5b7c9d0e.dcm", whatever run it is."""
+    folder, slash, name = destination.rpartition("/")
+    stem, extension = posixpath.splitext(name)
+    return folder + slash + safe_part(f"{stem}~{sha256(uid.encode()).hexdigest()[:12]}{extension}")
+
+
+def safe_part(text: str) -> str:
+    """One file or folder name for any text: one that every usual file system holds, of at most 255 bytes, never "." or ".."."""
+    if PLAIN.fullmatch(text) and text.partition(".")[0].lower() not in RESERVED:
+        return text
+    name = "".join("_" if _forbidden(character) else character for character in unicodedata.normalize("NFC", text))
+    name = name.lstrip(" ").rstrip(" .") or "_"
+    if name.startswith("-"):
+        name = "_" + name
+    stem, dot, rest = name.partition(".")
+    if stem.rstrip(" ").lower() in RESERVED:
+        name = f"{stem}_{dot}{rest}"
+    return _shortened(name)
+
+
+def collision_key(path: str) -> str:
+    """What two paths share when some file system takes them for one: without case and compatibility forms, part by part."""
+    if path.isascii():
+        return path.lower()
+    # No file system takes a compatibility form of "/" for a slash.
+    return "/".join(unicodedata.normalize("NFKC", part).casefold().replace("/", MARK) for part in path.split("/"))
+
+
+def _forbidden(character: str) -> bool:
+    category = unicodedata.category(character)
+    return character in FORBIDDEN or category[0] == "C" or category in {"Zl", "Zp"}
+
+
+def _shortened(name: str) -> str:
+    """A name of at most LONGEST_NAME bytes; what is cut off lives on in eight letters of a digest."""
+    data = name.encode()
+    if len(data) <= LONGEST_NAME:
+        return name
+    extension = EXTENSION.search(name)
+    tail = f"~{sha256(data).hexdigest()[:8]}{extension[0] if extension else ''}"
+    return data[: LONGEST_NAME - len(tail)].decode(errors="ignore") + tail
+
+
+def destination(raw: str) -> Destination:
+    """The destination from what the pieces of a template printed. Raises UnsafePath."""
+    parts = raw.split("/")
+    if parts[-1] in {"", ".", ".."}:
+        raise UnsafePath("it ends with a folder, not with a file")
+    names = [""] if raw.startswith("/") else []
+    written = names.copy()
+    below_value = False
+    for part in parts:
+        if part in {"", "."}:  # only the template itself writes "//" and "/./", which mean "/"
+            continue
+        if part == ".." and below_value:
+            raise UnsafePath('".." stands after a value')
+        below_value = below_value or MARK in part
+        names.append(_name(part))
+        written.append(part.replace(MARK, ""))
+    path = "/".join(names)
+    if len(path.encode()) > LONGEST_PATH:
+        raise UnsafePath(f"it is longer than {LONGEST_PATH} bytes")
+    return Destination(path, MARK.join(written))
+
+
+def _name(part: str) -> str:
+    if MARK not in part:
+        if len(part.encode()) > LONGEST_NAME:
+            raise UnsafePath(f"a part of it is longer than {LONGEST_NAME} bytes")
+        return part
+    text = part.replace(MARK, "")
+    if not text:
+        raise UnsafePath("a part of it is empty")
+    return safe_part(ESCAPED.sub(lambda match: chr(int(match[1], 16)), text) if ESCAPE in text else text)
