@@ -56,6 +56,14 @@ TABLE = (
     "CREATE INDEX rules_references_uid ON rules_references (UID)",
 )
 
+# pyconquest's column Referenced of a series: a plan and a dose point at an instance, whose series is known once it is indexed.
+FILL_REFERENCED = """
+UPDATE DICOMSeries SET {referenced} = (
+    SELECT t.{series_link} FROM DICOMImages i JOIN DICOMImages t ON t.{image} = i.ReferencedSOPUID
+    WHERE i.{series_link} = DICOMSeries.{series} ORDER BY i.{image} LIMIT 1)
+WHERE {modality} IN ('RTPLAN', 'RTDOSE')
+"""
+
 # A row for each instance and each series or instance that it points at, whether that is in the index or not. By a frame of
 # reference it points at every image series of that frame in the index, unless it names series by their UID.
 VIEW = """

@@ -68,6 +68,7 @@ class Scan:
         if number:
             with workers(number) as executor:
                 self._read(executor)
+            self.store.refer()
 
     def _fill(self, workers: Workers) -> None:
         """Reads what columns that came can concern, and fills them; after a kill all of it again."""

@@ -15,7 +15,7 @@ from pyconquest_rules.index.header import Header, Wanted
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.rows import Rows, wanted
 from pyconquest_rules.index.sql import open_read_only, text_of
-from pyconquest_rules.index.tables import Field, Schema, quoted, statements
+from pyconquest_rules.index.tables import Field, Schema, fill_referenced, quoted, statements
 from pyconquest_rules.index.walk import File
 
 BUSY_SECONDS = 60
@@ -92,6 +92,12 @@ class Store:
             yield
             self.prune()
             self.measure()
+
+    def refer(self) -> None:
+        """Says anew which series plans and doses are made for: what they point at may have been indexed after them."""
+        if statement := fill_referenced(self.schema):
+            with self.transaction():
+                self.connection.execute(statement)
 
     def pending(self) -> list[tuple[Level, Field]]:
         """The columns that came, for which instances are still to be read."""

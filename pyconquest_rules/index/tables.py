@@ -231,6 +231,17 @@ def _referenced(schema: Schema) -> Iterator[str]:
         yield f"CREATE INDEX rules_frame ON DICOMSeries ({series[references.FRAME]})"
 
 
+def fill_referenced(schema: Schema) -> str | None:
+    """The SQL that says anew which series plans and doses are made for; None where the layout has no such column."""
+    series = {field.tag: quoted(field.column) for field in schema.level(Level.SERIES)}
+    if REFERENCED not in series or MODALITY not in series:
+        return None
+    keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
+    link = quoted(schema.level(Level.IMAGE)[-1].column)
+    names = {"referenced": series[REFERENCED], "modality": series[MODALITY], "series_link": link}
+    return references.FILL_REFERENCED.format(**keys, **names)
+
+
 def _contradictions(schema: Schema) -> str:
     """The view of what instances say against each other. Without PatientID in its images, a layout tells of one patient only."""
     names = {"image": Level.IMAGE, "series": Level.SERIES, "study": Level.STUDY}

@@ -84,6 +84,13 @@ def test_the_series_of_a_structure_set_refers_to_its_images(indexed: Workplace) 
     assert (row["Referenced"], row["FrameOfRef"]) == (row["SeriesInst"], row["frame"])
 
 
+def test_the_series_of_plan_and_dose_refer_to_what_they_are_made_for(indexed: Workplace) -> None:
+    found = rows(indexed, "select Modality, SeriesInst, Referenced from DICOMSeries")
+    by_modality = {row["Modality"]: row for row in found}
+    assert by_modality["RTPLAN"]["Referenced"] == by_modality["RTSTRUCT"]["SeriesInst"]
+    assert by_modality["RTDOSE"]["Referenced"] == by_modality["RTPLAN"]["SeriesInst"]
+
+
 def test_real_structure_sets_of_another_tool(workplace: Workplace, shared: Path) -> None:
     folder = shared / "corpus" / "rt-utils"
     workplace.rules(RULES.format(path=folder)).run("index")
