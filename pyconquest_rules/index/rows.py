@@ -73,7 +73,7 @@ class Rows:
         if Level.SERIES in new:
             self.home = (series, study)
             if before not in (None, study):
-                connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('study', ?)", (before,))
+                self._moved(connection, series, str(before), study)
         elif study != before:
             connection.execute("INSERT OR REPLACE INTO rules_strays VALUES (?, ?)", (header.SOPInstanceUID, study))
         if new & {Level.STUDY, Level.SERIES}:
@@ -86,6 +86,14 @@ class Rows:
             query = f"SELECT {quoted(fields[-1].column)} FROM DICOMSeries WHERE {quoted(fields[0].column)} = ?"
             self.home = (series, *(connection.execute(query, (series,)).fetchone() or (None,)))
         return self.home[1]
+
+    def _moved(self, connection: sqlite3.Connection, series: str, before: str, study: str) -> None:
+        """A series is in another study now: strays in that one are at home, and the one before may be empty."""
+        fields = self.schema.level(Level.IMAGE)
+        images = f"SELECT {quoted(fields[0].column)} FROM DICOMImages WHERE {quoted(fields[-1].column)} = ?"
+        at_home = f"DELETE FROM rules_strays WHERE StudyInstanceUID = ? AND SOPInstanceUID IN ({images})"
+        connection.execute(at_home, (study, series))
+        connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('study', ?)", (before,))
 
     def _write_ours(self, connection: sqlite3.Connection, uid: str, found: Mapping[TagPath, Value], series: str) -> None:
         """What the instance points at, and where its slice lies; the series is noted to be measured."""

@@ -272,6 +272,17 @@ def test_a_series_that_moves_to_another_study_in_two_goes(archive: Workplace, in
     assert sizes(archive) == [2, 2, 2, 3]
 
 
+def test_a_series_whose_first_image_moves_to_the_study_of_the_others(archive: Workplace, instance: Instance) -> None:
+    other = {"StudyInstanceUID": "1.2.2.7", "SOPInstanceUID": "1.2"}
+    instance("data/ct/2.dcm", **other)
+    index(archive)
+    assert rows(archive, "SELECT count(*) FROM rules_strays") == [(1,)]
+    instance("data/ct/1.dcm", **other | {"SOPInstanceUID": "1.1"})
+    index(archive)
+    assert rows(archive, "SELECT count(*) FROM rules_strays") == [(0,)]
+    assert rows(archive, "SELECT ImageCount FROM studies WHERE StudyInstanceUID = '1.2.2.7'") == [(2,)]
+
+
 def test_a_file_that_is_left_out_from_now_on_leaves(archive: Workplace) -> None:
     index(archive)
     archive.rules(RULES.replace('"**/.*"', '"**/.*", "other"'))
