@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pyconquest_rules.index.dicom_sql import parse, standard_text
@@ -104,6 +104,10 @@ def test_an_index_that_followed_is_as_a_new_one(template: bytes, steps: list[tup
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
+# A series that moves to another study, of which the last patient goes.
+@example(
+    steps=[("write", "1.dcm", 0, False), ("write", "2.dcm", 3, False), ("index", "", 0, False), ("write", "1.dcm", 6, False)]
+)
 def test_nothing_is_left_when_all_files_are_gone(template: bytes, steps: list[tuple[str, str, int, bool]]) -> None:
     """Also of series that are in several studies, and of studies of several patients."""
     with TemporaryDirectory() as folder:
