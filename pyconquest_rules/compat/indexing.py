@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -163,7 +162,7 @@ def _header(store: Store, dataset: Dataset) -> Header:
         header = header_of(file, store)
     if isinstance(header, str):
         raise UsageError(f"the data set is no instance that can be indexed ({header})")
-    return replace(header, TransferSyntaxUID=getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID"))
+    return header._replace(TransferSyntaxUID=getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID"))
 
 
 def let_in(store: Store, root: Path, passed_over: Callable[[bytes], bool]) -> None:

@@ -1,30 +1,39 @@
 """One data set of a file: where its wanted elements are, and their values (PS3.5 section 7).
 
-Elements are stepped over by their lengths, and only values that are wanted are read. No length is believed that
-reaches beyond the file; nested sequences cost neither recursion nor memory, however deep or long they are.
+Elements are stepped over by their lengths, and only values that are wanted are read. This is the careful way, which takes
+every file for a strange one; `layouts.py` has the fast way.
 """
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from itertools import islice
-from typing import BinaryIO, Literal, NamedTuple
+from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from pyconquest_rules.dicom import ALL, CREATORS, TagPath
 from pyconquest_rules.index import values
+from pyconquest_rules.index.elements import (
+    DELIMITERS,
+    ITEM,
+    ITEM_END,
+    KNOWN_VRS,
+    UNDEFINED_LENGTH,
+    Element,
+    Order,
+    Window,
+    behind,
+    head,
+    is_vr,
+)
 
 CHARACTER_SET, PIXEL_REPRESENTATION, DIRECTORY_RECORDS = 0x00080005, 0x00280103, 0x00041220
 PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 ENDS = PIXEL_DATA | {DIRECTORY_RECORDS}
+# What other values can only be understood with.
+CONTEXT = frozenset({CHARACTER_SET, PIXEL_REPRESENTATION})
 
-UNDEFINED_LENGTH = 0xFFFFFFFF
-ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+VRS = frozenset(vr.decode() for vr in KNOWN_VRS) - {"UN"}
 
-VRS = frozenset(VR) - {VR.UN}
-LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
-
-DELIMITERS = frozenset({ITEM_END, SEQUENCE_END})
 LAST_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 # More items of one sequence than these are not looked at: a structure set has a few hundred.
@@ -35,44 +44,53 @@ Value = str | tuple[str | None, ...] | None
 Stops = Callable[[int], bool]
 
 
-class Element(NamedTuple):
-    """An element or item: its tag, its VR if the file tells one, and where its value is."""
-
-    tag: int
-    vr: str
-    length: int
-    position: int
-
-
 class Level(NamedTuple):
     """The wanted elements of a data set or of one item in it, and how they are encoded."""
 
-    elements: dict[int, Element]
+    elements: Mapping[int, Element]
     implicit: bool
     codec: str
 
 
+class Encoding(NamedTuple):
+    """How the elements of a data set are written (PS3.5 7.1), and the codec of their text."""
+
+    order: Order
+    implicit: bool
+    codec: str = values.charset(b"")
+
+
+def encoding(window: Window, start: int) -> Encoding:
+    """How the data set at `start` is written: its bytes decide, not the transfer syntax, about which some files lie."""
+    first = window.at(start, 6)
+    implicit = not is_vr(first[4:])
+    # The first group of a data set is low.
+    return Encoding("little" if implicit or first[1:2] <= first[:1] else "big", implicit)
+
+
 class DataSet:
-    """The elements `tags`, at the top or in items, of the data set at `start` in a file of `size` bytes.
+    """The values of the wanted elements of a data set, at its top and in items."""
 
-    It ends with the file, before pixel data or directory records, or behind its `group` if only one is wanted: `end`
-    is the position there, `ended_at` the tag, None for the end of the file. Raises EOFError where the file ends before
-    an element does, pixel data included.
-    """
+    def __init__(
+        self, window: Window, written: Encoding, tags: Set[int], elements: Mapping[int, Element], end: int, ended_at: int | None
+    ) -> None:
+        """`elements` are those at the top of the data set, which ends at `end`, before the element `ended_at` if there is one."""
+        self._window, self._order, self._tags, self.end, self.ended_at = window, written.order, tags | CONTEXT, end, ended_at
+        top = Level(elements, written.implicit, written.codec)
+        self._levels: dict[Items, Level | None] = {(): top}
+        self._all_levels: dict[Items, tuple[Level, ...]] = {}
 
-    def __init__(self, file: BinaryIO, start: int, size: int, tags: Set[int], group: int | None = None) -> None:
-        self._file, self._size = file, size
-        self._tags = tags | {CHARACTER_SET, PIXEL_REPRESENTATION}
-        head = self._read(start, 6)
-        # The bytes decide, not the transfer syntax, about which some files lie. The first group of a data set is low.
-        implicit = not _is_vr(head[4:])
-        self._order: Literal["little", "big"] = "little" if implicit or head[1:2] <= head[:1] else "big"
-        self._levels: dict[Items, Level | None] = {}
-        stops: Stops = ENDS.__contains__ if group is None else lambda tag: tag >> 16 != group
-        elements, self.end, self.ended_at = self._scan(start, size, implicit, stops)
-        self._levels[()] = self._level(elements, implicit, values.charset(b""))
-        if self.ended_at in PIXEL_DATA:
-            self._check_pixel_data(implicit)
+    @classmethod
+    def read(cls, window: Window, start: int, written: Encoding, tags: Set[int], stops: Stops = ENDS.__contains__) -> "DataSet":
+        """Finds the elements `tags` of the data set at `start`, which ends with the file or a tag that `stops`.
+
+        Raises EOFError where the file ends before an element does, pixel data included.
+        """
+        elements, end, ended_at = scan(window, start, window.size, written, tags | CONTEXT, stops)
+        if ended_at in PIXEL_DATA:
+            check_pixel_data(window, end, written)
+        told = written._replace(codec=codec(window, elements, written.codec))
+        return cls(window, told, tags, elements, end, ended_at)
 
     def value(self, tag: int) -> bytes:
         """The value of a top-level element without the spaces and NULs at its end; empty if there is none."""
@@ -88,8 +106,7 @@ class DataSet:
         if not path.all_items:
             level = self._at(path.path)
             return self._text(level, path) if level else None
-        texts = [self._text(level, path) for level in islice(self._levels_at(path.path), MOST_ITEMS)]
-        return tuple(texts) or None
+        return tuple([self._text(level, path) for level in self._levels_at(path.path)]) or None
 
     def _text(self, level: Level, path: TagPath) -> str | None:
         tag = path.tag if path.creator is None else self._private(level, path.tag, path.creator)
@@ -105,30 +122,20 @@ class DataSet:
                 return group | block << 8 | tag & 0xFF
         return -1
 
-    def _read(self, position: int, length: int) -> bytes:
-        self._file.seek(position)
-        return self._file.read(length)
-
     def _value(self, element: Element) -> bytes:
         """The bytes of a value as far as they are wanted; none where their number is not told, as that is no text."""
-        return b"" if element.length == UNDEFINED_LENGTH else self._read(element.position, min(element.length, values.LIMIT))
+        if element.length == UNDEFINED_LENGTH:
+            return b""
+        return self._window.at(element.position, min(element.length, values.LIMIT))
 
     def _vr(self, element: Element) -> str:
         """The VR that the file tells, else that of PS3.6, else UN."""
         if element.vr in VRS:
             return element.vr
-        try:
-            vr = dictionary_VR(element.tag)
-        except KeyError:
-            return "UN" if element.tag & 0xFFFF else "UL"  # a group length (PS3.5 7.2)
+        vr = standard_vr(element.tag)
         if vr.startswith("US or SS") and self.value(PIXEL_REPRESENTATION) == b"\1":
             return "SS"
         return vr[:2]
-
-    def _level(self, elements: dict[int, Element], implicit: bool, inherited: str) -> Level:
-        """A level; its character set is inherited where it tells none (PS3.5 7.5.3)."""
-        told = self._value(elements[CHARACTER_SET]) if CHARACTER_SET in elements else b""
-        return Level(elements, implicit, values.charset(told) if told else inherited)
 
     def _at(self, items: Items) -> Level | None:
         """The level within `items`; None if one of them is missing."""
@@ -137,8 +144,13 @@ class DataSet:
             self._levels[items] = next(islice(self._inside(above, tag), number, None), None) if above else None
         return self._levels[items]
 
-    def _levels_at(self, items: Items) -> Iterator[Level]:
-        """Every level within `items`, some of which are ALL, in the order of the file."""
+    def _levels_at(self, items: Items) -> tuple[Level, ...]:
+        """Every level within `items`, some of which are ALL, in the order of the file; kept, as several paths lead through it."""
+        if items not in self._all_levels:
+            self._all_levels[items] = tuple(islice(self._walk(items), MOST_ITEMS))
+        return self._all_levels[items]
+
+    def _walk(self, items: Items) -> Iterator[Level]:
         if not items:
             yield from filter(None, [self._at(())])
             return
@@ -148,86 +160,73 @@ class DataSet:
             yield from inside if number == ALL else islice(inside, number, number + 1)
 
     def _inside(self, above: Level, tag: int) -> Iterator[Level]:
-        """The levels of the items of a sequence."""
+        """The levels of the items of a sequence. Their character set is inherited where they tell none (PS3.5 7.5.3)."""
         sequence = above.elements.get(tag)
         implicit = above.implicit or (sequence is not None and sequence.vr == "UN")  # PS3.5 6.2.2 note 2
+        written = Encoding(self._order, implicit)
         for start, end in self._items(sequence, implicit) if sequence else ():
-            yield self._level(self._scan(start, end, implicit, DELIMITERS.__contains__)[0], implicit, above.codec)
+            elements, _, _ = scan(self._window, start, end, written, self._tags, DELIMITERS.__contains__)
+            yield Level(elements, implicit, codec(self._window, elements, above.codec))
 
     def _items(self, sequence: Element, implicit: bool) -> Iterator[tuple[int, int]]:
         """Where the items of a sequence begin, and where they end at the latest."""
-        position = sequence.position
-        end = self._size if sequence.length == UNDEFINED_LENGTH else position + sequence.length
+        position, size = sequence.position, self._window.size
+        end = size if sequence.length == UNDEFINED_LENGTH else position + sequence.length
         while position < end:
-            item = self._head(position, implicit)
+            item = head(self._window, position, self._order, implicit)
             if item.tag not in (ITEM, ITEM_END):  # some writers end items of known length too
                 break
             if item.tag == ITEM:
-                yield item.position, self._size if item.length == UNDEFINED_LENGTH else item.position + item.length
-            position = self._behind(item, implicit)
-
-    def _scan(self, position: int, end: int, implicit: bool, stops: Stops) -> tuple[dict[int, Element], int, int | None]:
-        """The wanted elements from `position` to `end` or a tag that `stops`; where that is, and the tag."""
-        found: dict[int, Element] = {}
-        while end - position >= 8:
-            element = self._head(position, implicit)
-            if stops(element.tag):
-                return found, position, element.tag
-            if element.tag in self._tags:
-                found[element.tag] = element
-            position = self._behind(element, implicit)
-        if position < end and self._read(position, end - position).strip(b"\0"):  # NULs are padding
-            raise EOFError
-        return found, position, None
-
-    def _behind(self, element: Element, implicit: bool) -> int:
-        """The position behind an element or item, whatever is nested in it."""
-        nested: list[tuple[bool, bool]] = []  # what waits for its delimiter: whether it is an item, whether it is implicit
-        while True:
-            position = element.position
-            if element.length == UNDEFINED_LENGTH:
-                nested.append((element.tag == ITEM, implicit or element.vr == "UN"))
-            elif nested and element.tag in DELIMITERS:
-                _close(nested, element.tag)
-            else:
-                position += element.length
-            if not nested:
-                break
-            implicit = nested[-1][1]
-            element = self._head(position, implicit)
-        if position > self._size:
-            raise EOFError
-        return position
-
-    def _head(self, position: int, implicit: bool) -> Element:
-        """The element at `position`. One without a VR among explicit ones is implicit, as some writers mix the two."""
-        head = self._read(position, 12)
-        if len(head) < 8:
-            raise EOFError
-        tag = int.from_bytes(head[:2], self._order) << 16 | int.from_bytes(head[2:4], self._order)
-        vr = head[4:6]
-        if implicit or tag >> 16 == ITEM >> 16 or not _is_vr(vr):
-            return Element(tag, "", int.from_bytes(head[4:8], self._order), position + 8)
-        if vr not in LONG_VRS:
-            return Element(tag, vr.decode(), int.from_bytes(head[6:8], self._order), position + 8)
-        if len(head) < 12:
-            raise EOFError
-        return Element(tag, vr.decode(), int.from_bytes(head[8:], self._order), position + 12)
-
-    def _check_pixel_data(self, implicit: bool) -> None:
-        """Steps over the pixel data. Where the file ends with them, their fragments (PS3.5 A.4) need no visit."""
-        element = self._head(self.end, implicit)
-        if element.length != UNDEFINED_LENGTH or self._read(self._size - 8, 8) != LAST_DELIMITER:
-            self._behind(element, implicit)
+                yield item.position, size if item.length == UNDEFINED_LENGTH else item.position + item.length
+            position = behind(self._window, item, self._order, implicit)
 
 
-def _is_vr(code: bytes) -> bool:
-    return code.isalpha() and code.isupper()
+def scan(
+    window: Window, position: int, end: int, written: Encoding, tags: Set[int], stops: Stops
+) -> tuple[dict[int, Element], int, int | None]:
+    """The elements of `tags` from `position` to `end` or a tag that `stops`; where that is, and the tag.
+
+    Raises EOFError where the file ends before an element does.
+    """
+    found: dict[int, Element] = {}
+    while end - position >= 8:
+        element = head(window, position, written.order, written.implicit)
+        if stops(element.tag):
+            return found, position, element.tag
+        if element.tag in tags:
+            found[element.tag] = element
+        position = behind(window, element, written.order, written.implicit)
+    check_end(window, position, end)
+    return found, position, None
 
 
-def _close(nested: list[tuple[bool, bool]], delimiter: int) -> None:
-    """Ends the innermost item or sequence. The end of a sequence also ends an item left open; one too many is passed over."""
-    if delimiter == SEQUENCE_END and nested[-1][0]:
-        nested.pop()
-    if nested and nested[-1][0] == (delimiter == ITEM_END):
-        nested.pop()
+def check_end(window: Window, position: int, end: int) -> None:
+    """What is left at the end of a data set or an item may be NULs, which are padding. Raises EOFError for all else."""
+    if position < end and window.at(position, end - position).strip(b"\0"):
+        raise EOFError
+
+
+def check_pixel_data(window: Window, position: int, written: Encoding) -> None:
+    """Steps over the pixel data at `position`. Where the file ends with them, their fragments (PS3.5 A.4) need no visit.
+
+    Raises EOFError where the file ends before they do.
+    """
+    element = head(window, position, written.order, written.implicit)
+    if element.length != UNDEFINED_LENGTH or window.at(window.size - 8, 8) != LAST_DELIMITER:
+        behind(window, element, written.order, written.implicit)
+
+
+def codec(window: Window, elements: Mapping[int, Element], inherited: str) -> str:
+    """The codec of the text beside these elements; `inherited` where they tell no character set."""
+    element = elements.get(CHARACTER_SET)
+    if element is None or element.length in (0, UNDEFINED_LENGTH):
+        return inherited
+    return values.charset(window.at(element.position, min(element.length, values.LIMIT)))
+
+
+def standard_vr(tag: int) -> str:
+    """The VR of PS3.6, of which there may be several: `US or SS`; else UN."""
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return "UN" if tag & 0xFFFF else "UL"  # a group length (PS3.5 7.2)

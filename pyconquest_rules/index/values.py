@@ -4,6 +4,7 @@ Nothing here opens a file. What the texts look like was measured on a Conquest 1
 """
 
 import re
+from functools import lru_cache
 from struct import calcsize, iter_unpack
 
 from pydicom.charset import CODES_TO_ENCODINGS, default_encoding, handled_encodings, python_encoding
@@ -54,6 +55,7 @@ def _numbers(raw: bytes, vr: str, little: bool) -> str:
     return "\\".join(SPELLINGS.get(vr, "%d") % number for number in iter_unpack(layout, raw[:size]))
 
 
+@lru_cache(1024)
 def charset(value: bytes) -> str:
     """Python's codec for text without escape sequences, from the bytes of a Specific Character Set (PS3.3 C.12.1.1.2).
 

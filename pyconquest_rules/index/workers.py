@@ -5,7 +5,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
@@ -101,4 +100,4 @@ def _header(path: bytes, wanted: Wanted) -> Header | str:
         return header
     from pyconquest_rules.index.content import digest
 
-    return replace(header, content=digest(path, str(modality)))
+    return header._replace(content=digest(path, str(modality)))
