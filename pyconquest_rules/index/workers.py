@@ -11,7 +11,7 @@ from threading import Thread
 from typing import ParamSpec, TypeVar
 
 from pyconquest_rules.errors import SourceError
-from pyconquest_rules.index.header import Header, Rejected, Wanted, read
+from pyconquest_rules.index.header import Header, Reader, Rejected, Wanted, reader
 from pyconquest_rules.index.rt import MODALITY
 from pyconquest_rules.index.walk import File
 
@@ -87,12 +87,13 @@ def in_order(
 
 def read_all(root: bytes, files: Sequence[File], wanted: Wanted) -> Read:
     """In a worker: the header of each file, or the reason why there is none."""
-    return [(file, _header(os.path.join(root, file.path), wanted)) for file in files]
+    return [(file, _header(os.path.join(root, file.path), reader(wanted))) for file in files]
 
 
-def _header(path: bytes, wanted: Wanted) -> Header | str:
+def _header(path: bytes, reader: Reader) -> Header | str:
+    wanted = reader.wanted
     try:
-        header = read(path, wanted)
+        header = reader.read(path)
     except Rejected as rejected:
         return rejected.reason.value
     modality = header.values[wanted.paths.index(MODALITY)] if wanted.content else None

@@ -56,7 +56,7 @@ def files(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def mutants(real: list[Path], folder: Path) -> Iterator[Path]:
     chance = random.Random(4)
     small = [path for path in real if path.stat().st_size < 150_000]
-    for number, path in enumerate(small * 6):
+    for number, path in enumerate(small * 4):
         with path.open("rb") as file:
             data = file.read(20_000)
         made = folder / f"{number:05}"
