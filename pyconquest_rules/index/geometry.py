@@ -2,14 +2,13 @@
 
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from pyconquest_rules.dicom import TagPath, tag_path
+from pyconquest_rules.dicom import tag_path
 from pyconquest_rules.index.dataset import Value
-
-Record = Mapping[TagPath, Value]
 
 POSITION = tag_path("ImagePositionPatient")
 ORIENTATION = tag_path("ImageOrientationPatient")
@@ -38,21 +37,28 @@ class Slice(NamedTuple):
     orientation: str
 
 
-def slice_of(record: Record) -> Slice | None:
-    """The slice of an instance, whose `record` has the values of PATHS.
+def slice_of(image_position: Value, image_orientation: Value, slice_location: Value) -> Slice | None:
+    """The slice of an instance with these values of PATHS.
 
     From ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2), else from SliceLocation; None without either.
     """
-    position, orientation = _numbers(record[POSITION], 3), _numbers(record[ORIENTATION], 6)
+    position, orientation = _numbers(image_position, 3), _orientation(image_orientation)
     if position and orientation:
-        row, column = orientation[:3], orientation[3:]
-        normal = [row[(n + 1) % 3] * column[(n + 2) % 3] - row[(n + 2) % 3] * column[(n + 1) % 3] for n in range(3)]
-        return Slice(
-            sum(p * n for p, n in zip(position, normal, strict=True)),
-            "\\".join(f"{round(number, 3) + 0.0:.3f}" for number in orientation),
-        )
-    location = _numbers(record[LOCATION], 1)
+        normal, text = orientation
+        return Slice(sum(p * n for p, n in zip(position, normal, strict=True)), text)
+    location = _numbers(slice_location, 1)
     return Slice(location[0], "") if location else None
+
+
+@lru_cache(256)  # all slices of a series have the same
+def _orientation(value: Value) -> tuple[list[float], str] | None:
+    """The normal of the slices of an orientation, and the orientation rounded, as text."""
+    orientation = _numbers(value, 6)
+    if not orientation:
+        return None
+    row, column = orientation[:3], orientation[3:]
+    normal = [row[(n + 1) % 3] * column[(n + 2) % 3] - row[(n + 2) % 3] * column[(n + 1) % 3] for n in range(3)]
+    return normal, "\\".join(f"{round(number, 3) + 0.0:.3f}" for number in orientation)
 
 
 def _numbers(value: Value, count: int) -> list[float] | None:

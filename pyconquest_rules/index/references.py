@@ -1,11 +1,9 @@
 """What an instance points at: other instances, series and frames of reference. Table `rules_references`, view `referenced`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from pyconquest_rules.dicom import TagPath, tag_path
+from pyconquest_rules.dicom import tag_path
 from pyconquest_rules.index.dataset import Value
-
-Record = Mapping[TagPath, Value]
 
 MODALITY = tag_path("Modality")
 FRAME = tag_path("FrameOfReferenceUID")
@@ -35,15 +33,15 @@ PATHS = (MODALITY, FRAME, *SERIES, *INSTANCES, *FRAMES)
 DERIVED = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTIMAGE", "SEG", "REG", "SR", "KO", "PR", "RWV", "FID", "ANN", "M3D")
 
 
-def references(record: Record) -> Iterator[tuple[str, str]]:
-    """What an instance, whose `record` has the values of PATHS, points at: `series`, `image` or `frame`, and UID; each once."""
-    found = [(kind, uid) for kind, paths in KINDS.items() for path in paths for uid in _uids(record[path])]
-    if record[MODALITY] in DERIVED:
-        found += [("frame", uid) for uid in _uids(record[FRAME])]
-    yield from dict.fromkeys(found)
+def references(modality: Value, frame: Value, *found: Value) -> list[tuple[str, str]]:
+    """What an instance with these values of PATHS points at: `series`, `image` or `frame`, and UID; each once."""
+    pairs = [(kind, uid) for kind, value in zip(KINDS, found, strict=True) if value for uid in _uids(value)]
+    if modality in DERIVED:
+        pairs += [("frame", uid) for uid in _uids(frame)]
+    return list(dict.fromkeys(pairs)) if pairs else pairs
 
 
-KINDS = {"series": SERIES, "image": INSTANCES, "frame": FRAMES}
+KINDS = (*("series" for _ in SERIES), *("image" for _ in INSTANCES), *("frame" for _ in FRAMES))
 
 
 def _uids(value: Value) -> Iterator[str]:

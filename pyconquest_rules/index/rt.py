@@ -6,7 +6,7 @@ Lists are JSON, so that names with quotes, commas and umlauts stay whole: `json_
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, tag_path
 from pyconquest_rules.index.dataset import Value
@@ -61,8 +61,7 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Extras:
+class Extras(NamedTuple):
     """The values of COLUMNS, in their order."""
 
     ElementCount: int | None = None
@@ -72,9 +71,9 @@ class Extras:
     ReferencedSeriesUID: str | None = None
     ReferencedSOPUID: str | None = None
 
-    def row(self) -> tuple[int | str | None, ...]:
-        """As SQL takes them."""
-        return astuple(self)
+
+MODALITIES = frozenset({"RTSTRUCT", "RTPLAN", "RTDOSE", "REG"})
+"""Those of instances that have any extras."""
 
 
 def extras(record: Record) -> Extras:

@@ -70,6 +70,7 @@ class Store:
             raise _unusable(database, error) from None
         self.wanted = Wanted(wanted(schema), schema.content_hash)
         self._rows = Rows(schema)
+        self._alone, self._version = True, _version(self.connection)
 
     def __enter__(self) -> "Store":
         return self
@@ -88,6 +89,7 @@ class Store:
         with _transaction(self.connection):
             if _fingerprint(self.connection) != self.schema.fingerprint:
                 raise DatabaseError(f"{self.database} was made anew for other columns by another run; run this one again")
+            self._alone = self._alone and self._version == _version(self.connection)
             self._rows.begin()
             yield
             self.prune()
@@ -176,7 +178,9 @@ class Store:
         self.connection.execute("DELETE FROM temp.reshaped")
 
     def noted(self, device: str, file: File) -> Outcome | None:
-        """What became of a file that is in the index, as another process put it there since it was looked for."""
+        """What became of a file that is in the index, as another process put it there since this store was opened."""
+        if self._alone:
+            return None
         query = "SELECT outcome, reason FROM rules_files WHERE device = ? AND path = CAST(? AS TEXT)"
         row = self.connection.execute(query, (device, file.path)).fetchone()
         return Outcome(*row) if row else None
@@ -290,6 +294,11 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
             connection.execute(statement)
         connection.executemany("INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))", sources)
         _remember(connection, schema)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """A number that changes when another connection writes."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _remember(connection: sqlite3.Connection, schema: Schema) -> None:

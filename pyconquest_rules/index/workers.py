@@ -87,7 +87,8 @@ def in_order(
 
 def read_all(root: bytes, files: Sequence[File], wanted: Wanted) -> Read:
     """In a worker: the header of each file, or the reason why there is none."""
-    return [(file, _header(os.path.join(root, file.path), reader(wanted))) for file in files]
+    reads = reader(wanted)
+    return [(file, _header(os.path.join(root, file.path), reads)) for file in files]
 
 
 def _header(path: bytes, reader: Reader) -> Header | str:
