@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath
 from pyconquest_rules.index.dataset import DIRECTORY_RECORDS, DataSet, Value, encoding
+from pyconquest_rules.index.dialect import Odd
 from pyconquest_rules.index.elements import KNOWN_VRS, LONG_VRS, WINDOW, Window
-from pyconquest_rules.index.layouts import Found, Layouts, Odd
+from pyconquest_rules.index.layouts import Found, Layouts
 
 INFLATED_LIMIT = 64 * 1024 * 1024
 """A deflated data set (PS3.5 A.5) of more bytes is refused: it is inflated in memory."""

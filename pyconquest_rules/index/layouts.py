@@ -1,16 +1,9 @@
-"""The fast way through the top of a data set.
-
-Files of one series, and of one scanner, have most of their bytes in common. Runs of elements that two files shared to the
-byte are remembered with the texts of their wanted elements; where a run comes again, one comparison of bytes takes the place
-of reading its elements. That cannot be wrong: how a run is read depends on nothing but its bytes and the dialect.
+"""The fast way to the values of many data sets, for files that are as files usually are.
 
 What is odd here is not judged but left to the careful way, `dataset.py`, which must give the same for all files.
 """
 
-from collections.abc import Iterator, Mapping, Set
-from enum import Enum
-from itertools import pairwise
-from struct import Struct, error
+from collections.abc import Set
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath
@@ -18,47 +11,18 @@ from pyconquest_rules.index import values
 from pyconquest_rules.index.dataset import (
     CHARACTER_SET,
     ENDS,
-    PIXEL_DATA,
     PIXEL_REPRESENTATION,
-    VRS,
     DataSet,
     Encoding,
     Value,
-    check_end,
-    check_pixel_data,
     encoding,
     standard_vr,
 )
-from pyconquest_rules.index.elements import (
-    LONG_VRS,
-    SHORT_VRS,
-    UNDEFINED_LENGTH,
-    WINDOW,
-    WITHOUT_VR,
-    Element,
-    Window,
-    behind,
-    head,
-)
+from pyconquest_rules.index.dialect import LONGEST_TEXT, Dialect, Odd, Role
+from pyconquest_rules.index.elements import UNDEFINED_LENGTH, WITHOUT_VR, Window, head
 
 # The elements that may come before the character set.
 BEFORE = range(0x00080000, CHARACTER_SET)
-
-# A file with more elements than these in no run is worth learning from; along a series some ten differ.
-MANY_NEW = 12
-# What is remembered is bounded: in runs, in bytes of each, in texts of a VR. What is full begins anew.
-MOST_RUNS, LONGEST_RUN = 1000, 4096
-MOST_TEXTS, LONGEST_TEXT = 5000, 64
-# Files in a row of which nothing is learned, where learning did not help.
-LONGEST_PAUSE = 15
-
-
-# Where an element began, its places and text if it was wanted; None where it cannot be part of a run.
-Seen = list[tuple[int, tuple[int, ...] | None, str | None]]
-
-
-class Odd(Exception):
-    """The data set is to be read the careful way."""
 
 
 class Found(NamedTuple):
@@ -68,48 +32,6 @@ class Found(NamedTuple):
     SOPClassUID: str | None
     SOPInstanceUID: str | None
     ended_at: int | None
-
-
-class _Role(Enum):
-    """What a tag is for, beside being wanted."""
-
-    END = 1
-    LOCATED = 2
-    ODD = 3
-
-
-class _Texts(dict[bytes, str | None]):
-    """The texts of values of one VR, each made once."""
-
-    def __init__(self, vr: str, little: bool, codec: str) -> None:
-        self._how = vr, little, codec
-
-    def __missing__(self, raw: bytes) -> str | None:
-        text = values.text(raw, *self._how)
-        if len(raw) <= LONGEST_TEXT:
-            if len(self) >= MOST_TEXTS:
-                self.clear()
-            self[raw] = text
-        return text
-
-
-class _Wish(NamedTuple):
-    """A wanted element: its places among the values, and how bytes become its text, by the VR that the file tells.
-
-    `untold` is for files that tell no VR, or UN; None where PS3.6 has several.
-    """
-
-    places: tuple[int, ...]
-    by_vr: Mapping[bytes, _Texts]
-    untold: _Texts | None
-
-
-class _Run(NamedTuple):
-    """Elements in a row as they once were: their bytes, and the texts of those that are wanted by their places."""
-
-    raw: bytes
-    size: int
-    texts: dict[int, str | None]
 
 
 class Layouts:
@@ -122,14 +44,14 @@ class Layouts:
         if any(standard_vr(tag).startswith("US or SS") for tag in self._tags):
             located.add(PIXEL_REPRESENTATION)
         self._inner = [place for place, path in enumerate(paths) if located & {path.tag} or path.path or path.creator]
-        self._roles: dict[int, _Role] = dict.fromkeys(located, _Role.LOCATED) | dict.fromkeys(ENDS, _Role.END)
-        self._roles |= dict.fromkeys({CHARACTER_SET} | WITHOUT_VR, _Role.ODD)
+        self._roles: dict[int, Role] = dict.fromkeys(located, Role.LOCATED) | dict.fromkeys(ENDS, Role.END)
+        self._roles |= dict.fromkeys({CHARACTER_SET} | WITHOUT_VR, Role.ODD)
         self._places: dict[int, tuple[int, ...]] = {}
         for place, tag in enumerate([*(path.tag for path in paths), *first]):
             if place not in self._inner:
                 self._places[tag] = (*self._places.get(tag, ()), place)
         self._vrs = {tag: standard_vr(tag) for tag in self._places}
-        self._dialects: dict[Encoding, _Dialect] = {}
+        self._dialects: dict[Encoding, Dialect] = {}
         self._opening: _Opening | None = None
 
     def read(self, window: Window, start: int) -> Found:
@@ -164,7 +86,7 @@ class Layouts:
                 raise Odd
         written = written._replace(codec=values.charset(told))
         if written not in self._dialects:
-            self._dialects[written] = _Dialect(written, self._places, self._vrs, self._roles, len(self._paths) + 2)
+            self._dialects[written] = Dialect(written, self._places, self._vrs, self._roles, len(self._paths) + 2)
         raw = window.at(start, element.position + len(told) - start)
         return _Opening(raw, position - start, self._dialects[written], values.text(told, "CS", True, written.codec))
 
@@ -174,145 +96,8 @@ class _Opening(NamedTuple):
 
     raw: bytes
     size: int
-    dialect: "_Dialect"
+    dialect: "Dialect"
     text: str | None
-
-
-class _Dialect:
-    """Data sets that are written in one way: what is wanted of them, and the runs that were seen in them."""
-
-    def __init__(
-        self,
-        written: Encoding,
-        places: Mapping[int, tuple[int, ...]],
-        vrs: Mapping[int, str],
-        roles: Mapping[int, _Role],
-        number: int,
-    ) -> None:
-        self.written, little = written, written.order == "little"
-        sign, vr_and_length = "<" if little else ">", "0sI" if written.implicit else "2sH"
-        self.head, self.length = Struct(f"{sign}I{vr_and_length}").unpack_from, Struct(f"{sign}I").unpack_from
-        self.short_vrs = frozenset({b""}) if written.implicit else SHORT_VRS
-        self.nothing: dict[int, Value] = dict.fromkeys(range(number))
-        texts = {vr: _Texts(vr, little, written.codec) for vr in (*VRS, "UN")}
-        by_vr, of_uid = {vr.encode(): texts[vr] for vr in VRS}, {b"UI": texts["UI"]}
-        self.actions: dict[int, _Wish | _Role] = {}
-        for tag, at in places.items():
-            self.actions[self._number(tag)] = _Wish(at, of_uid if at[-1] >= number - 2 else by_vr, texts.get(vrs[tag]))
-        self.actions.update((self._number(tag), role) for tag, role in roles.items())
-        self.runs: dict[bytes, _Run] = {}
-        self.before: tuple[bytes, Seen] | None = None
-        self.pause = self.wait = 0
-
-    def _number(self, tag: int) -> int:
-        """A tag as `head` gives it, and back: in little endian the element number counts more there than the group."""
-        return (tag & 0xFFFF) << 16 | tag >> 16 if self.written.order == "little" else tag
-
-    def scan(self, window: Window, start: int) -> tuple[dict[int, Value], dict[int, Element], int | None]:
-        """The texts by their places, the elements that are to be looked into, and the tag at which the data set ended."""
-        found, located = self.nothing.copy(), dict[int, Element]()
-        run_at, head, action_of, short_vrs = self.runs.get, self.head, self.actions.get, self.short_vrs
-        data, base, position = window.data, window.base, start - window.base
-        seen: Seen = []
-        first = data, seen
-        while True:
-            run = run_at(data[position : position + 8])
-            if run is not None and data.startswith(run.raw, position):
-                seen.append((position, None, None))
-                found.update(run.texts)
-                position += run.size
-                continue
-            try:
-                number, vr, length = head(data, position)
-                if vr in short_vrs:
-                    value = position + 8
-                elif vr in LONG_VRS:
-                    value = position + 12
-                    (length,) = self.length(data, position + 8)
-                else:
-                    raise Odd
-            except error:  # here the window ends, or the file
-                seen.append((position, None, None))
-                if _at_end(window, base + position, position):
-                    ended_at = None
-                    break
-                base, position, seen = base + position, 0, []
-                data = window.at(base, WINDOW)
-                continue
-            action = action_of(number)
-            if action is None:
-                seen.append((position, (), None))
-            elif type(action) is _Wish:
-                texts, end = action.by_vr.get(vr, action.untold), value + length
-                if texts is None:
-                    raise Odd
-                if end <= len(data):
-                    text = texts[data[value:end]]
-                else:
-                    text = texts[window.at(base + value, min(length, values.LIMIT))] if length != UNDEFINED_LENGTH else None
-                for place in action.places:
-                    found[place] = text
-                seen.append((position, action.places, text))
-            else:
-                seen.append((position, None, None))
-                element = Element(self._number(number), vr.decode(), length, base + value)
-                if action is _Role.END:
-                    ended_at = element.tag
-                    break
-                if action is _Role.ODD:
-                    raise Odd
-                located[element.tag] = element
-            if length == UNDEFINED_LENGTH:
-                unknown = Element(self._number(number), vr.decode(), length, base + value)
-                position = behind(window, unknown, self.written.order, self.written.implicit) - base
-            else:
-                position = value + length
-        if ended_at in PIXEL_DATA and (length == UNDEFINED_LENGTH or base + value + length > window.size):
-            check_pixel_data(window, base + position, self.written)
-        if len(first[1]) > MANY_NEW:
-            self._learn(*first)
-        else:
-            self.pause = 0
-        return found, located, ended_at
-
-    def _learn(self, data: bytes, seen: Seen) -> None:
-        """Remembers what this file has in common with the one before from which there was something to learn."""
-        before, self.before = self.before, (data[:WINDOW], seen)
-        if before is None or self.wait:
-            self.wait = max(0, self.wait - 1)
-            return
-        self.wait, self.pause = self.pause, min(2 * self.pause + 1, LONGEST_PAUSE)
-        if len(self.runs) > MOST_RUNS:
-            self.runs.clear()
-        known = {raw for raw, places, _ in _elements(*before) if places is not None}
-        raw, texts = b"", dict[int, str | None]()
-        for more, places, text in (*_elements(data, seen), (b"", None, None)):
-            shared = places is not None and more in known
-            if raw and not (shared and len(raw) + len(more) <= LONGEST_RUN):
-                self.runs[raw[:8]] = _Run(raw, len(raw), texts)
-                raw, texts = b"", {}
-            if shared:
-                raw, texts = raw + more, texts | dict.fromkeys(places or (), text)
-
-
-def _elements(data: bytes, seen: Seen) -> Iterator[tuple[bytes, tuple[int, ...] | None, str | None]]:
-    """The bytes of the elements that were seen, as far as they lie in `data`."""
-    for (position, places, text), (end, *_) in pairwise(seen):
-        if end <= len(data):
-            yield data[position:end], places, text
-
-
-def _at_end(window: Window, position: int, in_window: int) -> bool:
-    """Whether the data set ends at `position`; else the window does, of which that is byte `in_window`. Raises EOFError."""
-    left = window.size - position
-    if left < 8:
-        check_end(window, position, window.size)
-        if left < 0:
-            raise EOFError
-        return True
-    if in_window == 0:  # all that is left was in the window, and it holds no head
-        raise EOFError
-    return False
 
 
 def _at_the_top(path: TagPath) -> frozenset[int]:

@@ -10,9 +10,10 @@ import pydicom
 import pytest
 
 from pyconquest_rules.dicom import TagPath, tag_path
+from pyconquest_rules.index.dialect import Odd
 from pyconquest_rules.index.dicom_sql import parse, standard_text
 from pyconquest_rules.index.header import Header, Reader, Reason, Rejected, Wanted
-from pyconquest_rules.index.layouts import Found, Layouts, Odd
+from pyconquest_rules.index.layouts import Found, Layouts
 from pyconquest_rules.index.rows import wanted
 from pyconquest_rules.index.tables import schema
 from pyconquest_rules.index.values import BINARY
