@@ -10,9 +10,10 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from threading import current_thread, main_thread
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.actions.copy import wishes
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.errors import DatabaseError, StalePlan, UsageError, did_you_mean
 from pyconquest_rules.events import Emit, Planning, silent
 from pyconquest_rules.execute import folders
@@ -29,16 +30,17 @@ from pyconquest_rules.index.conquest_config import files as conquest_files
 from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import drop_others as drop_other_tables
 from pyconquest_rules.index.csv_tables import load as load_table
-from pyconquest_rules.index.forgetting import Forgetting, Going, delete
-from pyconquest_rules.index.scan import Scan, Workers
 from pyconquest_rules.index.selection import Sets
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.workers import here
+from pyconquest_rules.index.workers import Workers, here
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Mode
+
+if TYPE_CHECKING:
+    from pyconquest_rules.index.forgetting import Forgetting
+    from pyconquest_rules.index.store import Store
 
 __all__ = ["Rules", "apply", "explain", "index", "load_plan", "plan", "query", "running", "status", "summary", "verify"]
 
@@ -51,6 +53,8 @@ def index(
     Raises SourceError, and changes nothing, where a source is missing or most of it vanished; UsageError for a name that
     is no source.
     """
+    from pyconquest_rules.index.scan import Scan
+
     names = tuple(sources)
     known = {tree.name: tree for tree in rules.trees}
     for name in names:
@@ -58,7 +62,7 @@ def index(
             raise UsageError(
                 f'no source is called "{name}"; {did_you_mean(name, known) or "sources are: " + (", ".join(known) or "none")}'
             )
-    with Store(rules.database, rules.schema) as store:
+    with _writing(rules) as store:
         _forget_moved(rules, store)  # by runs that were killed before they could
         scan = Scan(store, emit)
         for name in store.sources().keys() - known.keys() if not names else ():
@@ -72,6 +76,13 @@ def index(
         # Looking through the whole index would make a run that reads nothing a slow one.
         contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
     return Indexed(dict(scan.counts), dict(scan.reasons), contradictions)
+
+
+def _writing(rules: Rules) -> "Store":
+    """The writing side of the index. Imported late, like all that reads files: what only asks the index needs neither."""
+    from pyconquest_rules.index.store import Store
+
+    return Store(rules.database, rules.schema)
 
 
 def _own(rules: Rules) -> frozenset[bytes]:
@@ -197,7 +208,7 @@ def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit
     """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight."""
     with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
         result = Runner(rules.outputs, ledger, emit, stop).run(made, rules.needs, " ".join(targets))
-    with Store(rules.database, rules.schema) as store:
+    with _writing(rules) as store:
         _forget_moved(rules, store, result.run)
     return result
 
@@ -209,7 +220,7 @@ def running(rules: Rules) -> Iterator[None]:
         yield
 
 
-def _forget_moved(rules: Rules, store: Store, run: int | None = None) -> None:
+def _forget_moved(rules: Rules, store: "Store", run: int | None = None) -> None:
     """Takes the files that a run, or those that were killed, moved away out of the index: they did not vanish."""
     movers = [name for name, action in rules.actions.items() if action.mode is Mode.MOVE]
     if not movers:
@@ -228,7 +239,7 @@ def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
 
     Raises UsageError where `what` names nothing, or where files of a source without a layout would go.
     """
-    with Store(rules.database, rules.schema) as store, store.transaction():
+    with _writing(rules) as store, store.transaction():
         forgetting = _chosen(rules, store, what)
         if files and (others := {place.device for place in forgetting.places()} - _devices_with_layout(rules, store)):
             names = [name for name, source in store.sources().items() if source.device in others]
@@ -238,8 +249,10 @@ def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
 
 def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False) -> Forgotten:
     """Takes instances out of the index, and with `files` their files off the disk. Raises as `to_forget` does."""
+    from pyconquest_rules.index.forgetting import delete
+
     going = to_forget(rules, what, files=files)
-    with Store(rules.database, rules.schema) as store, store.transaction():
+    with _writing(rules) as store, store.transaction():
         forgetting = _chosen(rules, store, what)
         roots = [source.root for source in store.sources().values()]
         gone, failed = delete(forgetting.places(), roots) if files else ([], 0)
@@ -247,7 +260,9 @@ def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False) -> Forgo
     return Forgotten(going.images, going.files, len(gone), failed)
 
 
-def _chosen(rules: Rules, store: Store, what: tuple[str, ...]) -> Forgetting:
+def _chosen(rules: Rules, store: "Store", what: tuple[str, ...]) -> "Forgetting":
+    from pyconquest_rules.index.forgetting import Forgetting
+
     forgetting = Forgetting(store)
     for name in what:
         if name in rules.selections:
@@ -258,7 +273,7 @@ def _chosen(rules: Rules, store: Store, what: tuple[str, ...]) -> Forgetting:
     return forgetting
 
 
-def _devices_with_layout(rules: Rules, store: Store) -> set[str]:
+def _devices_with_layout(rules: Rules, store: "Store") -> set[str]:
     return {source.device for name, source in store.sources().items() if name in rules.layouts}
 
 

@@ -16,10 +16,10 @@ from pyconquest_rules.errors import SourceError, UsageError
 from pyconquest_rules.events import Event, FileTold, silent
 from pyconquest_rules.index.content import PARTS, digest
 from pyconquest_rules.index.header import Header, Rejected, read
-from pyconquest_rules.index.scan import Scan, Tree
+from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS, TABLES, quoted
-from pyconquest_rules.index.walk import File, Skipped, walk
+from pyconquest_rules.index.walk import File, Skipped, Tree, walk
 from pyconquest_rules.index.workers import here
 
 SOURCE = "data"

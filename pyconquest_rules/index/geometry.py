@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from pyconquest_rules.dicom import TagPath, tag_path
-from pyconquest_rules.index.dataset import Value
+from pyconquest_rules.dicom import TagPath, Value, tag_path
 
 Record = Mapping[TagPath, Value]
 

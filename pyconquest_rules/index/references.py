@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from pyconquest_rules.dicom import TagPath, tag_path
-from pyconquest_rules.index.dataset import Value
+from pyconquest_rules.dicom import TagPath, Value, tag_path
 
 Record = Mapping[TagPath, Value]
 

@@ -8,8 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 
-from pyconquest_rules.dicom import TagPath, tag_path
-from pyconquest_rules.index.dataset import Value
+from pyconquest_rules.dicom import TagPath, Value, tag_path
 
 Record = Mapping[TagPath, Value]
 

@@ -5,36 +5,25 @@ Workers turn paths into headers; this process alone writes. Size and mtime say w
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
+from pyconquest_rules.index.chunks import in_order
 from pyconquest_rules.index.header import Header, Reason, Wanted
 from pyconquest_rules.index.store import Known, Outcome, Store
-from pyconquest_rules.index.walk import File, Skipped, walk
-from pyconquest_rules.index.workers import in_order
+from pyconquest_rules.index.walk import File, Skipped, Tree, walk
+from pyconquest_rules.index.workers import Workers
 
 CHUNK = 64
 # Others who write wait while a transaction is open, so nothing is read within; a kill loses what one transaction holds.
 CHUNKS_A_TRANSACTION = 8
 
 COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplicate", "conflict", "vanished")
-
-Workers = Callable[[int], Executor]
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A source as the index takes it: a name, the real path of its root, and the patterns of what is left out."""
-
-    name: str
-    root: Path
-    exclude: tuple[str, ...] = ()
 
 
 class Scan:

@@ -6,9 +6,19 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from pathlib import Path
 
 # What a column of SQLite holds; a file system may tell times far after the year 2262.
 EARLIEST, LATEST = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A source as the index takes it: a name, the real path of its root, and the patterns of what is left out."""
+
+    name: str
+    root: Path
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

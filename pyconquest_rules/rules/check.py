@@ -10,10 +10,10 @@ from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
-from pyconquest_rules.index.scan import Tree
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
+from pyconquest_rules.index.walk import Tree
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.columns import additions

@@ -21,9 +21,10 @@ import pytest
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Event, FileTold, Walked
 from pyconquest_rules.index.dicom_sql import parse, standard_text
-from pyconquest_rules.index.scan import Scan, Tree
+from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import schema
+from pyconquest_rules.index.walk import Tree
 from pyconquest_rules.index.workers import here, processes
 from tests.conftest import Done, Instance, Workplace
 
