@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from threading import current_thread, main_thread
@@ -28,8 +28,7 @@ from pyconquest_rules.facts import Entry, Recorded
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.conquest_config import files as conquest_files
 from pyconquest_rules.index.contradictions import count as count_contradictions
-from pyconquest_rules.index.csv_tables import drop_others as drop_other_tables
-from pyconquest_rules.index.csv_tables import load as load_table
+from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.workers import Workers, here
 from pyconquest_rules.outputs import Outputs
@@ -46,9 +45,17 @@ __all__ = ["Rules", "apply", "explain", "index", "load_plan", "plan", "query", "
 
 
 def index(
-    rules: Rules, sources: Iterable[str] = (), *, allow_vanish: bool = False, workers: Workers = here, emit: Emit = silent
+    rules: Rules,
+    sources: Iterable[str] = (),
+    *,
+    allow_vanish: bool = False,
+    workers: Workers = here,
+    emit: Emit = silent,
+    every_file: bool = False,
 ) -> Indexed:
     """Brings the index up to date with the sources named, or with all.
+
+    `emit` is told of files that are unchanged only where `every_file` is asked for.
 
     Raises SourceError, and changes nothing, where a source is missing or most of it vanished; UsageError for a name that
     is no source.
@@ -64,15 +71,11 @@ def index(
             )
     with _writing(rules) as store:
         _forget_moved(rules, store)  # by runs that were killed before they could
-        scan = Scan(store, emit)
+        scan = Scan(store, emit, every_file=every_file)
         for name in store.sources().keys() - known.keys() if not names else ():
             scan.drop(name)
         scan.run([known[name] for name in names or known], workers, own=_own(rules), allow_vanish=allow_vanish)
-        for table in rules.tables:
-            with store.transaction():
-                load_table(store.connection, table)
-        with store.transaction():
-            drop_other_tables(store.connection, [table.name for table in rules.tables])
+        bring_tables_up_to_date(store.connection, rules.tables, store.transaction)
         # Looking through the whole index would make a run that reads nothing a slow one.
         contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
     return Indexed(dict(scan.counts), dict(scan.reasons), contradictions)
@@ -226,12 +229,13 @@ def _forget_moved(rules: Rules, store: "Store", run: int | None = None) -> None:
     if not movers:
         return
     roots = [(os.fsencode(source.root) + b"/", source.device) for source in store.sources().values()]
-    with Ledger(rules.base) as ledger, store.transaction():
-        for source in ledger.sources(movers, run):
-            for root, device in roots:
-                if source.startswith(root) and not os.path.lexists(source):
-                    store.forget(device, source[len(root) :])
-        store.prune()
+    with Ledger(rules.base) as ledger:
+        moved = (source for source in ledger.sources(movers, run) if not os.path.lexists(source))
+        places = ((device, source[len(root) :]) for source in moved for root, device in roots if source.startswith(root))
+        if first := next(places, None):
+            with store.transaction():
+                for device, path in chain([first], places):
+                    store.forget(device, path)
 
 
 def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:

@@ -31,7 +31,14 @@ def index(
 
     shown, loaded = renderer(context, json), rules(context)
     with shown.progress() as emit, reporting(report, emit) as told:
-        result = app.index(loaded, sources or (), allow_vanish=allow_vanish, workers=processes, emit=told)
+        result = app.index(
+            loaded,
+            sources or (),
+            allow_vanish=allow_vanish,
+            workers=processes,
+            emit=told,
+            every_file=report is not None,
+        )
     shown.indexed(result)
     end(FAILED if result.refused else 0)
 

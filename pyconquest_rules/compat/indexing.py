@@ -40,7 +40,7 @@ def scan(store: Store, root: Path, own: frozenset[bytes], told: Told) -> None:
             told(event.path.removeprefix(start))
 
     try:
-        Scan(store, emit).run([Tree(SOURCE, root, EXCLUDE)], here, own=own)
+        Scan(store, emit, every_file=True).run([Tree(SOURCE, root, EXCLUDE)], here, own=own)
     except SourceError as error:
         hint = "if that is right, call create_standard_dicom_tables() first"
         raise SourceError(f"{str(error).partition('; ')[0]}; {hint}") from None
