@@ -44,6 +44,7 @@ class Reason(StrEnum):
     DICOMDIR = "dicomdir"
     NO_SOP_INSTANCE_UID = "no-SOPInstanceUID"
     BAD_SOP_INSTANCE_UID = "invalid-SOPInstanceUID"
+    READER_KILLED = "reader-killed"
 
 
 class Rejected(Exception):

@@ -6,7 +6,6 @@ Workers turn paths into headers; this process alone writes. Size and mtime say w
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
 from pyconquest_rules.index.changes import changes
-from pyconquest_rules.index.chunks import in_order
+from pyconquest_rules.index.chunks import Chunk, Read, Reading
 from pyconquest_rules.index.header import Header, Reason, Wanted
 from pyconquest_rules.index.store import Outcome, Store
 from pyconquest_rules.index.walk import File, Run, Skipped, Tree, runs
@@ -59,8 +58,8 @@ class Scan:
         self._fill(workers)
         (number,) = self.store.connection.execute("SELECT count(*) FROM temp.to_read").fetchone()
         if number:
-            with workers(number) as executor:
-                self._read(executor)
+            with Reading(workers, number, self.store.wanted, self.roots) as reading:
+                self._read(reading.in_order(self._chunks("to_read")))
             self.store.refer()
 
     def _fill(self, workers: Workers) -> None:
@@ -68,8 +67,8 @@ class Scan:
         if not (columns := self.store.pending()):
             return
         wanted = Wanted(tuple(field.tag for _, field in columns))
-        with workers(self.store.choose_concerned(columns)) as executor:
-            results = in_order(executor, wanted, self.roots, self._chunks("to_fill"))
+        with Reading(workers, self.store.choose_concerned(columns), wanted, self.roots) as reading:
+            results = reading.in_order(self._chunks("to_fill"))
             while group := list(islice(results, CHUNKS_A_TRANSACTION)):
                 with self.store.transaction():
                     for _, files in group:
@@ -174,9 +173,8 @@ class Scan:
             for path, reason in self.store.connection.execute(unchanged, (device,)) if self.every_file else ():
                 self.emit(FileTold(os.path.join(root, path), "unchanged", reason))
 
-    def _read(self, executor: Executor) -> None:
-        """Reads what is to be read, and writes it many chunks to a transaction."""
-        results = in_order(executor, self.store.wanted, self.roots, self._chunks("to_read"))
+    def _read(self, results: Iterator[tuple[str, Read]]) -> None:
+        """Writes what was read, many chunks to a transaction."""
         while group := list(islice(results, CHUNKS_A_TRANSACTION)):
             with self.store.transaction():
                 for device, files in group:
@@ -203,7 +201,7 @@ class Scan:
             self.reasons[outcome.reason] += 1
         self.emit(FileTold(os.path.join(os.fsencode(root), path), outcome.outcome, outcome.reason))
 
-    def _chunks(self, table: str) -> Iterator[tuple[str, list[File]]]:
+    def _chunks(self, table: str) -> Iterator[Chunk]:
         """The files of a temporary table, in the order of the walk, each chunk of one device."""
         query = f"SELECT device, path, size, mtime_ns FROM temp.{table} WHERE (device, path) > (?, ?) ORDER BY 1, 2 LIMIT {CHUNK}"
         last: tuple[str, bytes] = ("", b"")

@@ -129,13 +129,11 @@ class Store:
     def known(self, device: str) -> sqlite3.Cursor:
         """Path, size and mtime_ns of the files of a device, in the byte order of their paths.
 
-        A file that could not be read has the size -1: it may be readable now, as neither permissions nor a disk that works
-        again change mtime.
+        A file that could not be read has the size -1: it may be readable now, as neither permissions, a disk that works again
+        nor more memory change mtime.
         """
-        query = (
-            f"SELECT CAST(path AS BLOB), CASE reason WHEN '{Reason.UNREADABLE}' THEN -1 ELSE size END, mtime_ns"
-            " FROM rules_files WHERE device = ? ORDER BY device, path"
-        )
+        size = f"CASE WHEN reason IN ('{Reason.UNREADABLE}', '{Reason.READER_KILLED}') THEN -1 ELSE size END"
+        query = f"SELECT CAST(path AS BLOB), {size}, mtime_ns FROM rules_files WHERE device = ? ORDER BY device, path"
         return self.connection.execute(query, (device,))
 
     def forget(self, device: str, path: bytes) -> list[tuple[str, bytes, int, int]]:
