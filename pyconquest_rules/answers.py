@@ -32,6 +32,17 @@ class ActionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Going:
+    """What would be forgotten: numbers of patients, studies, series and images that instances go from, and of their files."""
+
+    patients: int
+    studies: int
+    series: int
+    images: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
     """What was forgotten: instances and files, how many files were deleted, and how many could not be."""
 

@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from threading import current_thread, main_thread
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.actions.copy import wishes
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.errors import DatabaseError, StalePlan, UsageError, did_you_mean
 from pyconquest_rules.events import Emit, Planning, silent
 from pyconquest_rules.execute import folders
@@ -27,30 +28,40 @@ from pyconquest_rules.facts import Entry, Recorded
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.conquest_config import files as conquest_files
 from pyconquest_rules.index.contradictions import count as count_contradictions
-from pyconquest_rules.index.csv_tables import drop_others as drop_other_tables
-from pyconquest_rules.index.csv_tables import load as load_table
-from pyconquest_rules.index.forgetting import Forgetting, Going, delete
-from pyconquest_rules.index.scan import Scan, Workers
+from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.selection import Sets
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.workers import here
+from pyconquest_rules.index.workers import Workers, here
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Mode
 
+if TYPE_CHECKING:
+    from pyconquest_rules.index.forgetting import Forgetting
+    from pyconquest_rules.index.store import Store
+
 __all__ = ["Rules", "apply", "explain", "index", "load_plan", "plan", "query", "running", "status", "summary", "verify"]
 
 
 def index(
-    rules: Rules, sources: Iterable[str] = (), *, allow_vanish: bool = False, workers: Workers = here, emit: Emit = silent
+    rules: Rules,
+    sources: Iterable[str] = (),
+    *,
+    allow_vanish: bool = False,
+    workers: Workers = here,
+    emit: Emit = silent,
+    every_file: bool = False,
 ) -> Indexed:
     """Brings the index up to date with the sources named, or with all.
+
+    `emit` is told of files that are unchanged only where `every_file` is asked for.
 
     Raises SourceError, and changes nothing, where a source is missing or most of it vanished; UsageError for a name that
     is no source.
     """
+    from pyconquest_rules.index.scan import Scan
+
     names = tuple(sources)
     known = {tree.name: tree for tree in rules.trees}
     for name in names:
@@ -58,20 +69,23 @@ def index(
             raise UsageError(
                 f'no source is called "{name}"; {did_you_mean(name, known) or "sources are: " + (", ".join(known) or "none")}'
             )
-    with Store(rules.database, rules.schema) as store:
+    with _writing(rules) as store:
         _forget_moved(rules, store)  # by runs that were killed before they could
-        scan = Scan(store, emit)
+        scan = Scan(store, emit, every_file=every_file)
         for name in store.sources().keys() - known.keys() if not names else ():
             scan.drop(name)
         scan.run([known[name] for name in names or known], workers, own=_own(rules), allow_vanish=allow_vanish)
-        for table in rules.tables:
-            with store.transaction():
-                load_table(store.connection, table)
-        with store.transaction():
-            drop_other_tables(store.connection, [table.name for table in rules.tables])
+        bring_tables_up_to_date(store.connection, rules.tables, store.transaction)
         # Looking through the whole index would make a run that reads nothing a slow one.
         contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
     return Indexed(dict(scan.counts), dict(scan.reasons), contradictions)
+
+
+def _writing(rules: Rules) -> "Store":
+    """The writing side of the index. Imported late, like all that reads files: what only asks the index needs neither."""
+    from pyconquest_rules.index.store import Store
+
+    return Store(rules.database, rules.schema)
 
 
 def _own(rules: Rules) -> frozenset[bytes]:
@@ -197,7 +211,7 @@ def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit
     """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight."""
     with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
         result = Runner(rules.outputs, ledger, emit, stop).run(made, rules.needs, " ".join(targets))
-    with Store(rules.database, rules.schema) as store:
+    with _writing(rules) as store:
         _forget_moved(rules, store, result.run)
     return result
 
@@ -209,18 +223,19 @@ def running(rules: Rules) -> Iterator[None]:
         yield
 
 
-def _forget_moved(rules: Rules, store: Store, run: int | None = None) -> None:
+def _forget_moved(rules: Rules, store: "Store", run: int | None = None) -> None:
     """Takes the files that a run, or those that were killed, moved away out of the index: they did not vanish."""
     movers = [name for name, action in rules.actions.items() if action.mode is Mode.MOVE]
     if not movers:
         return
     roots = [(os.fsencode(source.root) + b"/", source.device) for source in store.sources().values()]
-    with Ledger(rules.base) as ledger, store.transaction():
-        for source in ledger.sources(movers, run):
-            for root, device in roots:
-                if source.startswith(root) and not os.path.lexists(source):
-                    store.forget(device, source[len(root) :])
-        store.prune()
+    with Ledger(rules.base) as ledger:
+        moved = (source for source in ledger.sources(movers, run) if not os.path.lexists(source))
+        places = ((device, source[len(root) :]) for source in moved for root, device in roots if source.startswith(root))
+        if first := next(places, None):
+            with store.transaction():
+                for device, path in chain([first], places):
+                    store.forget(device, path)
 
 
 def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
@@ -228,7 +243,7 @@ def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
 
     Raises UsageError where `what` names nothing, or where files of a source without a layout would go.
     """
-    with Store(rules.database, rules.schema) as store, store.transaction():
+    with _writing(rules) as store, store.transaction():
         forgetting = _chosen(rules, store, what)
         if files and (others := {place.device for place in forgetting.places()} - _devices_with_layout(rules, store)):
             names = [name for name, source in store.sources().items() if source.device in others]
@@ -238,8 +253,10 @@ def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
 
 def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False) -> Forgotten:
     """Takes instances out of the index, and with `files` their files off the disk. Raises as `to_forget` does."""
+    from pyconquest_rules.index.forgetting import delete
+
     going = to_forget(rules, what, files=files)
-    with Store(rules.database, rules.schema) as store, store.transaction():
+    with _writing(rules) as store, store.transaction():
         forgetting = _chosen(rules, store, what)
         roots = [source.root for source in store.sources().values()]
         gone, failed = delete(forgetting.places(), roots) if files else ([], 0)
@@ -247,7 +264,9 @@ def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False) -> Forgo
     return Forgotten(going.images, going.files, len(gone), failed)
 
 
-def _chosen(rules: Rules, store: Store, what: tuple[str, ...]) -> Forgetting:
+def _chosen(rules: Rules, store: "Store", what: tuple[str, ...]) -> "Forgetting":
+    from pyconquest_rules.index.forgetting import Forgetting
+
     forgetting = Forgetting(store)
     for name in what:
         if name in rules.selections:
@@ -258,7 +277,7 @@ def _chosen(rules: Rules, store: Store, what: tuple[str, ...]) -> Forgetting:
     return forgetting
 
 
-def _devices_with_layout(rules: Rules, store: Store) -> set[str]:
+def _devices_with_layout(rules: Rules, store: "Store") -> set[str]:
     return {source.device for name, source in store.sources().items() if name in rules.layouts}
 
 

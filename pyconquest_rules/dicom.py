@@ -34,6 +34,10 @@ KEYS = {
 }
 
 
+Value = str | tuple[str | None, ...] | None
+"""The text of an element that was read, None where there is none; of every item of a sequence, a tuple of these."""
+
+
 class Element(NamedTuple):
     """What the data dictionary (PS3.6) says of a tag."""
 

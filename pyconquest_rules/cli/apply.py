@@ -5,10 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import FAILED, INTERRUPTED, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.index.workers import processes
 
 
 def apply(
@@ -26,6 +24,9 @@ def apply(
     Brings the index up to date and plans first. A second run does nothing; a run after a kill does the rest.
     Exits with 1 where steps failed or are blocked, 5 for a stale plan, 6 where another run is going on.
     """
+    from pyconquest_rules import app
+    from pyconquest_rules.index.workers import processes
+
     shown, loaded = renderer(context, json), rules(context)
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")

@@ -1,14 +1,19 @@
-"""What the commands share: the rules file, `--json`, and how a command ends."""
+"""What the commands share: the rules file, `--json`, and how a command ends.
+
+A command imports in its function what it does its work with: `--help` needs nothing of that, and no command all of it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.render.renderer import Renderer
-from pyconquest_rules.rules.rules import Rules
+
+if TYPE_CHECKING:
+    from pyconquest_rules.render.renderer import Renderer
+    from pyconquest_rules.rules.rules import Rules
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, the last one the summary.")]
 Targets = Annotated[
@@ -33,14 +38,14 @@ class Options:
     json: bool = False
 
 
-def renderer(context: typer.Context, json: bool) -> Renderer:
+def renderer(context: typer.Context, json: bool) -> "Renderer":
     """For people, or for programs."""
     context.obj.json = json
     return chosen(json)
 
 
-def chosen(json: bool) -> Renderer:
-    """Imported late: rich takes longer to import than most commands take."""
+def chosen(json: bool) -> "Renderer":
+    """For programs with `json`, else for people."""
     if json:
         from pyconquest_rules.render.json_lines import JsonLines
 
@@ -50,8 +55,10 @@ def chosen(json: bool) -> Renderer:
     return Console()
 
 
-def rules(context: typer.Context) -> Rules:
+def rules(context: typer.Context) -> "Rules":
     """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root."""
+    from pyconquest_rules.rules.rules import Rules
+
     return Rules.load(context.obj.file or found())
 
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import Json, renderer, rules
 
 
@@ -22,6 +21,8 @@ def conquest_config(
 
     That is dicom.ini, acrnema.map and dicom.sql for a server that reads the index of these rules.
     """
+    from pyconquest_rules import app
+
     shown = renderer(context, json)
     files = app.conquest_config(rules(context), ae_title=ae_title, port=port)
     if folder is None:

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import Json, renderer, rules
 
 
@@ -17,4 +16,6 @@ def explain(
 
     Shows which sets an instance is in, where each action puts it, and why.
     """
+    from pyconquest_rules import app
+
     renderer(context, json).explained(app.explain(rules(context), what))

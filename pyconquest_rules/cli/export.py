@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import Json, renderer, rules
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.export import SUFFIXES, Format
@@ -22,6 +21,8 @@ def export(
 
     The file is CSV, JSON lines or Parquet, and has its name once it is whole.
     """
+    from pyconquest_rules import app
+
     shown = renderer(context, json)
     chosen = form or SUFFIXES.get(output.suffix.lower())
     if chosen is None:

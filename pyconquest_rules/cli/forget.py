@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import FAILED, Json, end, renderer, rules
 
 
@@ -19,6 +18,8 @@ def forget(
 
     Shows what goes, and asks. Files that stay on the disk are left out of the index until they change.
     """
+    from pyconquest_rules import app
+
     shown, loaded = renderer(context, json), rules(context)
     with app.running(loaded):
         going = app.to_forget(loaded, tuple(what), files=files)

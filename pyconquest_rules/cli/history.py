@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from pyconquest_rules.cli.common import Json, renderer, rules
-from pyconquest_rules.execute.ledger import Ledger
 
 
 def history(
@@ -14,5 +13,7 @@ def history(
     json: Json = False,
 ) -> None:
     """Shows earlier runs of apply, newest first."""
+    from pyconquest_rules.execute.ledger import Ledger
+
     with Ledger(rules(context).base) as ledger:
         renderer(context, json).history(ledger.runs(most))

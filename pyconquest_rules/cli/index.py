@@ -9,10 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import FAILED, AllowVanish, Json, end, renderer, rules
 from pyconquest_rules.events import Emit, Event, FileTold
-from pyconquest_rules.index.workers import processes
 
 
 def index(
@@ -28,9 +26,19 @@ def index(
 
     Reads what is new or changed by size and mtime, forgets what is gone. Exits with 1 where a DICOM file could not be indexed.
     """
+    from pyconquest_rules import app
+    from pyconquest_rules.index.workers import processes
+
     shown, loaded = renderer(context, json), rules(context)
     with shown.progress() as emit, reporting(report, emit) as told:
-        result = app.index(loaded, sources or (), allow_vanish=allow_vanish, workers=processes, emit=told)
+        result = app.index(
+            loaded,
+            sources or (),
+            allow_vanish=allow_vanish,
+            workers=processes,
+            emit=told,
+            every_file=report is not None,
+        )
     shown.indexed(result)
     end(FAILED if result.refused else 0)
 

@@ -1,9 +1,7 @@
 """The program: its options, its commands, and the one place where errors become text and exit codes."""
 
 import os
-import sqlite3
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -62,6 +60,8 @@ for command in (
 
 def _version(asked: bool) -> None:
     if asked:
+        from importlib.metadata import version
+
         typer.echo(f"pyconquest-rules {version('pyconquest-rules')}")
         raise typer.Exit
 
@@ -89,7 +89,9 @@ def run(arguments: list[str], asked: Options) -> int:
     """Runs one command line; gives its exit code (DESIGN section 2)."""
     try:
         # Outside standalone mode a command that ends with an exit code gives it back.
-        return app(arguments, standalone_mode=False, obj=asked) or 0
+        code: int = app(arguments, standalone_mode=False, obj=asked) or 0
+        sys.stdout.flush()  # whoever reads us may have gone, which is to be found out here
+        return code
     except Error as error:
         hint = f"\n  = {error.hint}" if isinstance(error, Mistake) and error.hint else ""
         text, code = f"{error}{hint}", error.exit_code
@@ -99,11 +101,21 @@ def run(arguments: list[str], asked: Options) -> int:
         # Whoever reads us has enough. What is still in the buffer must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (OSError, sqlite3.Error) as error:
-        # The text of an OSError has a path in it, which may name a patient.
-        what = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        text, code = f"the run cannot go on: {what}; mend that and run again", FAILED
     except (typer.Abort, KeyboardInterrupt):
         text, code = "interrupted", INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - what is not of the system is raised again
+        text, code = f"the run cannot go on: {_of_the_system(error)}; mend that and run again", FAILED
     chosen(asked.json or "--json" in arguments).error(text, code)
     return code
+
+
+def _of_the_system(error: Exception) -> str:
+    """What the system, or SQLite, says. Raises any other error again: it is a mistake of ours."""
+    from sqlite3 import Error as SQLiteError
+
+    match error:
+        case OSError(errno=int(number)) if number:  # its text has a path in it, which may name a patient
+            return os.strerror(number)
+        case OSError() | SQLiteError():
+            return str(error)
+    raise error

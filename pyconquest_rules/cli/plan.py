@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import FAILED, PENDING, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
-from pyconquest_rules.index.workers import processes
 from pyconquest_rules.steps import Status
 
 
@@ -31,6 +29,9 @@ def plan(
 
     Writes nothing but the index and FILE. Exits with 1 where steps are blocked.
     """
+    from pyconquest_rules import app
+    from pyconquest_rules.index.workers import processes
+
     shown, loaded = renderer(context, json), rules(context)
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     with shown.progress() as emit:

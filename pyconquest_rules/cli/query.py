@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import Json, renderer, rules
 
 
@@ -29,6 +28,8 @@ def query(
 
     It has the views patients, studies, series and images, Conquest's tables, and the sets of the rules by name.
     """
+    from pyconquest_rules import app
+
     shown = renderer(context, json or form is Format.JSON)
     with app.query(rules(context), text) as (columns, rows):
         if form is Format.CSV and not json:

@@ -2,7 +2,6 @@
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import Json, Targets, renderer, rules
 
 
@@ -11,4 +10,6 @@ def status(context: typer.Context, targets: Targets = None, json: Json = False) 
 
     Steps done, due, blocked and failed, by the ledger and the index as it is.
     """
+    from pyconquest_rules import app
+
     renderer(context, json).status(app.status(rules(context), tuple(targets or ())))

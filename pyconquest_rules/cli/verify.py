@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules import app
 from pyconquest_rules.cli.common import FAILED, Json, Targets, end, renderer, rules
-from pyconquest_rules.execute.verify import Finding
 
 
 def verify(
@@ -19,5 +17,8 @@ def verify(
 
     Finds destinations that are missing or changed, and extra files. Exits with 1 where it finds any.
     """
+    from pyconquest_rules import app
+    from pyconquest_rules.execute.verify import Finding
+
     counts = renderer(context, json).verified(app.verify(rules(context), tuple(targets or ()), deep=deep))
     end(FAILED if any(counts[finding] for finding in Finding if finding is not Finding.OK) else 0)

@@ -15,10 +15,10 @@ from pyconquest_rules.errors import SourceError, UsageError
 from pyconquest_rules.events import Event, FileTold, silent
 from pyconquest_rules.index.content import PARTS, digest
 from pyconquest_rules.index.header import Header, Rejected, read
-from pyconquest_rules.index.scan import Scan, Tree
+from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS, TABLES, quoted
-from pyconquest_rules.index.walk import File, Skipped, walk
+from pyconquest_rules.index.walk import File, Skipped, Tree, walk
 from pyconquest_rules.index.workers import here
 
 SOURCE = "data"
@@ -39,7 +39,7 @@ def scan(store: Store, root: Path, own: frozenset[bytes], told: Told) -> None:
             told(event.path.removeprefix(start))
 
     try:
-        Scan(store, emit).run([Tree(SOURCE, root, EXCLUDE)], here, own=own)
+        Scan(store, emit, every_file=True).run([Tree(SOURCE, root, EXCLUDE)], here, own=own)
     except SourceError as error:
         hint = "if that is right, call create_standard_dicom_tables() first"
         raise SourceError(f"{str(error).partition('; ')[0]}; {hint}") from None

@@ -3,7 +3,8 @@
 import csv
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -90,15 +91,26 @@ class CsvTable:
             raise self.error(line, f"a value is no {type_}") from None
 
 
-def load(connection: sqlite3.Connection, table: CsvTable) -> bool:
-    """Makes the table anew, within the transaction of the caller, if it is not up to date. Whether it did.
+def bring_up_to_date(
+    connection: sqlite3.Connection, tables: Sequence[CsvTable], transaction: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Makes the tables anew of which the file changed, each in a `transaction`, and removes those that the rules no longer name.
 
-    Raises SourceError where the file cannot be read, a row does not fit, or a key is empty or there twice.
+    Raises SourceError where a file cannot be read, a row does not fit, or a key is empty or there twice.
     """
-    fingerprint = table.fingerprint()
-    known = connection.execute("SELECT fingerprint FROM rules_tables WHERE name = ?", (table.name,)).fetchone()
-    if known == (fingerprint,):
-        return False
+    known = dict(connection.execute("SELECT name, fingerprint FROM rules_tables"))
+    for table in tables:
+        fingerprint = table.fingerprint()
+        if known.pop(table.name, None) != fingerprint:
+            with transaction():
+                _load(connection, table, fingerprint)
+    for name in known:
+        with transaction():
+            connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
+            connection.execute("DELETE FROM rules_tables WHERE name = ?", (name,))
+
+
+def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str) -> None:
     columns = table.columns()
     typed = [f"{quoted(column)} {dict(table.types).get(column, Type.TEXT)}" for column in columns]
     key = f", PRIMARY KEY ({', '.join(map(quoted, table.key))})" if table.key else ""
@@ -114,15 +126,6 @@ def load(connection: sqlite3.Connection, table: CsvTable) -> bool:
         except sqlite3.IntegrityError:
             raise table.error(line, "a key is there twice") from None
     connection.execute("INSERT OR REPLACE INTO rules_tables VALUES (?, ?)", (table.name, fingerprint))
-    return True
-
-
-def drop_others(connection: sqlite3.Connection, names: Sequence[str]) -> None:
-    """Removes the tables that the rules no longer name."""
-    for (name,) in connection.execute("SELECT name FROM rules_tables").fetchall():
-        if name not in names:
-            connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
-            connection.execute("DELETE FROM rules_tables WHERE name = ?", (name,))
 
 
 TABLE = "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR
 
-from pyconquest_rules.dicom import ALL, CREATORS, TagPath
+from pyconquest_rules.dicom import ALL, CREATORS, TagPath, Value
 from pyconquest_rules.index import values
 from pyconquest_rules.index.elements import (
     DELIMITERS,
@@ -40,7 +40,6 @@ LAST_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
 MOST_ITEMS = 10_000
 
 Items = tuple[tuple[int, int], ...]
-Value = str | tuple[str | None, ...] | None
 Stops = Callable[[int], bool]
 
 

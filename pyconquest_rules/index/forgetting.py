@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyconquest_rules.answers import Going
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.store import Store
@@ -18,17 +19,6 @@ class Place:
     device: str
     path: bytes
     whole: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Going:
-    """What would be forgotten: numbers of patients, studies, series and images that instances go from, and of their files."""
-
-    patients: int
-    studies: int
-    series: int
-    images: int
-    files: int
 
 
 class Forgetting:

@@ -7,8 +7,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from pyconquest_rules.dicom import tag_path
-from pyconquest_rules.index.dataset import Value
+from pyconquest_rules.dicom import Value, tag_path
 
 POSITION = tag_path("ImagePositionPatient")
 ORIENTATION = tag_path("ImageOrientationPatient")

@@ -16,8 +16,8 @@ from io import BytesIO
 from struct import Struct, error
 from typing import NamedTuple
 
-from pyconquest_rules.dicom import TagPath
-from pyconquest_rules.index.dataset import DIRECTORY_RECORDS, DataSet, Value, encoding
+from pyconquest_rules.dicom import TagPath, Value
+from pyconquest_rules.index.dataset import DIRECTORY_RECORDS, DataSet, encoding
 from pyconquest_rules.index.dialect import Odd
 from pyconquest_rules.index.elements import KNOWN_VRS, LONG_VRS, WINDOW, Window
 from pyconquest_rules.index.layouts import Found, Layouts
@@ -50,6 +50,7 @@ class Reason(StrEnum):
     DICOMDIR = "dicomdir"
     NO_SOP_INSTANCE_UID = "no-SOPInstanceUID"
     BAD_SOP_INSTANCE_UID = "invalid-SOPInstanceUID"
+    READER_KILLED = "reader-killed"
 
 
 class Rejected(Exception):

@@ -6,7 +6,7 @@ What is odd here is not judged but left to the careful way, `dataset.py`, which 
 from collections.abc import Set
 from typing import NamedTuple
 
-from pyconquest_rules.dicom import TagPath
+from pyconquest_rules.dicom import TagPath, Value
 from pyconquest_rules.index import values
 from pyconquest_rules.index.dataset import (
     CHARACTER_SET,
@@ -14,7 +14,6 @@ from pyconquest_rules.index.dataset import (
     PIXEL_REPRESENTATION,
     DataSet,
     Encoding,
-    Value,
     encoding,
     standard_vr,
 )

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from pyconquest_rules.dicom import tag_path
-from pyconquest_rules.index.dataset import Value
+from pyconquest_rules.dicom import Value, tag_path
 
 MODALITY = tag_path("Modality")
 FRAME = tag_path("FrameOfReferenceUID")

@@ -7,9 +7,8 @@ from operator import itemgetter
 from time import time
 from typing import cast
 
-from pyconquest_rules.dicom import KEYS, Level, TagPath, tags
+from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags
 from pyconquest_rules.index import geometry, references, rt
-from pyconquest_rules.index.dataset import Value
 from pyconquest_rules.index.header import Header
 from pyconquest_rules.index.tables import (
     LEVELS,

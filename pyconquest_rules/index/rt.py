@@ -8,8 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pyconquest_rules.dicom import TagPath, tag_path
-from pyconquest_rules.index.dataset import Value
+from pyconquest_rules.dicom import TagPath, Value, tag_path
 
 Record = Mapping[TagPath, Value]
 

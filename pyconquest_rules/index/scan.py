@@ -5,19 +5,19 @@ Workers turn paths into headers; this process alone writes. Size and mtime say w
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
+from pyconquest_rules.index.changes import changes
+from pyconquest_rules.index.chunks import Chunk, Read, Reading
 from pyconquest_rules.index.header import Header, Reason, Wanted
-from pyconquest_rules.index.store import Known, Outcome, Store
-from pyconquest_rules.index.walk import File, Skipped, walk
-from pyconquest_rules.index.workers import in_order
+from pyconquest_rules.index.store import Outcome, Store
+from pyconquest_rules.index.walk import File, Run, Skipped, Tree, runs
+from pyconquest_rules.index.workers import Workers
 
 CHUNK = 64
 # Others who write wait while a transaction is open, so nothing is read within; a kill loses what one transaction holds.
@@ -25,23 +25,15 @@ CHUNKS_A_TRANSACTION = 8
 
 COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplicate", "conflict", "vanished")
 
-Workers = Callable[[int], Executor]
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A source as the index takes it: a name, the real path of its root, and the patterns of what is left out."""
-
-    name: str
-    root: Path
-    exclude: tuple[str, ...] = ()
-
 
 class Scan:
-    """One bringing up to date of one index. `counts` and `reasons` say what became of the files."""
+    """One bringing up to date of one index. `counts` and `reasons` say what became of the files.
 
-    def __init__(self, store: Store, emit: Emit) -> None:
-        self.store, self.emit = store, emit
+    `emit` is told of files that are unchanged only where `every_file` is asked for: there may be millions.
+    """
+
+    def __init__(self, store: Store, emit: Emit, *, every_file: bool = False) -> None:
+        self.store, self.emit, self.every_file = store, emit, every_file
         self.counts = Counter(dict.fromkeys(COUNTS, 0))
         self.reasons: Counter[str] = Counter()
         self.roots: dict[str, Path] = {}
@@ -66,8 +58,8 @@ class Scan:
         self._fill(workers)
         (number,) = self.store.connection.execute("SELECT count(*) FROM temp.to_read").fetchone()
         if number:
-            with workers(number) as executor:
-                self._read(executor)
+            with Reading(workers, number, self.store.wanted, self.roots) as reading:
+                self._read(reading.in_order(self._chunks("to_read")))
             self.store.refer()
 
     def _fill(self, workers: Workers) -> None:
@@ -75,8 +67,8 @@ class Scan:
         if not (columns := self.store.pending()):
             return
         wanted = Wanted(tuple(field.tag for _, field in columns))
-        with workers(self.store.choose_concerned(columns)) as executor:
-            results = in_order(executor, wanted, self.roots, self._chunks("to_fill"))
+        with Reading(workers, self.store.choose_concerned(columns), wanted, self.roots) as reading:
+            results = reading.in_order(self._chunks("to_fill"))
             while group := list(islice(results, CHUNKS_A_TRANSACTION)):
                 with self.store.transaction():
                     for _, files in group:
@@ -89,8 +81,8 @@ class Scan:
     def drop(self, name: str) -> None:
         """Notes all files of a source, which the rules no longer name, as gone."""
         device = self.store.sources()[name].device
-        paths = ((device, known.path) for known in self.store.known(device))
-        self.store.connection.executemany("INSERT INTO temp.gone VALUES (?, ?)", paths)
+        paths = "SELECT device, CAST(path AS BLOB) FROM rules_files WHERE device = ?"
+        self.store.connection.execute(f"INSERT INTO temp.gone {paths}", (device,))
 
     def _look(self, tree: Tree, own: frozenset[bytes], allow_vanish: bool) -> Iterator[str]:
         """Compares a tree with what the index knows of it, notes what to read and what is gone, gives what stands against it."""
@@ -99,7 +91,7 @@ class Scan:
             hint = "mount it, or say --allow-vanish if it is gone for good"
             yield f'source "{tree.name}": there is no folder {tree.root} ({missing}); {hint}'
             return
-        counts = self._compare(tree, iter(()) if missing else walk(os.fsencode(tree.root), tree.exclude, own))
+        counts = self._compare(tree, iter(()) if missing else runs(os.fsencode(tree.root), tree.exclude, own))
         self.counts["vanished"] += counts["vanished"]
         self.emit(Walked(tree.name, counts["seen"], counts["to_read"]))
         if counts["hidden"] and not allow_vanish:
@@ -109,11 +101,15 @@ class Scan:
             what = f'source "{tree.name}": {counts["vanished"]} of {counts["known"]} indexed files vanished from {tree.root}'
             yield f"{what}; say --allow-vanish if that is right"
 
-    def _compare(self, tree: Tree, walked: Iterator[File | Skipped]) -> Counter[str]:
-        """Notes every file of a tree, and counts what was seen, known, vanished or hidden, and what will be read."""
+    def _compare(self, tree: Tree, found: Iterator[Run | Skipped]) -> Counter[str]:
+        """Notes every file of a tree that is not as it was; counts what was seen, known, vanished or hidden, and will be read."""
         device, counts = self.store.device(tree.name, tree.root), Counter[str]()
         closed = Skipped(b"/", "")  # the last that may be a folder left out; no path begins like this
-        for now, then in compare(walked, self.store.known(device)):
+        for change in changes(found, self.store.known(device)):
+            if isinstance(change, int):
+                counts.update(seen=change, known=change)
+                continue
+            now, then = change
             if isinstance(now, Skipped) and now.reason in ("excluded", "own", Reason.UNREADABLE):
                 closed = now
             below = then is not None and (then.path + b"/").startswith(closed.path + b"/")
@@ -124,18 +120,16 @@ class Scan:
             counts["to_read"] += self._note(device, tree.root, now, then)
         return counts
 
-    def _note(self, device: str, root: Path, now: File | Skipped | None, then: Known | None) -> bool:
+    def _note(self, device: str, root: Path, now: File | Skipped | None, then: File | None) -> bool:
         """Notes one file that is there now, was known, or both. Whether it is to be read."""
-        insert = self.store.connection.execute
-        same = isinstance(now, File) and then and (now.size, now.mtime_ns) == (then.size, then.mtime_ns)
-        # What could not be read may be readable now: neither permissions nor a disk that works again change mtime.
-        if same and then and then.reason != Reason.UNREADABLE:
+        if now == then:
             return False
+        insert = self.store.connection.execute
         if then:
             insert("INSERT INTO temp.gone VALUES (?, ?)", (device, then.path))
         match now:
             case File():
-                insert("INSERT INTO temp.to_read VALUES (?, ?, ?, ?)", (device, now.path, now.size, now.mtime_ns))
+                insert("INSERT INTO temp.to_read VALUES (?, ?, ?, ?)", (device, *now))
                 return True
             case Skipped():
                 self._tell(root, now.path, Outcome("skipped", now.reason))
@@ -144,8 +138,15 @@ class Scan:
     def _forget(self, trees: Sequence[Tree]) -> None:
         """Takes out what is gone or will be read anew; what else held the same instances is read too, unless it is gone."""
         store, rows = self.store, self.store.connection
+        sources = store.sources()
+        moved = [tree for tree in trees if sources[tree.name].root != tree.root]
+        self.roots = {source.device: source.root for source in sources.values()} | {
+            sources[tree.name].device: tree.root for tree in moved
+        }
+        if not moved and not rows.execute("SELECT 1 FROM temp.gone").fetchone():
+            return  # without waiting for anybody who writes
         with store.transaction():
-            for tree in trees:
+            for tree in moved:
                 store.move(tree.name, tree.root)
             for device, path in rows.execute("SELECT device, path FROM temp.gone"):
                 rows.executemany(
@@ -153,21 +154,27 @@ class Scan:
                     " WHERE NOT EXISTS (SELECT 1 FROM temp.gone WHERE device = ?1 AND path = ?2)",
                     store.forget(device, path),
                 )
-        self.roots = {source.device: source.root for source in store.sources().values()}
 
     def _tell_unchanged(self, devices: Iterable[str]) -> None:
         """Only now is it known: what another file's change made read again is not unchanged."""
+        count = (
+            "SELECT (SELECT count(*) FROM rules_files WHERE device = ?1)"
+            " - (SELECT count(*) FROM temp.to_read AS t JOIN rules_files AS f ON f.device = ?1 AND f.path = CAST(t.path AS TEXT)"
+            " WHERE t.device = ?1)"
+        )
         unchanged = (
             "SELECT CAST(path AS BLOB), reason FROM rules_files AS f WHERE device = ? AND NOT EXISTS"
             " (SELECT 1 FROM temp.to_read AS t WHERE t.device = f.device AND t.path = CAST(f.path AS BLOB)) ORDER BY device, path"
         )
         for device in devices:
-            for path, reason in self.store.connection.execute(unchanged, (device,)):
-                self._tell(self.roots[device], path, Outcome("unchanged", reason))
+            (number,) = self.store.connection.execute(count, (device,)).fetchone()
+            self.counts.update(seen=number, unchanged=number)
+            root = os.fsencode(self.roots[device])
+            for path, reason in self.store.connection.execute(unchanged, (device,)) if self.every_file else ():
+                self.emit(FileTold(os.path.join(root, path), "unchanged", reason))
 
-    def _read(self, executor: Executor) -> None:
-        """Reads what is to be read, and writes it many chunks to a transaction."""
-        results = in_order(executor, self.store.wanted, self.roots, self._chunks("to_read"))
+    def _read(self, results: Iterator[tuple[str, Read]]) -> None:
+        """Writes what was read, many chunks to a transaction."""
         while group := list(islice(results, CHUNKS_A_TRANSACTION)):
             with self.store.transaction():
                 for device, files in group:
@@ -194,7 +201,7 @@ class Scan:
             self.reasons[outcome.reason] += 1
         self.emit(FileTold(os.path.join(os.fsencode(root), path), outcome.outcome, outcome.reason))
 
-    def _chunks(self, table: str) -> Iterator[tuple[str, list[File]]]:
+    def _chunks(self, table: str) -> Iterator[Chunk]:
         """The files of a temporary table, in the order of the walk, each chunk of one device."""
         query = f"SELECT device, path, size, mtime_ns FROM temp.{table} WHERE (device, path) > (?, ?) ORDER BY 1, 2 LIMIT {CHUNK}"
         last: tuple[str, bytes] = ("", b"")
@@ -213,19 +220,3 @@ def _cannot_list(folder: Path) -> str | None:
     except OSError as error:
         return error.strerror
     return None
-
-
-def compare(walked: Iterable[File | Skipped], known: Iterable[Known]) -> Iterator[tuple[File | Skipped | None, Known | None]]:
-    """Joins two streams in the order of their paths: what is there now beside what was known; None where one lacks it."""
-    now_stream, then_stream = iter(walked), iter(known)
-    now, then = next(now_stream, None), next(then_stream, None)
-    while now or then:
-        if then is None or (now is not None and now.path < then.path):
-            yield now, None
-            now = next(now_stream, None)
-        elif now is None or then.path < now.path:
-            yield None, then
-            then = next(then_stream, None)
-        else:
-            yield now, then
-            now, then = next(now_stream, None), next(then_stream, None)

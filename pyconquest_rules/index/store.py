@@ -11,7 +11,7 @@ from pathlib import Path
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.geometry import measure
-from pyconquest_rules.index.header import Header, Wanted
+from pyconquest_rules.index.header import Header, Reason, Wanted
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.rows import Rows, wanted
 from pyconquest_rules.index.sql import open_read_only, text_of
@@ -31,17 +31,6 @@ class Outcome:
 
     outcome: str
     reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A file as the index knows it."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
-    outcome: str
-    reason: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +128,15 @@ class Store:
         rows = self.connection.execute("SELECT name, device, CAST(path AS BLOB) FROM rules_sources")
         return {name: Device(device, Path(os.fsdecode(path))) for name, device, path in rows}
 
-    def known(self, device: str) -> Iterator[Known]:
-        """The files of a device in the byte order of their paths, as they were when the first is asked for."""
-        reader = _connect(self.database)
-        query = (
-            "SELECT CAST(path AS BLOB), size, mtime_ns, outcome, reason FROM rules_files WHERE device = ? ORDER BY device, path"
-        )
-        try:
-            yield from (Known(*row) for row in reader.execute(query, (device,)))
-        finally:
-            reader.close()
+    def known(self, device: str) -> sqlite3.Cursor:
+        """Path, size and mtime_ns of the files of a device, in the byte order of their paths.
+
+        A file that could not be read has the size -1: it may be readable now, as neither permissions, a disk that works again
+        nor more memory change mtime.
+        """
+        size = f"CASE WHEN reason IN ('{Reason.UNREADABLE}', '{Reason.READER_KILLED}') THEN -1 ELSE size END"
+        query = f"SELECT CAST(path AS BLOB), {size}, mtime_ns FROM rules_files WHERE device = ? ORDER BY device, path"
+        return self.connection.execute(query, (device,))
 
     def forget(self, device: str, path: bytes) -> list[tuple[str, bytes, int, int]]:
         """Takes a file out of the index, with its instance where this was the place of it.
@@ -280,6 +268,8 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("CREATE TEMP TABLE touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID")
     connection.execute("CREATE TEMP TABLE reshaped (series TEXT PRIMARY KEY) WITHOUT ROWID")
+    if _fingerprint(connection) == schema.fingerprint:
+        return  # without waiting for anybody who writes
     with _transaction(connection):
         fingerprint, sources = _fingerprint(connection), []
         if fingerprint == schema.fingerprint:

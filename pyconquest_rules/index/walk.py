@@ -3,16 +3,31 @@
 import os
 import re
 import stat
+import sys
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
+from pathlib import Path
+from typing import NamedTuple
 
 # What a column of SQLite holds; a file system may tell times far after the year 2262.
 EARLIEST, LATEST = -(2**63), 2**63 - 1
 
+# How Python makes names of files text, and bytes again.
+ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+
 
 @dataclass(frozen=True, slots=True)
-class File:
+class Tree:
+    """A source as the index takes it: a name, the real path of its root, and the patterns of what is left out."""
+
+    name: str
+    root: Path
+    exclude: tuple[str, ...] = ()
+
+
+class File(NamedTuple):
     """A regular file. `path` counts from the root of the source, with "/"; size in bytes, mtime in nanoseconds."""
 
     path: bytes
@@ -28,6 +43,10 @@ class Skipped:
     reason: str
 
 
+Run = list[tuple[bytes, int, int]]
+"""Files that follow each other in one folder: path, size and mtime of each, as the file system tells them."""
+
+
 def walk(root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = frozenset()) -> Iterator[File | Skipped]:
     """Everything below `root`, a real path, in the byte order of the relative paths; a folder as if its path ended in "/".
 
@@ -35,33 +54,105 @@ def walk(root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = froze
     matches is left out whole. `own` are real paths of files and folders of ours. A folder is told only where it is left out.
     Nothing is opened but folders. Raises OSError where `root` itself cannot be listed.
     """
-    excluded = _excluded(exclude)
+    for found in runs(root, exclude, own):
+        yield from entries(found)
+
+
+def entries(found: Run | Skipped) -> Iterator[File | Skipped]:
+    """What `runs` gives, one by one, with times that SQLite can hold."""
+    if isinstance(found, Skipped):
+        yield found
+    else:
+        for path, size, mtime_ns in found:
+            yield File(path, size, min(max(EARLIEST, mtime_ns), LATEST))
+
+
+def runs(root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = frozenset()) -> Iterator[Run | Skipped]:
+    """As `walk`, but with files in runs, none of them empty; a folder with nothing but files in it is one."""
+    inside = root.rstrip(b"/") + b"/"
+    left_out = _LeftOut(_excluded(exclude), frozenset(path.removeprefix(inside) for path in own if path.startswith(inside)))
     # The folders on the way down, each as what is still to be seen of it: memory grows with depth, not with the tree.
-    trail = [(b"", iter(_listing(root)))]
+    trail = [_parts(root, b"", left_out)]
     while trail:
-        prefix, names = trail[-1]
-        name = next(names, None)
-        if name is None:
+        part = next(trail[-1], None)
+        if part is None:
             trail.pop()
-            continue
-        path = prefix + name.removesuffix(b"/")
-        if excluded and excluded.match(os.fsdecode(path)):
-            yield Skipped(path, "excluded")
-        elif os.path.join(root, path) in own:
-            yield Skipped(path, "own")
-        elif name.endswith(b"/"):
+        elif isinstance(part, list):
+            yield part
+        elif reason := left_out.reason(path := part.removesuffix(b"/")):
+            yield Skipped(path, reason)
+        elif path != part:
             try:
-                trail.append((path + b"/", iter(_listing(os.path.join(root, path)))))
+                trail.append(_parts(root, part, left_out))
             except OSError:
                 yield Skipped(path, "unreadable")
         elif found := _file(root, path):
-            yield found
+            yield [found] if isinstance(found, File) else found
 
 
-def _listing(folder: bytes) -> list[bytes]:
-    """The names in a folder, those of folders with a "/" at the end: so sorted, whole paths are sorted too."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name + b"/" if entry.is_dir(follow_symlinks=False) else entry.name for entry in entries)
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """What is left out of a walk: what a pattern matches, and paths of ours."""
+
+    excluded: re.Pattern[str] | None
+    own: frozenset[bytes]
+
+    def __bool__(self) -> bool:
+        return bool(self.excluded or self.own)
+
+    def reason(self, path: bytes) -> str | None:
+        """Why a path is left out; None where it is not."""
+        if self.excluded and self.excluded.match(path.decode(ENCODING, ERRORS)):
+            return "excluded"
+        return "own" if path in self.own else None
+
+
+def _parts(root: bytes, folder: bytes, left_out: _LeftOut) -> Iterator[Run | bytes]:
+    """What is in a folder, whose path is empty or ends in "/": its files in runs, and between them the paths of all else.
+
+    The paths of folders have a "/" at the end: so sorted, all paths below are sorted too.
+    """
+    files, others = _listing(root, folder, left_out)
+    return _divided(sorted(files), sorted(others))
+
+
+def _divided(files: Run, others: list[bytes]) -> Iterator[Run | bytes]:
+    start = 0
+    for other in others:
+        end = bisect(files, (other, -1, 0), start)
+        if start < end:
+            yield files[start:end]
+        yield other
+        start = end
+    if start < len(files):
+        yield files[start:]
+
+
+def _listing(root: bytes, folder: bytes, left_out: _LeftOut) -> tuple[Run, list[bytes]]:
+    """The files of a folder, and the paths of what is none, is left out, or went away."""
+    files: Run = []
+    others: list[bytes] = []
+    reason = left_out.reason if left_out else None
+    # Below an open folder the system finds a file sooner than by its whole path.
+    flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if folder else 0)
+    descriptor = os.open(os.path.join(root, folder.removesuffix(b"/")), flags)
+    try:
+        with os.scandir(descriptor) as found:
+            for entry in found:
+                path = folder + entry.name.encode(ENCODING, ERRORS)
+                if not entry.is_file(follow_symlinks=False):
+                    others.append(path + b"/" if entry.is_dir(follow_symlinks=False) else path)
+                elif reason and reason(path):
+                    others.append(path)
+                else:
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                        files.append((path, status.st_size, status.st_mtime_ns))
+                    except OSError:
+                        others.append(path)
+    finally:
+        os.close(descriptor)
+    return files, others
 
 
 def _file(root: bytes, path: bytes) -> File | Skipped | None:
@@ -84,7 +175,7 @@ def _file(root: bytes, path: bytes) -> File | Skipped | None:
             return Skipped(path, "link-to-folder")
     if not stat.S_ISREG(status.st_mode):
         return Skipped(path, "not-regular")
-    return File(path, status.st_size, min(max(EARLIEST, status.st_mtime_ns), LATEST))
+    return File(path, status.st_size, status.st_mtime_ns)
 
 
 def _excluded(patterns: Sequence[str]) -> re.Pattern[str] | None:

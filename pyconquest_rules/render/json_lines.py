@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.events import Emit, Event, StepFailed
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
-from pyconquest_rules.index.forgetting import Going
 from pyconquest_rules.index.sql import Row
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Status, Step

@@ -5,12 +5,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.events import Emit
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Verified
-from pyconquest_rules.index.forgetting import Going
 from pyconquest_rules.index.sql import Row
 from pyconquest_rules.plan.store import Plan
 

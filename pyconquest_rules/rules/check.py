@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
@@ -10,10 +11,10 @@ from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
-from pyconquest_rules.index.scan import Tree
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
+from pyconquest_rules.index.walk import Tree
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.columns import additions
@@ -130,12 +131,14 @@ class Check:
         except Mistake as mistake:
             self.problems.append(self.places.within(place, mistake))
             return
-        for used in sorted(template.names - {*self._columns_of_images()}):
+        for used in sorted(template.names - {*self._columns_of_images}):
             unknown = Mistake(f'"{used}" is not a column of the index', fragment=used, hint=how_to_index(used))
             self.problems.append(self.places.within(place, unknown))
 
-    def _columns_of_images(self) -> tuple[str, ...]:
-        return sql.columns(self.connection, f"SELECT * FROM {VIEWS[Level.IMAGE]}", {})
+    @cached_property
+    def _columns_of_images(self) -> list[str]:
+        # Compiling a query of the view would take as long as all else that is checked.
+        return [name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (VIEWS[Level.IMAGE],))]
 
     def _check_select(self, name: str) -> None:
         select, place = self.model.select[name], ("select", name)
@@ -196,7 +199,7 @@ class Check:
                 self.problems.append(self.places.within(place, mistake))
 
     def _unknown_names(self, template: Template, copy: Copy, place: Place) -> Iterator[Problem]:
-        columns = [*self.sets.make(copy.select), *self._columns_of_images()]
+        columns = [*self.sets.make(copy.select), *self._columns_of_images]
         for name in sorted(template.names - {*columns}):
             own = self.sets.make(copy.select) if self.selections[copy.select].query is not None else ()
             if name.lower() in (column.lower() for column in own):

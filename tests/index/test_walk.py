@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyconquest_rules.index.scan import compare
-from pyconquest_rules.index.store import Known
+from pyconquest_rules.index.changes import compare
 from pyconquest_rules.index.walk import LATEST, File, Skipped, walk
 from tests.conftest import Instance, Workplace
 
@@ -65,7 +64,7 @@ def test_whatever_the_names_paths_are_sorted_and_none_is_missing(
 @given(st.sets(st.binary(max_size=3)), st.sets(st.binary(max_size=3)))
 def test_two_sorted_streams_are_joined_by_their_paths(now: set[bytes], then: set[bytes]) -> None:
     walked = [File(path, 1, 1) for path in sorted(now)]
-    known = [Known(path, 1, 1, "indexed", None) for path in sorted(then)]
+    known = [File(path, 1, 1) for path in sorted(then)]
     joined = [(a and a.path, b and b.path) for a, b in compare(walked, known)]
     expected = [(path if path in now else None, path if path in then else None) for path in sorted(now | then)]
     assert joined == expected

@@ -1,0 +1,49 @@
+"""A progress bar on a terminal: the only part of the program that needs rich."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from pyconquest_rules.events import Event, FileTold, Planning, RunStarted, StepDone, StepFailed, Walked
+from pyconquest_rules.render.terminal import Part
+
+
+@contextmanager
+def progress() -> Iterator["Bar"]:
+    """A progress bar on standard error, which is gone at the end."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True, highlight=False, soft_wrap=True), transient=True) as bar:
+        yield Bar(bar)
+
+
+class Bar:
+    """Turns events into a progress bar."""
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self.reading: TaskID | None = None
+        self.doing: TaskID | None = None
+
+    def write(self, *parts: Part) -> None:
+        """One line that stays, above the bar."""
+        self.bar.console.print(Text.assemble(*parts))
+
+    def take(self, event: Event) -> None:
+        """Takes any event."""
+        match event:
+            case Walked(to_read=to_read) if to_read:
+                total = to_read + (self.bar.tasks[self.reading].total or 0 if self.reading is not None else 0)
+                if self.reading is None:
+                    self.reading = self.bar.add_task("reading headers", total=0)
+                self.bar.update(self.reading, total=total)
+            case FileTold(outcome="indexed" | "rejected" | "duplicate") if self.reading is not None:
+                self.bar.advance(self.reading)
+            case Planning(action=action, steps=steps):
+                self.write((f"planning {action}: {steps:,} steps", "dim"))
+            case RunStarted(steps=steps):
+                self.doing = self.bar.add_task("files", total=steps)
+            case StepDone() | StepFailed() if self.doing is not None:
+                self.bar.advance(self.doing)
