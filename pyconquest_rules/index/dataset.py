@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from itertools import islice
 from typing import NamedTuple
 
-from pydicom.datadict import dictionary_VR
-
-from pyconquest_rules.dicom import ALL, CREATORS, TagPath, Value
+from pyconquest_rules.dicom import ALL, CREATORS, TagPath, Value, dictionary
 from pyconquest_rules.index import values
+from pyconquest_rules.index.charsets import charset
 from pyconquest_rules.index.elements import (
     DELIMITERS,
     ITEM,
@@ -56,7 +55,7 @@ class Encoding(NamedTuple):
 
     order: Order
     implicit: bool
-    codec: str = values.charset(b"")
+    codec: str = charset(b"")
 
 
 def encoding(window: Window, start: int) -> Encoding:
@@ -220,12 +219,20 @@ def codec(window: Window, elements: Mapping[int, Element], inherited: str) -> st
     element = elements.get(CHARACTER_SET)
     if element is None or element.length in (0, UNDEFINED_LENGTH):
         return inherited
-    return values.charset(window.at(element.position, min(element.length, values.LIMIT)))
+    return charset(window.at(element.position, min(element.length, values.LIMIT)))
 
 
 def standard_vr(tag: int) -> str:
     """The VR of PS3.6, of which there may be several: `US or SS`; else UN."""
+    if element := dictionary().get(tag):
+        return element.VR
+    if tag & 0xFFFF == 0:
+        return "UL"  # a group length (PS3.5 7.2)
+    if tag >> 16 & 1:
+        return "UN"
+    from pydicom.datadict import dictionary_VR  # has the repeating groups too, but takes long to import
+
     try:
         return dictionary_VR(tag)
     except KeyError:
-        return "UN" if tag & 0xFFFF else "UL"  # a group length (PS3.5 7.2)
+        return "UN"

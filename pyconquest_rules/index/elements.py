@@ -9,15 +9,14 @@ from collections.abc import Callable, Mapping
 from struct import Struct, error
 from typing import Literal, NamedTuple
 
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
-
 UNDEFINED_LENGTH = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DELIMITERS = frozenset({ITEM_END, SEQUENCE_END})
 WITHOUT_VR = DELIMITERS | {ITEM}
 
-SHORT_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_16)
-LONG_VRS = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
+# By the bytes of their lengths in explicit VR (PS3.5 7.1.2).
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 KNOWN_VRS = SHORT_VRS | LONG_VRS
 
 # Most headers are shorter. What is longer, as private elements of MR can be, is stepped over, and read on behind it.

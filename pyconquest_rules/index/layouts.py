@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, Value
 from pyconquest_rules.index import values
+from pyconquest_rules.index.charsets import charset
 from pyconquest_rules.index.dataset import (
     CHARACTER_SET,
     ENDS,
@@ -83,7 +84,7 @@ class Layouts:
             told = window.at(element.position, min(element.length, LONGEST_TEXT))
             if element.vr not in ("CS", "") or len(told) < element.length:
                 raise Odd
-        written = written._replace(codec=values.charset(told))
+        written = written._replace(codec=charset(told))
         if written not in self._dialects:
             self._dialects[written] = Dialect(written, self._places, self._vrs, self._roles, len(self._paths) + 2)
         raw = window.at(start, element.position + len(told) - start)

@@ -2,6 +2,7 @@ import csv
 import os
 import re
 import struct
+from codecs import lookup
 from collections import Counter
 from pathlib import Path
 
@@ -9,11 +10,14 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.charset import CODES_TO_ENCODINGS, convert_encodings, decode_bytes, python_encoding
+from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from pyconquest_rules.dicom import TagPath, tags
+from pyconquest_rules.index.charsets import BY_ESCAPE, CODECS, charset
+from pyconquest_rules.index.elements import LONG_VRS, SHORT_VRS
 from pyconquest_rules.index.header import Reason, Rejected, Wanted, read
-from pyconquest_rules.index.values import CODECS, LIMIT, charset, stored, text
+from pyconquest_rules.index.values import CHARSET_VRS, LIMIT, stored, text
 
 LATIN_1 = charset(b"ISO_IR 100")
 UTF_8 = charset(b"ISO_IR 192")
@@ -213,3 +217,13 @@ def compared(path: Path, column: str, ours: str | None, row: dict[str, str]) -> 
     encodings = convert_encodings(pydicom.dcmread(path).get("SpecificCharacterSet"))
     assert ours == decode_bytes(raw, encodings, {ord("^"), ord("=")})
     return "decoded"
+
+
+def test_our_tables_of_the_standard_are_those_of_pydicom() -> None:
+    assert {name: lookup(charset(name.encode())).name for name in python_encoding} == {
+        name: lookup(codec).name for name, codec in python_encoding.items()
+    }
+    assert BY_ESCAPE == CODES_TO_ENCODINGS
+    assert {vr.decode() for vr in SHORT_VRS} == EXPLICIT_VR_LENGTH_16
+    assert {vr.decode() for vr in LONG_VRS} == EXPLICIT_VR_LENGTH_32
+    assert CHARSET_VRS == CUSTOMIZABLE_CHARSET_VR
