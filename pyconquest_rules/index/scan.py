@@ -19,9 +19,9 @@ from pyconquest_rules.index.store import Outcome, Store
 from pyconquest_rules.index.walk import File, Run, Skipped, Tree, runs
 from pyconquest_rules.index.workers import Workers
 
-CHUNK = 64
+CHUNK = 128
 # Others who write wait while a transaction is open, so nothing is read within; a kill loses what one transaction holds.
-CHUNKS_A_TRANSACTION = 8
+CHUNKS_A_TRANSACTION = 4
 
 COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplicate", "conflict", "vanished")
 
