@@ -17,6 +17,7 @@ class Walked:
 class FileTold:
     """The outcome of one file of a source: `indexed | unchanged | duplicate | rejected | skipped`, and why.
 
+    Files that are unchanged are told only to who asks for every file.
     `path` is the whole path in the bytes of the file system.
     """
 

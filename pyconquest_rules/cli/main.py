@@ -80,7 +80,7 @@ def options(
 
 
 def main() -> None:
-    """Runs the program; the console script."""
+    """Runs the program."""
     asked = Options()
     sys.exit(run(sys.argv[1:], asked))
 

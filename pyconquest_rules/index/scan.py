@@ -19,9 +19,9 @@ from pyconquest_rules.index.store import Outcome, Store
 from pyconquest_rules.index.walk import File, Run, Skipped, Tree, runs
 from pyconquest_rules.index.workers import Workers
 
-CHUNK = 64
+CHUNK = 128
 # Others who write wait while a transaction is open, so nothing is read within; a kill loses what one transaction holds.
-CHUNKS_A_TRANSACTION = 8
+CHUNKS_A_TRANSACTION = 4
 
 COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplicate", "conflict", "vanished")
 
@@ -140,20 +140,18 @@ class Scan:
         store, rows = self.store, self.store.connection
         sources = store.sources()
         moved = [tree for tree in trees if sources[tree.name].root != tree.root]
-        self.roots = {source.device: source.root for source in sources.values()} | {
-            sources[tree.name].device: tree.root for tree in moved
-        }
-        if not moved and not rows.execute("SELECT 1 FROM temp.gone").fetchone():
-            return  # without waiting for anybody who writes
-        with store.transaction():
-            for tree in moved:
-                store.move(tree.name, tree.root)
-            for device, path in rows.execute("SELECT device, path FROM temp.gone"):
-                rows.executemany(
-                    "INSERT OR IGNORE INTO temp.to_read SELECT ?1, ?2, ?3, ?4"
-                    " WHERE NOT EXISTS (SELECT 1 FROM temp.gone WHERE device = ?1 AND path = ?2)",
-                    store.forget(device, path),
-                )
+        # Where there is nothing to write, nobody who writes is waited for.
+        if moved or rows.execute("SELECT 1 FROM temp.gone").fetchone():
+            with store.transaction():
+                for tree in moved:
+                    store.move(tree.name, tree.root)
+                for device, path in rows.execute("SELECT device, path FROM temp.gone"):
+                    rows.executemany(
+                        "INSERT OR IGNORE INTO temp.to_read SELECT ?1, ?2, ?3, ?4"
+                        " WHERE NOT EXISTS (SELECT 1 FROM temp.gone WHERE device = ?1 AND path = ?2)",
+                        store.forget(device, path),
+                    )
+        self.roots = {source.device: source.root for source in store.sources().values()}
 
     def _tell_unchanged(self, devices: Iterable[str]) -> None:
         """Only now is it known: what another file's change made read again is not unchanged."""

@@ -11,7 +11,7 @@ T = TypeVar("T")
 Workers = Callable[[int], Executor]
 """Who reads so many files."""
 
-# Fewer files are read sooner than a process is started that could help.
+# Fewer files are read sooner than processes start that could help, by some tenths of a second; from a slow disk they are not.
 WORTH_A_PROCESS = 1000
 
 
