@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types floors clean
+.PHONY: demo test check lint types floors bench clean
 
 .venv/ready: pyproject.toml dicom.sql
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -29,6 +29,15 @@ floors: .venv/ready                        ## imports go downwards only
 	$(BIN)/lint-imports
 
 check: lint types floors test              ## all that must hold before a commit
+
+# The peers have an environment of their own; a row says so where one of them cannot be installed.
+PEERS := build/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
+
+bench: .venv/ready                         ## ours beside its peers, into docs/performance.md
+	@test -d build/bench/venv || $(PYTHON) -m venv build/bench/venv
+	-@$(PEERS) 'pydicom>=3,<4' 'pynetdicom>=3,<4' pyconquest==0.1.12
+	-@$(PEERS) python-gdcm
+	@$(BIN)/python -m bench --page docs/performance.md
 
 clean:
 	rm -rf .venv build dist

@@ -1,0 +1,62 @@
+"""The command line: `python -m bench [ROW...]`."""
+
+import argparse
+import compileall
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from bench import contest
+from bench.contest import Compared, Contest
+from bench.measure import Failed
+from bench.page import page
+from bench.rows import copy, header, index, plan, start
+from bench.table import as_text
+from bench.workplace import QUICK, REPOSITORY, Sizes, Workplace
+
+ROWS: Mapping[str, Callable[[Workplace], Iterator[Contest]]] = {
+    "header": header.contests,
+    "index": index.whole,
+    "unchanged": index.unchanged,
+    "plan": plan.contests,
+    "copy": copy.contests,
+    "start": start.contests,
+}
+
+
+def main() -> int:
+    """Measures, prints the table, and gives the exit code: 1 where a run failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures the program side by side with its peers.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; all if left out")
+    parser.add_argument("--quick", action="store_true", help="tiny trees and one run each: shows that it works, not how fast")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "bench", help="where to work (build/bench)")
+    parser.add_argument("--page", type=Path, help="write the page with the table to this file, too")
+    asked = parser.parse_args()
+    if unknown := set(asked.rows) - ROWS.keys():
+        parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
+    place = Workplace(asked.folder.resolve(), QUICK if asked.quick else Sizes())
+    place.folder.mkdir(parents=True, exist_ok=True)
+    compileall.compile_dir(REPOSITORY / "pyconquest_rules", quiet=1)
+    try:
+        lines = list(measure(place, asked.rows or list(ROWS), once=asked.quick))
+    except Failed as failed:
+        print(failed, file=sys.stderr)
+        return 1
+    print(as_text(lines), end="")
+    if asked.page:
+        elements = len(json.loads((place.folder / "wanted.json").read_text(encoding="utf-8")))
+        asked.page.write_text(page(place, lines, contest.RUNS, elements), encoding="utf-8")
+    return int(any(side.why.startswith("failed") for line in lines for side in (line.ours, line.peer) if side))
+
+
+def measure(place: Workplace, rows: list[str], *, once: bool) -> Iterator[Compared]:
+    """The lines of these rows, one contest after another."""
+    for row in rows:
+        for each in ROWS[row](place):
+            print(f"{', '.join(dict.fromkeys(line.name for line in each.lines))} …", file=sys.stderr, flush=True)
+            yield from contest.run(each, once=once)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Contests: sides that take turns at one task, and the lines that compare two of them.
+
+Every side runs once before any runs again, so that whatever else the machine does hits all of them. Of each side the run
+in the middle counts.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bench.measure import Failed, Sample, middle
+
+RUNS = 5
+
+
+class By(StrEnum):
+    """What of a run counts in a line."""
+
+    CPU = "CPU"
+    WALL = "wall"
+
+    def of(self, sample: Sample) -> float:
+        """The seconds of a run that count."""
+        return sample.cpu if self is By.CPU else sample.wall
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """Ours is at least so many times as fast as the peer."""
+
+    times: float
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """Ours takes at most so many times as long as the peer."""
+
+    times: float
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Ours takes at most so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Ours has at most so many megabytes of memory (10^6 bytes) at its peak."""
+
+    megabytes: int
+
+
+Target = AtLeast | AtMost | Within | Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of those that take turns. `run` is one whole run, made ready before and checked after it, outside what is timed.
+
+    `files`: how many files or instances a run handles, 0 where that is not what it does. `absent`: why it cannot take part,
+    "" where it can.
+    """
+
+    run: Callable[[], Sample]
+    files: int = 0
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the table: one side of ours beside a peer, or alone. `longer`: the ratio is of times, not of speeds."""
+
+    name: str
+    ours: str
+    peer: str | None = None
+    by: By = By.CPU
+    targets: tuple[Target, ...] = ()
+    longer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Sides by name, and the lines that compare them."""
+
+    sides: Mapping[str, Side]
+    lines: Sequence[Line]
+    runs: int = RUNS
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What came of a side: its run in the middle, or in a sentence why there is none."""
+
+    sample: Sample | None
+    files: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A line with its figures. `ratio` and whether the targets are met are None where a side has no figures."""
+
+    line: Line
+    ours: Measured
+    peer: Measured | None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as fast ours is, or as long it takes."""
+        if self.ours.sample is None or self.peer is None or self.peer.sample is None:
+            return None
+        ours, peer = (self.line.by.of(sample) for sample in (self.ours.sample, self.peer.sample))
+        if self.line.longer:
+            return ours / peer
+        return peer / ours * (self.ours.files or 1) / (self.peer.files or 1)
+
+    def met(self, target: Target) -> bool | None:
+        """Whether a target is met."""
+        sample, ratio = self.ours.sample, self.ratio
+        match target:
+            case AtLeast(times):
+                return None if ratio is None else ratio >= times
+            case AtMost(times):
+                return None if ratio is None else ratio <= times
+            case Within(seconds):
+                return None if sample is None else self.line.by.of(sample) <= seconds
+            case Memory(megabytes):
+                return None if sample is None else sample.peak <= megabytes * 1_000_000
+
+
+def run(contest: Contest, *, once: bool = False) -> Iterator[Compared]:
+    """Runs a contest, in turns; gives its lines. A side that is absent or fails has no figures, and the others go on."""
+    samples: dict[str, list[Sample]] = {name: [] for name in contest.sides}
+    why = {name: side.absent for name, side in contest.sides.items()}
+    for _ in range(1 if once else contest.runs):
+        for name, side in contest.sides.items():
+            if not why[name]:
+                try:
+                    samples[name].append(side.run())
+                except Failed as failed:
+                    why[name] = f"failed: {failed}"
+    for line in contest.lines:
+        of = {
+            name: Measured(None if why[name] else middle(samples[name], line.by.of), contest.sides[name].files, why[name])
+            for name in (line.ours, line.peer)
+            if name is not None
+        }
+        yield Compared(line, of[line.ours], of[line.peer] if line.peer else None)

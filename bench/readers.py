@@ -1,0 +1,169 @@
+"""Reads the headers of all files below a folder, in one process, by one library.
+
+    python -m bench.readers wanted > WANTED                what the index asks every file for
+    python -m bench.readers time READER WANTED FOLDER      {"files": …, "cpu": …, "wall": …} of the reading alone
+    python -m bench.readers texts READER WANTED FOLDER     for each file a digest of its texts, or null where it is refused
+
+The readers of pydicom and GDCM need nothing of ours, and run with a Python that has them.
+"""
+
+import json
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+    from pydicom.dataelem import DataElement
+
+ALL = -1
+BINARY = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW"})
+
+# The items of sequences on the way to an element, each the tag and the number of the item or ALL; and the element's tag.
+Steps = Sequence[tuple[int, int]]
+Elements = Sequence[tuple[Steps, int]]
+
+# A text or None for each element, for an element of all items a tuple of them; None for a file that is refused.
+Text = str | tuple[str | None, ...] | None
+Read = Callable[[Sequence[str]], Iterable[Sequence[Text] | None]]
+
+
+def ours(elements: Elements) -> Read:
+    """The header reader of the index."""
+    from pyconquest_rules.dicom import TagPath
+    from pyconquest_rules.index.header import Rejected, Wanted, read
+
+    wanted = Wanted(tuple(TagPath(tuple((tag, item) for tag, item in steps), tag) for steps, tag in elements))
+
+    def texts(file: str) -> Sequence[Text] | None:
+        try:
+            return read(file, wanted).values
+        except Rejected:
+            return None
+
+    return lambda files: map(texts, files)
+
+
+def pydicom(elements: Elements, *, values: bool = True) -> Read:
+    """`dcmread` for these elements alone, and the text of each; or without a look at any value."""
+    from pydicom import dcmread
+
+    warnings.simplefilter("ignore")
+    tags = sorted({steps[0][0] if steps else tag for steps, tag in elements})
+
+    def texts(file: str) -> Sequence[Text] | None:
+        try:
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags)
+            return [text_at(dataset, steps, tag) for steps, tag in elements] if values else ()
+        except Exception:  # noqa: BLE001 - pydicom raises almost anything for what is wrong with a file
+            return None
+
+    return lambda files: map(texts, files)
+
+
+def text_at(dataset: "Dataset", steps: Steps, tag: int) -> Text:
+    """What our header reader gives for an element, made by pydicom."""
+    if not steps:
+        return text(dataset.get(tag))
+    found = [text(level.get(tag)) for level in levels(dataset, steps)]
+    if any(item == ALL for _, item in steps):
+        return tuple(found) or None
+    return found[0] if found else None
+
+
+def levels(dataset: "Dataset", steps: Steps) -> Iterator["Dataset"]:
+    """The items that steps lead to."""
+    if not steps:
+        yield dataset
+        return
+    tag, number = steps[0]
+    sequence = dataset.get(tag)
+    items = sequence.value if sequence is not None and sequence.VR == "SQ" else []
+    for item in items if number == ALL else items[number : number + 1]:
+        yield from levels(item, steps[1:])
+
+
+def text(element: "DataElement | None") -> str | None:
+    """The value of an element as a text."""
+    if element is None or element.is_empty or element.VR in BINARY:
+        return None
+    several = element.value if element.VM > 1 else [element.value]
+    match element.VR:
+        case "FL" | "FD":
+            return "\\".join(f"{value:.16g}" for value in several)
+        case "IS" | "DS":
+            return "\\".join(getattr(value, "original_string", None) or str(value) for value in several)
+        case "UN":
+            found = bytes(element.value).rstrip(b" \0").decode("latin-1")
+            return found if found.isascii() and found.isprintable() else None
+        case _:
+            return "\\".join(map(str, several))
+
+
+def gdcm(elements: Elements) -> Read:
+    """`gdcm.Scanner` for the same elements, those of items but for their sequences. What it found stays with it."""
+    import gdcm as library
+
+    library.Trace.WarningOff()
+    library.Trace.ErrorOff()
+
+    def scan(files: Sequence[str]) -> Iterable[Sequence[Text] | None]:
+        scanner = library.Scanner()
+        for tag in sorted({steps[0][0] if steps else tag for steps, tag in elements}):
+            scanner.AddTag(library.Tag(tag >> 16, tag & 0xFFFF))
+        scanner.Scan(files)
+        return ()
+
+    return scan
+
+
+READERS: dict[str, Callable[[Elements], Read]] = {
+    "ours": ours,
+    "pydicom": pydicom,
+    "pydicom-untouched": lambda elements: pydicom(elements, values=False),
+    "gdcm": gdcm,
+}
+
+
+def standard() -> Elements:
+    """What the index asks every file for where the rules add no column."""
+    from pyconquest_rules.index.dicom_sql import parse, standard_text
+    from pyconquest_rules.index.rows import wanted
+    from pyconquest_rules.index.tables import schema
+
+    return [(path.path, path.tag) for path in wanted(schema(parse(standard_text())))]
+
+
+def digest(texts: Sequence[Text]) -> str:
+    """Of the texts of a file, but for what pydicom does not tell: spaces around values, and nothing from spaces alone."""
+    return sha256(
+        json.dumps([[*map(bare, text)] if isinstance(text, tuple) else bare(text) for text in texts]).encode()
+    ).hexdigest()
+
+
+def bare(text: str | None) -> str | None:
+    """A text without the spaces around each of its values, and without empty groups at the end of a name."""
+    return "\\".join(part.strip(" \0\ufffd").rstrip("=") for part in text.split("\\")) or None if text else None
+
+
+def main(what: str, *arguments: str) -> object:
+    """The command line; gives what is printed as JSON."""
+    if what == "wanted":
+        return standard()
+    reader, wanted, folder = arguments
+    read = READERS[reader](json.loads(Path(wanted).read_text()))
+    files = sorted(str(path) for path in Path(folder).rglob("*") if path.is_file())
+    if what == "texts":
+        return [None if texts is None else digest(texts) for texts in read(files)]
+    cpu, wall = time.process_time(), time.perf_counter()
+    deque(read(files), maxlen=0)
+    return {"files": len(files), "cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+
+
+if __name__ == "__main__":
+    json.dump(main(*sys.argv[1:]), sys.stdout)
