@@ -36,13 +36,13 @@ Read = Callable[[Sequence[str]], Iterable[Sequence[Text] | None]]
 def ours(elements: Elements) -> Read:
     """The header reader of the index."""
     from pyconquest_rules.dicom import TagPath
-    from pyconquest_rules.index.header import Rejected, Wanted, read
+    from pyconquest_rules.index.header import Reader, Rejected, Wanted
 
-    wanted = Wanted(tuple(TagPath(tuple((tag, item) for tag, item in steps), tag) for steps, tag in elements))
+    reader = Reader(Wanted(tuple(TagPath(tuple((tag, item) for tag, item in steps), tag) for steps, tag in elements)))
 
     def texts(file: str) -> Sequence[Text] | None:
         try:
-            return read(file, wanted).values
+            return reader.read(file).values
         except Rejected:
             return None
 
