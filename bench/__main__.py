@@ -15,6 +15,8 @@ from bench.rows import copy, header, index, plan, start
 from bench.table import as_text
 from bench.workplace import QUICK, REPOSITORY, Sizes, Workplace
 
+HERE = REPOSITORY / "build" / "bench"
+
 ROWS: Mapping[str, Callable[[Workplace], Iterator[Contest]]] = {
     "header": header.contests,
     "index": index.whole,
@@ -30,12 +32,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures the program side by side with its peers.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; all if left out")
     parser.add_argument("--quick", action="store_true", help="tiny trees and one run each: shows that it works, not how fast")
-    parser.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "bench", help="where to work (build/bench)")
+    parser.add_argument("--folder", type=Path, default=HERE, help="where to work (build/bench)")
+    parser.add_argument("--peers", type=Path, default=HERE / "venv" / "bin" / "python", help="a Python that has the peers")
     parser.add_argument("--page", type=Path, help="write the page with the table to this file, too")
     asked = parser.parse_args()
     if unknown := set(asked.rows) - ROWS.keys():
         parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
-    place = Workplace(asked.folder.resolve(), QUICK if asked.quick else Sizes())
+    place = Workplace(asked.folder.resolve(), asked.peers.absolute(), QUICK if asked.quick else Sizes())
     place.folder.mkdir(parents=True, exist_ok=True)
     compileall.compile_dir(REPOSITORY / "pyconquest_rules", quiet=1)
     try:

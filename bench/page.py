@@ -16,7 +16,7 @@ from bench.workplace import Workplace
 PAGE = """\
 # Performance
 
-Written by `make bench`, which measures everything on this page anew, in about a quarter of an hour. Some rows alone:
+Written by `make bench`, which measures everything on this page anew, in a quarter of an hour or so. Some rows alone:
 `python -m bench header copy`, from the repository; they are printed, and this page stays.
 
 {day}, on {machine}. Peers: {peers}. {files}

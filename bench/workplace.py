@@ -28,15 +28,14 @@ QUICK = Sizes(ct=4, mr=6, unchanged=12, plans=(200, 400, 800))
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
-    """The folder of the bench. What is made in it once is used again by later runs; `make clean` removes it."""
+    """The folder of the bench. What is made in it once is used again by later runs; `make clean` removes it.
+
+    `peers` is the Python that has pydicom, GDCM and pyconquest.
+    """
 
     folder: Path
+    peers: Path
     sizes: Sizes
-
-    @property
-    def peers(self) -> Path:
-        """The Python of the environment in which pydicom, GDCM and pyconquest are."""
-        return self.folder / "venv" / "bin" / "python"
 
     def missing_module(self, module: str, package: str) -> str:
         """What to say where the environment of the peers has no such module; nothing where it has."""
