@@ -7,8 +7,9 @@ and in it the few characters that mean something to us are written as ESCAPE, th
 import posixpath
 import re
 import unicodedata
-from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 
 MARK, ESCAPE = "\0", "\1"
 SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
@@ -26,16 +27,33 @@ class UnsafePath(Exception):
     """What the template gives for an instance is no path; the text never holds a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a copy goes. `path` is safe parts joined with "/".
+class Folder(NamedTuple):
+    """The folder of a destination. `path` is safe names, each with a "/" behind it.
 
-    `written` is the path before it was made safe, its parts joined with NUL: equal for two instances only if the template gave
-    them one path. It can always be encoded as UTF-8.
+    `written` is the same before it was made safe, its names each with a NUL behind it: equal for two instances only if the
+    template gave them one folder. It can always be encoded as UTF-8.
     """
 
     path: str
     written: str
+
+
+class Destination(NamedTuple):
+    """Where a copy goes: a folder that many share, and a safe name in it. `printed` is the name before it was made safe."""
+
+    folder: Folder
+    name: str
+    printed: str
+
+    @property
+    def path(self) -> str:
+        """Safe parts joined with "/"."""
+        return self.folder.path + self.name
+
+    @property
+    def written(self) -> str:
+        """The path before it was made safe, its parts joined with NUL."""
+        return self.folder.written + self.printed.replace(MARK, "")
 
 
 def renamed(destination: str, uid: str) -> str:
@@ -84,24 +102,30 @@ def _shortened(name: str) -> str:
 
 def destination(raw: str) -> Destination:
     """The destination from what the pieces of a template printed. Raises UnsafePath."""
-    parts = raw.split("/")
-    if parts[-1] in {"", ".", ".."}:
+    above, slash, last = raw.rpartition("/")
+    if last in {"", ".", ".."}:
         raise UnsafePath("it ends with a folder, not with a file")
-    names = [""] if raw.startswith("/") else []
-    written = names.copy()
+    made = Destination(_folder(above + slash), _name(last), last)
+    if len(made.path.encode()) > LONGEST_PATH:
+        raise UnsafePath(f"it is longer than {LONGEST_PATH} bytes")
+    return made
+
+
+@lru_cache(4096)
+def _folder(raw: str) -> Folder:
+    """The folder of that text. Many destinations share it, so it is worked out once."""
+    root = "/" if raw.startswith("/") else ""
+    names, written = [root], [root and MARK]
     below_value = False
-    for part in parts:
+    for part in raw.split("/"):
         if part in {"", "."}:  # only the template itself writes "//" and "/./", which mean "/"
             continue
         if part == ".." and below_value:
             raise UnsafePath('".." stands after a value')
         below_value = below_value or MARK in part
-        names.append(_name(part))
-        written.append(part.replace(MARK, ""))
-    path = "/".join(names)
-    if len(path.encode()) > LONGEST_PATH:
-        raise UnsafePath(f"it is longer than {LONGEST_PATH} bytes")
-    return Destination(path, MARK.join(written))
+        names.append(_name(part) + "/")
+        written.append(part.replace(MARK, "") + MARK)
+    return Folder("".join(names), "".join(written))
 
 
 def _name(part: str) -> str:

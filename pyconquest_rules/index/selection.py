@@ -1,6 +1,5 @@
 """Named sets: the queries of a rules file over an index, and the instances that their rows stand for."""
 
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
-from pyconquest_rules.steps import Selected, Stamp
+from pyconquest_rules.steps import Selected
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +124,14 @@ class Sets:
         key, target = self.key(selection.level, columns)
         own = {column.lower(): column for column in columns} if selection.query is not None else {}
         values = [f"q.{quoted(own[n.lower()])}" if n.lower() in own else f"i.{quoted(n)}" for n in names]
-        rows = self.connection.execute(
-            f"SELECT i.SOPInstanceUID, s.path, f.path, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
+        # What the paths hold is bytes. A root that is "/" has its slash already.
+        source = "CAST(rtrim(s.path, '/') || '/' || f.path AS BLOB)"
+        return self.connection.execute(
+            f"SELECT i.SOPInstanceUID, {source}, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
             f" FROM temp.{quoted(name)} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"
             " JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
             " JOIN rules_sources AS s ON s.device = f.device"
         )
-        for uid, root, path, size, mtime_ns, *found in rows:
-            yield Selected(
-                uid,
-                os.path.join(os.fsencode(root), os.fsencode(path)),
-                Stamp(size, mtime_ns),
-                dict(zip(names, found, strict=True)),
-            )
 
     def holds(self, SOPInstanceUID: str, name: str) -> bool:
         """Whether a set holds an instance."""
