@@ -15,7 +15,8 @@ MARK, ESCAPE = "\0", "\1"
 SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
 ESCAPED = re.compile("\1([0-9a-f]+)\1")
 LONGEST_PATH, LONGEST_NAME = 4096, 255
-PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
+# What is safe as it is, and soon seen to be; the names of RESERVED that are of such letters are none.
+PLAIN = re.compile(r"(?!(?i:con|prn|aux|nul|(?:com|lpt)[1-9])(?:\.|\Z))[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
 EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 FORBIDDEN = frozenset('/\\:*?"<>|')
 # Windows takes superscript digits for digits here.
@@ -65,7 +66,7 @@ def renamed(destination: str, uid: str) -> str:
 
 def safe_part(text: str) -> str:
     """One file or folder name for any text: one that every usual file system holds, of at most 255 bytes, never "." or ".."."""
-    if PLAIN.fullmatch(text) and text.partition(".")[0].lower() not in RESERVED:
+    if PLAIN.fullmatch(text):
         return text
     name = "".join("_" if _forbidden(character) else character for character in unicodedata.normalize("NFC", text))
     name = name.lstrip(" ").rstrip(" .") or "_"
@@ -105,10 +106,10 @@ def destination(raw: str) -> Destination:
     above, slash, last = raw.rpartition("/")
     if last in {"", ".", ".."}:
         raise UnsafePath("it ends with a folder, not with a file")
-    made = Destination(_folder(above + slash), _name(last), last)
-    if len(made.path.encode()) > LONGEST_PATH:
+    folder, name = _folder(above + slash), _name(last)
+    if 4 * (len(folder.path) + len(name)) > LONGEST_PATH and len((folder.path + name).encode()) > LONGEST_PATH:
         raise UnsafePath(f"it is longer than {LONGEST_PATH} bytes")
-    return made
+    return Destination(folder, name, last)
 
 
 @lru_cache(4096)

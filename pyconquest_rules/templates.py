@@ -165,7 +165,9 @@ def _value(evaluate: Evaluate) -> Print:
 
     def value(values: Values) -> str:
         text = _text(evaluate(values))
-        return MARK + (SPECIAL.sub(lambda match: f"{ESCAPE}{ord(match[0]):x}{ESCAPE}", text) if SPECIAL.search(text) else text)
+        if "/" in text or not text.isprintable():
+            text = SPECIAL.sub(lambda match: f"{ESCAPE}{ord(match[0]):x}{ESCAPE}", text)
+        return MARK + text
 
     return value
 
@@ -173,7 +175,7 @@ def _value(evaluate: Evaluate) -> Print:
 def _look_up(name: str, position: int) -> Evaluate:
     def look_up(values: Values) -> object:
         value = values[position]
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
             return value
         text = _clean(_text(value))
         if not text:

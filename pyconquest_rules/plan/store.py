@@ -29,8 +29,6 @@ INSERT INTO folder VALUES (0, '', NULL, 0);
 CREATE TEMP TABLE place (number INTEGER PRIMARY KEY, key TEXT UNIQUE);
 """
 
-CACHE = "PRAGMA cache_size = -32768"
-
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 
 STEPS = """
@@ -51,7 +49,7 @@ class Plan:
         self.connection.executescript(TABLES)
         self.connection.execute("PRAGMA journal_mode = OFF")  # of the temporary tables too, now that there are any
         self.connection.execute("PRAGMA cache_size = -32768")
-        self._folder = lru_cache(4096)(self._noted)
+        self.place, self._folder = lru_cache(4096)(self._place), lru_cache(4096)(self._noted)
 
     def __enter__(self) -> "Plan":
         return self
@@ -85,7 +83,7 @@ class Plan:
         found = self.connection.execute("SELECT number FROM folder WHERE path = ? AND written = ?", row[:2])
         return int(found.fetchone()[0])
 
-    def place(self, folder: str) -> int:
+    def _place(self, folder: str) -> int:
         """The number that a folder shares with those which some file system takes for the same."""
         key = (collision_key(os.path.join(folder, "")),)
         self.connection.execute("INSERT OR IGNORE INTO temp.place (key) VALUES (?)", key)
