@@ -24,7 +24,7 @@ from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
 from pyconquest_rules.execute.runner import Result, Runner
 from pyconquest_rules.execute.verify import Verified
 from pyconquest_rules.execute.verify import verify as verified
-from pyconquest_rules.facts import Entry, Recorded
+from pyconquest_rules.facts import Entry
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.conquest_config import files as conquest_files
 from pyconquest_rules.index.contradictions import count as count_contradictions
@@ -162,11 +162,8 @@ class _Facts:
     ledger: Ledger
     outputs: Outputs
 
-    def recorded(self) -> Iterable[Recorded]:
-        return self.ledger.recorded()
-
-    def failed(self) -> Iterable[str]:
-        return self.ledger.failures()
+    def attach(self, connection: sqlite3.Connection) -> None:
+        self.ledger.attach(connection)
 
     def listing(self, folder: str) -> Iterator[Entry]:
         return folders.listing(self.outputs, folder)
@@ -185,7 +182,7 @@ def plan(rules: Rules, targets: tuple[str, ...] = (), *, emit: Emit = silent) ->
         for name in rules.chosen(targets):
             action, template = rules.actions[name], rules.templates[name]
             made.add_action(name, action.mode, action.on_conflict, action.fingerprint)
-            instances = sets.instances(action.select, sorted(template.names))
+            instances = sets.instances(action.select, template.columns)
             emit(Planning(name, made.add(name, wishes(template, rules.outputs, instances))))
         decide(made, _Facts(ledger, rules.outputs), rules.outputs)
         hold_back(made, rules.needs)
@@ -271,7 +268,7 @@ def _chosen(rules: Rules, store: "Store", what: tuple[str, ...]) -> "Forgetting"
     for name in what:
         if name in rules.selections:
             with opened(rules) as sets:
-                forgetting.choose_instances(instance.SOPInstanceUID for instance in sets.instances(name, ()))
+                forgetting.choose_instances(uid for uid, *_ in sets.instances(name, ()))
         else:
             forgetting.choose(name)
     return forgetting

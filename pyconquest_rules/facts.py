@@ -1,7 +1,7 @@
-"""What is known of the world: what stands at a path, and what the ledger says of it."""
+"""What is known of the world: what stands at a path."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from pyconquest_rules.steps import Stamp
 
@@ -15,22 +15,9 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What a folder holds under one name."""
 
     name: str
     kind: Kind
-    stamp: Stamp
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """What the ledger says of a destination: what was put there last, from what, and how it was left."""
-
-    destination: str
-    SOPInstanceUID: str
-    source: bytes
-    source_stamp: Stamp
-    fingerprint: str
     stamp: Stamp

@@ -43,10 +43,14 @@ class Outputs:
         the program keeps what is its own.
         """
         folder, slash, name = path.rpartition("/")
-        placed, own = self._placed(folder + slash)
+        return self.within(folder + slash, name) + name
+
+    def within(self, folder: str, name: str) -> str:
+        """How a folder that a file of that name goes to is named, both with a "/" at the end or "". Raises as `place` does."""
+        placed, own = self._placed(folder)
         if name.casefold() in own:
             raise UnsafePath("the destination is a file of this program")
-        return placed + name
+        return placed
 
     def _place(self, folder: str) -> tuple[str, frozenset[str]]:
         """How destinations in a folder begin, and the names in it that are taken. Many share it, so it is worked out once."""

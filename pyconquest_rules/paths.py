@@ -7,14 +7,16 @@ and in it the few characters that mean something to us are written as ESCAPE, th
 import posixpath
 import re
 import unicodedata
-from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
+from typing import NamedTuple
 
 MARK, ESCAPE = "\0", "\1"
 SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
 ESCAPED = re.compile("\1([0-9a-f]+)\1")
 LONGEST_PATH, LONGEST_NAME = 4096, 255
-PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
+# What is safe as it is, and soon seen to be; the names of RESERVED that are of such letters are none.
+PLAIN = re.compile(r"(?!(?i:con|prn|aux|nul|(?:com|lpt)[1-9])(?:\.|\Z))[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
 EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 FORBIDDEN = frozenset('/\\:*?"<>|')
 # Windows takes superscript digits for digits here.
@@ -26,16 +28,33 @@ class UnsafePath(Exception):
     """What the template gives for an instance is no path; the text never holds a value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a copy goes. `path` is safe parts joined with "/".
+class Folder(NamedTuple):
+    """The folder of a destination. `path` is safe names, each with a "/" behind it.
 
-    `written` is the path before it was made safe, its parts joined with NUL: equal for two instances only if the template gave
-    them one path. It can always be encoded as UTF-8.
+    `written` is the same before it was made safe, its names each with a NUL behind it: equal for two instances only if the
+    template gave them one folder. It can always be encoded as UTF-8.
     """
 
     path: str
     written: str
+
+
+class Destination(NamedTuple):
+    """Where a copy goes: a folder that many share, and a safe name in it. `printed` is the name before it was made safe."""
+
+    folder: Folder
+    name: str
+    printed: str
+
+    @property
+    def path(self) -> str:
+        """Safe parts joined with "/"."""
+        return self.folder.path + self.name
+
+    @property
+    def written(self) -> str:
+        """The path before it was made safe, its parts joined with NUL."""
+        return self.folder.written + self.printed.replace(MARK, "")
 
 
 def renamed(destination: str, uid: str) -> str:
@@ -47,7 +66,7 @@ def renamed(destination: str, uid: str) -> str:
 
 def safe_part(text: str) -> str:
     """One file or folder name for any text: one that every usual file system holds, of at most 255 bytes, never "." or ".."."""
-    if PLAIN.fullmatch(text) and text.partition(".")[0].lower() not in RESERVED:
+    if PLAIN.fullmatch(text):
         return text
     name = "".join("_" if _forbidden(character) else character for character in unicodedata.normalize("NFC", text))
     name = name.lstrip(" ").rstrip(" .") or "_"
@@ -84,24 +103,30 @@ def _shortened(name: str) -> str:
 
 def destination(raw: str) -> Destination:
     """The destination from what the pieces of a template printed. Raises UnsafePath."""
-    parts = raw.split("/")
-    if parts[-1] in {"", ".", ".."}:
+    above, slash, last = raw.rpartition("/")
+    if last in {"", ".", ".."}:
         raise UnsafePath("it ends with a folder, not with a file")
-    names = [""] if raw.startswith("/") else []
-    written = names.copy()
+    folder, name = _folder(above + slash), _name(last)
+    if 4 * (len(folder.path) + len(name)) > LONGEST_PATH and len((folder.path + name).encode()) > LONGEST_PATH:
+        raise UnsafePath(f"it is longer than {LONGEST_PATH} bytes")
+    return Destination(folder, name, last)
+
+
+@lru_cache(4096)
+def _folder(raw: str) -> Folder:
+    """The folder of that text. Many destinations share it, so it is worked out once."""
+    root = "/" if raw.startswith("/") else ""
+    names, written = [root], [root and MARK]
     below_value = False
-    for part in parts:
+    for part in raw.split("/"):
         if part in {"", "."}:  # only the template itself writes "//" and "/./", which mean "/"
             continue
         if part == ".." and below_value:
             raise UnsafePath('".." stands after a value')
         below_value = below_value or MARK in part
-        names.append(_name(part))
-        written.append(part.replace(MARK, ""))
-    path = "/".join(names)
-    if len(path.encode()) > LONGEST_PATH:
-        raise UnsafePath(f"it is longer than {LONGEST_PATH} bytes")
-    return Destination(path, MARK.join(written))
+        names.append(_name(part) + "/")
+        written.append(part.replace(MARK, "") + MARK)
+    return Folder("".join(names), "".join(written))
 
 
 def _name(part: str) -> str:

@@ -1,8 +1,8 @@
 """The atoms a plan is made of: what an action wishes, and the step that becomes of the wish."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, NamedTuple
 
 
 class Mode(StrEnum):
@@ -50,37 +50,30 @@ class Reason(StrEnum):
     NEEDS = "needs"
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """By what a file is known again without reading it: size in bytes, mtime in nanoseconds."""
 
     size: int
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """An instance that a set selects: its file, and the values that a template asked for."""
-
-    SOPInstanceUID: str
-    source: bytes
-    stamp: Stamp
-    values: Mapping[str, object]
+# An instance that a set selects: SOPInstanceUID, path of its file, size, mtime_ns, and the values that were asked for.
+Selected = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What an action wishes for one instance: a destination, or why it has none (`reason` and `message`).
 
-    `destination` counts from the folder of the rules file, or is absolute; "" where there is none.
-    `written` is the destination before it was made safe: two wishes with one destination but different `written` were
-    meant to lie apart.
+    The destination is `folder` and `name` put together; `folder` counts from the folder of the rules file, or is absolute.
+    `written` is the folder before it was made safe: two wishes with one folder but different `written` were meant to lie apart.
     """
 
     SOPInstanceUID: str
     source: bytes
-    stamp: Stamp
-    destination: str
+    size: int
+    mtime_ns: int
+    folder: str
+    name: str
     written: str
     reason: Reason | None = None
     message: str | None = None

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from hashlib import sha256
 from itertools import takewhile
 
@@ -22,7 +23,7 @@ from pyconquest_rules.paths import ESCAPE, MARK, SPECIAL, Destination, UnsafePat
 
 LONGEST_VALUE = 65536
 SAMPLE = MARK + "x"
-
+MANY = 4096  # folders of a template that are remembered
 
 DATE = re.compile(r"([1-9][0-9]{3})(\.?)([0-9]{2})\2([0-9]{2})")
 DATE_FORMAT = re.compile(r"(?:[^%]|%[YmdybBjaA%])+")
@@ -48,7 +49,8 @@ COMPARISONS: Mapping[str, Callable[..., bool]] = {
     "notin": lambda item, items: item not in items,
 }
 
-Values = Mapping[str, object]
+# Of the names that a template uses, in its own order: str, int, float or None.
+Values = Sequence[object]
 Evaluate = Callable[[Values], object]
 Print = Callable[[Values], str]
 
@@ -75,36 +77,46 @@ class BadValue(RenderError):
 class Template:
     """A template of the rules file, compiled once and rendered for each instance.
 
-    `names` are the keywords and columns that it uses. `prefix` is the leading folders that hold no value of an instance, or "".
+    `names` are the keywords and columns that it uses, `columns` the same in the order of the values that `render` takes.
+    `prefix` is the leading folders that hold no value of an instance, or "".
     """
 
-    __slots__ = ("_pieces", "names", "prefix")
+    __slots__ = ("_last", "_many", "_shared", "columns", "names", "prefix")
 
     def __init__(self, text: str, vars: Mapping[str, object]) -> None:
         """Raises Mistake where `text` is no Jinja2, holds what is not allowed, or gives no path whatever the instance."""
-        compiler = _Compiler(vars)
         try:
-            tree = _parsed(text)
-            children = [child for node in tree.body for child in (node.nodes if isinstance(node, nodes.Output) else [node])]
-            self._pieces = [compiler.printed(child) for child in children]
+            children = [
+                child for node in _parsed(text).body for child in (node.nodes if isinstance(node, nodes.Output) else [node])
+            ]
             used = [_names(child) for child in children]
+            # What comes up to the last slash is the same for whole series: it is printed once for all that share its values.
+            slashes = [isinstance(child, nodes.TemplateData) and "/" in child.data for child in children]
+            above = max((n for n, slash in enumerate(slashes, 1) if slash), default=0)
+            shared = sorted(set[str]().union(*used[:above]))
+            self.names = frozenset[str]().union(*used)
+            self.columns = (*shared, *sorted(self.names.difference(shared)))
+            compiler = _Compiler(vars, {name: position for position, name in enumerate(self.columns)})
+            pieces = [compiler.printed(child) for child in children]
         except RecursionError:
             raise Mistake("the template is nested too deeply") from None
-        self.names = frozenset[str]().union(*used)
         try:
-            sample = [SAMPLE if names else piece({}) for piece, names in zip(self._pieces, used, strict=True)]
+            sample = [SAMPLE if names else piece(()) for piece, names in zip(pieces, used, strict=True)]
             destination("".join(sample))
         except (RenderError, UnsafePath) as error:
             raise Mistake(f"the template gives no path: {error}") from None
         fixed = "".join(text for text, _ in takewhile(lambda piece: not piece[1], zip(sample, used, strict=True)))
         self.prefix = posixpath.dirname(destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
+        self._shared, self._last = len(shared), pieces[above:]
+        self._many = lru_cache(MANY, typed=True)(lambda *values: "".join([piece(values) for piece in pieces[:above]]))
 
-    def path(self, values: Values) -> Destination:
-        """The destination of the instance that has these values: str, int, float or None by name.
+    def path(self, values: Mapping[str, object]) -> Destination:
+        """As `render`, of values by name."""
+        return self.render([values.get(name) for name in self.columns])
 
-        Raises MissingValue, BadValue or UnsafePath.
-        """
-        return destination("".join([piece(values) for piece in self._pieces]))
+    def render(self, values: Values) -> Destination:
+        """The destination of the instance that has these values of `columns`. Raises MissingValue, BadValue or UnsafePath."""
+        return destination(self._many(*values[: self._shared]) + "".join([piece(values) for piece in self._last]))
 
 
 def _parsed(text: str) -> nodes.Template:
@@ -126,11 +138,11 @@ def _names(node: nodes.Node) -> set[str]:
 
 
 def _text(value: object) -> str:
-    """A value as it is printed: 1.0 as "1", None as nothing."""
+    """A value as it is printed: 1.0 as "1", -0.0 as "0", None as nothing."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):
-        return repr(value).removesuffix(".0")
+        return repr(value + 0.0).removesuffix(".0")
     return "" if value is None else str(value)
 
 
@@ -153,15 +165,17 @@ def _value(evaluate: Evaluate) -> Print:
 
     def value(values: Values) -> str:
         text = _text(evaluate(values))
-        return MARK + (SPECIAL.sub(lambda match: f"{ESCAPE}{ord(match[0]):x}{ESCAPE}", text) if SPECIAL.search(text) else text)
+        if "/" in text or not text.isprintable():
+            text = SPECIAL.sub(lambda match: f"{ESCAPE}{ord(match[0]):x}{ESCAPE}", text)
+        return MARK + text
 
     return value
 
 
-def _look_up(name: str) -> Evaluate:
+def _look_up(name: str, position: int) -> Evaluate:
     def look_up(values: Values) -> object:
-        value = values.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        value = values[position]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
             return value
         text = _clean(_text(value))
         if not text:
@@ -176,6 +190,7 @@ class _Compiler:
     """Makes functions of the nodes of a template. Raises Mistake for a node that there is no function for."""
 
     vars: Mapping[str, object]
+    positions: Mapping[str, int]
 
     def printed(self, node: nodes.Node) -> Print:
         """What gives the text of a node, in the writing that `_destination` reads."""
@@ -218,7 +233,7 @@ class _Compiler:
         """What gives the value of a node; it may raise RenderError."""
         match node:
             case nodes.Name(name=name) if name != "vars":
-                return _look_up(name)
+                return _look_up(name, self.positions[name])
             case nodes.Concat(nodes=children):
                 parts = [self.expression(child) for child in children]
                 return lambda values: "".join([_text(part(values)) for part in parts])

@@ -37,12 +37,14 @@ class Copy(BaseModel):
 
 
 def wishes(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Wish]:
-    """One wish for each row that the set's query gave for an instance, in the order of the instances."""
-    for instance in instances:
-        uid, source, stamp = instance.SOPInstanceUID, instance.source, instance.stamp
+    """One wish for each row that the set's query gave for an instance, in the order of the instances.
+
+    `instances` have the values of the template's `columns`.
+    """
+    for uid, source, size, mtime_ns, *values in instances:
         try:
-            destination = template.path(instance.values)
-            yield Wish(uid, source, stamp, outputs.place(destination.path), destination.written)
+            to = template.render(values)
+            yield Wish(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
         except (RenderError, UnsafePath) as error:
             reason = Reason.MISSING_VALUE if isinstance(error, MissingValue) else Reason.UNSAFE_PATH
-            yield Wish(uid, source, stamp, "", "", reason, str(error))
+            yield Wish(uid, source, size, mtime_ns, "", "", "", reason, str(error))

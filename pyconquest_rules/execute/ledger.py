@@ -13,7 +13,6 @@ from typing import Any
 
 from pyconquest_rules.errors import DatabaseError, Locked
 from pyconquest_rules.execute.files import Put
-from pyconquest_rules.facts import Recorded
 from pyconquest_rules.steps import Stamp, Step
 
 FOLDER = ".pyconquest-rules"
@@ -83,17 +82,14 @@ class Ledger:
         """8 hexadecimal letters by which temporary files of this state are known."""
         return str(self.connection.execute("SELECT value FROM state WHERE key = 'name'").fetchone()[0])
 
-    def recorded(self) -> Iterator[Recorded]:
-        """Every destination that was done."""
-        for row in self.connection.execute(
-            "SELECT destination, SOPInstanceUID, source, source_size, source_mtime_ns, fingerprint, size, mtime_ns FROM done"
+    def attach(self, connection: sqlite3.Connection) -> None:
+        """Makes this ledger readable on another connection, as the database `ledger`."""
+        (file,) = self.connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()
+        connection.execute("ATTACH ? AS ledger", (file,))
+        for (table,) in (
+            self.connection.execute("SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed')") if not file else ()
         ):
-            destination, uid, source, source_size, source_mtime_ns, fingerprint, size, mtime_ns = row
-            yield Recorded(destination, uid, source, Stamp(source_size, source_mtime_ns), fingerprint, Stamp(size, mtime_ns))
-
-    def failures(self) -> Iterator[str]:
-        """The destinations whose last step failed."""
-        return (destination for (destination,) in self.connection.execute("SELECT destination FROM failed"))
+            connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))  # nothing was ever done: there is no file
 
     def done(self) -> Iterator[Done]:
         """What was done, folder by folder."""

@@ -1,6 +1,5 @@
 """Named sets: the queries of a rules file over an index, and the instances that their rows stand for."""
 
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
-from pyconquest_rules.steps import Selected, Stamp
+from pyconquest_rules.steps import Selected
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,34 +117,34 @@ class Sets:
         hint = f"add {level.key} to what it selects{''.join(others[-1:])}"
         raise Mistake(f"the query gives no {level.key}, by which a {level} is known", hint=hint)
 
+    def _rows(self, name: str) -> tuple[tuple[str, ...], str]:
+        """The columns of a set that are its own, and the table of its rows."""
+        columns = self.make(name)
+        if self.selections[name].query is not None:
+            return columns, f"temp.{quoted(name)}"
+        return (self.selections[name].level.key,), f"temp.{quoted(f'{name} keys')}"
+
     def instances(self, name: str, names: Sequence[str]) -> Iterator[Selected]:
         """The instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`."""
-        columns = self.make(name)
-        selection = self.selections[name]
-        key, target = self.key(selection.level, columns)
-        own = {column.lower(): column for column in columns} if selection.query is not None else {}
+        columns, rows = self._rows(name)
+        key, target = self.key(self.selections[name].level, columns)
+        own = {column.lower(): column for column in columns}
         values = [f"q.{quoted(own[n.lower()])}" if n.lower() in own else f"i.{quoted(n)}" for n in names]
-        rows = self.connection.execute(
-            f"SELECT i.SOPInstanceUID, s.path, f.path, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
-            f" FROM temp.{quoted(name)} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"
+        # What the paths hold is bytes. A root that is "/" has its slash already.
+        source = "CAST(rtrim(s.path, '/') || '/' || f.path AS BLOB)"
+        return self.connection.execute(
+            f"SELECT i.SOPInstanceUID, {source}, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
+            f" FROM {rows} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"
             " JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
             " JOIN rules_sources AS s ON s.device = f.device"
         )
-        for uid, root, path, size, mtime_ns, *found in rows:
-            yield Selected(
-                uid,
-                os.path.join(os.fsencode(root), os.fsencode(path)),
-                Stamp(size, mtime_ns),
-                dict(zip(names, found, strict=True)),
-            )
 
     def holds(self, SOPInstanceUID: str, name: str) -> bool:
         """Whether a set holds an instance."""
-        columns = self.make(name)
+        columns, rows = self._rows(name)
         key, target = self.key(self.selections[name].level, columns)
         found = self.connection.execute(
-            f"SELECT 1 FROM images AS i JOIN temp.{quoted(name)} AS q ON i.{target} = q.{quoted(key)}"
-            " WHERE i.SOPInstanceUID = ? LIMIT 1",
+            f"SELECT 1 FROM images AS i JOIN {rows} AS q ON i.{target} = q.{quoted(key)} WHERE i.SOPInstanceUID = ? LIMIT 1",
             (SOPInstanceUID,),
         )
         return found.fetchone() is not None

@@ -334,7 +334,9 @@ def _number(text: str) -> str:
     # In turn: other letters; no digit at the end; a sign within; two points; a point or e after an e; no digit before an e.
     wrong = ("*[^-+.0-9eE]*", "*[^0-9.]", "*[-+.0-9][-+]*", "*.*.*", "*[eE]*[.eE]*", "*[^0-9][eE]*", "[eE]*")
     right = " AND ".join([f"{trimmed} GLOB '*[0-9]*'", *(f"{trimmed} NOT GLOB '{glob}'" for glob in wrong)])
-    return f"CASE WHEN {right} AND abs(CAST({trimmed} AS REAL)) < 9e999 THEN CAST({trimmed} AS NUMERIC) ELSE {trimmed} END"
+    right += f" AND abs(CAST({trimmed} AS REAL)) < 9e999"
+    digits = f"{trimmed} GLOB '[0-9]*' AND {trimmed} NOT GLOB '*[^0-9]*' AND length({trimmed}) < 300"  # most, and soon told
+    return f"CASE WHEN {digits} OR ({right}) THEN CAST({trimmed} AS NUMERIC) ELSE {trimmed} END"
 
 
 def quoted(name: str) -> str:

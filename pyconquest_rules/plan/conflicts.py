@@ -2,68 +2,95 @@
 
 from sqlite3 import Connection
 
-# Two steps, of whatever actions, that want one path, compared without case and in NFKC.
-SAME_PATH = """
-UPDATE step SET status = 'blocked', reason = 'collision', message = 'another step wants the same path'
-WHERE status IS NULL AND key IN (SELECT key FROM step WHERE key != '' GROUP BY key HAVING count(*) > 1)
+# `needed` is every folder that steps need, `present` what stands in these. `above` is the place that a folder lies in.
+TABLES = """
+CREATE TEMP TABLE needed (
+    path TEXT, written TEXT, place INT, above INT, name TEXT, key TEXT, parent TEXT, trouble TEXT,
+    PRIMARY KEY (path, written)) WITHOUT ROWID;
+CREATE INDEX temp.needed_place ON needed (place);
+CREATE TEMP TABLE present (
+    place INT, key TEXT, name TEXT, kind TEXT, size INT, mtime_ns INT, PRIMARY KEY (place, key)) WITHOUT ROWID;
+CREATE TEMP TABLE contested (place INT, key TEXT, wishes INT, PRIMARY KEY (place, key)) WITHOUT ROWID;
+CREATE TEMP TABLE rival (number INTEGER PRIMARY KEY, wishes INT);
+CREATE TEMP TABLE obstacle (number INTEGER PRIMARY KEY, reason TEXT, message TEXT);
+CREATE TEMP TABLE renaming (
+    number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, folder INT, name TEXT,
+    UNIQUE (SOPInstanceUID, folder, name, action));
+CREATE TEMP TABLE alike (number INTEGER PRIMARY KEY);
 """
 
-# A step that wants as a file what another needs as a folder.
-FILE_AND_FOLDER = """
-UPDATE step SET status = 'blocked', reason = 'collision', message = 'another step needs a folder of that name'
-WHERE status IS NULL AND key IN (SELECT key FROM temp.folder WHERE key != '')
+# Paths that more than one wants, of whatever actions: several as a file, or one as a file and others as a folder.
+CONTESTED = """
+INSERT INTO temp.contested SELECT place, key, sum(file) FROM (
+    SELECT folder.place, wish.key, 1 AS file FROM wish CROSS JOIN folder ON folder.number = wish.folder
+    UNION ALL SELECT DISTINCT above, key, 0 FROM temp.needed)
+GROUP BY place, key HAVING count(*) > 1
+"""
+
+RIVALS = """
+INSERT INTO temp.rival SELECT wish.number, contested.wishes FROM wish CROSS JOIN folder ON folder.number = wish.folder
+    CROSS JOIN temp.contested ON contested.place = folder.place AND contested.key = wish.key
+"""
+
+# One instance that an action wants at one path twice is one step.
+AGAIN = """
+DELETE FROM wish WHERE number IN (SELECT number FROM (
+    SELECT wish.number, row_number() OVER (PARTITION BY action, SOPInstanceUID, path || name ORDER BY wish.number) AS nth
+    FROM temp.rival JOIN wish ON wish.number = rival.number JOIN folder ON folder.number = wish.folder) WHERE nth > 1)
+"""
+
+COLLIDING = """
+INSERT OR IGNORE INTO temp.obstacle SELECT number, 'collision',
+    CASE WHEN wishes > 1 THEN 'another step wants the same path' ELSE 'another step needs a folder of that name' END
+FROM temp.rival
 """
 
 # Folders that some file system would take for one, or that became one only by being made safe: "abc" and "ABC", "a/b" and "a_b".
 ALIKE_FOLDERS = """
-UPDATE temp.folder SET trouble = 'collision'
-WHERE key IN (SELECT key FROM temp.folder GROUP BY key HAVING count(DISTINCT path) > 1 OR count(DISTINCT written) > 1)
+UPDATE temp.needed SET trouble = 'collision'
+WHERE place IN (SELECT place FROM temp.needed GROUP BY place HAVING count(DISTINCT path) > 1 OR count(DISTINCT written) > 1)
 """
 
 # What stands where a folder should be: a link, something else that is no folder, or a folder whose name differs in case only.
 ALIKE_PRESENT = """
-UPDATE temp.folder SET trouble = CASE p.kind WHEN 'link' THEN 'unsafe-path' ELSE 'conflict' END
-FROM temp.present p WHERE p.key = folder.key AND (p.destination != folder.path OR p.kind != 'folder') AND folder.trouble IS NULL
-"""
-
-ALIKE_FILES = """
-UPDATE step SET status = 'blocked', reason = 'conflict', message = 'a file whose name differs in case only stands there'
-WHERE status IS NULL AND EXISTS (SELECT 1 FROM temp.present p WHERE p.key = step.key AND p.destination != step.destination)
-"""
-
-IN_TROUBLE = """
-UPDATE step SET status = 'blocked', reason = f.trouble,
-    message = CASE f.trouble WHEN 'collision' THEN 'another step wants a folder whose name is alike'
-        WHEN 'conflict' THEN 'something that is no folder, or a folder whose name differs in case only, stands in the way'
-        ELSE 'a link stands where a folder should be' END
-FROM temp.folder f WHERE f.path = step.folder AND f.trouble IS NOT NULL AND step.status IS NULL
+UPDATE temp.needed SET trouble = CASE p.kind WHEN 'link' THEN 'unsafe-path' ELSE 'conflict' END
+FROM temp.present p WHERE p.place = needed.above AND p.key = needed.key
+    AND (p.name IS NOT needed.name OR p.kind != 'folder') AND needed.trouble IS NULL
 """
 
 # Trouble of a folder is trouble of all the folders in it.
 BELOW = """
-UPDATE temp.folder SET trouble = above.trouble FROM temp.folder above
-WHERE folder.trouble IS NULL AND above.trouble IS NOT NULL
-    AND above.path = folder.parent
+UPDATE temp.needed SET trouble = above.trouble FROM temp.needed AS above
+WHERE needed.trouble IS NULL AND above.trouble IS NOT NULL AND above.path = needed.parent
+"""
+
+IN_TROUBLE = """
+INSERT OR IGNORE INTO temp.obstacle SELECT wish.number, trouble,
+    CASE trouble WHEN 'collision' THEN 'another step wants a folder whose name is alike'
+        WHEN 'conflict' THEN 'something that is no folder, or a folder whose name differs in case only, stands in the way'
+        ELSE 'a link stands where a folder should be' END
+FROM wish CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN temp.needed ON needed.place = folder.place
+WHERE trouble IS NOT NULL AND EXISTS (SELECT 1 FROM temp.needed WHERE trouble IS NOT NULL)
 """
 
 
-def find_collisions(connection: Connection) -> None:
-    """Blocks the steps that stand in each other's way. Needs `temp.folder`."""
-    connection.execute(SAME_PATH)
-    connection.execute(FILE_AND_FOLDER)
-    connection.execute(ALIKE_FOLDERS)
-    block_in_folders(connection)
+def find_rivals(connection: Connection) -> None:
+    """Notes the wishes that want one path. Needs `temp.needed`."""
+    connection.execute("DELETE FROM temp.contested")
+    connection.execute("DELETE FROM temp.rival")
+    if connection.execute(CONTESTED).rowcount:
+        connection.execute(RIVALS)
 
 
-def find_conflicts(connection: Connection) -> None:
-    """Blocks the steps in whose way something stands that is not a file at their very path. Needs `temp.present` too."""
-    connection.execute(ALIKE_PRESENT)
-    block_in_folders(connection)
-    connection.execute(ALIKE_FILES)
+def find_trouble(connection: Connection) -> None:
+    """Notes which folders stand in each other's way, or have something else in theirs. Needs `temp.present` too."""
+    for statement in (ALIKE_FOLDERS, ALIKE_PRESENT):
+        connection.execute(statement)
+        while connection.execute(BELOW).rowcount:
+            pass
 
 
-def block_in_folders(connection: Connection) -> None:
-    """Blocks the steps in folders that have a trouble, at any depth."""
-    while connection.execute(BELOW).rowcount:
-        pass
+def find_obstacles(connection: Connection) -> None:
+    """Notes why wishes cannot be done that stand in each other's way, or in folders that have a trouble."""
+    connection.execute(COLLIDING)
     connection.execute(IN_TROUBLE)

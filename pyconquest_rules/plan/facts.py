@@ -1,20 +1,22 @@
 """What a plan asks of the world. Who answers is not its business."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from sqlite3 import Connection
 from typing import Protocol
 
-from pyconquest_rules.facts import Entry, Recorded
+from pyconquest_rules.facts import Entry
 from pyconquest_rules.steps import Mode
 
 
 class Facts(Protocol):
     """The ledger, and the disk below `outputs`."""
 
-    def recorded(self) -> Iterable[Recorded]:
-        """Every destination that was done and not undone since."""
+    def attach(self, connection: Connection) -> None:
+        """Makes the ledger readable on a connection, as the database `ledger`.
 
-    def failed(self) -> Iterable[str]:
-        """The destinations of steps that failed in their last run."""
+        Its table `done` has every destination that was done and not undone since, `failed` those of steps that failed in their
+        last run; a destination is the key of both.
+        """
 
     def listing(self, folder: str) -> Iterator[Entry]:
         """What a folder, named as destinations are, holds; nothing where there is no folder. Links are not followed."""

@@ -2,166 +2,179 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain, repeat
 from sqlite3 import Connection
 
-from pyconquest_rules.facts import Recorded
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import collision_key, renamed
-from pyconquest_rules.plan.conflicts import find_collisions, find_conflicts
+from pyconquest_rules.plan.conflicts import AGAIN, TABLES, find_obstacles, find_rivals, find_trouble
 from pyconquest_rules.plan.facts import Facts
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Mode
 
-# What is there, beside what the ledger says of this instance there, and what the step wants. `compare` is asked of the disk
-# in a second pass. What the ledger knows as another instance's is not ours to replace: it may be the last copy of that. So
-# may be whatever a move finds; only where the bytes are the same its source can go.
+# What is there, beside what the ledger says of this instance there, and what is wished. `compare` is asked of the disk in a
+# second pass. What the ledger knows as another instance's is not ours to replace: it may be the last copy of that. So may be
+# whatever a move finds; only where the bytes are the same its source can go.
 DECIDE = """
-UPDATE step SET reason = CASE
+INSERT INTO step SELECT number, action,
+    CASE WHEN message IS NOT NULL THEN 'blocked' WHEN reason = 'compare' THEN NULL WHEN reason = 'done' THEN 'unchanged'
+        ELSE 'todo' END,
+    reason, message, size, there_size, there_mtime_ns
+FROM (SELECT w.number, w.action, w.size,
+    coalesce(w.reason, o.reason, CASE
         WHEN p.kind IS NULL AND r.destination IS NOT NULL THEN 'destination-missing'
         WHEN p.kind IS NULL AND x.destination IS NOT NULL THEN 'retry'
         WHEN p.kind IS NULL THEN 'new'
-        WHEN p.kind IN ('folder', 'other') THEN 'conflict'
+        WHEN p.name IS NOT w.name OR p.kind IN ('folder', 'other') THEN 'conflict'
         WHEN r.destination IS NULL OR (p.size, p.mtime_ns) != (r.size, r.mtime_ns)
-            OR (a.mode = 'move' AND (r.source_size, r.source_mtime_ns) != (step.size, step.mtime_ns)) THEN 'compare'
-        WHEN (r.source_size, r.source_mtime_ns) != (step.size, step.mtime_ns)
-            OR (a.mode = 'symlink' AND r.source != step.source) THEN 'source-changed'
+            OR (a.mode = 'move' AND (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)) THEN 'compare'
+        WHEN (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)
+            OR (a.mode = 'symlink' AND r.source != w.source) THEN 'source-changed'
         WHEN r.fingerprint != a.fingerprint THEN 'rule-changed'
         WHEN a.mode = 'move' THEN 'adopt'
-        ELSE 'done' END,
-    there_size = p.size, there_mtime_ns = p.mtime_ns,
-    message = CASE WHEN p.kind IN ('folder', 'other') THEN 'something that is no file stands there' END
-FROM step AS s JOIN action AS a ON a.name = s.action
-    LEFT JOIN temp.present p ON p.destination = s.destination
-    LEFT JOIN temp.recorded r ON r.destination = s.destination AND r.SOPInstanceUID = s.SOPInstanceUID
-    LEFT JOIN temp.failed x ON x.destination = s.destination
-WHERE s.number = step.number AND step.status IS NULL
+        ELSE 'done' END) AS reason,
+    coalesce(w.message, o.message, CASE
+        WHEN p.name IS NOT w.name AND p.kind IS NOT NULL THEN 'a file whose name differs in case only stands there'
+        WHEN p.kind IN ('folder', 'other') THEN 'something that is no file stands there' END) AS message,
+    CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.size END AS there_size,
+    CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.mtime_ns END AS there_mtime_ns
+FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
+    LEFT JOIN temp.obstacle AS o ON o.number = w.number
+    LEFT JOIN temp.present AS p ON p.place = f.place AND p.key = w.key
+    LEFT JOIN ledger.done AS r ON r.destination = f.path || w.name AND r.SOPInstanceUID = w.SOPInstanceUID
+    LEFT JOIN ledger.failed AS x ON x.destination = f.path || w.name
+WHERE w.number NOT IN (SELECT number FROM step))
+"""
+
+# Two that stand there and differ in case only leave no name: neither is the one that is wished.
+PRESENT = """
+INSERT INTO temp.present VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (place, key) DO UPDATE SET name = NULL
 """
 
 DOUBTFUL = """
-SELECT step.number, a.mode, source, destination FROM step JOIN action AS a ON a.name = step.action
-WHERE status IS NULL AND reason = 'compare' AND (there_size = step.size OR a.mode = 'symlink')
+SELECT step.number, mode, source, path || wish.name FROM step JOIN wish USING (number)
+    JOIN folder ON folder.number = wish.folder JOIN action ON action.number = step.action
+WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR mode = 'symlink')
+"""
+
+# What the ledger says of the destination of a step.
+RECORDED = """
+SELECT 1 FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done ON done.destination = path || wish.name
+WHERE wish.number = step.number
 """
 
 # What holds other content than the step would put: ours that somebody changed is mended, what is not ours is for on_conflict.
-COMPARED = """
+COMPARED = f"""
 UPDATE step SET reason = CASE
-        WHEN number IN (SELECT number FROM temp.alike) THEN 'adopt'
-        WHEN a.mode != 'move' AND EXISTS (SELECT 1 FROM temp.recorded r
-            WHERE r.destination = step.destination AND r.SOPInstanceUID = step.SOPInstanceUID) THEN 'destination-changed'
+        WHEN step.number IN (SELECT number FROM temp.alike) THEN 'adopt'
+        WHEN mode != 'move' AND EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID) THEN 'destination-changed'
         ELSE 'conflict' END
-FROM action AS a WHERE a.name = step.action AND status IS NULL AND reason = 'compare'
+FROM action WHERE action.number = step.action AND status IS NULL AND reason = 'compare'
 """
 
-BY_ON_CONFLICT = """
-UPDATE step SET status = CASE WHEN message IS NOT NULL THEN 'blocked' WHEN a.on_conflict = 'skip' THEN 'unchanged'
-        WHEN a.on_conflict = 'overwrite' THEN 'todo' ELSE 'blocked' END,
-    message = CASE WHEN message IS NOT NULL THEN message
-        WHEN EXISTS (SELECT 1 FROM temp.recorded r WHERE r.destination = step.destination)
-            THEN 'another instance, which was put there earlier, stands there'
+SETTLE = "UPDATE step SET status = 'todo' WHERE status IS NULL AND reason != 'conflict'"
+
+BY_ON_CONFLICT = f"""
+UPDATE step SET status = CASE on_conflict WHEN 'skip' THEN 'unchanged' WHEN 'overwrite' THEN 'todo' ELSE 'blocked' END,
+    message = CASE WHEN EXISTS ({RECORDED}) THEN 'another instance, which was put there earlier, stands there'
         ELSE 'other content stands there that is not ours' END
-FROM action AS a WHERE a.name = step.action AND step.status IS NULL AND reason = 'conflict'
-"""
-
-SETTLE = """
-UPDATE step SET status = CASE reason WHEN 'done' THEN 'unchanged' ELSE 'todo' END
-WHERE status IS NULL AND reason != 'conflict'
+FROM action WHERE action.number = step.action AND status IS NULL
 """
 
 RENAMING = """
-INSERT INTO temp.renaming SELECT number, destination, SOPInstanceUID FROM step JOIN action ON action.name = step.action
-WHERE status IS NULL AND on_conflict = 'rename' AND
+INSERT INTO temp.renaming SELECT wish.number, action, SOPInstanceUID, folder, renamed(wish.name, SOPInstanceUID)
+FROM wish JOIN action ON action.number = wish.action WHERE on_conflict = 'rename' AND reason IS NULL AND wish.number IN
 """
-COLLIDING = "key IN (SELECT key FROM step WHERE key != '' GROUP BY key HAVING count(*) > 1)"
-CONFLICTING = "reason = 'conflict' AND message IS NULL"
+COLLIDING = "(SELECT number FROM temp.rival WHERE wishes > 1)"
+CONFLICTING = "(SELECT number FROM step WHERE status IS NULL)"
 
 # A name that would be the same step twice is not taken: such steps stay in each other's way.
-RENAME = "UPDATE OR IGNORE step SET destination = ?, key = ?, reason = NULL WHERE number = ?"
+TAKEN = """
+DELETE FROM temp.renaming WHERE number IN (SELECT renaming.number FROM wish CROSS JOIN temp.renaming
+    USING (SOPInstanceUID, folder, name, action))
+"""
+RENAME = "UPDATE wish SET name = new.name, key = collision_key(new.name) FROM temp.renaming AS new WHERE new.number = wish.number"
 
 # A file can be moved away once everything else that is wished of it is done, or comes before.
 STILL_NEEDED = """
 UPDATE step SET status = 'blocked', reason = 'collision', message = 'another step needs the file where it is'
-WHERE status = 'todo' AND action IN (SELECT name FROM action WHERE mode = 'move') AND EXISTS (
-    SELECT 1 FROM step AS other JOIN action AS a ON a.name = other.action
-    WHERE other.SOPInstanceUID = step.SOPInstanceUID AND other.number != step.number AND other.status != 'unchanged'
-        AND (other.number > step.number OR a.mode = 'move'))
+WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE mode = 'move') AND EXISTS (
+    SELECT 1 FROM wish AS own JOIN wish USING (SOPInstanceUID) JOIN step AS other ON other.number = wish.number
+        JOIN action ON action.number = wish.action
+    WHERE own.number = step.number AND wish.number != own.number AND other.status != 'unchanged'
+        AND (wish.number > own.number OR mode = 'move'))
 """
 
 NEEDS = """
 UPDATE step SET status = 'blocked', reason = 'needs', message = 'an action that this one needs has blocked steps'
-WHERE action = ? AND status = 'todo' AND EXISTS (
-    SELECT 1 FROM step WHERE action IN (SELECT value FROM json_each(?)) AND status = 'blocked')
+WHERE action = (SELECT number FROM action WHERE name = ?) AND status = 'todo' AND EXISTS (
+    SELECT 1 FROM step JOIN action ON action.number = step.action
+    WHERE name IN (SELECT value FROM json_each(?)) AND status = 'blocked')
 """
 
 
 def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
-    """Gives every step of `plan` that has none yet a status and a reason. Reads the disk below `outputs`, writes nothing."""
+    """Makes a step of every wish of `plan`, with a status and a reason. Reads the disk below `outputs`, writes nothing."""
     connection = plan.connection
+    connection.executescript(TABLES)
+    connection.create_function("renamed", 2, renamed, deterministic=True)
+    connection.create_function("collision_key", 1, collision_key, deterministic=True)
+    facts.attach(connection)
     connection.execute("BEGIN")
-    _gather_ledger(connection, facts)
-    _rename(connection, COLLIDING)
-    _gather_folders(connection, outputs)
-    _gather_present(connection, facts)
+    connection.executemany("INSERT OR IGNORE INTO temp.needed VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", _folders(plan, outputs))
+    find_rivals(connection)
+    if connection.execute(AGAIN).rowcount:
+        find_rivals(connection)
+    if _rename(connection, COLLIDING):
+        find_rivals(connection)
+    connection.executemany(PRESENT, _present(connection, facts))
+    find_trouble(connection)
     _settle(connection, facts)
     if _rename(connection, CONFLICTING):
+        connection.execute("DELETE FROM step WHERE number IN (SELECT number FROM temp.renaming)")
+        find_rivals(connection)
         _settle(connection, facts)
     connection.execute(BY_ON_CONFLICT)
-    connection.execute(STILL_NEEDED)
+    if connection.execute("SELECT 1 FROM action WHERE mode = 'move'").fetchone():
+        connection.execute("CREATE INDEX wish_instance ON wish (SOPInstanceUID)")
+        connection.execute(STILL_NEEDED)
+        connection.execute("DROP INDEX wish_instance")
     connection.execute("COMMIT")
+    connection.execute("DETACH ledger")
 
 
 def hold_back(plan: Plan, needs: Mapping[str, tuple[str, ...]]) -> None:
     """Blocks what is to be done of actions that need one with blocked steps. Actions stand in the order of their needs."""
     for action in plan.actions():
-        plan.connection.execute(NEEDS, (action, json.dumps(needs.get(action, ()))))
+        if needs.get(action):
+            plan.connection.execute(NEEDS, (action, json.dumps(needs[action])))
 
 
-def _gather_ledger(connection: Connection, facts: Facts) -> None:
-    connection.executemany(
-        "INSERT OR REPLACE INTO temp.recorded VALUES (?, ?, ?, ?, ?, ?, ?, ?)", map(_recorded, facts.recorded())
-    )
-    connection.executemany("INSERT OR IGNORE INTO temp.failed VALUES (?)", ((destination,) for destination in facts.failed()))
-
-
-def _recorded(r: Recorded) -> tuple[object, ...]:
-    source = (r.source, r.source_stamp.size, r.source_stamp.mtime_ns)
-    return (r.destination, r.SOPInstanceUID, *source, r.fingerprint, r.stamp.size, r.stamp.mtime_ns)
-
-
-def _gather_folders(connection: Connection, outputs: Outputs) -> None:
+def _folders(plan: Plan, outputs: Outputs) -> Iterator[tuple[object, ...]]:
     """Every folder that steps need, from the root of its output on, with what it was to be called where that is another name."""
-    steps = connection.execute("SELECT DISTINCT folder, written FROM step WHERE status IS NULL")
-    connection.executemany("INSERT OR IGNORE INTO temp.folder VALUES (?, ?, ?, ?, NULL)", _folders(steps, outputs))
-
-
-def _folders(steps: Iterable[tuple[str, str]], outputs: Outputs) -> Iterator[tuple[str, str, str, str | None]]:
-    for deepest, written in steps:
+    for deepest, written in plan.connection.execute("SELECT path, written FROM folder WHERE number > 0"):
         folders = [*outputs.folders(deepest)]
-        names = chain(reversed(written.split("\0")), repeat(""))
-        for folder, parent, name in zip(folders, [*folders[1:], None], names, strict=False):
+        names = chain(reversed(written.removesuffix("\0").split("\0")), repeat(""))
+        for folder, parent, printed in zip(folders, [*folders[1:], None], names, strict=False):
+            above, name = os.path.split(folder)
             # A root, and the folder of the rules file in it, may be written in several ways.
-            known = parent is None or not folder or name == os.path.basename(folder)
-            yield folder, "" if known else name, collision_key(folder), parent
+            known = parent is None or not folder or printed == name
+            yield folder, "" if known else printed, plan.place(folder), plan.place(above), name, collision_key(name), parent
 
 
-def _gather_present(connection: Connection, facts: Facts) -> None:
+def _present(connection: Connection, facts: Facts) -> Iterator[tuple[object, ...]]:
     """What stands in those folders: one listing of each. What is no folder is known from the listing of its parent."""
-    for (folder,) in connection.execute("SELECT DISTINCT path FROM temp.folder"):
-        connection.executemany("INSERT OR REPLACE INTO temp.present VALUES (?, ?, ?, ?, ?)", _present(folder, facts))
+    for folder, place in connection.execute("SELECT DISTINCT path, place FROM temp.needed"):
+        for name, kind, (size, mtime_ns) in facts.listing(folder):
+            if _is_text(name):
+                yield place, collision_key(name), name, kind, size, mtime_ns
 
 
-def _present(folder: str, facts: Facts) -> Iterator[tuple[str, str, str, int, int]]:
-    for entry in facts.listing(folder):
-        path = os.path.join(folder, entry.name)
-        if _is_text(path):
-            yield path, collision_key(path), entry.kind, entry.stamp.size, entry.stamp.mtime_ns
-
-
-def _is_text(path: str) -> bool:
+def _is_text(name: str) -> bool:
     """Whether a name on the disk is UTF-8, as those of all destinations are."""
     try:
-        path.encode()
+        name.encode()
     except UnicodeEncodeError:
         return False
     return True
@@ -169,8 +182,7 @@ def _is_text(path: str) -> bool:
 
 def _settle(connection: Connection, facts: Facts) -> None:
     """Settles every step but those whose destination holds other content."""
-    find_collisions(connection)
-    find_conflicts(connection)
+    find_obstacles(connection)
     connection.execute(DECIDE)
     connection.executemany("INSERT INTO temp.alike VALUES (?)", _alike(connection, facts))
     connection.execute(COMPARED)
@@ -184,14 +196,10 @@ def _alike(connection: Connection, facts: Facts) -> Iterator[tuple[int]]:
 
 
 def _rename(connection: Connection, which: str) -> bool:
-    """Gives steps a name of their own, made of their SOPInstanceUID: the same one in every run. Whether there were any."""
+    """Gives wishes a name of their own, made of their SOPInstanceUID: the same one in every run. Whether there were any."""
     connection.execute("DELETE FROM temp.renaming")
-    found = connection.execute(RENAMING + which).rowcount
-    connection.executemany(RENAME, _renamed(connection))
-    return bool(found)
-
-
-def _renamed(connection: Connection) -> Iterator[tuple[str, str, int]]:
-    for number, destination, uid in connection.execute("SELECT * FROM temp.renaming"):
-        new = renamed(destination, uid)
-        yield new, collision_key(new), number
+    if not connection.execute(RENAMING + which).rowcount:
+        return False
+    connection.execute(TAKEN)
+    connection.execute(RENAME)
+    return True

@@ -1,9 +1,11 @@
 """A plan is rows in SQLite: it may be larger than memory, it can be saved, and conflicts are found by SQL."""
 
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,33 +14,28 @@ from pyconquest_rules.errors import UsageError
 from pyconquest_rules.paths import collision_key
 from pyconquest_rules.steps import Mode, PutFile, Reason, Stamp, Status, Step, Wish
 
+# What is wished is written once; what becomes of it is a narrow table, which is cheap to write anew while it is decided.
+# Folders that some file system takes for one are one `place`, files there that it takes for one have one `key`. Paths of
+# folders end with a slash; folder 0 is that of wishes without a destination.
 TABLES = """
-CREATE TABLE action (name TEXT PRIMARY KEY, place INT, mode TEXT, on_conflict TEXT, fingerprint TEXT);
+CREATE TABLE action (number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT);
+CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, place INT, UNIQUE (path, written));
+CREATE TABLE wish (
+    number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
+    folder INT, name TEXT, key TEXT, reason TEXT, message TEXT);
 CREATE TABLE step (
-    number INTEGER PRIMARY KEY, action TEXT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
-    destination TEXT, key TEXT, folder TEXT, written TEXT,
-    status TEXT, reason TEXT, message TEXT, there_size INT, there_mtime_ns INT,
-    UNIQUE (SOPInstanceUID, destination, action));
-CREATE INDEX step_key ON step (key);
-CREATE INDEX step_folder ON step (folder);
-CREATE TEMP TABLE folder (
-    path TEXT, written TEXT, key TEXT, parent TEXT, trouble TEXT, PRIMARY KEY (path, written)) WITHOUT ROWID;
-CREATE INDEX temp.folder_key ON folder (key);
-CREATE TEMP TABLE present (destination TEXT PRIMARY KEY, key TEXT, kind TEXT, size INT, mtime_ns INT) WITHOUT ROWID;
-CREATE INDEX temp.present_key ON present (key);
-CREATE TEMP TABLE alike (number INTEGER PRIMARY KEY);
-CREATE TEMP TABLE renaming (number INTEGER PRIMARY KEY, destination TEXT, SOPInstanceUID TEXT);
-CREATE TEMP TABLE recorded (destination TEXT PRIMARY KEY, SOPInstanceUID TEXT, source BLOB, source_size INT, source_mtime_ns INT,
-    fingerprint TEXT, size INT, mtime_ns INT) WITHOUT ROWID;
-CREATE TEMP TABLE failed (destination TEXT PRIMARY KEY) WITHOUT ROWID;
+    number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
+INSERT INTO folder VALUES (0, '', NULL, 0);
+CREATE TEMP TABLE place (number INTEGER PRIMARY KEY, key TEXT UNIQUE);
 """
 
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 
 STEPS = """
-SELECT step.number, step.action, step.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
-       action.mode, step.source, step.size, step.mtime_ns, step.destination, step.there_size, step.there_mtime_ns
-FROM step JOIN action ON action.name = step.action
+SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint, action.mode,
+       wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination, step.there_size, step.there_mtime_ns
+FROM step CROSS JOIN wish ON wish.number = step.number
+    CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN action ON action.number = step.action
 """
 
 
@@ -48,9 +45,11 @@ class Plan:
     def __init__(self) -> None:
         """A new plan, in a temporary file that goes with it."""
         self.connection = sqlite3.connect("", isolation_level=None)
-        self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(TABLES)
+        self.connection.execute("PRAGMA journal_mode = OFF")  # of the temporary tables too, now that there are any
+        self.connection.execute("PRAGMA cache_size = -32768")
+        self.place, self._folder = lru_cache(4096)(self._place), lru_cache(4096)(self._noted)
 
     def __enter__(self) -> "Plan":
         return self
@@ -60,25 +59,39 @@ class Plan:
 
     def add_action(self, name: str, mode: Mode, on_conflict: str, fingerprint: str) -> None:
         """Actions are done in the order in which they are added."""
-        self.connection.execute(
-            "INSERT INTO action VALUES (?, (SELECT count(*) FROM action), ?, ?, ?)", (name, mode, on_conflict, fingerprint)
-        )
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?)", (name, mode, on_conflict, fingerprint))
 
     def add(self, action: str, wishes: Iterable[Wish]) -> int:
-        """Adds the wishes of an action, each once however often it was wished. Gives how many steps there are now."""
+        """Adds the wishes of an action. Gives how many wishes there are now."""
+        (number,) = self.connection.execute("SELECT number FROM action WHERE name = ?", (action,)).fetchone()
         self.connection.execute("BEGIN")
         self.connection.executemany(
-            "INSERT OR IGNORE INTO step (action, SOPInstanceUID, source, size, mtime_ns, destination, key, folder, written,"
-            " status, reason, message)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (_row(action, wish) for wish in wishes),
+            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
         )
         self.connection.execute("COMMIT")
-        return int(self.connection.execute("SELECT count(*) FROM step").fetchone()[0])
+        return int(self.connection.execute("SELECT max(number) FROM wish").fetchone()[0] or 0)
+
+    def _row(self, action: int, wish: Wish) -> tuple[object, ...]:
+        uid, source, size, mtime_ns, folder, name, written, reason, message = wish
+        place = 0 if reason else self._folder(folder, written)
+        return (action, uid, source, size, mtime_ns, place, name, collision_key(name), reason, message)
+
+    def _noted(self, path: str, written: str) -> int:
+        """The number of a folder."""
+        row = (path, written, self.place(path))
+        self.connection.execute("INSERT OR IGNORE INTO folder (path, written, place) VALUES (?, ?, ?)", row)
+        found = self.connection.execute("SELECT number FROM folder WHERE path = ? AND written = ?", row[:2])
+        return int(found.fetchone()[0])
+
+    def _place(self, folder: str) -> int:
+        """The number that a folder shares with those which some file system takes for the same."""
+        key = (collision_key(os.path.join(folder, "")),)
+        self.connection.execute("INSERT OR IGNORE INTO temp.place (key) VALUES (?)", key)
+        return int(self.connection.execute("SELECT number FROM temp.place WHERE key = ?", key).fetchone()[0])
 
     def steps(self, *, action: str | None = None, status: Status | None = None, instance: str | None = None) -> Iterator[Step]:
         """The steps, in the order of actions and, within one, as they were wished."""
-        asked = {"step.action": action, "step.status": status, "step.SOPInstanceUID": instance}
+        asked = {"action.name": action, "step.status": status, "wish.SOPInstanceUID": instance}
         where = " AND ".join(f"{column} = ?" for column, value in asked.items() if value is not None)
         rows = self.connection.execute(
             f"{STEPS} {'WHERE ' + where if where else ''} ORDER BY step.number",
@@ -88,33 +101,40 @@ class Plan:
 
     def instance_at(self, destination: str) -> str | None:
         """The SOPInstanceUID of the instance that is to lie at a destination."""
-        row = self.connection.execute("SELECT SOPInstanceUID FROM step WHERE destination = ?", (destination,)).fetchone()
+        row = self.connection.execute(
+            "SELECT SOPInstanceUID FROM wish JOIN folder ON folder.number = wish.folder WHERE path || name = ?", (destination,)
+        ).fetchone()
         return str(row[0]) if row else None
 
     def actions(self) -> list[str]:
         """The names of the actions in their order."""
-        return [name for (name,) in self.connection.execute("SELECT name FROM action ORDER BY place")]
+        return [name for (name,) in self.connection.execute("SELECT name FROM action ORDER BY number")]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each action: todo, unchanged, blocked, and the bytes that are to be done."""
-        counts = {name: {**dict.fromkeys(Status, 0), "bytes": 0} for name in self.actions()}
-        for action, status, number, size in self.connection.execute(
-            "SELECT action, status, count(*), sum(size) FROM step GROUP BY action, status"
-        ):
-            counts[action][status] = number
-            if status == Status.TODO:
-                counts[action]["bytes"] = size
-        return {name: {str(key): value for key, value in of.items()} for name, of in counts.items()}
+        counts = {name: {**dict.fromkeys(map(str, Status), 0), "bytes": 0} for name in self.actions()}
+        for (action, status, _), (number, size) in self._totals.items():
+            counts[action][status] += number
+            counts[action]["bytes"] += size if status is Status.TODO else 0
+        return counts
 
     def reasons(self) -> Counter[tuple[str, Status, Reason]]:
         """How many steps of each action have each status and reason."""
-        rows = self.connection.execute("SELECT action, status, reason, count(*) FROM step GROUP BY action, status, reason")
-        return Counter({(action, Status(status), Reason(reason)): number for action, status, reason, number in rows})
+        return Counter({which: number for which, (number, _) in self._totals.items()})
+
+    @cached_property
+    def _totals(self) -> dict[tuple[str, Status, Reason], tuple[int, int]]:
+        """Steps and bytes by action, status and reason; a plan that was made does not change any more."""
+        rows = self.connection.execute(
+            "SELECT action.name, status, reason, count(*), sum(size) FROM step JOIN action ON action.number = step.action"
+            " GROUP BY step.action, status, reason"
+        )
+        return {(action, Status(status), Reason(reason)): (number, size) for action, status, reason, number, size in rows}
 
     def digest(self) -> str:
         """Equal for two plans that would do the same, to the same things, for the same reasons."""
         digest = sha256()
-        for row in self.connection.execute(f"{STEPS} ORDER BY action.place, step.destination, step.SOPInstanceUID"):
+        for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, wish.SOPInstanceUID"):
             digest.update(repr(row[1:]).encode())
         return digest.hexdigest()
 
@@ -143,15 +163,6 @@ def load(file: Path) -> Plan:
     except sqlite3.Error:
         raise UsageError(f"{file} is not a plan; make one with: plan -o {file}") from None
     return plan
-
-
-def _row(action: str, wish: Wish) -> tuple[object, ...]:
-    place = (wish.destination, collision_key(wish.destination), wish.destination.rpartition("/")[0])
-    source = (wish.source, wish.stamp.size, wish.stamp.mtime_ns)
-    status = Status.BLOCKED if wish.reason else None
-    # Of what was written only the folders count: names of files are told apart by `key`.
-    folder = wish.written.rpartition("\0")[0]
-    return (action, wish.SOPInstanceUID, *source, *place, folder, status, wish.reason, wish.message)
 
 
 def _step(row: tuple[Any, ...]) -> Step:
