@@ -11,8 +11,9 @@ T = TypeVar("T")
 Workers = Callable[[int], Executor]
 """Who reads so many files."""
 
-# Fewer files are read sooner than processes start that could help, by some tenths of a second; from a slow disk they are not.
-WORTH_A_PROCESS = 1000
+# Fewer files are read here, if they are in the memory of the system, before processes that start could help; from a disk, or
+# from one that is far away, processes would be sooner with fewer.
+WORTH_PROCESSES = 4000
 
 
 class Here(Executor):
@@ -34,14 +35,20 @@ def here(files: int) -> Executor:
 
 
 def processes(files: int) -> Executor:
-    """As many processes as there are processors, where the files are worth it."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if files < WORTH_A_PROCESS or workers < 2:
-        return Here()
+    """Processes where the files are worth it, else this one."""
+    return pool() if files >= WORTH_PROCESSES and _processors() > 1 else Here()
+
+
+def pool() -> Executor:
+    """As many processes as there are processors."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    return ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), initializer=_end_with_parent)
+    return ProcessPoolExecutor(_processors(), mp_context=get_context("forkserver"), initializer=_end_with_parent)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end_with_parent() -> None:

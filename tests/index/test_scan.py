@@ -24,7 +24,7 @@ from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import schema
 from pyconquest_rules.index.walk import Tree
-from pyconquest_rules.index.workers import here, processes
+from pyconquest_rules.index.workers import here, pool
 from tests.conftest import Done, Instance, Workplace
 
 RULES = """
@@ -872,10 +872,10 @@ def descendants(process: int) -> Iterator[int]:
 
 
 def test_workers_end_with_a_run_that_is_killed(many: Path, tmp_path: Path) -> None:
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one processor: no workers")
     folder = linked(many, tmp_path)
-    process = indexing(folder)
+    script = "from pyconquest_rules import app; from pyconquest_rules.index.workers import pool;"
+    script += "app.index(app.Rules.load('rules.toml'), workers=lambda files: pool())"
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=folder)
     while process.poll() is None and written(folder / "conquest.db") < 1:
         time.sleep(0.002)
     workers = list(descendants(process.pid))
@@ -888,9 +888,6 @@ def test_workers_end_with_a_run_that_is_killed(many: Path, tmp_path: Path) -> No
 
 
 def test_a_worker_that_somebody_kills_does_no_harm(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one processor: no workers")
-
     def kill(event: Event) -> None:
         if isinstance(event, FileTold) and not killed:
             killed.extend(worker.pid for worker in multiprocessing.active_children())
@@ -898,7 +895,7 @@ def test_a_worker_that_somebody_kills_does_no_harm(many: Path, clean: dict[str, 
 
     killed: list[int | None] = []
     with Store(tmp_path / "conquest.db", schema(parse(standard_text()))) as store:
-        Scan(store, kill).run([Tree("archive", many / "data", ("**/.*",))], processes)
+        Scan(store, kill).run([Tree("archive", many / "data", ("**/.*",))], lambda files: pool())
     assert killed
     assert dump(tmp_path / "conquest.db") == clean
 
@@ -911,7 +908,7 @@ def test_many_workers_come_to_the_same_as_none(many: Path, clean: dict[str, Any]
     told: list[Event] = []
     with Store(tmp_path / "conquest.db", schema(parse(standard_text()))) as store:
         scan = Scan(store, told.append)
-        scan.run([Tree("archive", many / "data", ("**/.*",))], processes)
+        scan.run([Tree("archive", many / "data", ("**/.*",))], lambda files: pool())
     assert dump(tmp_path / "conquest.db") == clean
     paths = [event.path for event in told if isinstance(event, FileTold)]
     assert paths == sorted(paths)
