@@ -118,7 +118,7 @@ def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[s
     """The columns and the rows of one SELECT, or of a set that is named. `vars` are parameters. Raises Mistake for wrong SQL."""
     with opened(rules) as sets:
         text = f'SELECT * FROM "{text}"' if text in rules.selections else text
-        sets.make_named(text)
+        sets.make_named(text, rules.params)
         names, rows = sql.rows(sets.connection, text, rules.params)
         with closing(rows):
             yield names, rows

@@ -70,9 +70,12 @@ class Sets:
             self._making.pop()
         return self.columns[name]
 
-    def make_named(self, text: str) -> None:
-        """Makes every set that a query names. Raises Mistake for a name that is neither a table nor a set."""
-        while (table := sql.unknown_table(self.connection, text)) is not None:
+    def make_named(self, text: str, params: sql.Values, before: str = "") -> None:
+        """Makes every set that a query, `before` and `text`, names, and compiles it.
+
+        Raises Mistake for a name that is neither a table nor a set, and for whatever else is wrong.
+        """
+        while (table := sql.unknown_table(self.connection, text, params, before)) is not None:
             name = table.lower()
             if name not in self.selections or name in self.columns:
                 known = [*table_names(self.connection), *self.selections]
@@ -81,23 +84,21 @@ class Sets:
             self.make(name)
 
     def _by_query(self, selection: Selection) -> tuple[str, ...]:
-        self.make_named(selection.text)
-        columns = sql.columns(self.connection, selection.text, selection.params)
+        self.make_named(selection.text, selection.params)
+        columns = sql.names(self.connection, selection.text, selection.params)
         self.key(selection.level, columns)
-        return sql.fill(self.connection, selection.name, selection.text, selection.params)
+        return sql.fill(self.connection, selection.name, columns, selection.text, selection.params)
 
     def _by_condition(self, selection: Selection) -> tuple[str, ...]:
         """The keys are found once, with the parameters; the view of the set's name shows every column of its level."""
         view, key, keys = VIEWS[selection.level], selection.level.key, f"{selection.name} keys"
-        before = f"SELECT {key} FROM main.{view} WHERE\n"
-        self.make_named(before + selection.text)
-        sql.compiled(self.connection, selection.text, selection.params, before)
-        sql.fill(self.connection, keys, f"SELECT {key} FROM main.{view} WHERE (\n{selection.text}\n)", selection.params)
+        self.make_named(selection.text, selection.params, f"SELECT {key} FROM main.{view} WHERE\n")
+        sql.fill(self.connection, keys, [key], f"SELECT {key} FROM main.{view} WHERE (\n{selection.text}\n)", selection.params)
         chosen = f"SELECT {key} FROM temp.{quoted(keys)}"
         self.connection.execute(
             f"CREATE TEMP VIEW {quoted(selection.name)} AS SELECT * FROM main.{view} WHERE {key} IN ({chosen})"
         )
-        return sql.columns(self.connection, f"SELECT * FROM main.{view}", {})
+        return tuple(name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (view,)))
 
     def key(self, level: Level, columns: Sequence[str]) -> tuple[str, str]:
         """The column by which rows name their patient, study, series or image, and what it is in the view `images`.

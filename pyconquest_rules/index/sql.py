@@ -99,10 +99,14 @@ def columns(connection: sqlite3.Connection, query: str, params: Values) -> tuple
 
     Raises Mistake where it is not one read-only statement or names what does not exist.
     """
-    text = _one(query)
-    compiled(connection, text, params)
-    with explained(connection, text, params, FUNCTIONS), guarded(connection):
-        cursor = connection.execute(f"SELECT * FROM ({text}\n) LIMIT 0", params)
+    compiled(connection, _one(query), params)
+    return names(connection, query, params)
+
+
+def names(connection: sqlite3.Connection, query: str, params: Values) -> tuple[str, ...]:
+    """As `columns`, of a query that was compiled as the user wrote it."""
+    with explained(connection, query, params, FUNCTIONS), guarded(connection):
+        cursor = connection.execute(f"SELECT * FROM ({_one(query)}\n) LIMIT 0", params)
         return tuple(column[0] for column in cursor.description)
 
 
@@ -115,17 +119,16 @@ def compiled(connection: sqlite3.Connection, text: str, params: Values, before: 
         connection.execute(f"EXPLAIN {before}{text}", params).close()
 
 
-def unknown_table(connection: sqlite3.Connection, query: str) -> str | None:
-    """The first table that a query names and the database does not have; None as well where something else is wrong with it.
-
-    Raises Mistake for what does not begin as a SELECT does.
-    """
-    try:
-        with guarded(connection):
-            connection.execute(f"EXPLAIN {_one(query)}").close()
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        match = re.fullmatch(r"no such table: (\w+)", str(error))
-        return match[1] if match else None
+def unknown_table(connection: sqlite3.Connection, query: str, params: Values, before: str = "") -> str | None:
+    """Compiles as `compiled` does, but gives the first table that the database does not have; None where it has all."""
+    text = query if before else _one(query)
+    with explained(connection, text, params, FUNCTIONS, before), guarded(connection):
+        try:
+            connection.execute(f"EXPLAIN {before}{text}", params).close()
+        except sqlite3.OperationalError as error:
+            if match := re.fullmatch(r"no such table: (\w+)", str(error)):
+                return match[1]
+            raise
     return None
 
 
@@ -144,9 +147,9 @@ def rows(
     return names, stream()
 
 
-def fill(connection: sqlite3.Connection, table: str, query: str, params: Values) -> tuple[str, ...]:
+def fill(connection: sqlite3.Connection, table: str, columns: Sequence[str], query: str, params: Values) -> tuple[str, ...]:
     """Makes the temporary table `table` of the rows of a query and returns its columns. Raises Mistake as `columns` does."""
-    names = _distinct(columns(connection, query, params))
+    names = _distinct(columns)
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     connection.execute(f'CREATE TEMP TABLE "{table}" ({quoted})')
     with explained(connection, query, params, FUNCTIONS), guarded(connection, into=table):
