@@ -35,6 +35,6 @@ def plan(place: Workplace, number: int, *, done: bool = False) -> Sample:
     options = ["--done"] * done
     generator = REPOSITORY / "bench" / "fill_index.py"
     name = "".join([f"plan-{number}", *options])
-    folder = place.made(name, lambda folder: python(generator, folder, "--instances", number, *options))
+    folder = place.made(name, lambda folder: python(generator, folder, number, *options))
     todo, unchanged = (0, number) if done else (number, 0)
     return ours.run("plan", "--no-index", cwd=folder, todo=todo, unchanged=unchanged, blocked=0)
