@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed
-from pyconquest_rules.execute.files import Put, StepError, put, take_away
-from pyconquest_rules.execute.folders import sweep
+from pyconquest_rules.execute.files import Put, StepError, put_together, take_away
+from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, Status, Step
 
-IN_FLIGHT = 8
+IN_FLIGHT = 4  # groups
+TOGETHER = 16  # files of a group
+MUCH = 16 << 20  # bytes of a group, with its last file
 
 
 class Work(Protocol):
@@ -71,18 +73,26 @@ class Runner:
     def _action(self, steps: Iterator[Step], result: Result) -> bool:
         """Whether every step went well."""
         failed = result.counts["failed"]
-        for step, future in self._begun(steps, result):
-            self._note(step, future, result)
+        for group, future in self._begun(steps, result):
+            outcomes = [*zip(group, future.result(), strict=True)]
+            self.ledger.record(outcomes, result.run)
+            for step, outcome in outcomes:
+                self._note(step, outcome if isinstance(outcome, StepError) else self._ended(step, result.run), result)
         return result.counts["failed"] == failed
 
-    def _note(self, step: Step, future: Future[Put], result: Result) -> None:
+    def _ended(self, step: Step, run: int) -> StepError | None:
+        """Does what comes after the ledger row, and gives what went wrong there."""
+        if step.operation.mode is Mode.MOVE:
+            try:
+                take_away(step.operation, self.outputs)
+            except StepError as error:
+                self.ledger.record([(step, error)], run)
+                return error
+        return None
+
+    def _note(self, step: Step, error: StepError | None, result: Result) -> None:
         operation = step.operation
-        try:
-            self.ledger.record(step, future.result(), result.run)
-            if operation.mode is Mode.MOVE:
-                take_away(operation, self.outputs)
-        except StepError as error:
-            self.ledger.record_failure(step, str(error), result.run)
+        if error is not None:
             result.counts["failed"] += 1
             self.emit(StepFailed(step.action, step.SOPInstanceUID, str(error)))
         else:
@@ -90,21 +100,36 @@ class Runner:
             result.counts["bytes"] += 0 if operation.adopt else operation.stamp.size
             self.emit(StepDone(step.action, step.SOPInstanceUID, operation.stamp.size))
 
-    def _begun(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[Step, Future[Put]]]:
-        """The steps in their order, each begun, a few in flight."""
-        running: deque[tuple[Step, Future[Put]]] = deque()
-        prefix = f".pyconquest-rules-{self.ledger.name}-"
-        swept: set[str] = set()
+    def _begun(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[list[Step], Future[list[Put | StepError]]]]:
+        """The steps in their order, group by group, each begun, a few in flight."""
+        running: deque[tuple[list[Step], Future[list[Put | StepError]]]] = deque()
+        ours = f".pyconquest-rules-{self.ledger.name}-"
+        part = f"{ours}{result.run}-{{}}.part"
+        settled: set[str] = set()
+
+        def is_left(name: str) -> bool:
+            return name.startswith(ours) and not name.startswith(part[:-7])
+
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            for step in steps:
+            for group in _groups(steps):
                 if self.stop():
                     result.interrupted = True
                     break
-                folder = step.operation.destination.rpartition("/")[0]
-                if folder not in swept:
-                    sweep(self.outputs, folder, prefix)
-                    swept.add(folder)
-                running.append((step, pool.submit(put, step.operation, self.outputs, f"{prefix}{step.number}.part")))
+                operations = [(step.operation, part.format(step.number)) for step in group]
+                running.append((group, pool.submit(put_together, operations, Folders(self.outputs, settled, is_left))))
                 if len(running) > IN_FLIGHT:
                     yield running.popleft()
             yield from running
+
+
+def _groups(steps: Iterator[Step]) -> Iterator[list[Step]]:
+    """Steps that follow each other, as many as are worth one wait for the disk."""
+    group, size = [], 0
+    for step in steps:
+        group.append(step)
+        size += step.operation.stamp.size
+        if len(group) == TOGETHER or size >= MUCH:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
