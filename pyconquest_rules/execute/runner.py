@@ -67,8 +67,11 @@ class Runner:
                 unwell.add(action)
             elif not self._action(plan.steps(action=action, status=Status.TODO), result):
                 unwell.add(action)
-        self.ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
         return result
+
+    def end(self, result: Result) -> None:
+        """Notes that a run came to its end, with all that follows from it; one that is not noted was killed."""
+        self.ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
 
     def _action(self, steps: Iterator[Step], result: Result) -> bool:
         """Whether every step went well."""
