@@ -1,0 +1,1 @@
+"""DICOM on the wire: nodes, associations, storage and Query/Retrieve. The only home of pynetdicom."""

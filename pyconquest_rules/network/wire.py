@@ -1,0 +1,194 @@
+"""PDUs and DIMSE messages as bytes (PS3.8 9.3, PS3.7 6.3): what bulk data is moved with once pynetdicom has negotiated.
+
+pynetdicom decodes, copies and queues every fragment; here a message is a few large writes or reads.
+"""
+
+import socket
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 4, 5, 6, 7
+
+HEAD, ITEM = struct.Struct(">BxI"), struct.Struct(">IBB")
+COMMAND, LAST = 1, 2
+"""Bits of a message control header (PS3.8 E.2): the fragment is of a command, and the last one of it or of a data set."""
+
+# Of a Command Set (PS3.7 E): always implicit VR little endian.
+AFFECTED_SOP_CLASS, COMMAND_FIELD, MESSAGE_ID, MESSAGE_ID_RESPONDED = 0x0002, 0x0100, 0x0110, 0x0120
+PRIORITY, DATA_SET_TYPE, STATUS, ERROR_COMMENT, AFFECTED_SOP_INSTANCE = 0x0700, 0x0800, 0x0900, 0x0902, 0x1000
+C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
+NO_DATA_SET, HAS_DATA_SET = 0x0101, 0x0001
+
+# A fragment is not longer than this, whatever the peer would take.
+LONGEST_FRAGMENT = 1 << 20
+
+
+class WireError(Exception):
+    """The peer broke the protocol or went away. The text holds nothing that the peer sent."""
+
+
+class Lost(WireError):
+    """The connection is gone, or the peer is silent beyond a deadline."""
+
+
+class Fragment(NamedTuple):
+    """A presentation data value: of which presentation context, its bits, and its bytes."""
+
+    context_id: int
+    control: int
+    data: memoryview
+
+
+Command = Mapping[int, bytes | int]
+
+
+def command_set(elements: Command) -> bytes:
+    """The bytes of a Command Set. Texts (UI, AE, LO) are bytes, numbers (US) are int; elements in the order of their tags."""
+    body = b"".join(_element(number, value) for number, value in sorted(elements.items()))
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def _element(number: int, value: bytes | int) -> bytes:
+    if isinstance(value, int):
+        return struct.pack("<HHIH", 0, number, 2, value)
+    return struct.pack("<HHI", 0, number, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)
+
+
+def parsed(command: bytes) -> dict[int, bytes]:
+    """The elements of a Command Set by their numbers, without padding at their ends. Raises WireError."""
+    found, position = {}, 0
+    while position < len(command):
+        try:
+            group, number, length = struct.unpack_from("<HHI", command, position)
+        except struct.error:
+            raise WireError("the peer sent a command that ends too early") from None
+        position += 8 + length
+        if group != 0 or position > len(command):
+            raise WireError("the peer sent a command that is none")
+        found[number] = command[position - length : position].rstrip(b" \0") if length != 2 else command[position - 2 : position]
+    return found
+
+
+def number(command: Mapping[int, bytes], element: int) -> int:
+    """A US of a Command Set. Raises WireError where it is missing."""
+    value = command.get(element, b"")
+    if len(value) != 2:
+        raise WireError("the peer sent a command without an element that it must have")
+    return int.from_bytes(value, "little")
+
+
+def p_data(context_id: int, control: int, data: bytes | memoryview) -> bytes:
+    """The head of a P-DATA-TF PDU with one fragment, which follows it."""
+    return HEAD.pack(P_DATA, len(data) + 6) + ITEM.pack(len(data) + 2, context_id, control)
+
+
+def longest_fragment(maximum_length: int) -> int:
+    """How many bytes of a message a PDU takes, where the peer receives PDUs of `maximum_length`; 0 is any (PS3.8 D.1)."""
+    return min(maximum_length - 6, LONGEST_FRAGMENT) if maximum_length > 6 else LONGEST_FRAGMENT
+
+
+def message(context_id: int, command: bytes, maximum_length: int) -> bytes:
+    """A command as PDUs."""
+    size, parts = longest_fragment(maximum_length), []
+    for start in range(0, len(command), size):
+        piece = command[start : start + size]
+        parts += [p_data(context_id, COMMAND | (LAST if start + size >= len(command) else 0), piece), piece]
+    return b"".join(parts)
+
+
+class Wire:
+    """A connection on which PDUs are exchanged. Every read has a deadline that holds within a PDU too.
+
+    `longest` is the longest PDU that is received, in bytes; `seconds` how long a whole PDU may take.
+    """
+
+    def __init__(self, connection: socket.socket, *, longest: int, seconds: float) -> None:
+        self.connection, self.longest, self.seconds = connection, longest, seconds
+        self._buffer = bytearray()
+
+    def read_pdu(self, wait: float) -> tuple[int, memoryview]:
+        """The type and the content of the next PDU, which must begin within `wait` seconds. Raises Lost, WireError."""
+        head = self._exactly(HEAD.size, wait, self.seconds)
+        kind, length = HEAD.unpack(head)
+        if length > self.longest:
+            raise WireError("the peer sent a PDU that is longer than was agreed")
+        return kind, memoryview(self._exactly(length, self.seconds, self.seconds))
+
+    def fragments(self, wait: float) -> Iterator[Fragment]:
+        """The fragments of the next P-DATA-TF PDU; none for A-RELEASE-RQ. Raises Lost for an abort, WireError for all else."""
+        kind, data = self.read_pdu(wait)
+        if kind == RELEASE_RQ:
+            return
+        if kind == ABORT:
+            raise Lost("the peer aborted the association")
+        if kind != P_DATA:
+            raise WireError("the peer sent a PDU that has no place here")
+        position = 0
+        while position < len(data):
+            if position + ITEM.size > len(data):
+                raise WireError("the peer sent a PDU that cannot be read")
+            length, context_id, control = ITEM.unpack_from(data, position)
+            end = position + 4 + length
+            if length < 2 or end > len(data):
+                raise WireError("the peer sent a PDU that cannot be read")
+            yield Fragment(context_id, control, data[position + ITEM.size : end])
+            position = end
+
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Sends all parts. Raises Lost."""
+        try:
+            self.connection.settimeout(self.seconds)
+            for part in parts:
+                self.connection.sendall(part)
+        except OSError:
+            raise Lost("the connection was lost") from None
+
+    def release(self, wait: float) -> None:
+        """Ends the association (PS3.8 7.2). What goes wrong with that does no harm any more."""
+        try:
+            self.write(HEAD.pack(RELEASE_RQ, 4) + bytes(4))
+            while self.read_pdu(wait)[0] == P_DATA:
+                pass
+        except WireError:
+            pass
+        finally:
+            self.close()
+
+    def abort(self) -> None:
+        """Breaks the association off (PS3.8 9.3.8), as the service user."""
+        try:
+            self.write(HEAD.pack(ABORT, 4) + bytes(4))
+        except WireError:
+            pass
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self.connection.close()
+
+    def _exactly(self, length: int, wait: float, seconds: float) -> bytes:
+        """So many bytes, of which the first come within `wait` and the last within `seconds` after that."""
+        end, buffer = time.monotonic() + wait, self._buffer
+        started = bool(buffer)
+        while len(buffer) < length:
+            left = end - time.monotonic()
+            try:
+                if left <= 0:
+                    raise TimeoutError
+                self.connection.settimeout(left)
+                received = self.connection.recv(max(1 << 16, length - len(buffer)))
+            except TimeoutError:
+                raise Lost("the peer is silent") from None
+            except OSError:
+                raise Lost("the connection was lost") from None
+            if not received:
+                raise Lost("the peer closed the connection")
+            buffer += received
+            if not started:
+                started, end = True, time.monotonic() + seconds
+        data = bytes(memoryview(buffer)[:length])
+        del buffer[:length]
+        return data
