@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.actions.copy import wishes
+from pyconquest_rules.actions.copy import Copy, wishes
+from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.errors import DatabaseError, StalePlan, UsageError, did_you_mean
 from pyconquest_rules.events import Emit, Planning, silent
@@ -22,6 +23,7 @@ from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.execute.files import is_made
 from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
 from pyconquest_rules.execute.runner import Result, Runner
+from pyconquest_rules.execute.transfers import Sending
 from pyconquest_rules.execute.verify import Verified
 from pyconquest_rules.execute.verify import verify as verified
 from pyconquest_rules.facts import Entry
@@ -35,7 +37,7 @@ from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode
+from pyconquest_rules.steps import Mode, Wish
 
 if TYPE_CHECKING:
     from pyconquest_rules.index.forgetting import Forgetting
@@ -180,13 +182,22 @@ def plan(rules: Rules, targets: tuple[str, ...] = (), *, emit: Emit = silent) ->
     made = Plan()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
         for name in rules.chosen(targets):
-            action, template = rules.actions[name], rules.templates[name]
-            made.add_action(name, action.mode, action.on_conflict, action.fingerprint)
-            instances = sets.instances(action.select, template.columns)
-            emit(Planning(name, made.add(name, wishes(template, rules.outputs, instances))))
+            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made))))
         decide(made, _Facts(ledger, rules.outputs), rules.outputs)
         hold_back(made, rules.needs)
     return made
+
+
+def _wishes(rules: Rules, name: str, sets: Sets, made: Plan) -> Iterator[Wish]:
+    """Adds an action to a plan, and gives its wishes."""
+    match rules.actions[name]:
+        case Copy() as copy:
+            made.add_action(name, copy.mode, copy.on_conflict, copy.fingerprint)
+            template = rules.templates[name]
+            return wishes(template, rules.outputs, sets.instances(copy.select, template.columns))
+        case Send() as send:
+            made.add_send(name, rules.nodes[send.node].identity, send.fingerprint, confirm=send.confirm is not Confirm.STATUS)
+            return send_wishes(sets.instances(send.select, ()))
 
 
 def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
@@ -207,12 +218,21 @@ def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
 def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit = silent) -> Result:
     """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight."""
     with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
-        runner = Runner(rules.outputs, ledger, emit, stop)
+        runner = Runner(rules.outputs, ledger, emit, stop, _sendings(rules))
         result = runner.run(made, rules.needs, " ".join(targets))
         with _writing(rules) as store:
             _forget_moved(rules, store, result.run)
         runner.end(result)
     return result
+
+
+def _sendings(rules: Rules) -> dict[str, Sending]:
+    """How the actions that send do it."""
+    return {
+        name: Sending(rules.nodes[action.node], action.associations, action.max_rate)
+        for name, action in rules.actions.items()
+        if isinstance(action, Send)
+    }
 
 
 @contextmanager
@@ -224,7 +244,7 @@ def running(rules: Rules) -> Iterator[None]:
 
 def _forget_moved(rules: Rules, store: "Store", run: int | None = None) -> None:
     """Takes the files that a run, or those that were killed, moved away out of the index: they did not vanish."""
-    movers = [name for name, action in rules.actions.items() if action.mode is Mode.MOVE]
+    movers = [name for name, action in rules.actions.items() if isinstance(action, Copy) and action.mode is Mode.MOVE]
     if not movers:
         return
     roots = [(os.fsencode(source.root) + b"/", source.device) for source in store.sources().values()]

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     ADOPT = "adopt"
     RETRY = "retry"
     DONE = "done"
+    UNCONFIRMED = "unconfirmed"
     CONFLICT = "conflict"
     COLLISION = "collision"
     MISSING_VALUE = "missing-value"
@@ -96,6 +97,22 @@ class PutFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SendInstance:
+    """Sends the instance in `source` to a node, named as AE title, host and port.
+
+    `sent`: that was done already, and is only to be confirmed.
+    """
+
+    source: bytes
+    stamp: Stamp
+    destination: str
+    sent: bool
+
+
+Operation = PutFile | SendInstance
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step of a plan. `operation` is what `apply` does where the status is todo."""
 
@@ -106,4 +123,4 @@ class Step:
     reason: Reason
     message: str | None
     fingerprint: str
-    operation: PutFile
+    operation: Operation

@@ -16,7 +16,14 @@ from pyconquest_rules.execute.files import Put, StepError
 from pyconquest_rules.steps import Stamp, Step
 
 FOLDER = ".pyconquest-rules"
-FORMAT = "1"
+FORMAT = "2"
+
+# What a node has said that it has: by the status of a C-STORE, and `confirmed` by more than that.
+SENT = """
+CREATE TABLE sent (
+    node TEXT, SOPInstanceUID TEXT, action TEXT, size INT, mtime_ns INT, status INT, confirmed INT, run INT, at TEXT,
+    PRIMARY KEY (node, SOPInstanceUID)) WITHOUT ROWID
+"""
 
 TABLES = f"""
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -27,6 +34,7 @@ CREATE TABLE done (
     sha256 TEXT, fingerprint TEXT, size INT, mtime_ns INT, run INT, at TEXT) WITHOUT ROWID;
 CREATE TABLE failed (
     destination TEXT PRIMARY KEY, action TEXT, SOPInstanceUID TEXT, message TEXT, run INT, at TEXT) WITHOUT ROWID;
+{SENT};
 INSERT INTO state VALUES ('format', '{FORMAT}'), ('name', lower(hex(randomblob(4))));
 """
 
@@ -87,7 +95,7 @@ class Ledger:
         (file,) = self.connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()
         connection.execute("ATTACH ? AS ledger", (file,))
         for (table,) in (
-            self.connection.execute("SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed')") if not file else ()
+            self.connection.execute("SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent')") if not file else ()
         ):
             connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))  # nothing was ever done: there is no file
 
@@ -111,7 +119,8 @@ class Ledger:
     def totals(self) -> dict[str, dict[str, Any]]:
         """For each action of the ledger: how many destinations are done and failed, and when the last was done."""
         totals: dict[str, dict[str, Any]] = {}
-        for action, done, last in self.connection.execute("SELECT action, count(*), max(at) FROM done GROUP BY action"):
+        of_action = "SELECT action, at FROM done UNION ALL SELECT action, at FROM sent"
+        for action, done, last in self.connection.execute(f"SELECT action, count(*), max(at) FROM ({of_action}) GROUP BY action"):
             totals[action] = {"done": done, "failed": 0, "last": last}
         for action, failed in self.connection.execute("SELECT action, count(*) FROM failed GROUP BY action"):
             totals.setdefault(action, {"done": 0, "failed": 0, "last": None})["failed"] = failed
@@ -166,6 +175,21 @@ class Ledger:
             connection.executemany("DELETE FROM failed WHERE destination = ?", [row[:1] for row in done])
             connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
 
+    def record_sent(self, outcomes: Iterable[tuple[Step, int | str]], run: int, *, confirmed: bool = False) -> None:
+        """Remembers what became of instances that were sent: the status of the node, or why it has none."""
+        at = now()
+        with self._transaction() as connection:
+            for step, outcome in outcomes:
+                stamp, key = step.operation.stamp, f"{step.operation.destination} {step.SOPInstanceUID}"
+                if isinstance(outcome, str):
+                    failure = (key, step.action, step.SOPInstanceUID, outcome, run, at)
+                    connection.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failure)
+                    continue
+                identity = (step.operation.destination, step.SOPInstanceUID, step.action)
+                row = (*identity, stamp.size, stamp.mtime_ns, outcome, confirmed, run, at)
+                connection.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+                connection.execute("DELETE FROM failed WHERE destination = ?", (key,))
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Durable once it is left. Raises DatabaseError where the ledger cannot be written, as on a full disk."""
@@ -198,7 +222,10 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
         connection.executescript(f"BEGIN; {TABLES} COMMIT;")
-    if connection.execute("SELECT value FROM state WHERE key = 'format'").fetchone() != (FORMAT,):
+    (found,) = connection.execute("SELECT value FROM state WHERE key = 'format'").fetchone() or (None,)
+    if found == "1":  # before anything was sent
+        connection.executescript(f"BEGIN; {SENT}; UPDATE state SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;")
+    elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
     return connection
 

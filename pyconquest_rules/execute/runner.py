@@ -10,8 +10,9 @@ from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed
 from pyconquest_rules.execute.files import Put, StepError, put_together, take_away
 from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.steps import Mode, Status, Step
+from pyconquest_rules.steps import Mode, Operation, PutFile, SendInstance, Status, Step
 
 IN_FLIGHT = 4  # groups
 TOGETHER = 16  # files of a group
@@ -48,6 +49,7 @@ class Runner:
     ledger: Ledger
     emit: Emit
     stop: Callable[[], bool]
+    sendings: Mapping[str, Sending] = field(default_factory=dict)
 
     def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], targets: str) -> Result:
         """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
@@ -65,43 +67,53 @@ class Runner:
             if unwell & set(needs.get(action, ())):
                 result.counts["blocked"] += counts[action]["todo"]
                 unwell.add(action)
-            elif not self._action(plan.steps(action=action, status=Status.TODO), result):
-                unwell.add(action)
+            else:
+                steps, failed = plan.steps(action=action, status=Status.TODO), result.counts["failed"]
+                if action in self.sendings:
+                    self._send(steps, self.sendings[action], result)
+                else:
+                    self._put(steps, result)
+                if result.counts["failed"] > failed:
+                    unwell.add(action)
         return result
 
     def end(self, result: Result) -> None:
         """Notes that a run came to its end, with all that follows from it; one that is not noted was killed."""
         self.ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
 
-    def _action(self, steps: Iterator[Step], result: Result) -> bool:
-        """Whether every step went well."""
-        failed = result.counts["failed"]
+    def _send(self, steps: Iterator[Step], sending: Sending, result: Result) -> None:
+        for outcomes in transferred(steps, sending, self.stop):
+            self.ledger.record_sent(outcomes, result.run)
+            for step, outcome in outcomes:
+                self._note(step, StepError(outcome) if isinstance(outcome, str) else None, result)
+        result.interrupted = result.interrupted or self.stop()
+
+    def _put(self, steps: Iterator[Step], result: Result) -> None:
         for group, future in self._begun(steps, result):
             outcomes = [*zip(group, future.result(), strict=True)]
             self.ledger.record(outcomes, result.run)
             for step, outcome in outcomes:
                 self._note(step, outcome if isinstance(outcome, StepError) else self._ended(step, result.run), result)
-        return result.counts["failed"] == failed
 
     def _ended(self, step: Step, run: int) -> StepError | None:
         """Does what comes after the ledger row, and gives what went wrong there."""
-        if step.operation.mode is Mode.MOVE:
+        operation = step.operation
+        if isinstance(operation, PutFile) and operation.mode is Mode.MOVE:
             try:
-                take_away(step.operation, self.outputs)
+                take_away(operation, self.outputs)
             except StepError as error:
                 self.ledger.record([(step, error)], run)
                 return error
         return None
 
     def _note(self, step: Step, error: StepError | None, result: Result) -> None:
-        operation = step.operation
         if error is not None:
             result.counts["failed"] += 1
             self.emit(StepFailed(step.action, step.SOPInstanceUID, str(error)))
         else:
             result.counts["done"] += 1
-            result.counts["bytes"] += 0 if operation.adopt else operation.stamp.size
-            self.emit(StepDone(step.action, step.SOPInstanceUID, operation.stamp.size))
+            result.counts["bytes"] += _moved(step.operation)
+            self.emit(StepDone(step.action, step.SOPInstanceUID, step.operation.stamp.size))
 
     def _begun(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[list[Step], Future[list[Put | StepError]]]]:
         """The steps in their order, group by group, each begun, a few in flight."""
@@ -118,11 +130,20 @@ class Runner:
                 if self.stop():
                     result.interrupted = True
                     break
-                operations = [(step.operation, part.format(step.number)) for step in group]
+                puts = ((step.operation, step.number) for step in group)
+                operations = [(put, part.format(number)) for put, number in puts if isinstance(put, PutFile)]
                 running.append((group, pool.submit(put_together, operations, Folders(self.outputs, settled, is_left))))
                 if len(running) > IN_FLIGHT:
                     yield running.popleft()
             yield from running
+
+
+def _moved(operation: Operation) -> int:
+    """How many bytes an operation brings to its place."""
+    match operation:
+        case PutFile(adopt=True) | SendInstance(sent=True):
+            return 0
+    return operation.stamp.size
 
 
 def _groups(steps: Iterator[Step]) -> Iterator[list[Step]]:

@@ -47,6 +47,25 @@ FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action A
 WHERE w.number NOT IN (SELECT number FROM step))
 """
 
+# What the ledger says of an instance at a node. Of two steps that send one instance to one node the second has nothing to do.
+DECIDE_SENDS = """
+INSERT INTO step SELECT number, action, CASE reason WHEN 'done' THEN 'unchanged' ELSE 'todo' END, reason,
+    CASE WHEN nth > 1 THEN 'another step sends it' END, size, NULL, NULL
+FROM (SELECT *, CASE
+        WHEN nth > 1 THEN 'done'
+        WHEN sent_size IS NULL THEN CASE WHEN failed THEN 'retry' ELSE 'new' END
+        WHEN (sent_size, sent_mtime_ns) != (size, mtime_ns) THEN 'source-changed'
+        WHEN confirm AND NOT confirmed THEN 'unconfirmed'
+        ELSE 'done' END AS reason
+    FROM (SELECT w.number, w.action, w.size, w.mtime_ns, a.confirm, s.size AS sent_size, s.mtime_ns AS sent_mtime_ns, s.confirmed,
+            x.destination IS NOT NULL AS failed,
+            row_number() OVER (PARTITION BY a.node, w.SOPInstanceUID ORDER BY w.number) AS nth
+        FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
+            LEFT JOIN ledger.sent AS s ON s.node = a.node AND s.SOPInstanceUID = w.SOPInstanceUID
+            LEFT JOIN ledger.failed AS x ON x.destination = a.node || ' ' || w.SOPInstanceUID
+        WHERE a.node IS NOT NULL))
+"""
+
 # Two that stand there and differ in case only leave no name: neither is the one that is wished.
 PRESENT = """
 INSERT INTO temp.present VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (place, key) DO UPDATE SET name = NULL
@@ -126,6 +145,7 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
     find_rivals(connection)
     if connection.execute(AGAIN).rowcount:
         find_rivals(connection)
+    connection.execute(DECIDE_SENDS)
     if _rename(connection, COLLIDING):
         find_rivals(connection)
     connection.executemany(PRESENT, _present(connection, facts))

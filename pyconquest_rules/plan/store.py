@@ -12,13 +12,14 @@ from typing import Any
 
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.paths import collision_key
-from pyconquest_rules.steps import Mode, PutFile, Reason, Stamp, Status, Step, Wish
+from pyconquest_rules.steps import Mode, PutFile, Reason, SendInstance, Stamp, Status, Step, Wish
 
 # What is wished is written once; what becomes of it is a narrow table, which is cheap to write anew while it is decided.
 # Folders that some file system takes for one are one `place`, files there that it takes for one have one `key`. Paths of
 # folders end with a slash; folder 0 is that of wishes without a destination.
 TABLES = """
-CREATE TABLE action (number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT);
+CREATE TABLE action (
+    number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT);
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, place INT, UNIQUE (path, written));
 CREATE TABLE wish (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
@@ -32,8 +33,9 @@ CREATE TEMP TABLE place (number INTEGER PRIMARY KEY, key TEXT UNIQUE);
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 
 STEPS = """
-SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint, action.mode,
-       wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination, step.there_size, step.there_mtime_ns
+SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
+       action.mode, action.node, wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination,
+       step.there_size, step.there_mtime_ns
 FROM step CROSS JOIN wish ON wish.number = step.number
     CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN action ON action.number = step.action
 """
@@ -59,7 +61,12 @@ class Plan:
 
     def add_action(self, name: str, mode: Mode, on_conflict: str, fingerprint: str) -> None:
         """Actions are done in the order in which they are added."""
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?)", (name, mode, on_conflict, fingerprint))
+        row = (name, mode, on_conflict, fingerprint)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL)", row)
+
+    def add_send(self, name: str, node: str, fingerprint: str, *, confirm: bool) -> None:
+        """Adds an action that sends to a node; `confirm`: the status of a C-STORE is not enough."""
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?)", (name, fingerprint, node, confirm))
 
     def add(self, action: str, wishes: Iterable[Wish]) -> int:
         """Adds the wishes of an action. Gives how many wishes there are now."""
@@ -73,7 +80,7 @@ class Plan:
 
     def _row(self, action: int, wish: Wish) -> tuple[object, ...]:
         uid, source, size, mtime_ns, folder, name, written, reason, message = wish
-        place = 0 if reason else self._folder(folder, written)
+        place = self._folder(folder, written) if name else 0
         return (action, uid, source, size, mtime_ns, place, name, collision_key(name), reason, message)
 
     def _noted(self, path: str, written: str) -> int:
@@ -167,7 +174,10 @@ def load(file: Path) -> Plan:
 
 def _step(row: tuple[Any, ...]) -> Step:
     number, action, uid, status, reason, message, fingerprint, *operation = row
-    mode, source, size, mtime_ns, destination, there_size, there_mtime_ns = operation
+    mode, node, source, size, mtime_ns, destination, there_size, there_mtime_ns = operation
+    if node is not None:
+        send = SendInstance(source, Stamp(size, mtime_ns), node, reason == Reason.UNCONFIRMED)
+        return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, send)
     there = None if there_size is None else Stamp(there_size, there_mtime_ns)
     put = PutFile(Mode(mode), source, Stamp(size, mtime_ns), destination, there, reason == Reason.ADOPT)
     return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, put)

@@ -19,10 +19,11 @@ from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.columns import additions
 from pyconquest_rules.rules.model import NAME, RulesFile
+from pyconquest_rules.rules.nodes import nodes
 from pyconquest_rules.rules.order import in_order
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path as Place
-from pyconquest_rules.rules.rules import Rules
+from pyconquest_rules.rules.rules import Action, Rules
 from pyconquest_rules.rules.tables import csv_tables, table_problems
 from pyconquest_rules.rules.validation import STAND_IN
 from pyconquest_rules.templates import Template
@@ -64,10 +65,14 @@ class Check:
             self.broken |= {*self.selections}
         for name in self.selections:
             self._check_select(name)
-        self.actions = {f"copy.{name}": copy for name, copy in rules_file.copy_.items()}
+        self.actions: dict[str, Action] = {f"copy.{name}": copy for name, copy in rules_file.copy_.items()}
+        self.actions |= {f"send.{name}": send for name, send in rules_file.send.items()}
         self.templates: dict[str, Template] = {}
         for name, copy in rules_file.copy_.items():
             self._check_copy(name, copy)
+        for name, send in rules_file.send.items():
+            self._check_known(("send", name, "select"), "set", send.select, self._known("select"))
+            self._check_known(("send", name, "node"), "node", send.node, self._known("nodes"))
         self.order = self._ordered()
 
     def rules(self) -> Rules:
@@ -84,6 +89,7 @@ class Check:
             dicom_sql=self.dicom_sql,
             selections=self.selections,
             actions={name: self.actions[name] for name in self.order},
+            nodes=nodes(self.model.nodes, self.base),
             templates=self.templates,
             params=self.model.vars,
         )
@@ -100,7 +106,9 @@ class Check:
 
     def _check_names(self) -> None:
         tables: list[Place] = [
-            (kind, name) for kind in ("vars", "sources", "tables", "select", "copy") for name in self._known(kind)
+            (kind, name)
+            for kind in ("vars", "sources", "tables", "select", "copy", "nodes", "send")
+            for name in self._known(kind)
         ]
         params: list[Place] = [("select", name, "params", key) for name, of in self.model.select.items() for key in of.params]
         for place in (*tables, *params):
@@ -175,10 +183,7 @@ class Check:
 
     def _check_copy(self, name: str, copy: Copy) -> None:
         place = ("copy", name)
-        known = self._known("select")
-        if copy.select not in known:
-            hint = did_you_mean(copy.select, known) or f"sets are: {', '.join(known) or 'none'}"
-            self.problems.append(self.places.at_value((*place, "select"), f'unknown set "{copy.select}"', hint))
+        self._check_known((*place, "select"), "set", copy.select, self._known("select"))
         try:
             template = self.templates[f"copy.{name}"] = Template(copy.to, self.model.vars)
         except Mistake as mistake:
@@ -187,6 +192,12 @@ class Check:
         self._check_place(template, (*place, "to"))
         if copy.select in {*self.selections} - self.broken:
             self.problems += self._unknown_names(template, copy, (*place, "to"))
+
+    def _check_known(self, place: Place, what: str, name: str, known: list[str]) -> None:
+        """Whether what a rule refers to is there."""
+        if name not in known:
+            hint = did_you_mean(name, known) or f"{what}s are: {', '.join(known) or 'none'}"
+            self.problems.append(self.places.at_value(place, f'unknown {what} "{name}"', hint))
 
     def _check_place(self, template: Template, place: Place) -> None:
         """Whether the folders that every destination begins with may be written to."""
@@ -211,16 +222,14 @@ class Check:
 
     def _ordered(self) -> list[str]:
         """The actions, each after those that it needs, else as the file has them."""
-        known = [f"copy.{name}" for name in self._known("copy")]
-        for action, copy in self.actions.items():
-            for number, needed in enumerate(copy.needs):
-                if needed not in known:
-                    place, hint = ("copy", action.partition(".")[2], "needs", number), did_you_mean(needed, known)
-                    hint = hint or f"actions are: {', '.join(known)}"
-                    self.problems.append(self.places.at_value(place, f'unknown action "{needed}"', hint))
-        order, rings = in_order({name: copy.needs for name, copy in self.actions.items()})
+        known = [f"{kind}.{name}" for kind in ("copy", "send") for name in self._known(kind)]
+        for name, action in self.actions.items():
+            for number, needed in enumerate(action.needs):
+                place: Place = (*name.split("."), "needs", number)
+                self._check_known(place, "action", needed, known)
+        order, rings = in_order({name: action.needs for name, action in self.actions.items()})
         for first, needed, *rest in rings:
-            place = ("copy", first.partition(".")[2], "needs", self.actions[first].needs.index(needed))
+            place = (*first.split("."), "needs", self.actions[first].needs.index(needed))
             self.problems.append(self.places.at_value(place, f"{first} needs itself", " → ".join([first, needed, *rest])))
         return order
 

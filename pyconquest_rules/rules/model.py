@@ -6,6 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import PydanticCustomError
 
 from pyconquest_rules.actions.copy import Copy
+from pyconquest_rules.actions.send import Send
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import did_you_mean
 from pyconquest_rules.index.csv_tables import Type
@@ -155,6 +156,41 @@ class Select(Table):
     ] = {}
 
 
+AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"
+"""1 to 16 characters of ASCII without a backslash, none of them blank at an end (PS3.5 6.2)."""
+
+AETitle = Annotated[str, StringConstraints(pattern=AE_TITLE)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class NodeTLS(Table):
+    """`tls` of a node: how the connection is secured."""
+
+    ca: Annotated[Text, Field(description="Those who may have signed the certificate of the node: a file of PEM certificates.")]
+    certificate: Annotated[Text | None, Field(description="Our certificate, for a node that asks for one: a PEM file.")] = None
+    key: Annotated[Text | None, Field(description="The key of our certificate: a PEM file.")] = None
+    host_name: Annotated[Text | None, Field(description="Whose certificate the node must have; the host if left out.")] = None
+    check_host_name: Annotated[bool, Field(strict=True, description="Whether the certificate must be that of the host.")] = True
+
+
+class NodeTable(Table):
+    """`[nodes.NAME]`: a DICOM application entity that is called."""
+
+    ae_title: Annotated[AETitle, Field(description="Its AE title: the called AE title.")]
+    host: Annotated[Text, Field(description="Its name or address.")]
+    port: Annotated[int, Field(strict=True, ge=1, le=65535, description="Its port.")]
+    calling_ae_title: Annotated[AETitle, Field(description="The AE title by which we call.")] = "PYCONQUEST"
+    connect_timeout: Annotated[Seconds, Field(description="Seconds until a connection must be there.")] = 10.0
+    acse_timeout: Annotated[Seconds, Field(description="Seconds that the node may take to accept or reject an association.")] = (
+        30.0
+    )
+    dimse_timeout: Annotated[Seconds, Field(description="Seconds that the node may take to answer.")] = 60.0
+    max_pdu: Annotated[
+        int, Field(strict=True, ge=0, le=1 << 24, description="The longest PDU that we receive, in bytes; 0 for any length.")
+    ] = 131072
+    tls: Annotated[NodeTLS | None, Field(description="How the connection is secured; not at all if left out.")] = None
+
+
 class RulesFile(Table):
     """What a rules file may hold."""
 
@@ -173,6 +209,8 @@ class RulesFile(Table):
     tables: Annotated[dict[Name, CsvFile], Field(description="CSV files as tables in SQL.")] = {}
     select: Annotated[dict[Name, Select], Field(description="Named sets.")] = {}
     copy_: Annotated[dict[Name, Copy], Field(alias="copy", description="Copies of the files of a set.")] = {}
+    nodes: Annotated[dict[Name, NodeTable], Field(description="DICOM application entities that are called.")] = {}
+    send: Annotated[dict[Name, Send], Field(description="What is sent to nodes.")] = {}
 
 
 def json_schema() -> dict[str, Any]:

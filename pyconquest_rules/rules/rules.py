@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
+from pyconquest_rules.actions.send import Send
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.index.csv_tables import CsvTable
 from pyconquest_rules.index.selection import Selection
 from pyconquest_rules.index.tables import Schema
 from pyconquest_rules.index.walk import Tree
+from pyconquest_rules.network.node import Node
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.templates import Template
+
+Action = Copy | Send
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A rules file. `actions` are named `copy.NAME` and stand in an order in which each comes after what it needs."""
+    """A rules file. `actions`, named as `copy.NAME`, stand in an order in which each comes after what it needs."""
 
     file: Path
     base: Path
@@ -28,7 +32,8 @@ class Rules:
     tables: tuple[CsvTable, ...]
     dicom_sql: str
     selections: Mapping[str, Selection]
-    actions: Mapping[str, Copy]
+    actions: Mapping[str, Action]
+    nodes: Mapping[str, Node]
     templates: Mapping[str, Template]
     params: Mapping[str, str]
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from pyconquest_rules.errors import Problem, did_you_mean
-from pyconquest_rules.rules.model import RulesFile
+from pyconquest_rules.rules.model import AE_TITLE, RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
@@ -114,6 +114,8 @@ def _must_be(wrong: ErrorDetails, path: Path) -> tuple[str, str | None]:
         case "enum":
             expected = str(context["expected"]).replace("'", '"')
             return f"must be {expected}", did_you_mean(str(found), re.findall(r'"([^"]*)"', expected))
+        case "string_pattern_mismatch" if context["pattern"] == AE_TITLE:
+            return "is no AE title", "AE titles are 1 to 16 letters of ASCII without a backslash, with no blank at an end"
         case "string_pattern_mismatch":
             return f'"{found}" cannot be the name of a column', COLUMN_NAMES
         case "string_too_short":
