@@ -197,8 +197,10 @@ def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit
     """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight."""
     with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
         result = Runner(rules.outputs, ledger, emit, stop).run(made, rules.needs, " ".join(targets))
-    with Store(rules.database, rules.schema) as store:
-        _forget_moved(rules, store, result.run)
+        with Store(rules.database, rules.schema) as store:
+            _forget_moved(rules, store, result.run)
+        # The end comes last: of a run that is killed before, the next one forgets what was moved.
+        ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
     return result
 
 

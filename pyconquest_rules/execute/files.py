@@ -1,19 +1,22 @@
-"""Bringing one file to its destination: whole, durable and without ever replacing what the plan has not seen."""
+"""Bringing files to their destinations: whole, durable and without ever replacing what the plan has not seen."""
 
 import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import cast
 
-from pyconquest_rules.execute.folders import opened
+from pyconquest_rules.execute.folders import Folders, opened
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, PutFile, Stamp
 
-BLOCK = 1 << 20
+BLOCK = 1 << 18
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 FICLONE = 0x40049409  # linux/fs.h
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
@@ -31,20 +34,38 @@ class Put:
 
 
 def put(operation: PutFile, outputs: Outputs, part: str) -> Put:
-    """Does one operation. `part` is the name of the temporary file in the destination's folder.
+    """Does one operation. `part` is the name of the temporary file in the destination's folder. Raises StepError."""
+    [result] = put_together([(operation, part)], Folders(outputs))
+    if isinstance(result, StepError):
+        raise result
+    return result
 
-    Order: write `part` while hashing, fsync, link or rename without replacing, fsync the folder. The source of a move stays
-    until `take_away`. Raises StepError.
+
+def put_together(operations: Sequence[tuple[PutFile, str]], folders: Folders) -> list[Put | StepError]:
+    """Does operations, each with the name of its temporary file, and gives what became of each, in their order.
+
+    They go abreast from one `yield` of `_putting` to the next, so that a wait for the disk serves all of them.
     """
-    folder, _, name = operation.destination.rpartition("/")
+    results: dict[int, Put | StepError] = {}
+    with folders, ExitStack() as stack:
+        running = [stack.enter_context(closing(_putting(operation, part, folders))) for operation, part in operations]
+        while len(results) < len(running):
+            for number, putting in enumerate(running):
+                if number not in results and (result := _advance(putting, operations[number][0])) is not None:
+                    results[number] = result
+    return [results[number] for number in range(len(running))]
+
+
+def _advance(putting: Generator[None, None, Put], operation: PutFile) -> Put | StepError | None:
+    """What became of an operation, or None where it goes on."""
     try:
-        _same_source(operation, os.stat(operation.source))
-        with opened(outputs, folder, make=not operation.adopt) as descriptor:
-            digest = _adopted(operation, descriptor, name) if operation.adopt else _placed(operation, descriptor, name, part)
-            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        return next(putting)
+    except StopIteration as end:
+        return cast(Put, end.value)
+    except StepError as error:
+        return error
     except OSError as error:
-        raise StepError(_explained(error, operation)) from None
-    return Put(digest, Stamp(status.st_size, status.st_mtime_ns))
+        return StepError(_explained(error, operation))
 
 
 def take_away(operation: PutFile, outputs: Outputs) -> None:
@@ -61,60 +82,92 @@ def take_away(operation: PutFile, outputs: Outputs) -> None:
         raise StepError(_explained(error, operation)) from None
 
 
-def _placed(operation: PutFile, folder: int, name: str, part: str) -> str:
+def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[None, None, Put]:
+    """One operation, to be gone on with when all that are done together have come as far.
+
+    Order: write `part` while hashing, fsync, link or rename without replacing, fsync the folder. The source of a move stays
+    until `take_away`. Raises StepError, OSError.
+    """
+    place, _, name = operation.destination.rpartition("/")
+    _same_source(operation, os.stat(operation.source))
+    folder = folders.descriptor(place, make=not operation.adopt)
+    with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
+        yield
+        if file is not None:
+            os.fsync(file)
+        yield
+        if not operation.adopt:
+            _take_place(operation.there, folder, name, part)
+    yield
+    folders.sync(place)
+    if operation.mode is Mode.MOVE and not operation.adopt and hash_of(name, folder) != digest:
+        raise StepError("the destination does not hold the bytes of the source, which stays")
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    return Put(digest, Stamp(status.st_size, status.st_mtime_ns))
+
+
+Made = Iterator[tuple[str, int | None]]  # SHA-256, and the descriptor of a file that is to be synced
+
+
+@contextmanager
+def _adopted(operation: PutFile, folder: int, name: str) -> Made:
+    """Nothing is written; what stands there must still be what the plan compared."""
+    digest = hash_of(operation.source)
+    with nullcontext() if operation.mode is Mode.SYMLINK else _open(name, os.O_RDONLY | os.O_NOFOLLOW, folder) as file:
+        if (file is not None and _hashed(file) != digest) or _stamp(folder, name) != operation.there:
+            raise StepError("the destination changed since it was planned")
+        yield digest, file
+
+
+@contextmanager
+def _part(operation: PutFile, folder: int, part: str) -> Made:
+    """What will be given its final name within; a failure takes it away."""
     try:
-        digest = MAKERS[operation.mode](operation, folder, part)
-        _take_place(operation.there, folder, name, part)
+        with MAKERS[operation.mode](operation, folder, part) as made:
+            yield made
     except BaseException:
         with suppress(OSError):
             os.unlink(part, dir_fd=folder)
         raise
-    os.fsync(folder)
-    if operation.mode is Mode.MOVE and hash_of(name, folder) != digest:
-        raise StepError("the destination does not hold the bytes of the source, which stays")
-    return digest
 
 
-def _adopted(operation: PutFile, folder: int, name: str) -> str:
-    """Nothing is written; what stands there must still be what the plan compared."""
-    digest = hash_of(operation.source)
-    same = operation.mode is Mode.SYMLINK or hash_of(name, folder) == digest
-    if not same or _stamp(folder, name) != operation.there:
-        raise StepError("the destination changed since it was planned")
-    return digest
-
-
-def _write(operation: PutFile, folder: int, part: str) -> str:
+@contextmanager
+def _write(operation: PutFile, folder: int, part: str) -> Made:
     """A copy with the mtime of its source."""
-    with open(operation.source, "rb", buffering=0) as source, _new(folder, part) as target:
-        digest = sha256()
-        while block := source.read(BLOCK):
-            digest.update(block)
-            _write_all(target, block)
-        _same_source(operation, os.fstat(source.fileno()))
-        _finish(operation, target)
-    return digest.hexdigest()
+    with _open(part, NEW, folder) as target:
+        with _open(operation.source, os.O_RDONLY) as source:
+            digest = _hashed(source, target)
+            _same_source(operation, os.fstat(source))
+        os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
+        if sys.platform == "linux":
+            # The disk begins with it while the next file is read, and the fsync of one file finds all of them under way.
+            os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
+        yield digest, target
 
 
-def _clone(operation: PutFile, folder: int, part: str) -> str:
+@contextmanager
+def _clone(operation: PutFile, folder: int, part: str) -> Made:
     """A copy that shares its blocks with the source, where the file system can."""
-    with open(operation.source, "rb", buffering=0) as source, _new(folder, part) as target:
-        fcntl.ioctl(target, FICLONE, source.fileno())
-        _finish(operation, target)
-    return hash_of(part, folder)
+    with _open(part, NEW, folder) as target:
+        with _open(operation.source, os.O_RDONLY) as source:
+            fcntl.ioctl(target, FICLONE, source)
+        os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
+        yield hash_of(part, folder), target
 
 
-def _hardlink(operation: PutFile, folder: int, part: str) -> str:
+@contextmanager
+def _hardlink(operation: PutFile, folder: int, part: str) -> Made:
     os.link(operation.source, part, dst_dir_fd=folder)
-    return hash_of(part, folder)
+    yield hash_of(part, folder), None
 
 
-def _symlink(operation: PutFile, folder: int, part: str) -> str:
+@contextmanager
+def _symlink(operation: PutFile, folder: int, part: str) -> Made:
     os.symlink(operation.source, part, dir_fd=folder)
-    return hash_of(operation.source)
+    yield hash_of(operation.source), None
 
 
-MAKERS: dict[Mode, Callable[[PutFile, int, str], str]] = {
+MAKERS: dict[Mode, Callable[[PutFile, int, str], AbstractContextManager[tuple[str, int | None]]]] = {
     Mode.COPY: _write,
     Mode.MOVE: _write,
     Mode.REFLINK: _clone,
@@ -124,17 +177,12 @@ MAKERS: dict[Mode, Callable[[PutFile, int, str], str]] = {
 
 
 @contextmanager
-def _new(folder: int, part: str) -> Iterator[int]:
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=folder)
+def _open(path: str | bytes, flags: int, folder: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666, dir_fd=folder)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _finish(operation: PutFile, target: int) -> None:
-    os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
-    os.fsync(target)
 
 
 def _take_place(there: Stamp | None, folder: int, name: str, part: str) -> None:
@@ -173,19 +221,24 @@ def _stamp(folder: int, name: str) -> Stamp | None:
     return Stamp(status.st_size, status.st_mtime_ns)
 
 
-def _write_all(target: int, block: bytes) -> None:
-    view = memoryview(block)
-    while view:
-        view = view[os.write(target, view) :]
+def _write_all(target: int, block: memoryview) -> None:
+    while block:
+        block = block[os.write(target, block) :]
 
 
 def hash_of(path: str | bytes, folder: int | None = None) -> str:
     """SHA-256 in hexadecimal of a file, named from the folder with descriptor `folder`. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    digest = sha256()
-    with open(descriptor, "rb", buffering=0) as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
+    with _open(path, os.O_RDONLY, folder) as file:
+        return _hashed(file)
+
+
+def _hashed(file: int, copy: int | None = None) -> str:
+    """SHA-256 of what is read from a descriptor, and written to that of a copy."""
+    digest, block = sha256(), memoryview(bytearray(BLOCK))
+    while size := os.readv(file, [block]):
+        digest.update(block[:size])
+        if copy is not None:
+            _write_all(copy, block[:size])
     return digest.hexdigest()
 
 

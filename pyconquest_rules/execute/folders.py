@@ -3,8 +3,8 @@
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.facts import Entry, Kind
@@ -16,7 +16,7 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def opened(outputs: Outputs, folder: str, *, make: bool = False) -> Iterator[int]:
-    """The descriptor of a folder that is named as destinations are. With `make`, what lacks is made, durably.
+    """The descriptor of a folder that is named as destinations are. With `make`, what lacks is made; `Folders` makes it durable.
 
     Raises FileNotFoundError where there is none, NotADirectoryError or OSError (ELOOP) where a link or a file stands in the way.
     """
@@ -40,11 +40,8 @@ def _inner(descriptor: int, name: str, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
-    try:
+    with suppress(FileExistsError):  # another thread of this run was faster
         os.mkdir(name, dir_fd=descriptor)
-        os.fsync(descriptor)
-    except FileExistsError:
-        pass  # another thread of this run was faster
     return os.open(name, FOLDER, dir_fd=descriptor)
 
 
@@ -63,13 +60,66 @@ def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
             raise UsageError(f"a folder below {root} cannot be listed: {os.strerror(error.errno or 0)}") from None
 
 
-def sweep(outputs: Outputs, folder: str, prefix: str) -> None:
-    """Removes the files of a folder whose names begin with `prefix`: what a run that was killed left there."""
-    # What cannot be swept troubles nobody: a step that needs the folder says what is wrong with it.
-    with suppress(OSError), opened(outputs, folder) as descriptor, os.scandir(descriptor) as entries:
+class Folders:
+    """The folders of files that are put together: each is opened once, and synced once when all of them are there."""
+
+    def __init__(
+        self, outputs: Outputs, settled: set[str] | None = None, is_left: Callable[[str], bool] = lambda name: False
+    ) -> None:
+        """`is_left` knows by its name what a run that was killed left in a folder; it is removed.
+
+        `settled`, which all of a run share, gets the folders that need neither to be swept nor made durable again.
+        """
+        self.outputs = outputs
+        self.settled = set() if settled is None else settled
+        self.is_left = is_left
+        self.descriptors: dict[str, int] = {}
+        self.synced: dict[str, OSError | None] = {}
+        self.stack = ExitStack()
+
+    def __enter__(self) -> "Folders":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    def descriptor(self, folder: str, *, make: bool) -> int:
+        """That of a folder, which stays open until the end. Makes and raises as `opened` does."""
+        if folder not in self.descriptors:
+            self.descriptors[folder] = self.stack.enter_context(opened(self.outputs, folder, make=make))
+            if folder not in self.settled:
+                _sweep(self.descriptors[folder], self.is_left)
+        return self.descriptors[folder]
+
+    def sync(self, folder: str) -> None:
+        """Makes durable what was put into a folder and, whichever run or thread made them, the folders that lead to it.
+
+        Raises OSError, to each who asks.
+        """
+        for each in (folder,) if folder in self.settled else self.outputs.folders(folder):
+            if each not in self.synced:
+                self.synced[each] = self._failed_to_sync(each)
+            if (error := self.synced[each]) is not None:
+                raise error
+        self.settled.add(folder)
+
+    def _failed_to_sync(self, folder: str) -> OSError | None:
+        try:
+            if folder in self.descriptors:
+                os.fsync(self.descriptors[folder])
+            else:
+                with opened(self.outputs, folder) as descriptor:
+                    os.fsync(descriptor)
+        except OSError as error:
+            return error
+        return None
+
+
+def _sweep(folder: int, is_left: Callable[[str], bool]) -> None:
+    with suppress(OSError), os.scandir(folder) as entries:  # what cannot be swept troubles nobody
         for entry in entries:
-            if entry.name.startswith(prefix):
-                os.unlink(entry.name, dir_fd=descriptor)
+            if is_left(entry.name):
+                os.unlink(entry.name, dir_fd=folder)
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:

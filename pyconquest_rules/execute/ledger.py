@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pyconquest_rules.errors import DatabaseError, Locked
-from pyconquest_rules.execute.files import Put
+from pyconquest_rules.execute.files import Put, StepError
 from pyconquest_rules.facts import Recorded
 from pyconquest_rules.steps import Stamp, Step
 
@@ -136,43 +136,47 @@ class Ledger:
 
     def begin(self, targets: str) -> int:
         """Notes that a run began, and that those which came to no end were killed; gives its number."""
-        with self._transaction() as execute:
-            execute("UPDATE run SET ending = 'killed' WHERE ending IS NULL")
-            return int(execute("INSERT INTO run (started, targets) VALUES (?, ?)", (now(), targets)).lastrowid or 0)
+        with self._transaction() as connection:
+            connection.execute("UPDATE run SET ending = 'killed' WHERE ending IS NULL")
+            return int(connection.execute("INSERT INTO run (started, targets) VALUES (?, ?)", (now(), targets)).lastrowid or 0)
 
     def finish(self, run: int, counts: dict[str, int], ending: str) -> None:
         """Notes how a run ended."""
         values = (counts[name] for name in ("done", "unchanged", "failed", "blocked", "bytes"))
-        with self._transaction() as execute:
-            execute(
+        with self._transaction() as connection:
+            connection.execute(
                 "UPDATE run SET finished = ?, done = ?, unchanged = ?, failed = ?, blocked = ?, bytes = ?, ending = ?"
                 " WHERE number = ?",
                 (now(), *values, ending, run),
             )
 
-    def record(self, step: Step, result: Put, run: int) -> None:
-        """Remembers a step that was done, at once: it survives whatever becomes of this process."""
-        operation = step.operation
-        source = (operation.source, operation.stamp.size, operation.stamp.mtime_ns)
-        result_row = (result.sha256, step.fingerprint, result.stamp.size, result.stamp.mtime_ns)
-        row = (operation.destination, step.action, step.SOPInstanceUID, *source, *result_row, run, now())
-        with self._transaction() as execute:
-            execute(f"INSERT OR REPLACE INTO done VALUES ({', '.join('?' * len(row))})", row)
-            execute("DELETE FROM failed WHERE destination = ?", (operation.destination,))
+    def record(self, outcomes: Iterable[tuple[Step, Put | StepError]], run: int) -> None:
+        """Remembers what became of steps, all at once and at once: it survives whatever becomes of this process.
 
-    def record_failure(self, step: Step, message: str, run: int) -> None:
-        """Remembers a step that was not done. What is known of an earlier success stays."""
-        row = (step.operation.destination, step.action, step.SOPInstanceUID, message, run, now())
-        with self._transaction() as execute:
-            execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", row)
+        Of a step that was not done, what is known of an earlier success stays.
+        """
+        done, failed, at = [], [], now()
+        for step, outcome in outcomes:
+            operation = step.operation
+            what = (operation.destination, step.action, step.SOPInstanceUID)
+            match outcome:
+                case Put(sha256, stamp):
+                    source = (operation.source, operation.stamp.size, operation.stamp.mtime_ns)
+                    done.append((*what, *source, sha256, step.fingerprint, stamp.size, stamp.mtime_ns, run, at))
+                case StepError():
+                    failed.append((*what, str(outcome), run, at))
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", done)
+            connection.executemany("DELETE FROM failed WHERE destination = ?", [row[:1] for row in done])
+            connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
 
     @contextmanager
-    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Durable once it is left. Raises DatabaseError where the ledger cannot be written, as on a full disk."""
         try:
             with self.connection:
                 self.connection.execute("BEGIN IMMEDIATE")
-                yield self.connection.execute
+                yield self.connection
         except sqlite3.Error as error:
             raise DatabaseError(f"cannot write to the ledger: {error}; the next run finds out what was done") from None
 

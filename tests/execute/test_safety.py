@@ -250,7 +250,7 @@ def test_a_full_disk_fails_the_steps_that_do_not_fit_and_the_next_run_does_them(
 def test_a_full_disk_under_the_ledger_ends_the_run_and_the_next_one_finds_out_what_was_done(
     workplace: Workplace, instance: Instance, small_disk: Path
 ) -> None:
-    for number in range(20):
+    for number in range(200):
         instance(f"data/{number}.dcm", InstanceNumber=number)
     rules_text = "outputs = ['../out']\n[index]\ndatabase = '../conquest.db'\n" + copies("../out/{{ InstanceNumber }}.dcm")
     inner = Workplace(small_disk).rules(rules_text.replace('"data"', '"../data"'))
@@ -267,7 +267,7 @@ def test_a_full_disk_under_the_ledger_ends_the_run_and_the_next_one_finds_out_wh
     assert done
     assert all(data == workplace.files("data")[name] for name, data in done.items())
     (small_disk / "in the way").unlink()
-    assert inner.run("plan", "--json").summary["reasons"] == {"todo:adopt": len(done), "todo:new": 20 - len(done)}
+    assert inner.run("plan", "--json").summary["reasons"] == {"todo:adopt": len(done), "todo:new": 200 - len(done)}
     assert inner.run("apply").code == 0
     assert workplace.files("out") == workplace.files("data")
 
