@@ -1,4 +1,4 @@
-"""Doing the steps of a plan: several files in flight, each remembered in the ledger once it is durable."""
+"""Doing the steps of a plan: groups of files, several in flight, each remembered in the ledger once it is durable."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +13,11 @@ from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, Status, Step
 
-IN_FLIGHT = 4  # groups
-TOGETHER = 16  # files of a group
-MUCH = 16 << 20  # bytes of a group, with its last file
+IN_FLIGHT = 8  # groups
+# Files of a group: as many as are worth one wait for the disk. Their folders are open meanwhile: IN_FLIGHT times as many
+# descriptors must be allowed, and the least that systems allow is 256.
+TOGETHER = {Mode.COPY: 8, Mode.MOVE: 8, Mode.REFLINK: 8, Mode.HARDLINK: 24, Mode.SYMLINK: 24}
+MUCH = 16 << 20  # bytes; they make a group of fewer
 
 
 class Work(Protocol):
@@ -52,7 +54,8 @@ class Runner:
     def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], targets: str) -> Result:
         """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
 
-        When `stop` says so, the files in flight come to their end and are recorded, and no other is begun.
+        When `stop` says so, the files in flight come to their end and are recorded, and no other is begun. That the run came
+        to its end is for the caller to note in the ledger.
         """
         counts = plan.counts()
         result = Result(self.ledger.begin(targets))
@@ -69,10 +72,6 @@ class Runner:
                 unwell.add(action)
         return result
 
-    def end(self, result: Result) -> None:
-        """Notes that a run came to its end, with all that follows from it; one that is not noted was killed."""
-        self.ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
-
     def _action(self, steps: Iterator[Step], result: Result) -> bool:
         """Whether every step went well."""
         failed = result.counts["failed"]
@@ -80,11 +79,11 @@ class Runner:
             outcomes = [*zip(group, future.result(), strict=True)]
             self.ledger.record(outcomes, result.run)
             for step, outcome in outcomes:
-                self._note(step, outcome if isinstance(outcome, StepError) else self._ended(step, result.run), result)
+                self._note(step, self._moved(step, result.run) if isinstance(outcome, Put) else outcome, result)
         return result.counts["failed"] == failed
 
-    def _ended(self, step: Step, run: int) -> StepError | None:
-        """Does what comes after the ledger row, and gives what went wrong there."""
+    def _moved(self, step: Step, run: int) -> StepError | None:
+        """Does what is left of a move once the ledger knows, and gives what went wrong."""
         if step.operation.mode is Mode.MOVE:
             try:
                 take_away(step.operation, self.outputs)
@@ -94,32 +93,28 @@ class Runner:
         return None
 
     def _note(self, step: Step, error: StepError | None, result: Result) -> None:
-        operation = step.operation
         if error is not None:
             result.counts["failed"] += 1
             self.emit(StepFailed(step.action, step.SOPInstanceUID, str(error)))
         else:
             result.counts["done"] += 1
-            result.counts["bytes"] += 0 if operation.adopt else operation.stamp.size
-            self.emit(StepDone(step.action, step.SOPInstanceUID, operation.stamp.size))
+            result.counts["bytes"] += 0 if step.operation.adopt else step.operation.stamp.size
+            self.emit(StepDone(step.action, step.SOPInstanceUID, step.operation.stamp.size))
 
     def _begun(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[list[Step], Future[list[Put | StepError]]]]:
         """The steps in their order, group by group, each begun, a few in flight."""
         running: deque[tuple[list[Step], Future[list[Put | StepError]]]] = deque()
         ours = f".pyconquest-rules-{self.ledger.name}-"
-        part = f"{ours}{result.run}-{{}}.part"
+        part = f"{ours}{result.run}-"
         settled: set[str] = set()
-
-        def is_left(name: str) -> bool:
-            return name.startswith(ours) and not name.startswith(part[:-7])
-
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             for group in _groups(steps):
                 if self.stop():
                     result.interrupted = True
                     break
-                operations = [(step.operation, part.format(step.number)) for step in group]
-                running.append((group, pool.submit(put_together, operations, Folders(self.outputs, settled, is_left))))
+                operations = [(step.operation, f"{part}{step.number}.part") for step in group]
+                folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(part))
+                running.append((group, pool.submit(put_together, operations, folders)))
                 if len(running) > IN_FLIGHT:
                     yield running.popleft()
             yield from running
@@ -131,7 +126,7 @@ def _groups(steps: Iterator[Step]) -> Iterator[list[Step]]:
     for step in steps:
         group.append(step)
         size += step.operation.stamp.size
-        if len(group) == TOGETHER or size >= MUCH:
+        if len(group) == TOGETHER[step.operation.mode] or size >= MUCH:
             yield group
             group, size = [], 0
     if group:
