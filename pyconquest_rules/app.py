@@ -218,11 +218,11 @@ def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
 def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit = silent) -> Result:
     """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight."""
     with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
-        runner = Runner(rules.outputs, ledger, emit, stop, _sendings(rules))
-        result = runner.run(made, rules.needs, " ".join(targets))
+        result = Runner(rules.outputs, ledger, emit, stop, _sendings(rules)).run(made, rules.needs, " ".join(targets))
         with _writing(rules) as store:
             _forget_moved(rules, store, result.run)
-        runner.end(result)
+        # The end comes last: of a run that is killed before, the next one forgets what was moved.
+        ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
     return result
 
 

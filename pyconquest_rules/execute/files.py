@@ -6,9 +6,10 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import cast
 
 from pyconquest_rules.execute.folders import Folders, opened
 from pyconquest_rules.outputs import Outputs
@@ -43,28 +44,28 @@ def put(operation: PutFile, outputs: Outputs, part: str) -> Put:
 def put_together(operations: Sequence[tuple[PutFile, str]], folders: Folders) -> list[Put | StepError]:
     """Does operations, each with the name of its temporary file, and gives what became of each, in their order.
 
-    They go abreast from one `yield` of `_putting` to the next, so that one wait for the disk serves all of them.
+    They go abreast from one `yield` of `_putting` to the next, so that a wait for the disk serves all of them.
     """
     results: dict[int, Put | StepError] = {}
-    with folders:
-        running = {number: _putting(operation, part, folders) for number, (operation, part) in enumerate(operations)}
-        try:
-            while running:
-                for number, putting in [*running.items()]:
-                    try:
-                        next(putting)
-                        continue
-                    except StopIteration as end:
-                        results[number] = end.value
-                    except StepError as error:
-                        results[number] = error
-                    except OSError as error:
-                        results[number] = StepError(_explained(error, operations[number][0]))
-                    del running[number]
-        finally:
-            for putting in running.values():
-                putting.close()
-    return [results[number] for number in range(len(operations))]
+    with folders, ExitStack() as stack:
+        running = [stack.enter_context(closing(_putting(operation, part, folders))) for operation, part in operations]
+        while len(results) < len(running):
+            for number, putting in enumerate(running):
+                if number not in results and (result := _advance(putting, operations[number][0])) is not None:
+                    results[number] = result
+    return [results[number] for number in range(len(running))]
+
+
+def _advance(putting: Generator[None, None, Put], operation: PutFile) -> Put | StepError | None:
+    """What became of an operation, or None where it goes on."""
+    try:
+        return next(putting)
+    except StopIteration as end:
+        return cast(Put, end.value)
+    except StepError as error:
+        return error
+    except OSError as error:
+        return StepError(_explained(error, operation))
 
 
 def take_away(operation: PutFile, outputs: Outputs) -> None:
@@ -133,9 +134,10 @@ def _part(operation: PutFile, folder: int, part: str) -> Made:
 @contextmanager
 def _write(operation: PutFile, folder: int, part: str) -> Made:
     """A copy with the mtime of its source."""
-    with _open(operation.source, os.O_RDONLY) as source, _open(part, NEW, folder) as target:
-        digest = _hashed(source, target)
-        _same_source(operation, os.fstat(source))
+    with _open(part, NEW, folder) as target:
+        with _open(operation.source, os.O_RDONLY) as source:
+            digest = _hashed(source, target)
+            _same_source(operation, os.fstat(source))
         os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
         if sys.platform == "linux":
             # The disk begins with it while the next file is read, and the fsync of one file finds all of them under way.
@@ -146,8 +148,9 @@ def _write(operation: PutFile, folder: int, part: str) -> Made:
 @contextmanager
 def _clone(operation: PutFile, folder: int, part: str) -> Made:
     """A copy that shares its blocks with the source, where the file system can."""
-    with _open(operation.source, os.O_RDONLY) as source, _open(part, NEW, folder) as target:
-        fcntl.ioctl(target, FICLONE, source)
+    with _open(part, NEW, folder) as target:
+        with _open(operation.source, os.O_RDONLY) as source:
+            fcntl.ioctl(target, FICLONE, source)
         os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
         yield hash_of(part, folder), target
 

@@ -61,59 +61,61 @@ def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
 
 
 class Folders:
-    """The folders of what is put together: each is opened once, and synced once when all of it is there."""
+    """The folders of files that are put together: each is opened once, and synced once when all of them are there."""
 
     def __init__(
         self, outputs: Outputs, settled: set[str] | None = None, is_left: Callable[[str], bool] = lambda name: False
     ) -> None:
-        """`settled`, which all of a run share, gets the folders that are durable themselves and hold nothing that `is_left`.
+        """`is_left` knows by its name what a run that was killed left in a folder; it is removed.
 
-        `is_left` knows by its name what a run that was killed left in a folder; it is removed.
+        `settled`, which all of a run share, gets the folders that need neither to be swept nor made durable again.
         """
         self.outputs = outputs
         self.settled = set() if settled is None else settled
         self.is_left = is_left
-        self.open = ExitStack()
         self.descriptors: dict[str, int] = {}
         self.synced: dict[str, OSError | None] = {}
+        self.stack = ExitStack()
 
     def __enter__(self) -> "Folders":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.open.close()
+        self.stack.close()
 
-    def descriptor(self, folder: str, *, make: bool = False) -> int:
-        """That of a folder, as `opened` gives it."""
+    def descriptor(self, folder: str, *, make: bool) -> int:
+        """That of a folder, which stays open until the end. Makes and raises as `opened` does."""
         if folder not in self.descriptors:
-            descriptor = self.open.enter_context(opened(self.outputs, folder, make=make))
+            self.descriptors[folder] = self.stack.enter_context(opened(self.outputs, folder, make=make))
             if folder not in self.settled:
-                sweep(descriptor, self.is_left)
-            self.descriptors[folder] = descriptor
+                _sweep(self.descriptors[folder], self.is_left)
         return self.descriptors[folder]
 
     def sync(self, folder: str) -> None:
-        """Makes what was put into an open folder durable, and the folder itself. Raises OSError to each who asks."""
-        if folder not in self.synced:
-            try:
-                self._sync(folder)
-                self.synced[folder] = None
-            except OSError as error:
-                self.synced[folder] = error
-        if (failed := self.synced[folder]) is not None:
-            raise failed
+        """Makes durable what was put into a folder and, whichever run or thread made them, the folders that lead to it.
 
-    def _sync(self, folder: str) -> None:
-        os.fsync(self.descriptors[folder])
-        if folder not in self.settled:
-            for above in self.outputs.folders(folder):  # whoever made them, they may not be durable yet
-                with opened(self.outputs, above) as descriptor:
+        Raises OSError, to each who asks.
+        """
+        for each in (folder,) if folder in self.settled else self.outputs.folders(folder):
+            if each not in self.synced:
+                self.synced[each] = self._failed_to_sync(each)
+            if (error := self.synced[each]) is not None:
+                raise error
+        self.settled.add(folder)
+
+    def _failed_to_sync(self, folder: str) -> OSError | None:
+        try:
+            if folder in self.descriptors:
+                os.fsync(self.descriptors[folder])
+            else:
+                with opened(self.outputs, folder) as descriptor:
                     os.fsync(descriptor)
-            self.settled.add(folder)
+        except OSError as error:
+            return error
+        return None
 
 
-def sweep(folder: int, is_left: Callable[[str], bool]) -> None:
-    """Removes what a run that was killed left in a folder."""
+def _sweep(folder: int, is_left: Callable[[str], bool]) -> None:
     with suppress(OSError), os.scandir(folder) as entries:  # what cannot be swept troubles nobody
         for entry in entries:
             if is_left(entry.name):

@@ -1,4 +1,4 @@
-"""Doing the steps of a plan: several files in flight, each remembered in the ledger once it is durable."""
+"""Doing the steps of a plan: groups of files, several in flight, each remembered in the ledger once it is durable."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +14,11 @@ from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, Operation, PutFile, SendInstance, Status, Step
 
-IN_FLIGHT = 4  # groups
-TOGETHER = 16  # files of a group
-MUCH = 16 << 20  # bytes of a group, with its last file
+IN_FLIGHT = 8  # groups
+# Files of a group: as many as are worth one wait for the disk. Their folders are open meanwhile: IN_FLIGHT times as many
+# descriptors must be allowed, and the least that systems allow is 256.
+TOGETHER = {Mode.COPY: 8, Mode.MOVE: 8, Mode.REFLINK: 8, Mode.HARDLINK: 24, Mode.SYMLINK: 24}
+MUCH = 16 << 20  # bytes; they make a group of fewer
 
 
 class Work(Protocol):
@@ -54,7 +56,8 @@ class Runner:
     def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], targets: str) -> Result:
         """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
 
-        When `stop` says so, the files in flight come to their end and are recorded, and no other is begun.
+        When `stop` says so, the files in flight come to their end and are recorded, and no other is begun. That the run came
+        to its end is for the caller to note in the ledger.
         """
         counts = plan.counts()
         result = Result(self.ledger.begin(targets))
@@ -77,10 +80,6 @@ class Runner:
                     unwell.add(action)
         return result
 
-    def end(self, result: Result) -> None:
-        """Notes that a run came to its end, with all that follows from it; one that is not noted was killed."""
-        self.ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
-
     def _send(self, steps: Iterator[Step], sending: Sending, result: Result) -> None:
         for outcomes in transferred(steps, sending, self.stop):
             self.ledger.record_sent(outcomes, result.run)
@@ -93,10 +92,10 @@ class Runner:
             outcomes = [*zip(group, future.result(), strict=True)]
             self.ledger.record(outcomes, result.run)
             for step, outcome in outcomes:
-                self._note(step, outcome if isinstance(outcome, StepError) else self._ended(step, result.run), result)
+                self._note(step, self._ended(step, result.run) if isinstance(outcome, Put) else outcome, result)
 
     def _ended(self, step: Step, run: int) -> StepError | None:
-        """Does what comes after the ledger row, and gives what went wrong there."""
+        """Does what is left of a move once the ledger knows, and gives what went wrong."""
         operation = step.operation
         if isinstance(operation, PutFile) and operation.mode is Mode.MOVE:
             try:
@@ -119,20 +118,17 @@ class Runner:
         """The steps in their order, group by group, each begun, a few in flight."""
         running: deque[tuple[list[Step], Future[list[Put | StepError]]]] = deque()
         ours = f".pyconquest-rules-{self.ledger.name}-"
-        part = f"{ours}{result.run}-{{}}.part"
+        part = f"{ours}{result.run}-"
         settled: set[str] = set()
-
-        def is_left(name: str) -> bool:
-            return name.startswith(ours) and not name.startswith(part[:-7])
-
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             for group in _groups(steps):
                 if self.stop():
                     result.interrupted = True
                     break
-                puts = ((step.operation, step.number) for step in group)
-                operations = [(put, part.format(number)) for put, number in puts if isinstance(put, PutFile)]
-                running.append((group, pool.submit(put_together, operations, Folders(self.outputs, settled, is_left))))
+                puts = ((step.operation, f"{part}{step.number}.part") for step in group)
+                operations = [(put, name) for put, name in puts if isinstance(put, PutFile)]
+                folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(part))
+                running.append((group, pool.submit(put_together, operations, folders)))
                 if len(running) > IN_FLIGHT:
                     yield running.popleft()
             yield from running
@@ -150,9 +146,10 @@ def _groups(steps: Iterator[Step]) -> Iterator[list[Step]]:
     """Steps that follow each other, as many as are worth one wait for the disk."""
     group, size = [], 0
     for step in steps:
+        operation = step.operation
         group.append(step)
-        size += step.operation.stamp.size
-        if len(group) == TOGETHER or size >= MUCH:
+        size += operation.stamp.size
+        if size >= MUCH or (isinstance(operation, PutFile) and len(group) == TOGETHER[operation.mode]):
             yield group
             group, size = [], 0
     if group:

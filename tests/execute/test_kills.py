@@ -1,0 +1,91 @@
+"""A run that is killed at a moment we choose, between one thing and the next: the next run does exactly the rest."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import Instance, Workplace
+from tests.plan.manual import copies
+
+NUMBER = 50
+TO = "export/{{ InstanceNumber }}.dcm"
+
+# Runs `apply`, and is killed where it would call a function for the nth time.
+KILLED = """
+import os, signal, sys
+from pyconquest_rules import app
+from pyconquest_rules.cli import main
+from pyconquest_rules.execute import runner
+from pyconquest_rules.execute.ledger import Ledger
+
+owner, name = {"os": os, "Ledger": Ledger, "runner": runner, "app": app}[sys.argv[1]], sys.argv[2]
+function, calls = getattr(owner, name), iter(range(1, int(sys.argv[3])))
+
+def killed(*given, **named):
+    if next(calls, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*given, **named)
+
+setattr(owner, name, killed)
+sys.argv[1:] = ["apply", "--no-index"]
+main()
+"""
+
+
+@pytest.fixture
+def fifty(workplace: Workplace, instance: Instance) -> Workplace:
+    """A workplace with fifty instances."""
+    for number in range(NUMBER):
+        instance(f"data/{number}.dcm", InstanceNumber=number, pixels=bytes(20_000))
+    return workplace.rules(copies(TO))
+
+
+def kill(workplace: Workplace, function: str, call: int) -> None:
+    command = [sys.executable, "-c", KILLED, *function.split("."), str(call)]
+    assert workplace.run("index").code == 0
+    assert subprocess.run(command, cwd=workplace.folder, check=False, capture_output=True).returncode == -signal.SIGKILL
+
+
+MOMENTS = [
+    ("os.readv", 30),  # a file is half written
+    ("os.fsync", 1),  # all of a group are written, none is durable
+    ("os.fsync", 12),
+    ("os.link", 1),  # they are durable, none has its name
+    ("os.link", 12),
+    ("os.unlink", 1),  # the first has two names
+    ("os.unlink", 12),
+    ("Ledger.record", 1),  # a group has its names and is durable, the ledger knows nothing
+    ("Ledger.record", 4),
+    ("Ledger.finish", 1),  # all is done but to say so
+]
+
+
+@pytest.mark.parametrize(("function", "call"), MOMENTS)
+def test_a_killed_copy_is_gone_on_with(fifty: Workplace, function: str, call: int) -> None:
+    kill(fifty, function, call)
+    sources, placed = fifty.files("data"), fifty.files("export")
+    whole = {name: data for name, data in placed.items() if name.endswith(".dcm")}
+    assert all(data == sources[name] for name, data in whole.items())
+    reasons = fifty.run("plan", "--json").summary["reasons"]
+    done, adopt = reasons.get("unchanged:done", 0), reasons.get("todo:adopt", 0)
+    assert (done + adopt, reasons.get("todo:new", 0)) == (len(whole), NUMBER - len(whole))
+    assert fifty.run("apply", "--json").summary["done"] == NUMBER - done
+    assert fifty.files("export") == sources
+    assert fifty.run("verify", "--deep", "--json").summary["ok"] == NUMBER
+    assert fifty.run("plan", "--detailed-exitcode").code == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "call"), [*MOMENTS, ("runner.take_away", 1), ("runner.take_away", 12), ("app._forget_moved", 1)]
+)
+def test_a_killed_move_loses_nothing_and_is_gone_on_with(fifty: Workplace, function: str, call: int) -> None:
+    before = fifty.files("data")
+    fifty.rules(copies(TO, mode="move"))
+    kill(fifty, function, call)
+    assert {**fifty.files("data"), **{name: data for name, data in fifty.files("export").items() if name in before}} == before
+    assert fifty.run("apply", "--json").code == 0
+    assert (fifty.files("data"), fifty.files("export")) == ({}, before)
+    assert fifty.run("apply", "--json").summary["done"] == 0
+    assert fifty.run("verify", "--deep", "--json").summary["ok"] == NUMBER
