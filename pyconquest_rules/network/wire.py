@@ -85,8 +85,11 @@ def p_data(context_id: int, control: int, data: bytes | memoryview) -> bytes:
 
 
 def longest_fragment(maximum_length: int) -> int:
-    """How many bytes of a message a PDU takes, where the peer receives PDUs of `maximum_length`; 0 is any (PS3.8 D.1)."""
-    return min(maximum_length - 6, LONGEST_FRAGMENT) if maximum_length > 6 else LONGEST_FRAGMENT
+    """How many bytes of a message a PDU takes, where the peer receives PDUs of `maximum_length`; 0 is any (PS3.8 D.1).
+
+    An even number, for a fragment is of one (PS3.8 E.1).
+    """
+    return min(maximum_length - 6, LONGEST_FRAGMENT) & ~1 if maximum_length > 7 else LONGEST_FRAGMENT
 
 
 def message(context_id: int, command: bytes, maximum_length: int) -> bytes:

@@ -1,0 +1,356 @@
+"""C-STORE, the sending half (PS3.4 B, PS3.7 9.1.1): files go to a node as they are."""
+
+import os
+import re
+import stat
+import struct
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+from pyconquest_rules.network import wire
+from pyconquest_rules.network.association import Association, Context, ContextsRefused, batches, requested
+from pyconquest_rules.network.node import Node, NodeError
+
+EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
+
+UID = re.compile(r"[0-9.]{1,64}")
+
+SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
+META_SOP_CLASS, META_TRANSFER_SYNTAX = 0x00020002, 0x00020010
+
+# VRs with a length of four bytes (PS3.5 7.1.2).
+LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+
+# Within so many bytes a file tells what it is.
+HEAD = 1 << 16
+# What is read and written at once.
+BLOCK = 1 << 18
+# So many associations in a row may be lost before they got an answer.
+MOST_LOST = 3
+
+CHANGED = "the file changed: it is not the instance that was to be sent"
+REFUSED = "the node refuses the SOP class in this transfer syntax"
+
+STATUSES = {
+    0x0001: "requested optional attributes are not supported",
+    0x0107: "attribute list warning",
+    0x0110: "processing failure",
+    0x0111: "duplicate SOP instance",
+    0x0116: "attribute value out of range",
+    0x0117: "invalid SOP instance",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorized",
+    0x0210: "duplicate invocation",
+    0x0211: "unrecognized operation",
+    0x0212: "mistyped argument",
+    0x0213: "resource limitation",
+    0xB000: "coercion of data elements",
+    0xB006: "elements discarded",
+    0xB007: "data set does not match SOP class",
+}
+"""Statuses of a C-STORE response (PS3.4 B.2.3, PS3.7 C)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A file that is to be sent. What it does not tell of SOP class and transfer syntax is read from the file."""
+
+    path: bytes
+    SOPInstanceUID: str
+    SOPClassUID: str | None = None
+    TransferSyntaxUID: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of an instance. `status` is the peer's answer (PS3.4 B.2.3, PS3.7 C), None where there was none.
+
+    `retry`: whether it may go well later. `message` says what is not as it should be, of a warning too.
+    """
+
+    SOPInstanceUID: str
+    status: int | None
+    retry: bool = False
+    message: str | None = None
+
+    @property
+    def stored(self) -> bool:
+        """Whether the peer has it: success or a warning (PS3.7 C.2 and C.4)."""
+        return self.status is not None and (self.status in {0x0000, 0x0001, 0x0107, 0x0116} or self.status >> 12 == 0xB)
+
+
+def send(node: Node, instances: Iterable[Instance], *, max_rate: float | None = None) -> Iterator[tuple[Instance, Sent]]:
+    """Sends a batch of instances, over one association after the other, and gives what became of each as soon as it is known.
+
+    The presentation contexts are those of the batch, which is held in memory. Where an association is lost, the instance that
+    was under way may be tried again later, and those after it go on over a new one. `max_rate` is in bytes a second. Raises
+    NodeError where no association comes about, or several in a row are lost before an answer; what was not told of till then
+    was not sent.
+    """
+    throttle, ready = _Throttle(max_rate), list[tuple[Instance, Context]]()
+    for instance in instances:
+        try:
+            ready.append((instance, _context(instance)))
+        except _Unfit as unfit:
+            yield instance, _not_sent(instance, str(unfit))
+    for contexts in batches(list(dict.fromkeys(context for _, context in ready))):
+        among = set(contexts)
+        yield from _delivered(node, contexts, [each for each in ready if each[1] in among], throttle)
+
+
+class _Unfit(Exception):
+    """A file cannot be sent, as nothing of it was yet. The text says why."""
+
+
+class _Changed(Exception):
+    """A file is not what it was when its first bytes were sent: the message cannot be ended any more."""
+
+
+def _not_sent(instance: Instance, message: str, *, retry: bool = False) -> Sent:
+    return Sent(instance.SOPInstanceUID, None, retry, message)
+
+
+def _delivered(
+    node: Node, contexts: Sequence[Context], instances: Sequence[tuple[Instance, Context]], throttle: "_Throttle"
+) -> Iterator[tuple[Instance, Sent]]:
+    """What became of instances whose contexts one association can propose."""
+    at, lost = 0, 0
+    while at < len(instances):
+        try:
+            with requested(node, contexts) as association:
+                for number in count():
+                    if at == len(instances):
+                        return
+                    instance, context = instances[at]
+                    try:
+                        sent = _stored(association, number % 0xFFFF + 1, instance, context, throttle)
+                    except _Unfit as unfit:
+                        sent = _not_sent(instance, str(unfit))
+                    at, lost = at + 1, 0
+                    yield instance, sent
+        except ContextsRefused:
+            yield from ((instance, _not_sent(instance, REFUSED)) for instance, _ in instances[at:])
+            return
+        except _Changed:
+            yield instances[at][0], _not_sent(instances[at][0], "the file changed while it was sent")
+            at += 1
+        except wire.WireError as error:
+            yield instances[at][0], _not_sent(instances[at][0], str(error), retry=True)
+            at, lost = at + 1, lost + 1
+            if lost == MOST_LOST and at < len(instances):
+                raise NodeError(node, f"{lost} associations in a row were lost before an answer: {error}") from None
+
+
+def _stored(association: Association, message_id: int, instance: Instance, context: Context, throttle: "_Throttle") -> Sent:
+    """One C-STORE (PS3.7 9.1.1). Raises _Unfit before a byte is sent, later _Changed and WireError, after which all is lost."""
+    syntax, uid = context.transfer_syntaxes[0], instance.SOPInstanceUID.encode()
+    context_id = association.contexts.get((context.abstract_syntax, syntax))
+    if context_id is None:
+        return _not_sent(instance, REFUSED)
+    command: wire.Command = {
+        wire.AFFECTED_SOP_CLASS: context.abstract_syntax.encode(),
+        wire.COMMAND_FIELD: wire.C_STORE_RQ,
+        wire.MESSAGE_ID: message_id,
+        wire.PRIORITY: 0,
+        wire.DATA_SET_TYPE: wire.HAS_DATA_SET,
+        wire.AFFECTED_SOP_INSTANCE: uid,
+    }
+    with _opened(instance) as file:
+        if (file.sop_class, file.syntax) != (context.abstract_syntax, syntax):
+            raise _Unfit(CHANGED)
+        for block in _blocks(file, context_id, wire.command_set(command), association.maximum_length):
+            for piece in throttle.pieces(block):
+                association.wire.write(piece)
+    answer = association.answer(context_id, message_id, wire.C_STORE_RSP)
+    if (answer.get(wire.AFFECTED_SOP_INSTANCE) or uid) != uid:
+        raise wire.WireError("the peer answered for another instance")
+    status = wire.number(answer, wire.STATUS)
+    return Sent(instance.SOPInstanceUID, status, status >> 8 == 0xA7 or status == 0x0213, _words(status))
+
+
+def _words(status: int) -> str | None:
+    match status >> 8:
+        case _ if status == 0:
+            return None
+        case _ if status in STATUSES:
+            words = STATUSES[status]
+        case 0xA7:
+            words = "refused: out of resources"
+        case 0xA9:
+            words = "data set does not match SOP class"
+        case high if high >> 4 == 0xC:
+            words = "cannot understand"
+        case high:
+            words = "warning" if high >> 4 == 0xB else "failure"
+    return f"{words} ({status:04X})"
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """An open file: where its data set begins and how long that is, and what the file says it is."""
+
+    descriptor: int
+    start: int
+    size: int
+    changed: int
+    sop_class: str
+    syntax: str
+
+    def read(self, offset: int, length: int) -> memoryview:
+        """Bytes of the data set. Raises _Changed where they are not there, or where the file is not as it was."""
+        try:
+            data = os.pread(self.descriptor, length, self.start + offset)
+            now = os.fstat(self.descriptor)
+        except OSError:
+            raise _Changed from None
+        if len(data) != length or (now.st_size, now.st_mtime_ns) != (self.start + self.size, self.changed):
+            raise _Changed
+        return memoryview(data)
+
+
+@contextmanager
+def _opened(instance: Instance) -> Iterator[_File]:
+    """The file of an instance. Raises _Unfit where there is none, or it is not that instance."""
+    try:
+        # A pipe by that name must not stop the batch.
+        descriptor = os.open(instance.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise _Unfit("the file is gone") from None
+    except (OSError, ValueError):
+        raise _Unfit("the file cannot be read") from None
+    try:
+        yield _read(descriptor, instance)
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, instance: Instance) -> _File:
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        raise _Unfit("is no file")
+    try:
+        head = os.pread(descriptor, HEAD, 0)
+    except OSError:
+        raise _Unfit("the file cannot be read") from None
+    preamble = head[128:132] == b"DICM"
+    start, meta = 132 if preamble else 0, dict[int, str]()
+    for tag, value, end in _elements(head, start):
+        if tag >> 16 != 2:
+            break
+        start, meta[tag] = end, _text(value)
+    syntax = meta.get(META_TRANSFER_SYNTAX) or (
+        EXPLICIT_VR_LITTLE_ENDIAN if _explicit(head, start) else IMPLICIT_VR_LITTLE_ENDIAN
+    )
+    found = _identity(head[start:], syntax)
+    if not preamble and SOP_INSTANCE not in found:
+        raise _Unfit("no DICOM file")
+    sop_class = found.get(SOP_CLASS) or meta.get(META_SOP_CLASS, "")
+    told = (instance.SOPInstanceUID, instance.SOPClassUID or sop_class, instance.TransferSyntaxUID or syntax)
+    if told != (found.get(SOP_INSTANCE) or instance.SOPInstanceUID, sop_class, syntax):
+        raise _Unfit(CHANGED)
+    if start >= facts.st_size:
+        raise _Unfit("the file has no data set")
+    if (facts.st_size - start) % 2 and syntax not in DEFLATED:
+        # Fragments are of even length (PS3.8 E.1); a peer that is sent another one aborts the association.
+        raise _Unfit("the data set has an odd number of bytes, which cannot be sent")
+    return _File(descriptor, start, facts.st_size - start, facts.st_mtime_ns, sop_class, syntax)
+
+
+def _context(instance: Instance) -> Context:
+    """In what an instance goes: its SOP class, in the transfer syntax that it has. Raises _Unfit where that is unknown."""
+    sop_class, syntax = instance.SOPClassUID, instance.TransferSyntaxUID
+    if not sop_class or not syntax:
+        with _opened(instance) as file:
+            sop_class, syntax = file.sop_class, file.syntax
+    for uid, what in ((sop_class, "SOP Class"), (syntax, "Transfer Syntax"), (instance.SOPInstanceUID, "SOP Instance")):
+        if not UID.fullmatch(uid):
+            raise _Unfit(f"the file has no valid {what} UID")
+    return Context(sop_class, (syntax,))
+
+
+def _identity(data: bytes, syntax: str) -> dict[int, str]:
+    """The SOP Class and Instance UIDs of a data set, where they can be seen at its beginning."""
+    if syntax in DEFLATED:
+        try:
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, HEAD)
+        except zlib.error:
+            return {}
+    found = dict[int, str]()
+    for tag, value, _ in _elements(data, 0, ">" if syntax == EXPLICIT_VR_BIG_ENDIAN else "<"):
+        if tag > SOP_INSTANCE:
+            break
+        if tag in {SOP_CLASS, SOP_INSTANCE}:
+            found[tag] = _text(value)
+    return found
+
+
+def _elements(data: bytes, position: int, order: str = "<") -> Iterator[tuple[int, bytes, int]]:
+    """Tags, values and ends of the elements that are whole in `data`, up to one of undefined length (PS3.5 7.1)."""
+    explicit = _explicit(data, position)
+    try:
+        while True:
+            group, number = struct.unpack_from(f"{order}HH", data, position)
+            if not explicit:
+                value, (length,) = position + 8, struct.unpack_from(f"{order}I", data, position + 4)
+            elif data[position + 4 : position + 6] in LONG:
+                value, (length,) = position + 12, struct.unpack_from(f"{order}I", data, position + 8)
+            else:
+                value, (length,) = position + 8, struct.unpack_from(f"{order}H", data, position + 6)
+            position = value + length
+            if position > len(data):
+                return
+            yield group << 16 | number, data[value:position], position
+    except struct.error:
+        return
+
+
+def _explicit(data: bytes, position: int) -> bool:
+    """Whether the element at `position` has a VR: two capital letters, which no sensible length is."""
+    return data[position + 4 : position + 6].isalpha() and data[position + 4 : position + 6].isupper()
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b" \0").decode("latin-1")
+
+
+def _blocks(file: _File, context_id: int, command: bytes, maximum_length: int) -> Iterator[bytes]:
+    """A message as PDUs, in few large pieces: to copy the bytes once more is cheaper than to write each fragment by itself."""
+    fragment = wire.longest_fragment(maximum_length)
+    step = max(BLOCK // fragment, 1) * fragment
+    parts: list[bytes | memoryview] = [wire.message(context_id, command, maximum_length)]
+    for offset in range(0, file.size, step):
+        data = file.read(offset, min(step, file.size - offset))
+        for at in range(0, len(data), fragment):
+            piece: bytes | memoryview = data[at : at + fragment]
+            last = wire.LAST if offset + at + len(piece) == file.size else 0
+            if len(piece) % 2:
+                # A deflated data set of odd length is padded (PS3.5 A.5).
+                piece = bytes(piece) + b"\0"
+            parts += [wire.p_data(context_id, last, piece), piece]
+        yield b"".join(parts)
+        parts.clear()
+
+
+class _Throttle:
+    """Lets bytes through at a rate, in pieces of a tenth of a second; all at once where there is no rate."""
+
+    def __init__(self, rate: float | None) -> None:
+        self.rate, self.free = rate, time.monotonic()
+
+    def pieces(self, data: bytes) -> Iterator[bytes | memoryview]:
+        """The data, piece by piece, each when its time has come."""
+        if self.rate is None:
+            yield data
+            return
+        size = max(int(self.rate / 10), 1)
+        for start in range(0, len(data), size):
+            piece = memoryview(data)[start : start + size]
+            time.sleep(max(self.free - time.monotonic(), 0))
+            self.free = max(self.free, time.monotonic()) + len(piece) / self.rate
+            yield piece
