@@ -25,6 +25,7 @@ to standard error.
 | `summary` | `patients`; before it a `patient` line each |
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}`; with `--list` before it a `step` line each |
 | `apply` | `done, unchanged, failed, blocked, bytes, run, interrupted` |
+| `echo` | `node, seconds` |
 | `verify` | `ok, missing, changed, extra`; before it a `finding` line for each that is not ok |
 | `status`, `history`, `explain` | counts; before it an `action`, `run` or `instance` line each |
 

@@ -10,6 +10,7 @@ from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from threading import current_thread, main_thread
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyconquest_rules.actions.copy import Copy, wishes
@@ -33,6 +34,7 @@ from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.workers import Workers, here
+from pyconquest_rules.network.node import Node
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
@@ -318,6 +320,25 @@ def _stop_asked() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def echo(rules: Rules, name: str) -> float:
+    """Asks a node whether it is there (C-ECHO); gives the seconds until its answer.
+
+    Raises UsageError for a name that no node has, NodeError where it does not answer with success.
+    """
+    from pyconquest_rules.network.association import echo as ask
+
+    node, start = _node(rules, name), monotonic()
+    ask(node)
+    return monotonic() - start
+
+
+def _node(rules: Rules, name: str) -> Node:
+    if name not in rules.nodes:
+        hint = did_you_mean(name, rules.nodes) or f"nodes are: {', '.join(rules.nodes) or 'none'}"
+        raise UsageError(f'no node is called "{name}"; {hint}')
+    return rules.nodes[name]
 
 
 def verify(rules: Rules, targets: tuple[str, ...] = (), *, deep: bool = False) -> Iterator[Verified]:

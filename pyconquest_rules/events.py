@@ -45,11 +45,12 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step was done, durably, and is in the ledger."""
+    """A step was done, durably, and is in the ledger. `warning` is what a node said of an instance that it took."""
 
     action: str
     SOPInstanceUID: str
     bytes: int
+    warning: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

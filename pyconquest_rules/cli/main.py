@@ -11,6 +11,7 @@ from pyconquest_rules.cli import (
     apply,
     check,
     conquest_config,
+    echo,
     explain,
     export,
     forget,
@@ -52,6 +53,7 @@ for command in (
     status,
     history,
     verify,
+    echo,
     explain,
 ):
     name = command.__name__.rpartition(".")[2]

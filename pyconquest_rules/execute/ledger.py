@@ -175,18 +175,18 @@ class Ledger:
             connection.executemany("DELETE FROM failed WHERE destination = ?", [row[:1] for row in done])
             connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
 
-    def record_sent(self, outcomes: Iterable[tuple[Step, int | str]], run: int, *, confirmed: bool = False) -> None:
-        """Remembers what became of instances that were sent: the status of the node, or why it has none."""
+    def record_sent(self, outcomes: Iterable[tuple[Step, int | None, str | None]], run: int, *, confirmed: bool = False) -> None:
+        """Remembers what became of instances that were sent: the status by which the node has it, or None and why not."""
         at = now()
         with self._transaction() as connection:
-            for step, outcome in outcomes:
+            for step, status, message in outcomes:
                 stamp, key = step.operation.stamp, f"{step.operation.destination} {step.SOPInstanceUID}"
-                if isinstance(outcome, str):
-                    failure = (key, step.action, step.SOPInstanceUID, outcome, run, at)
+                if status is None:
+                    failure = (key, step.action, step.SOPInstanceUID, message, run, at)
                     connection.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failure)
                     continue
                 identity = (step.operation.destination, step.SOPInstanceUID, step.action)
-                row = (*identity, stamp.size, stamp.mtime_ns, outcome, confirmed, run, at)
+                row = (*identity, stamp.size, stamp.mtime_ns, status, confirmed, run, at)
                 connection.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                 connection.execute("DELETE FROM failed WHERE destination = ?", (key,))
 

@@ -81,10 +81,12 @@ class Runner:
         return result
 
     def _send(self, steps: Iterator[Step], sending: Sending, result: Result) -> None:
-        for outcomes in transferred(steps, sending, self.stop):
-            self.ledger.record_sent(outcomes, result.run)
-            for step, outcome in outcomes:
-                self._note(step, StepError(outcome) if isinstance(outcome, str) else None, result)
+        for answers in transferred(steps, sending, self.stop):
+            self.ledger.record_sent(
+                ((step, sent.status if sent.stored else None, sent.message) for step, sent in answers), result.run
+            )
+            for step, sent in answers:
+                self._note(step, None if sent.stored else StepError(sent.message or "no answer"), result, sent.message)
         result.interrupted = result.interrupted or self.stop()
 
     def _put(self, steps: Iterator[Step], result: Result) -> None:
@@ -105,14 +107,14 @@ class Runner:
                 return error
         return None
 
-    def _note(self, step: Step, error: StepError | None, result: Result) -> None:
+    def _note(self, step: Step, error: StepError | None, result: Result, warning: str | None = None) -> None:
         if error is not None:
             result.counts["failed"] += 1
             self.emit(StepFailed(step.action, step.SOPInstanceUID, str(error)))
         else:
             result.counts["done"] += 1
             result.counts["bytes"] += _moved(step.operation)
-            self.emit(StepDone(step.action, step.SOPInstanceUID, step.operation.stamp.size))
+            self.emit(StepDone(step.action, step.SOPInstanceUID, step.operation.stamp.size, warning))
 
     def _begun(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[list[Step], Future[list[Put | StepError]]]]:
         """The steps in their order, group by group, each begun, a few in flight."""

@@ -2,14 +2,18 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
-from threading import Event, Lock
+from threading import Event
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import Step
+
+if TYPE_CHECKING:
+    from pyconquest_rules.network.storage_scu import Sent
 
 # So many instances go over one association before the next ones are asked for.
 BATCH = 100
@@ -17,9 +21,6 @@ BATCH = 100
 DELAYS = (1.0, 2.0, 4.0)
 # Answers are remembered together, as one of them after the other would wait for the disk each time.
 TOGETHER = 16
-
-Outcome = int | str
-"""The status of the node (PS3.7 C), or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,98 +32,79 @@ class Sending:
     max_rate: int | None = None
 
 
-def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool]) -> Iterator[list[tuple[Step, Outcome]]]:
+def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool]) -> Iterator[list[tuple[Step, "Sent"]]]:
     """Sends the instances of `steps`; gives what became of them, some at a time, as the answers come.
 
-    What `stop` breaks off has no outcome: no batch is begun after it.
+    Once `stop` says so no batch is begun, and nothing is waited for; what is under way comes to its end.
     """
-    answers: SimpleQueue[tuple[Step, Outcome] | None] = SimpleQueue()
-    batches, ending = _Batches(steps), Event()
+    answers: SimpleQueue[tuple[Step, Sent] | None] = SimpleQueue()
+    some: list[tuple[Step, Sent]] = []
+    ending, running, workers = Event(), 0, list[Future[None]]()
 
-    def work() -> None:
+    def work(batch: list[Step]) -> None:
         try:
-            while (batch := batches.next()) and not ending.is_set():
-                for answer in _batch(batch, sending, ending):
-                    answers.put(answer)
+            for answer in _batch(batch, sending, ending):
+                answers.put(answer)
         finally:
             answers.put(None)
 
     with ThreadPoolExecutor(sending.associations) as pool:
-        workers = [pool.submit(work) for _ in range(sending.associations)]
         try:
-            yield from _together(answers, sending.associations, lambda: ending.set() if stop() else None)
+            # The steps are read here alone: a connection of SQLite belongs to one thread.
+            while True:
+                while running < sending.associations and not ending.is_set() and (batch := list(islice(steps, BATCH))):
+                    workers.append(pool.submit(work, batch))
+                    running += 1
+                if not running:
+                    break
+                answer = answers.get()
+                if answer is None:
+                    running -= 1
+                else:
+                    some.append(answer)
+                if some and (answers.empty() or len(some) == TOGETHER):
+                    yield some
+                    some = []
+                if stop():
+                    ending.set()
         finally:
             ending.set()
-        for worker in workers:
-            worker.result()
+    for worker in workers:
+        worker.result()  # what nobody expected must not be lost
 
 
-class _Batches:
-    """Steps in batches, for several threads."""
-
-    def __init__(self, steps: Iterator[Step]) -> None:
-        self._steps, self._lock = steps, Lock()
-
-    def next(self) -> list[Step]:
-        """The next batch; empty when there is no more."""
-        with self._lock:
-            return list(islice(self._steps, BATCH))
-
-
-def _together(
-    answers: "SimpleQueue[tuple[Step, Outcome] | None]", workers: int, look: Callable[[], None]
-) -> Iterator[list[tuple[Step, Outcome]]]:
-    """The answers of so many workers, those that came meanwhile together; `look` is called in between."""
-    some: list[tuple[Step, Outcome]] = []
-    while workers:
-        answer = answers.get()
-        if answer is None:
-            workers -= 1
-        else:
-            some.append(answer)
-        if some and (answers.empty() or len(some) == TOGETHER):
-            yield some
-            some = []
-            look()
-
-
-def _batch(batch: list[Step], sending: Sending, ending: Event) -> Iterator[tuple[Step, Outcome]]:
+def _batch(batch: list[Step], sending: Sending, ending: Event) -> Iterator[tuple[Step, "Sent"]]:
     """Sends a batch, and what may go well later again after a while."""
     for delay in (*DELAYS, None):
         again: list[Step] = []
-        for step, outcome, retry in _once(batch, sending):
-            if retry and delay is not None:
+        for step, sent in _once(batch, sending):
+            if sent.retry and not sent.stored and delay is not None:
                 again.append(step)
             else:
-                yield step, outcome
+                yield step, sent
         if not again or ending.wait(delay):
             return
         batch = again
 
 
-def _once(batch: Iterable[Step], sending: Sending) -> Iterator[tuple[Step, Outcome, bool]]:
-    """Sends a batch once; gives each outcome, and whether it may be another one later.
-
-    Where the node cannot be reached, that is the outcome of every step that has none.
-    """
-    from pyconquest_rules.network.storage_scu import Instance, send  # pynetdicom takes long to import
+def _once(batch: Iterable[Step], sending: Sending) -> Iterator[tuple[Step, "Sent"]]:
+    """Sends a batch once. Where the node cannot be reached, that is the outcome of every step that has none."""
+    from pyconquest_rules.network.storage_scu import Instance, Sent, send  # pynetdicom takes long to import
 
     waiting: dict[str, Step] = {}
     for step in batch:
         if _changed(step):
-            yield step, "the source changed since it was indexed; run again", False
+            yield step, Sent(step.SOPInstanceUID, None, message="the source changed since it was indexed; run again")
         else:
             waiting[step.SOPInstanceUID] = step
     instances = [Instance(step.operation.source, uid) for uid, step in waiting.items()]
     rate = sending.max_rate / sending.associations if sending.max_rate else None
     try:
         for instance, sent in send(sending.node, instances, max_rate=rate):
-            step = waiting.pop(instance.SOPInstanceUID)
-            why = sent.message or f"the node answered with the status {sent.status:04X}"
-            yield step, sent.status if sent.stored else why, sent.retry and not sent.stored
+            yield waiting.pop(instance.SOPInstanceUID), sent
     except NodeError as error:
-        for step in waiting.values():
-            yield step, str(error), error.retry
+        for uid, step in waiting.items():
+            yield step, Sent(uid, None, error.retry, str(error))
 
 
 def _changed(step: Step) -> bool:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import Emit, Event, StepFailed
+from pyconquest_rules.events import Emit, Event, StepDone, StepFailed
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -172,6 +172,10 @@ class Console:
         if result.failed:
             self.err.print((f"{result.failed:,} files could not be deleted", "red"))
 
+    def answered(self, node: str, seconds: float) -> None:
+        """One line."""
+        self.out.print((f"{printable(node)} answers", "green"), f" ({seconds * 1000:.0f} ms)")
+
     def error(self, message: str, exit_code: int) -> None:
         """In red on standard error. What begins with its place stays so, for editors to find it."""
         begins_with_place = re.match(r"\S[^\n:]*:\d+:\d+: ", message)
@@ -183,16 +187,22 @@ class Console:
 
 
 class _Failures:
-    """Shows the first steps that fail, with `show`."""
+    """Shows the first steps that fail or of which a node says more than success, with `show`."""
 
     def __init__(self, show: Callable[[Part], None]) -> None:
         self.show, self.number = show, 0
 
     def take(self, event: Event) -> None:
-        if isinstance(event, StepFailed):
-            self.number += 1
-            if self.number <= MOST_SHOWN:
-                self.show((f"failed: {event.action} {event.SOPInstanceUID}: {event.message}", "red"))
+        match event:
+            case StepFailed(action, uid, message):
+                self._show(f"failed: {action} {uid}: {message}", "red")
+            case StepDone(action, uid, _, str(warning)):
+                self._show(f"warning: {action} {uid}: {warning}", "yellow")
+
+    def _show(self, text: str, colour: str) -> None:
+        self.number += 1
+        if self.number <= MOST_SHOWN:
+            self.show((text, colour))
 
 
 def _line(step: Step) -> tuple[Part, ...]:

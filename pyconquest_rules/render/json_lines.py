@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import Emit, Event, StepFailed
+from pyconquest_rules.events import Emit, Event, StepDone, StepFailed
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -117,6 +117,10 @@ class JsonLines:
         """One summary."""
         write("summary", **asdict(result))
 
+    def answered(self, node: str, seconds: float) -> None:
+        """The summary alone."""
+        write("summary", node=node, seconds=round(seconds, 3))
+
     def error(self, message: str, exit_code: int) -> None:
         """The last line of a command that failed; the message goes to standard error too."""
         write("error", message=message, exit_code=exit_code)
@@ -141,8 +145,11 @@ def write(event: str, **fields: object) -> None:
 
 
 def _failures(event: Event) -> None:
-    if isinstance(event, StepFailed):
-        write("failed", **asdict(event))
+    match event:
+        case StepFailed():
+            write("failed", **asdict(event))
+        case StepDone(action, uid, _, str(warning)):
+            write("warning", action=action, SOPInstanceUID=uid, message=warning)
 
 
 def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:

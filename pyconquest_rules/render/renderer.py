@@ -65,5 +65,8 @@ class Renderer(Protocol):
     def forgotten(self, result: Forgotten) -> None:
         """What was forgotten."""
 
+    def answered(self, node: str, seconds: float) -> None:
+        """A node is there, and answered after so many seconds."""
+
     def error(self, message: str, exit_code: int) -> None:
         """Why a command ended."""

@@ -1,0 +1,133 @@
+"""`[send.NAME]` with a real peer: what has the peer's status is never sent again, and what has none is never called sent."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Instance, Workplace, needs
+
+RULES = """
+[sources.archive]
+path = "data"
+
+[select.slices]
+level = "image"
+where = "Modality = 'CT'"
+
+[nodes.peer]
+ae_title = "STORESCP"
+host = "127.0.0.1"
+port = {port}
+connect_timeout = 2
+dimse_timeout = 5
+
+[send.out]
+select = "slices"
+node = "peer"
+associations = {associations}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def storescp(folder: Path, port: int, *options: str) -> Iterator[None]:
+    """DCMTK's storescp, which writes what it receives to `folder`."""
+    folder.mkdir(exist_ok=True)
+    command = ["storescp", "-q", *options, "--output-directory", str(folder), str(port)]
+    process = subprocess.Popen(command, env={**os.environ, "TCP_NODELAY": "1"}, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def images(workplace: Workplace, instance: Instance) -> Workplace:
+    needs("storescp of DCMTK", any((Path(folder) / "storescp").exists() for folder in os.environ["PATH"].split(":")))
+    for number in range(10):
+        instance(f"data/{number}.dcm", InstanceNumber=number, Modality="CT")
+    return workplace
+
+
+@pytest.mark.parametrize("associations", [1, 4])
+def test_what_was_sent_is_not_sent_again(images: Workplace, tmp_path: Path, associations: int) -> None:
+    port = free_port()
+    images.rules(RULES.format(port=port, associations=associations))
+    with storescp(tmp_path / "received", port):
+        assert images.run("echo", "peer").code == 0
+        first = images.run("apply", "--json").summary
+        assert (first["done"], first["failed"]) == (10, 0)
+        assert len(list((tmp_path / "received").iterdir())) == 10
+        again = images.run("apply", "--json").summary
+        assert (again["done"], again["unchanged"]) == (0, 10)
+    plan = images.run("plan", "--json").summary
+    assert plan["reasons"] == {"unchanged:done": 10}
+
+
+def test_an_instance_whose_file_changed_is_sent_again(images: Workplace, instance: Instance, tmp_path: Path) -> None:
+    port = free_port()
+    images.rules(RULES.format(port=port, associations=1))
+    with storescp(tmp_path / "received", port):
+        images.run("apply")
+        path = images.folder / "data" / "3.dcm"
+        os.utime(path, ns=(1, 1))
+        assert images.run("plan", "--json").summary["reasons"] == {"unchanged:done": 9, "todo:source-changed": 1}
+        assert images.run("apply", "--json").summary["done"] == 1
+
+
+def test_a_node_that_is_not_there_fails_every_step_and_a_later_run_sends_them(images: Workplace, tmp_path: Path) -> None:
+    port = free_port()
+    images.rules(RULES.format(port=port, associations=1))
+    done = images.run("apply", "--json")
+    assert (done.code, done.summary["done"], done.summary["failed"]) == (1, 0, 10)
+    assert "refuses the connection" in done.lines[-2]["message"]
+    assert images.run("plan", "--json").summary["reasons"] == {"todo:retry": 10}
+    assert images.run("echo", "peer").code == 1
+    with storescp(tmp_path / "received", port):
+        assert images.run("apply", "--json").summary["done"] == 10
+
+
+def test_a_peer_that_goes_away_in_the_middle_has_just_what_it_answered_for(images: Workplace, tmp_path: Path) -> None:
+    port = free_port()
+    images.rules(RULES.format(port=port, associations=1))
+    with storescp(tmp_path / "received", port, "--abort-after"):
+        broken = images.run("apply", "--json").summary
+    assert broken["done"] == 0
+    assert broken["failed"] == 10
+    with storescp(tmp_path / "again", port):
+        assert images.run("apply", "--json").summary["done"] == 10
+    assert len(list((tmp_path / "again").iterdir())) == 10
+
+
+def test_two_actions_that_send_the_same_to_one_node_send_it_once(images: Workplace, tmp_path: Path) -> None:
+    port = free_port()
+    twice = RULES.format(port=port, associations=1) + '[send.too]\nselect = "slices"\nnode = "peer"\n'
+    images.rules(twice)
+    with storescp(tmp_path / "received", port):
+        assert images.run("plan", "--json").summary["reasons"] == {"todo:new": 10, "unchanged:done": 10}
+        assert images.run("apply", "--json").summary["done"] == 10
+
+
+def test_an_unknown_node_is_told_with_a_way_out(images: Workplace) -> None:
+    images.rules(RULES.format(port=1, associations=1))
+    done = images.run("echo", "pear")
+    assert done.code == 2
+    assert 'did you mean "peer"?' in done.err
