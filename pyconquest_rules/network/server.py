@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pyconquest_rules.errors import Error
 
-# How often the loop that accepts looks whether it should end, in seconds.
+# How often the thread that accepts looks whether it should end, in seconds.
 GLANCE = 0.2
 
 
@@ -106,6 +106,7 @@ class Server:
         """Accepts no more, ends the waiting of those that only wait, gives the busy ones `grace` seconds, and breaks the rest."""
         end = time.monotonic() + grace
         self._stopping.set()
+        shut(self._socket, socket.SHUT_RDWR)  # where that wakes the thread that accepts, it need not glance
         self._accepting.join()
         self._socket.close()
         for thread, connection in list(self._open.items()):
