@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 4, 5, 6, 7
+ASSOCIATE_RQ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 1, 4, 5, 6, 7
 
 HEAD, ITEM = struct.Struct(">BxI"), struct.Struct(">IBB")
 COMMAND, LAST = 1, 2
@@ -101,6 +101,20 @@ def message(context_id: int, command: bytes, maximum_length: int) -> bytes:
     return b"".join(parts)
 
 
+def fragments(data: memoryview) -> Iterator[Fragment]:
+    """The fragments that the content of a P-DATA-TF PDU holds (PS3.8 9.3.5). Raises WireError."""
+    position = 0
+    while position < len(data):
+        if position + ITEM.size > len(data):
+            raise WireError("the peer sent a PDU that cannot be read")
+        length, context_id, control = ITEM.unpack_from(data, position)
+        end = position + 4 + length
+        if length < 2 or end > len(data):
+            raise WireError("the peer sent a PDU that cannot be read")
+        yield Fragment(context_id, control, data[position + ITEM.size : end])
+        position = end
+
+
 class Wire:
     """A connection on which PDUs are exchanged. Every read has a deadline that holds within a PDU too.
 
@@ -128,16 +142,7 @@ class Wire:
             raise Lost("the peer aborted the association")
         if kind != P_DATA:
             raise WireError("the peer sent a PDU that has no place here")
-        position = 0
-        while position < len(data):
-            if position + ITEM.size > len(data):
-                raise WireError("the peer sent a PDU that cannot be read")
-            length, context_id, control = ITEM.unpack_from(data, position)
-            end = position + 4 + length
-            if length < 2 or end > len(data):
-                raise WireError("the peer sent a PDU that cannot be read")
-            yield Fragment(context_id, control, data[position + ITEM.size : end])
-            position = end
+        yield from fragments(data)
 
     def write(self, *parts: bytes | memoryview) -> None:
         """Sends all parts. Raises Lost."""

@@ -1,0 +1,96 @@
+"""DIMSE messages as they come in (PS3.7 6.3): commands whole, data sets in pieces, nothing of them kept."""
+
+from collections.abc import Container, Iterator
+from typing import NamedTuple
+
+from pyconquest_rules.network.wire import (
+    ABORT,
+    COMMAND,
+    COMMAND_FIELD,
+    DATA_SET_TYPE,
+    LAST,
+    NO_DATA_SET,
+    P_DATA,
+    RELEASE_RQ,
+    Fragment,
+    Lost,
+    Wire,
+    WireError,
+    fragments,
+    number,
+    parsed,
+)
+
+LONGEST_COMMAND = 1 << 16
+BLOCK = 1 << 18
+
+
+class Message(NamedTuple):
+    """A command that came in: its presentation context, its kind (Command Field), its elements, whether a data set follows."""
+
+    context_id: int
+    kind: int
+    command: dict[int, bytes]
+    has_data_set: bool
+
+
+class Messages:
+    """The messages of an association, one after another.
+
+    `contexts` are the presentation contexts that were accepted, `silence` is how many seconds a peer may wait before it
+    begins a message (within one it has the wire's own deadline), `longest` how many bytes a data set may have.
+    """
+
+    def __init__(self, wire: Wire, contexts: Container[int], *, silence: float, longest: int) -> None:
+        self.wire, self.contexts, self.silence, self.longest = wire, contexts, silence, longest
+        self._fragments: Iterator[Fragment] = iter(())
+
+    def command(self) -> Message | None:
+        """The next command; None once the peer asks for release. The data set that follows must be read. Raises WireError."""
+        fragment = self._fragment(self.silence)
+        if fragment is None:
+            return None
+        context_id, command = fragment.context_id, bytearray()
+        while True:
+            if fragment is None or fragment.context_id != context_id or not fragment.control & COMMAND:
+                raise WireError("the peer sent something else where a command should be")
+            command += fragment.data
+            if len(command) > LONGEST_COMMAND:
+                raise WireError("the peer sent a command that has no end")
+            if fragment.control & LAST:
+                break
+            fragment = self._fragment(self.wire.seconds)
+        elements = parsed(bytes(command))
+        kind, data_set = number(elements, COMMAND_FIELD), number(elements, DATA_SET_TYPE)
+        return Message(context_id, kind, elements, data_set != NO_DATA_SET)
+
+    def data_set(self, context_id: int) -> Iterator[bytearray]:
+        """The data set that follows a command, in large blocks; a block is good until the next is asked for. Raises WireError."""
+        block, size, last = bytearray(), 0, False
+        while not last:
+            fragment = self._fragment(self.wire.seconds)
+            if fragment is None or fragment.context_id != context_id or fragment.control & COMMAND:
+                raise WireError("the peer sent something else where a data set should be")
+            size += len(fragment.data)
+            if size > self.longest:
+                raise WireError("the peer sent a data set that is longer than is taken")
+            block += fragment.data
+            last = bool(fragment.control & LAST)
+            if last or len(block) >= BLOCK:
+                yield block
+                block = bytearray()
+
+    def _fragment(self, wait: float) -> Fragment | None:
+        """The next fragment; None for A-RELEASE-RQ."""
+        while (fragment := next(self._fragments, None)) is None:
+            kind, data = self.wire.read_pdu(wait)
+            if kind == RELEASE_RQ:
+                return None
+            if kind == ABORT:
+                raise Lost("the peer aborted the association")
+            if kind != P_DATA:
+                raise WireError("the peer sent a PDU that has no place here")
+            self._fragments = fragments(data)
+        if fragment.context_id not in self.contexts:
+            raise WireError("the peer used a presentation context that was not accepted")
+        return fragment
