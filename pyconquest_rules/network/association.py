@@ -189,7 +189,7 @@ class _Connected(AssociationSocket):
                 self.connection.settimeout(max(self.end - time.monotonic(), 0.001))
                 data = self.connection.recv(nr_bytes - len(received))
                 if not data:
-                    break
+                    raise ConnectionResetError
                 received += data
         except OSError as error:
             self.problem = error
@@ -214,8 +214,8 @@ def _negotiated(node: Node, contexts: Sequence[Context]) -> Association:
     connection = _connected(node)
     try:
         proposed = [build_context(context.abstract_syntax, list(context.transfer_syntaxes)) for context in contexts]
-        host, port = connection.getpeername()[:2]
-        peer = _Requestor(node, connection).associate(host, port, proposed, node.ae_title, node.max_pdu)
+        # The address is for pynetdicom's own use, and it has none: the connection is there.
+        peer = _Requestor(node, connection).associate("127.0.0.1", node.port, proposed, node.ae_title, node.max_pdu)
         if not peer.is_established:
             raise _refusal(node, peer)
         # From here on pynetdicom's two threads, which look for something to do a thousand times a second, are not needed.
@@ -258,6 +258,12 @@ def _refusal(node: Node, peer: Negotiation) -> NodeError:
             return NodeError(node, _tls_words(connected.problem), retry=False)
         if isinstance(connected.problem, TimeoutError):
             return NodeError(node, f"does not answer the association request within {node.acse_timeout:g} s")
+        if isinstance(connected.problem, ConnectionError):
+            # In TLS 1.3 a peer that misses our certificate says so after the handshake, and closing it may outrun the words.
+            hint = (
+                "TLS" if node.tls is None else "a certificate of ours" if node.tls.certificate is None else "another certificate"
+            )
+            return NodeError(node, f"closes the connection instead of answering the association request; perhaps it wants {hint}")
     if peer._sent_abort:
         return NodeError(node, f"does not answer the association request within {node.acse_timeout:g} s")
     return NodeError(node, "aborts the association instead of answering the request")
