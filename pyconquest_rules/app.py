@@ -3,25 +3,27 @@
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
+from threading import Event as ThreadEvent
 from threading import current_thread, main_thread
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pyconquest_rules.actions.copy import Copy, wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.errors import DatabaseError, StalePlan, UsageError, did_you_mean
-from pyconquest_rules.events import Emit, Planning, silent
+from pyconquest_rules.errors import DatabaseError, Locked, StalePlan, UsageError, did_you_mean
+from pyconquest_rules.events import Emit, Healthy, Listens, Planning, Ran, silent
 from pyconquest_rules.execute import folders
 from pyconquest_rules.execute.export import Format
 from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.execute.files import is_made
+from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
 from pyconquest_rules.execute.runner import Result, Runner
 from pyconquest_rules.execute.transfers import Sending
@@ -34,7 +36,6 @@ from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.workers import Workers, here
-from pyconquest_rules.network.node import Node
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
@@ -44,6 +45,8 @@ from pyconquest_rules.steps import Mode, Wish
 if TYPE_CHECKING:
     from pyconquest_rules.index.forgetting import Forgetting
     from pyconquest_rules.index.store import Store
+
+T = TypeVar("T")
 
 __all__ = ["Rules", "apply", "explain", "index", "load_plan", "plan", "query", "running", "status", "summary", "verify"]
 
@@ -96,7 +99,8 @@ def _own(rules: Rules) -> frozenset[bytes]:
     """The real paths of what this program itself keeps, which may lie inside a source."""
     database = os.path.realpath(rules.database)
     files = [database + end for end in ("", "-wal", "-shm", "-journal")]
-    return frozenset(map(os.fsencode, [*files, os.path.realpath(rules.base / FOLDER)]))
+    incoming = [os.path.join(tree.root, INCOMING) for tree in rules.trees]
+    return frozenset(map(os.fsencode, [*files, *incoming, os.path.realpath(rules.base / FOLDER)]))
 
 
 @contextmanager
@@ -303,12 +307,16 @@ def _devices_with_layout(rules: Rules, store: "Store") -> set[str]:
 
 
 @contextmanager
-def _stop_asked() -> Iterator[Callable[[], bool]]:
-    """Within it, Ctrl-C and SIGTERM are a question that the run asks between steps; a second Ctrl-C ends at once."""
+def _stop_asked(woken: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Within it, Ctrl-C and SIGTERM are a question that the run asks between steps; a second Ctrl-C ends at once.
+
+    `woken` is called when they come.
+    """
     asked: list[int] = []
 
     def ask(number: int, frame: object) -> None:
         asked.append(number)
+        woken()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     if current_thread() is not main_thread():
@@ -329,16 +337,55 @@ def echo(rules: Rules, name: str) -> float:
     """
     from pyconquest_rules.network.association import echo as ask
 
-    node, start = _node(rules, name), monotonic()
+    node, start = _named("node", name, rules.nodes), monotonic()
     ask(node)
     return monotonic() - start
 
 
-def _node(rules: Rules, name: str) -> Node:
-    if name not in rules.nodes:
-        hint = did_you_mean(name, rules.nodes) or f"nodes are: {', '.join(rules.nodes) or 'none'}"
-        raise UsageError(f'no node is called "{name}"; {hint}')
-    return rules.nodes[name]
+HEALTH_SECONDS = 60.0
+
+
+def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
+    """Receives until Ctrl-C or SIGTERM; runs `then` when a study has been quiet. Gives what it did.
+
+    Raises UsageError for a name that no listener has, ListenError and DatabaseError where it cannot listen.
+    """
+    from pyconquest_rules.execute.listening import Listening
+
+    settings = _named("listener", name, rules.listeners)
+    root = next(tree.root for tree in rules.trees if tree.name == settings.into)
+    woken = ThreadEvent()
+    place = (root, rules.layouts[settings.into], rules.database, rules.schema)
+    with _stop_asked(woken.set) as stop, Listening(settings, *place, woken.set) as listening:
+        emit(Listens(name, settings.ae_title, settings.host, listening.port))
+        told = monotonic()
+        while not stop():
+            waits = [HEALTH_SECONDS, listening.wait()] if settings.then else [HEALTH_SECONDS]
+            woken.wait(min(wait for wait in waits if wait is not None))
+            woken.clear()
+            if settings.then and (studies := listening.settle()) and not _then(rules, settings.then, emit):
+                listening.again(studies)
+            if monotonic() >= told + HEALTH_SECONDS:
+                emit(Healthy(name, asdict(listening.health())))
+                told = monotonic()
+    return Healthy(name, asdict(listening.health()))
+
+
+def _then(rules: Rules, targets: tuple[str, ...], emit: Emit) -> bool:
+    """Runs actions on the index as it is; False where another run holds the lock."""
+    try:
+        with running(rules), plan(rules, targets, emit=emit) as made:
+            emit(Ran(apply(rules, made, targets=targets, emit=emit).counts))
+    except Locked:
+        return False
+    return True
+
+
+def _named(what: str, name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        hint = did_you_mean(name, known) or f"{what}s are: {', '.join(known) or 'none'}"
+        raise UsageError(f'no {what} is called "{name}"; {hint}')
+    return known[name]
 
 
 def verify(rules: Rules, targets: tuple[str, ...] = (), *, deep: bool = False) -> Iterator[Verified]:

@@ -62,7 +62,32 @@ class StepFailed:
     message: str
 
 
-Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed
+@dataclass(frozen=True, slots=True)
+class Listens:
+    """A listener of the rules listens: as which AE title, and where."""
+
+    listener: str
+    ae_title: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Healthy:
+    """What a listener did so far: counts of associations, of instances and of bytes."""
+
+    listener: str
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """Actions ran after something had come: counts of their steps."""
+
+    counts: dict[str, int]
+
+
+Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed | Listens | Healthy | Ran
 Emit = Callable[[Event], None]
 
 

@@ -18,6 +18,7 @@ from pyconquest_rules.cli import (
     history,
     index,
     init,
+    listen,
     plan,
     query,
     schema,
@@ -54,6 +55,7 @@ for command in (
     history,
     verify,
     echo,
+    listen,
     explain,
 ):
     name = command.__name__.rpartition(".")[2]

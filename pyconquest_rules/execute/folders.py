@@ -11,6 +11,9 @@ from pyconquest_rules.facts import Entry, Kind
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Stamp
 
+INCOMING = ".pyconquest-rules-incoming"
+"""The folder, below a source, of what is being received."""
+
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

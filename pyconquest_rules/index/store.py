@@ -187,6 +187,11 @@ class Store:
         self._note(device, file, outcome, header)
         return outcome
 
+    def place_of(self, uid: str) -> Path | None:
+        """The file of an instance; None where the index has none."""
+        there = self._there(uid)
+        return Path(os.fsdecode(os.path.join(os.fsencode(there[2]), there[1]))) if there else None
+
     def _note(self, device: str, file: File, outcome: Outcome, header: Header | None) -> None:
         uid, syntax = (header.SOPInstanceUID, header.TransferSyntaxUID) if header else (None, None)
         self.connection.execute(
@@ -194,13 +199,18 @@ class Store:
             (device, file.path, file.size, file.mtime_ns, outcome.outcome, outcome.reason, uid, syntax),
         )
 
-    def _clash(self, device: str, root: Path, file: File, uid: str) -> Outcome | None:
-        """`duplicate` or a rejection where another file holds this instance already; None where none does."""
-        there = self.connection.execute(
+    def _there(self, uid: str) -> tuple[str, bytes, str] | None:
+        """The device, the path and the root of the file of an instance."""
+        found: tuple[str, bytes, str] | None = self.connection.execute(
             "SELECT f.device, CAST(f.path AS BLOB), s.path FROM rules_files f JOIN rules_sources s USING (device)"
             " WHERE f.SOPInstanceUID = ? AND f.outcome = 'indexed'",
             (uid,),
         ).fetchone()
+        return found
+
+    def _clash(self, device: str, root: Path, file: File, uid: str) -> Outcome | None:
+        """`duplicate` or a rejection where another file holds this instance already; None where none does."""
+        there = self._there(uid)
         if there is None or (there[0], there[1]) == (device, file.path):
             return None
         first = os.path.join(os.fsencode(there[2]), there[1])

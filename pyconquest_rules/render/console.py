@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import Emit, Event, StepDone, StepFailed
+from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, StepDone, StepFailed
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -175,6 +175,27 @@ class Console:
     def answered(self, node: str, seconds: float) -> None:
         """One line."""
         self.out.print((f"{printable(node)} answers", "green"), f" ({seconds * 1000:.0f} ms)")
+
+    @contextmanager
+    def listening(self) -> Iterator[Emit]:
+        """A line when it begins, and one for every run of `then`; steps that fail."""
+        failures = _Failures(self.err.print)
+
+        def take(event: Event) -> None:
+            match event:
+                case Listens(name, ae_title, host, port):
+                    self.err.print((f"{name} listens as {ae_title} on {host}:{port}", "green"), "; Ctrl-C ends it")
+                case Ran(counts):
+                    self.err.print(", ".join(f"{what} {number:,}" for what, number in counts.items()))
+                case _:
+                    failures.take(event)
+            self.err.stream.flush()
+
+        yield take
+
+    def listened(self, health: Healthy) -> None:
+        """The counts."""
+        self.out.print(f"{health.listener}: {', '.join(f'{what} {number:,}' for what, number in health.counts.items())}")
 
     def error(self, message: str, exit_code: int) -> None:
         """In red on standard error. What begins with its place stays so, for editors to find it."""

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import Emit, Event, StepDone, StepFailed
+from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, StepDone, StepFailed
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -120,6 +120,28 @@ class JsonLines:
     def answered(self, node: str, seconds: float) -> None:
         """The summary alone."""
         write("summary", node=node, seconds=round(seconds, 3))
+
+    @contextmanager
+    def listening(self) -> Iterator[Emit]:
+        """A line for each: that it listens, how it is, what ran, what failed."""
+
+        def take(event: Event) -> None:
+            match event:
+                case Listens():
+                    write("listening", **asdict(event))
+                case Healthy(name, counts):
+                    write("health", listener=name, **counts)
+                case Ran(counts):
+                    write("ran", **counts)
+                case _:
+                    _failures(event)
+            sys.stdout.flush()
+
+        yield take
+
+    def listened(self, health: Healthy) -> None:
+        """The summary alone."""
+        write("summary", listener=health.listener, **health.counts)
 
     def error(self, message: str, exit_code: int) -> None:
         """The last line of a command that failed; the message goes to standard error too."""

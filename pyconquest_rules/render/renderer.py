@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import Emit
+from pyconquest_rules.events import Emit, Healthy
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Verified
@@ -67,6 +67,12 @@ class Renderer(Protocol):
 
     def answered(self, node: str, seconds: float) -> None:
         """A node is there, and answered after so many seconds."""
+
+    def listening(self) -> AbstractContextManager[Emit]:
+        """Takes events while a listener is at work."""
+
+    def listened(self, health: Healthy) -> None:
+        """What a listener did, now that it ended."""
 
     def error(self, message: str, exit_code: int) -> None:
         """Why a command ended."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
+from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
@@ -74,6 +75,8 @@ class Check:
             self._check_known(("send", name, "select"), "set", send.select, self._known("select"))
             self._check_known(("send", name, "node"), "node", send.node, self._known("nodes"))
         self.order = self._ordered()
+        for name, listen in rules_file.listen.items():
+            self._check_listen(name, listen)
 
     def rules(self) -> Rules:
         """The rules; there must be no problems."""
@@ -90,6 +93,7 @@ class Check:
             selections=self.selections,
             actions={name: self.actions[name] for name in self.order},
             nodes=nodes(self.model.nodes, self.base),
+            listeners=self.model.listen,
             templates=self.templates,
             params=self.model.vars,
         )
@@ -107,7 +111,7 @@ class Check:
     def _check_names(self) -> None:
         tables: list[Place] = [
             (kind, name)
-            for kind in ("vars", "sources", "tables", "select", "copy", "nodes", "send")
+            for kind in ("vars", "sources", "tables", "select", "copy", "nodes", "send", "listen")
             for name in self._known(kind)
         ]
         params: list[Place] = [("select", name, "params", key) for name, of in self.model.select.items() for key in of.params]
@@ -198,6 +202,15 @@ class Check:
         if name not in known:
             hint = did_you_mean(name, known) or f"{what}s are: {', '.join(known) or 'none'}"
             self.problems.append(self.places.at_value(place, f'unknown {what} "{name}"', hint))
+
+    def _check_listen(self, name: str, listen: Listen) -> None:
+        place: Place = ("listen", name, "into")
+        self._check_known(place, "source", listen.into, self._known("sources"))
+        if listen.into in self.model.sources and self.model.sources[listen.into].layout is None:
+            hint = 'give it one: layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"'
+            self.problems.append(self.places.at_value(place, f'the source "{listen.into}" has no layout', hint))
+        for number, action in enumerate(listen.then):
+            self._check_known(("listen", name, "then", number), "action", action, [*self.actions])
 
     def _check_place(self, template: Template, place: Place) -> None:
         """Whether the folders that every destination begins with may be written to."""

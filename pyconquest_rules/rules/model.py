@@ -6,6 +6,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from pydantic_core import PydanticCustomError
 
 from pyconquest_rules.actions.copy import Copy
+from pyconquest_rules.actions.listen import AETitle, Listen
 from pyconquest_rules.actions.send import Send
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import did_you_mean
@@ -156,10 +157,6 @@ class Select(Table):
     ] = {}
 
 
-AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"
-"""1 to 16 characters of ASCII without a backslash, none of them blank at an end (PS3.5 6.2)."""
-
-AETitle = Annotated[str, StringConstraints(pattern=AE_TITLE)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
 
@@ -211,6 +208,7 @@ class RulesFile(Table):
     copy_: Annotated[dict[Name, Copy], Field(alias="copy", description="Copies of the files of a set.")] = {}
     nodes: Annotated[dict[Name, NodeTable], Field(description="DICOM application entities that are called.")] = {}
     send: Annotated[dict[Name, Send], Field(description="What is sent to nodes.")] = {}
+    listen: Annotated[dict[Name, Listen], Field(description="Where and how instances are received.")] = {}
 
 
 def json_schema() -> dict[str, Any]:

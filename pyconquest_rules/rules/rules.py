@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
+from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.actions.send import Send
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.index.csv_tables import CsvTable
@@ -34,6 +35,7 @@ class Rules:
     selections: Mapping[str, Selection]
     actions: Mapping[str, Action]
     nodes: Mapping[str, Node]
+    listeners: Mapping[str, Listen]
     templates: Mapping[str, Template]
     params: Mapping[str, str]
 

@@ -1,0 +1,26 @@
+"""`listen`: receives instances."""
+
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules.cli.common import Json, renderer, rules
+
+
+def listen(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A listener of the rules; the only one if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Receives instances (C-STORE) into a source, until Ctrl-C or SIGTERM.
+
+    What is answered with success is on disk and in the index. Runs the actions of `then` when a study has been quiet.
+    """
+    from pyconquest_rules import app
+    from pyconquest_rules.errors import UsageError
+
+    shown, loaded = renderer(context, json), rules(context)
+    if name is None and len(loaded.listeners) != 1:
+        raise UsageError(f"name a listener: {', '.join(loaded.listeners) or 'the rules have none'}")
+    with shown.listening() as emit:
+        shown.listened(app.listen(loaded, name or next(iter(loaded.listeners)), emit=emit))

@@ -1,0 +1,90 @@
+"""A listener of the rules at work: what comes in, and when a study has been quiet."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+from pyconquest_rules.actions.listen import Listen
+from pyconquest_rules.execute.inbox import Inbox, Received
+from pyconquest_rules.index.tables import Schema
+from pyconquest_rules.network.storage_scp import Health, Listener
+from pyconquest_rules.network.storage_scp import Listening as Settings
+from pyconquest_rules.templates import Template
+
+GRACE = 30.0
+"""So many seconds instances that are on their way may take when a listener is to end."""
+
+
+class Listening:
+    """Receives while it is open. Use as a context manager. Raises ListenError, DatabaseError where that cannot be."""
+
+    def __init__(
+        self, listen: Listen, root: Path, layout: Template, database: Path, schema: Schema, told: Callable[[], None]
+    ) -> None:
+        """`told` is called when an instance came, from another thread."""
+        self.listen, self._told = listen, told
+        self._inbox = Inbox(listen.into, root, layout, database, schema, self._received)
+        self._listener = Listener(
+            Settings(
+                ae_title=listen.ae_title,
+                host=listen.host,
+                port=listen.port,
+                allow=listen.allow,
+                addresses=listen.addresses,
+                max_associations=listen.max_associations,
+                min_free=listen.min_free,
+            ),
+            self._inbox,
+        )
+        # Of every study of which something came since `then` ran: when the last of it did.
+        self._studies: dict[str, float] = {}
+        self._lock = Lock()
+
+    def __enter__(self) -> "Listening":
+        self._inbox.__enter__()
+        try:
+            self._listener.start()
+        except BaseException:
+            self._inbox.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.stop(GRACE)
+        self._inbox.__exit__()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._listener.port
+
+    def health(self) -> Health:
+        """What it did so far."""
+        return self._listener.health()
+
+    def wait(self) -> float | None:
+        """In how many seconds a study will have been quiet for long enough, 0 if one has been; None where none is awaited."""
+        with self._lock:
+            due = [came + self.listen.quiet - time.monotonic() for came in self._studies.values()]
+        return max(0.0, min(due)) if due else None
+
+    def settle(self) -> list[str]:
+        """The studies that have been quiet for long enough; they are not told again unless more of them comes."""
+        with self._lock:
+            now = time.monotonic()
+            quiet = [study for study, came in self._studies.items() if came + self.listen.quiet <= now]
+            for study in quiet:
+                del self._studies[study]
+        return quiet
+
+    def again(self, studies: list[str]) -> None:
+        """Lets studies wait once more, as where another run holds the lock."""
+        with self._lock:
+            for study in studies:
+                self._studies.setdefault(study, time.monotonic())
+
+    def _received(self, received: Received) -> None:
+        with self._lock:
+            self._studies[received.StudyInstanceUID] = time.monotonic()
+        self._told()

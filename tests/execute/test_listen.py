@@ -1,0 +1,126 @@
+"""`[listen.NAME]` with DCMTK's storescu: what was answered with success is at its place and in the index."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pydicom
+import pytest
+
+from tests.conftest import Instance, Workplace, needs
+
+RULES = """
+[sources.archive]
+path = "archive"
+layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"
+
+[select.slices]
+level = "image"
+where = "Modality = 'CT'"
+
+[copy.export]
+select = "slices"
+to = "export/{{ SOPInstanceUID }}.dcm"
+
+[listen.inbox]
+ae_title = "RULES"
+port = 0
+into = "archive"
+then = ["copy.export"]
+quiet = 0.2
+"""
+
+
+@contextmanager
+def listening(workplace: Workplace) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
+    """The listener in a process of its own: its port, and the process, whose lines of JSON can be read on."""
+    command = [sys.executable, "-m", "pyconquest_rules", "listen", "--json"]
+    process = subprocess.Popen(command, cwd=workplace.folder, stdout=subprocess.PIPE, text=True)
+    try:
+        first = json.loads(output(process).readline())
+        assert first["event"] == "listening"
+        yield first["port"], process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def output(process: "subprocess.Popen[str]") -> IO[str]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def next_line(process: "subprocess.Popen[str]", event: str) -> dict[str, Any]:
+    for line in output(process):
+        found: dict[str, Any] = json.loads(line)
+        if found["event"] == event:
+            return found
+    raise AssertionError(f"no line of {event}")
+
+
+def storescu(port: int, *files: Path) -> int:
+    needs("storescu of DCMTK", any((Path(folder) / "storescu").exists() for folder in os.environ["PATH"].split(":")))
+    command = ["storescu", "-q", "-aec", "RULES", "127.0.0.1", str(port), *map(str, files)]
+    return subprocess.run(command, env={**os.environ, "TCP_NODELAY": "1"}, check=False, timeout=60).returncode
+
+
+@pytest.fixture
+def inbox(workplace: Workplace) -> Workplace:
+    (workplace.folder / "archive").mkdir()
+    return workplace.rules(RULES)
+
+
+def test_what_comes_is_at_its_place_in_the_index_and_copied(inbox: Workplace, instance: Instance) -> None:
+    files = [instance(f"sent/{number}.dcm", InstanceNumber=number, Modality="CT", PatientID="P1") for number in range(5)]
+    with listening(inbox) as (port, process):
+        assert storescu(port, *files) == 0
+        assert next_line(process, "ran")["failed"] == 0
+        for path in files:
+            dataset = pydicom.dcmread(path)
+            received = pydicom.dcmread(inbox.folder / "archive" / "P1" / f"{dataset.SOPInstanceUID}.dcm")
+            assert received == dataset
+        assert storescu(port, *files) == 0  # once more: the same bytes are there already
+        process.send_signal(signal.SIGTERM)
+        summary = next_line(process, "summary")
+        assert process.wait(60) == 0
+    assert (summary["received"], summary["duplicates"], summary["refused"]) == (10, 5, 0)
+    assert len(inbox.files("export")) == 5
+    index = inbox.run("index", "--json").summary
+    assert (index["read"], index["unchanged"]) == (0, 5)
+
+
+def test_other_bytes_of_an_instance_are_refused_and_the_first_stay(inbox: Workplace, instance: Instance) -> None:
+    first = instance("sent/1.dcm", SOPInstanceUID="1.2.3", StudyDescription="first")
+    other = instance("sent/2.dcm", SOPInstanceUID="1.2.3", StudyDescription="other")
+    with listening(inbox) as (port, process):
+        assert storescu(port, first) == 0
+        before = inbox.files("archive")
+        assert storescu(port, other) != 0
+        assert inbox.files("archive") == before
+        process.send_signal(signal.SIGTERM)
+        assert next_line(process, "summary")["refused"] == 1
+
+
+def test_what_was_answered_for_survives_a_kill(inbox: Workplace, instance: Instance) -> None:
+    files = [instance(f"sent/{number}.dcm", InstanceNumber=number) for number in range(20)]
+    with listening(inbox) as (port, process):
+        assert storescu(port, *files) == 0
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    found = inbox.run("query", "--format", "csv", "select SOPInstanceUID from images").out.split()[1:]
+    assert set(found) == {str(pydicom.dcmread(path).SOPInstanceUID) for path in files}
+    assert inbox.run("index", "--json").summary["unchanged"] == 20
+
+
+def test_a_layout_that_gives_no_path_refuses_the_instance(inbox: Workplace, instance: Instance) -> None:
+    with listening(inbox) as (port, _):
+        assert storescu(port, instance("sent/1.dcm", PatientID="")) != 0
+        assert storescu(port, instance("sent/2.dcm", PatientID="../../x")) == 0
+    (path,) = inbox.files("archive")
+    assert path.startswith(".._.._x/")
