@@ -25,6 +25,8 @@ from pyconquest_rules.templates import RenderError, Template
 
 SOP_CLASS = tag_path("SOPClassUID")
 BLOCK = 1 << 20
+# So many instances come into the index in one transaction, at the most.
+TOGETHER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +207,13 @@ class _Indexer:
                 self._reader, self._count = Reader(Wanted(self.paths)), len(store.wanted.paths)
                 self._device = store.device(self.source, self.root)
                 self._started.set()
-                while (job := self._waiting.get()) is not None:
-                    jobs = [job]
-                    while not self._waiting.empty() and len(jobs) < 64 and (more := self._waiting.get()) is not None:
-                        jobs.append(more)
-                    self._write(store, jobs)
+                going_on = True
+                while going_on:
+                    taken = [self._waiting.get()]
+                    while not self._waiting.empty() and len(taken) < TOGETHER:
+                        taken.append(self._waiting.get())
+                    going_on = None not in taken
+                    self._write(store, [job for job in taken if job is not None])
         except BaseException as error:  # noqa: BLE001 - whoever waits must be told
             self._failed = error
             self._started.set()
