@@ -13,7 +13,7 @@ from typing import Protocol
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from pyconquest_rules.network import wire as dimse
-from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, accept, storage_ae
+from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, accept, requested, storage_ae
 from pyconquest_rules.network.part10 import file_meta_information
 from pyconquest_rules.network.receiving import Message, Messages
 from pyconquest_rules.network.server import Server, ServerTLS
@@ -151,23 +151,28 @@ class Listener:
 
     def _serve(self, connection: socket.socket) -> None:
         wire = Wire(connection, longest=LONGEST_REQUEST, seconds=self.settings.association_timeout)
-        free = self._places.acquire(blocking=False)
         try:
-            accepted = accept(wire, self._ae, self.settings.association_timeout, full=not free)
-            if accepted is None:
-                self._count(rejected=1)
-                return
-            self._count(associations=1)
-            wire.longest, wire.seconds = self.settings.max_pdu, self.settings.pdu_timeout
+            request = requested(wire, self.settings.association_timeout)
+            place = self._places.acquire(blocking=False)
             try:
-                self._answer(wire, accepted)
+                accepted = accept(wire, self._ae, request, full=not place)
+                if accepted is None:
+                    self._count(rejected=1)
+                else:
+                    self._serve_association(wire, accepted)
             finally:
-                self._count(associations=-1)
+                if place:
+                    self._places.release()
         except WireError:
             wire.abort()
+
+    def _serve_association(self, wire: Wire, accepted: Accepted) -> None:
+        wire.longest, wire.seconds = self.settings.max_pdu, self.settings.pdu_timeout
+        self._count(associations=1)
+        try:
+            self._answer(wire, accepted)
         finally:
-            if free:
-                self._places.release()
+            self._count(associations=-1)
 
     def _answer(self, wire: Wire, accepted: Accepted) -> None:
         """Answers messages until the peer asks for release. Raises WireError, as when it is time to stop."""
