@@ -3,6 +3,8 @@
 A request comes in and an answer goes out over a wire, whose deadlines and limits hold from the first byte on.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
@@ -15,8 +17,8 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pyconquest_rules.network.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from pyconquest_rules.network.wire import ASSOCIATE_RQ, HEAD, Wire, WireError
 
-# Far more than 128 presentation contexts take.
-LONGEST_REQUEST = 1 << 20
+# More than 128 presentation contexts take, of every transfer syntax there is.
+LONGEST_REQUEST = 1 << 18
 
 # PS3.8 9.3.4: result, source, reason.
 LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
@@ -44,8 +46,19 @@ def storage_ae(ae_title: str, allow: tuple[str, ...], max_pdu: int) -> AE:
     return ae
 
 
-def accept(wire: Wire, ae: AE, wait: float, *, full: bool) -> Accepted | None:
-    """Answers the request that must begin within `wait` seconds: None where it was rejected. Raises WireError.
+def requested(wire: Wire, wait: float) -> A_ASSOCIATE_RQ:
+    """The request of a peer, which must begin within `wait` seconds. Raises WireError."""
+    kind, data = wire.read_pdu(wait)
+    if kind != ASSOCIATE_RQ:
+        raise WireError("the peer sent a PDU that has no place here")
+    request = A_ASSOCIATE_RQ()
+    with _reading():
+        request.decode(HEAD.pack(kind, len(data)) + data)
+    return request
+
+
+def accept(wire: Wire, ae: AE, request: A_ASSOCIATE_RQ, *, full: bool) -> Accepted | None:
+    """Answers a request: None where it was rejected. Raises WireError.
 
     `full`: no more associations are taken. Of the transfer syntaxes of a context the first that we know is accepted.
     """
@@ -55,17 +68,11 @@ def accept(wire: Wire, ae: AE, wait: float, *, full: bool) -> Accepted | None:
     association.acceptor.implementation_class_uid = ae.implementation_class_uid
     association.acceptor.implementation_version_name = ae.implementation_version_name
     association.acceptor.supported_contexts = ae.supported_contexts
-
-    kind, data = wire.read_pdu(wait)
-    if kind != ASSOCIATE_RQ:
-        raise WireError("the peer sent a PDU that has no place here")
-    try:
-        pdu = A_ASSOCIATE_RQ()
-        pdu.decode(HEAD.pack(kind, len(data)) + data)
-        request = pdu.to_primitive()
-        _first_that_we_know(request)
-        association.requestor.primitive = request
-        if not pdu.protocol_version & 1:
+    with _reading():
+        asked = request.to_primitive()
+        _first_that_we_know(asked)
+        association.requestor.primitive = asked
+        if not request.protocol_version & 1:
             association.acse.send_reject(*VERSION_NOT_SUPPORTED)
         elif full:
             association.acse.send_reject(*LOCAL_LIMIT_EXCEEDED)
@@ -76,13 +83,11 @@ def accept(wire: Wire, ae: AE, wait: float, *, full: bool) -> Accepted | None:
             raise TypeError
         accepted = answer.result == 0
         told = A_ASSOCIATE_AC(answer).encode() if accepted else A_ASSOCIATE_RJ(answer).encode()
-    except Exception:  # noqa: BLE001 - pynetdicom raises whatever its parsing of hostile bytes comes to
-        raise WireError("the peer sent an association request that cannot be read") from None
     wire.write(told)
     if not accepted:
         return None
     return Accepted(
-        request.calling_ae_title.strip(),
+        asked.calling_ae_title.strip(),
         association.requestor.maximum_length or 0,
         {
             c.context_id: (str(c.abstract_syntax), str(c.transfer_syntax[0]))
@@ -90,6 +95,14 @@ def accept(wire: Wire, ae: AE, wait: float, *, full: bool) -> Accepted | None:
             if c.context_id
         },
     )
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - pynetdicom raises whatever its parsing of hostile bytes comes to
+        raise WireError("the peer sent an association request that cannot be read") from None
 
 
 def _first_that_we_know(request: A_ASSOCIATE) -> None:

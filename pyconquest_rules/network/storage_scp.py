@@ -6,14 +6,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Protocol
 
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from pyconquest_rules.network import wire as dimse
-from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, accept, storage_ae
+from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, accept, requested, storage_ae
 from pyconquest_rules.network.part10 import file_meta_information
 from pyconquest_rules.network.receiving import Message, Messages
 from pyconquest_rules.network.server import Server, ServerTLS
@@ -115,7 +115,6 @@ class Listener:
     def __init__(self, settings: Listening, keep: Keep) -> None:
         self.settings, self.keep = settings, keep
         self._ae = storage_ae(settings.ae_title, settings.allow, settings.max_pdu)
-        self._places = threading.BoundedSemaphore(settings.max_associations)
         self._health, self._lock = Health(), threading.Lock()
         self._server = Server(
             settings.host,
@@ -146,28 +145,31 @@ class Listener:
 
     def _count(self, **more: int) -> None:
         with self._lock:
-            now = self._health
-            self._health = Health(**{name: getattr(now, name) + more.get(name, 0) for name in Health.__slots__})
+            self._health = replace(self._health, **{name: getattr(self._health, name) + n for name, n in more.items()})
+
+    def _takes_place(self) -> bool:
+        """Whether there was a place for one more association, which is taken then."""
+        with self._lock:
+            there_is = self._health.associations < self.settings.max_associations
+            self._health = replace(self._health, associations=self._health.associations + there_is)
+        return there_is
 
     def _serve(self, connection: socket.socket) -> None:
         wire = Wire(connection, longest=LONGEST_REQUEST, seconds=self.settings.association_timeout)
-        free = self._places.acquire(blocking=False)
         try:
-            accepted = accept(wire, self._ae, self.settings.association_timeout, full=not free)
-            if accepted is None:
-                self._count(rejected=1)
-                return
-            self._count(associations=1)
-            wire.longest, wire.seconds = self.settings.max_pdu, self.settings.pdu_timeout
+            request = requested(wire, self.settings.association_timeout)
+            place = self._takes_place()
             try:
-                self._answer(wire, accepted)
+                accepted = accept(wire, self._ae, request, full=not place)
+                if accepted is None:
+                    self._count(rejected=1)
+                else:
+                    wire.longest, wire.seconds = self.settings.max_pdu, self.settings.pdu_timeout
+                    self._answer(wire, accepted)
             finally:
-                self._count(associations=-1)
+                self._count(associations=-place)
         except WireError:
             wire.abort()
-        finally:
-            if free:
-                self._places.release()
 
     def _answer(self, wire: Wire, accepted: Accepted) -> None:
         """Answers messages until the peer asks for release. Raises WireError, as when it is time to stop."""

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
@@ -20,12 +21,12 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 
 from pyconquest_rules.network import wire as dimse
+from tests.network.folder import Folder, FolderPart
 from pyconquest_rules.network.part10 import data_set_offset
 from pyconquest_rules.network.server import ListenError, ServerTLS
 from pyconquest_rules.network.storage_scp import Health, Listener, Listening, Status
 from pyconquest_rules.network.wire import Lost, Wire
-from tests.conftest import needs
-from tests.network.folder import Folder, FolderPart
+from tests.conftest import Instance, needs
 
 CT, MR, VERIFICATION = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"
 IMPLICIT, EXPLICIT, JPEG_BASELINE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.50"
@@ -62,6 +63,14 @@ def data_set(file: Path) -> bytes:
         return file.read_bytes()[data_set_offset(opened.fileno()) :]
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for what must come about, at most half a minute."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
 def dcmtk(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Runs one of DCMTK's tools."""
     needs(f"{program} (DCMTK)", shutil.which(program) is not None)
@@ -73,7 +82,7 @@ def element(number: int, value: str) -> bytes:
     return struct.pack("<HH2sH", 8, number, b"UI", len(text)) + text
 
 
-def instance(uid: str, sop_class: str = CT, more: bytes = b"") -> bytes:
+def small(uid: str, sop_class: str = CT, more: bytes = b"") -> bytes:
     """A small data set in Explicit VR Little Endian, with `more` as its Pixel Data."""
     pixels = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, len(more)) + more if more else b""
     return element(0x0016, sop_class) + element(0x0018, uid) + pixels
@@ -112,7 +121,7 @@ class Peer:
 
     def store(self, uid: str, data: bytes | None = None, context_id: int = ON_CT, sop_class: str = CT) -> int:
         """Stores an instance: the status."""
-        data = instance(uid, sop_class) if data is None else data
+        data = small(uid, sop_class) if data is None else data
         self.command(dimse.C_STORE_RQ, uid, context_id, sop_class)
         self.data(data, context_id)
         return self.status()
@@ -175,12 +184,12 @@ def test_an_address_that_is_not_allowed_is_closed(listen: Listen) -> None:
 
 def test_more_associations_than_there_are_places_are_rejected_until_one_is_free(listen: Listen) -> None:
     listener = listen(max_associations=1)
-    first = Peer(listener.port).associated()
+    silent, first = Peer(listener.port), Peer(listener.port).associated()  # who only connects takes no place
     kind, data = Peer(listener.port).request()
     assert (kind, tuple(data[1:])) == (3, (2, 3, 2))  # transient, provider (presentation), local limit exceeded
     first.wire.release(30)
-    while Peer(listener.port).request()[0] != 2:  # the place is given back a moment after the answer
-        pass
+    until(lambda: listener.health().associations == 0)
+    assert silent.request()[0] == 2
 
 
 def test_a_port_in_use_is_said(listen: Listen, tmp_path: Path) -> None:
@@ -250,7 +259,7 @@ def test_the_file_meta_information_says_what_was_agreed_on_and_who_sent(listen: 
 
 
 def test_a_data_set_in_fragments_of_any_size(listen: Listen, tmp_path: Path) -> None:
-    data = instance("1.2.3", more=random.Random(5).randbytes(70000))
+    data = small("1.2.3", more=random.Random(5).randbytes(70000))
     peer = Peer(listen().port).associated()
     for number, size in enumerate((7, 1000, 65536, 131066)):
         peer.command(dimse.C_STORE_RQ, "1.2.3")
@@ -261,7 +270,7 @@ def test_a_data_set_in_fragments_of_any_size(listen: Listen, tmp_path: Path) -> 
 
 def test_the_same_again_is_well_and_other_bytes_are_refused(listen: Listen, tmp_path: Path) -> None:
     listener = listen()
-    one, other = instance("1.2.3", more=b"one!"), instance("1.2.3", more=b"two!")
+    one, other = small("1.2.3", more=b"one!"), small("1.2.3", more=b"two!")
     peer = Peer(listener.port).associated()
     assert [peer.store("1.2.3", data) for data in (one, one, other, one)] == [0, 0, Status.DUPLICATE_SOP_INSTANCE, 0]
     assert kept(tmp_path / "in") == {"1.2.3.dcm": one}
@@ -279,8 +288,8 @@ def test_the_same_again_is_well_and_other_bytes_are_refused(listen: Listen, tmp_
         (Status.INVALID_SOP_INSTANCE, "", ON_CT, CT, b"any"),
         (Status.SOP_CLASS_NOT_SUPPORTED, "1.2.3", ON_CT, MR, b"any"),
         (Status.SOP_CLASS_NOT_SUPPORTED, "1.2.3", ON_VERIFICATION, VERIFICATION, b"any"),
-        (Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "1.2.3", ON_CT, CT, instance("1.2.3", MR)),
-        (Status.CANNOT_UNDERSTAND, "1.2.3", ON_CT, CT, instance("1.2.4")),
+        (Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "1.2.3", ON_CT, CT, small("1.2.3", MR)),
+        (Status.CANNOT_UNDERSTAND, "1.2.3", ON_CT, CT, small("1.2.4")),
         (Status.CANNOT_UNDERSTAND, "1.2.3", ON_CT, CT, b"this is no data set"),
     ],
 )
@@ -335,7 +344,7 @@ class Failing(Folder):
 )
 def test_a_keeper_that_fails_once(error: Exception, status: Status, at_end: bool, listen: Listen, tmp_path: Path) -> None:
     peer = Peer(listen(Failing(tmp_path / "in", error, at_end=at_end)).port).associated()
-    data = instance("1.2.3", more=bytes(1_000_000))
+    data = small("1.2.3", more=bytes(1_000_000))
     assert [peer.store("1.2.3", data), peer.store("1.2.3", data)] == [status, 0]
     assert kept(tmp_path / "in") == {"1.2.3.dcm": data}
 
@@ -394,7 +403,7 @@ def test_a_claim_of_4_gb_is_cut_off_at_once(associated: bool, listen: Listen) ->
 
 def test_a_message_longer_than_is_taken_is_cut_off_and_leaves_nothing(listen: Listen, tmp_path: Path) -> None:
     peer = Peer(listen(max_message=1_000_000).port).associated()
-    assert peer.store("1.2.3", instance("1.2.3", more=bytes(900_000))) == 0
+    assert peer.store("1.2.3", small("1.2.3", more=bytes(900_000))) == 0
     peer.command(dimse.C_STORE_RQ, "1.2.4")
     peer.data(bytes(1_000_001), last=False)
     assert peer.is_cut_off()
@@ -447,7 +456,9 @@ def certificate(folder: Path, name: str) -> ServerTLS:
     return made
 
 
-def test_over_tls_only_those_whose_certificate_is_known_and_silent_ones_delay_nobody(listen: Listen, tmp_path: Path) -> None:
+def test_over_tls_only_those_whose_certificate_is_known_and_silent_ones_delay_nobody(
+    listen: Listen, instance: Instance, tmp_path: Path
+) -> None:
     ours, theirs, other = (certificate(tmp_path, name) for name in ("ours", "theirs", "other"))
     listener = listen(tls=ServerTLS(ours.certificate, ours.key, theirs.certificate))
     silent = [Peer(listener.port) for _ in range(10)]
@@ -455,6 +466,10 @@ def test_over_tls_only_those_whose_certificate_is_known_and_silent_ones_delay_no
     half.wire.write(b"\x16\x03\x01\x02\x00\x01\x00")
     here = ("-aec", "RULES", "+cf", ours.certificate, "127.0.0.1", str(listener.port))
     assert dcmtk("echoscu", "+tls", theirs.key, theirs.certificate, *here).returncode == 0
+    sent = instance("sent.dcm", pixels=random.Random(1).randbytes(1_000_000))
+    assert dcmtk("storescu", "-xe", "+tls", theirs.key, theirs.certificate, *here, sent).returncode == 0
+    (arrived,) = (tmp_path / "in").iterdir()
+    assert data_set(arrived) == data_set(sent)
     assert dcmtk("echoscu", "+tls", other.key, other.certificate, *here).returncode != 0
     assert dcmtk("echoscu", "+tla", *here).returncode != 0
     assert dcmtk("echoscu", "-aec", "RULES", "127.0.0.1", str(listener.port)).returncode != 0  # plain
@@ -478,11 +493,10 @@ def test_a_certificate_that_is_none_is_said(listen: Listen, tmp_path: Path) -> N
 def test_stopping_lets_an_instance_come_to_its_end(listen: Listen, tmp_path: Path) -> None:
     listener = listen()
     idle, silent, busy = Peer(listener.port).associated(), Peer(listener.port), Peer(listener.port).associated()
-    data = instance("1.2.3", more=bytes(1_000_000))
+    data = small("1.2.3", more=bytes(1_000_000))
     busy.command(dimse.C_STORE_RQ, "1.2.3")
     busy.data(data[:500_000], last=False)
-    while not any((tmp_path / "in").iterdir()):  # the listener has begun with it
-        pass
+    until(lambda: any((tmp_path / "in").iterdir()))  # the listener has begun with it
     stopping = threading.Thread(target=listener.stop, args=(30,))
     stopping.start()
     assert idle.is_cut_off()
@@ -501,8 +515,7 @@ def test_stopping_without_grace_breaks_off_and_leaves_nothing(listen: Listen, tm
     peer = Peer(listener.port).associated()
     peer.command(dimse.C_STORE_RQ, "1.2.3")
     peer.data(bytes(500_000), last=False)
-    while not any((tmp_path / "in").iterdir()):
-        pass
+    until(lambda: any((tmp_path / "in").iterdir()))
     listener.stop(0)
     assert peer.is_cut_off()
     assert kept(tmp_path / "in") == {}
@@ -523,7 +536,7 @@ def test_a_hundred_senders_at_once(listen: Listen, tmp_path: Path) -> None:
     for sender in senders:
         sender.join()
     assert answers == [0] * 2000
-    assert kept(tmp_path / "in") == {f"1.2.{s}.{n}.dcm": instance(f"1.2.{s}.{n}") for s in range(100) for n in range(20)}
+    assert kept(tmp_path / "in") == {f"1.2.{s}.{n}.dcm": small(f"1.2.{s}.{n}") for s in range(100) for n in range(20)}
     assert listener.health().received == 2000
 
 
@@ -542,7 +555,7 @@ def test_no_instance_that_was_answered_is_missing_after_a_kill(tmp_path: Path) -
         folder = tmp_path / str(answers)
         folder.mkdir()
         here, there = context.Pipe()
-        listener = context.Process(target=serve, args=(folder, there))
+        listener = context.Process(target=serve, args=(folder, there), daemon=True)
         listener.start()
         peers = [Peer(port).associated() for port in [here.recv()] for _ in range(3)]
         answered: dict[str, bytes] = {}
@@ -550,7 +563,7 @@ def test_no_instance_that_was_answered_is_missing_after_a_kill(tmp_path: Path) -
         def send(sender: int, peer: Peer, answered: dict[str, bytes] = answered) -> None:
             for number in range(1000):
                 uid = f"1.2.{sender}.{number}"
-                data = instance(uid, more=bytes(3000))
+                data = small(uid, more=bytes(3000))
                 try:
                     status = peer.store(uid, data)
                 except Lost:
@@ -561,8 +574,7 @@ def test_no_instance_that_was_answered_is_missing_after_a_kill(tmp_path: Path) -
         senders = [threading.Thread(target=send, args=each) for each in enumerate(peers)]
         for sender in senders:
             sender.start()
-        while len(answered) < answers:
-            pass
+        until(lambda answered=answered, answers=answers: len(answered) >= answers)  # type: ignore[misc]
         listener.kill()
         for sender in senders:
             sender.join()
