@@ -168,7 +168,9 @@ def _stored(association: Association, message_id: int, instance: Instance, conte
         if (file.sop_class, file.syntax) != (context.abstract_syntax, syntax):
             raise _Unfit(CHANGED)
         _write(association, context_id, wire.command_set(command), file, throttle)
-    answer = association.answer(context_id, message_id, wire.C_STORE_RSP)
+        answer = association.answer(context_id, message_id, wire.C_STORE_RSP)
+        # What the system sends may be of the file as it is by then, not as it was when we asked for that.
+        file.check()
     if (answer.get(wire.AFFECTED_SOP_INSTANCE) or uid) != uid:
         raise wire.WireError("the peer answered for another instance")
     status = wire.number(answer, wire.STATUS)

@@ -172,9 +172,10 @@ class Wire:
 
     def release(self, wait: float) -> None:
         """Ends the association (PS3.8 7.2). What goes wrong with that does no harm any more."""
+        end = time.monotonic() + wait
         try:
             self.write(HEAD.pack(RELEASE_RQ, 4) + bytes(4))
-            while self.read_pdu(wait)[0] == P_DATA:
+            while self.read_pdu(end - time.monotonic())[0] == P_DATA and time.monotonic() < end:
                 pass
         except WireError:
             pass
