@@ -207,6 +207,8 @@ class _Requestor(AE):
         self.node, self.connection = node, connection
 
     def _create_socket(self, assoc: Negotiation, address: AddressInformation, tls_args: Any) -> AssociationSocket:
+        # Whoever interrupts the negotiation wants to end, and does not wait for that thread.
+        assoc.dul.daemon = True
         return _Connected(assoc, self.connection, address, self.node.acse_timeout)
 
 
@@ -217,6 +219,8 @@ def _negotiated(node: Node, contexts: Sequence[Context]) -> Association:
         # The address is for pynetdicom's own use, and it has none: the connection is there.
         peer = _Requestor(node, connection).associate("127.0.0.1", node.port, proposed, node.ae_title, node.max_pdu)
         if not peer.is_established:
+            peer.dul.kill_dul()
+            peer.dul.join()
             raise _refusal(node, peer)
         # From here on pynetdicom's two threads, which look for something to do a thousand times a second, are not needed.
         peer._kill = True

@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 import stat
 import struct
 import time
@@ -31,6 +32,8 @@ LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"
 HEAD = 1 << 16
 # What is read and written at once.
 BLOCK = 1 << 18
+# Fragments from which on the system moves them, without a copy in our memory.
+LARGE = 262144
 # So many associations in a row may be lost before they got an answer.
 MOST_LOST = 3
 
@@ -164,10 +167,10 @@ def _stored(association: Association, message_id: int, instance: Instance, conte
     with _opened(instance) as file:
         if (file.sop_class, file.syntax) != (context.abstract_syntax, syntax):
             raise _Unfit(CHANGED)
-        for block in _blocks(file, context_id, wire.command_set(command), association.maximum_length):
-            for piece in throttle.pieces(block):
-                association.wire.write(piece)
-    answer = association.answer(context_id, message_id, wire.C_STORE_RSP)
+        _write(association, context_id, wire.command_set(command), file, throttle)
+        answer = association.answer(context_id, message_id, wire.C_STORE_RSP)
+        # What the system sends may be of the file as it is by then, not as it was when we asked for that.
+        file.check()
     if (answer.get(wire.AFFECTED_SOP_INSTANCE) or uid) != uid:
         raise wire.WireError("the peer answered for another instance")
     status = wire.number(answer, wire.STATUS)
@@ -202,14 +205,20 @@ class _File:
     sop_class: str
     syntax: str
 
+    def check(self) -> None:
+        """Raises _Changed where the file is not as it was when it was opened."""
+        now = os.fstat(self.descriptor)
+        if (now.st_size, now.st_mtime_ns) != (self.start + self.size, self.changed):
+            raise _Changed
+
     def read(self, offset: int, length: int) -> memoryview:
         """Bytes of the data set. Raises _Changed where they are not there, or where the file is not as it was."""
         try:
             data = os.pread(self.descriptor, length, self.start + offset)
-            now = os.fstat(self.descriptor)
         except OSError:
             raise _Changed from None
-        if len(data) != length or (now.st_size, now.st_mtime_ns) != (self.start + self.size, self.changed):
+        self.check()
+        if len(data) != length:
             raise _Changed
         return memoryview(data)
 
@@ -319,11 +328,39 @@ def _text(value: bytes) -> str:
     return value.rstrip(b" \0").decode("latin-1")
 
 
-def _blocks(file: _File, context_id: int, command: bytes, maximum_length: int) -> Iterator[bytes]:
-    """A message as PDUs, in few large pieces: to copy the bytes once more is cheaper than to write each fragment by itself."""
+def _write(association: Association, context_id: int, command: bytes, file: _File, throttle: "_Throttle") -> None:
+    """A message as PDUs. Raises _Changed, Lost."""
+    over, maximum_length = association.wire, association.maximum_length
     fragment = wire.longest_fragment(maximum_length)
+    head = wire.message(context_id, command, maximum_length)
+    plain = not isinstance(over.connection, ssl.SSLSocket) and throttle.rate is None
+    if plain and fragment >= LARGE and file.size % 2 == 0:
+        _write_by_the_system(over, context_id, head, file, fragment)
+        return
+    for block in _blocks(file, context_id, head, fragment):
+        for piece in throttle.pieces(block):
+            over.write(piece)
+
+
+def _write_by_the_system(over: wire.Wire, context_id: int, head: bytes, file: _File, fragment: int) -> None:
+    """Data sets in large fragments go from the file to the connection without passing through here."""
+    for offset in range(0, file.size, fragment):
+        length = min(fragment, file.size - offset)
+        last = wire.LAST if offset + length == file.size else 0
+        over.write(head + wire.HEAD.pack(wire.P_DATA, length + 6) + wire.ITEM.pack(length + 2, context_id, last))
+        for at in range(offset, offset + length, BLOCK):
+            file.check()
+            try:
+                over.write_file(file.descriptor, file.start + at, min(BLOCK, offset + length - at))
+            except EOFError:
+                raise _Changed from None
+        head = b""
+
+
+def _blocks(file: _File, context_id: int, head: bytes, fragment: int) -> Iterator[bytes]:
+    """PDUs, in few large pieces: to copy the bytes once more is cheaper than to write each fragment by itself."""
     step = max(BLOCK // fragment, 1) * fragment
-    parts: list[bytes | memoryview] = [wire.message(context_id, command, maximum_length)]
+    parts: list[bytes | memoryview] = [head]
     for offset in range(0, file.size, step):
         data = file.read(offset, min(step, file.size - offset))
         for at in range(0, len(data), fragment):

@@ -3,6 +3,8 @@
 pynetdicom decodes, copies and queues every fragment; here a message is a few large writes or reads.
 """
 
+import os
+import select
 import socket
 import struct
 import time
@@ -153,11 +155,32 @@ class Wire:
         except OSError:
             raise Lost("the connection was lost") from None
 
+    def write_file(self, descriptor: int, offset: int, length: int) -> None:
+        """Sends bytes of a file without reading them, where there is no TLS. Raises Lost; EOFError where the file ends."""
+        end = time.monotonic() + self.seconds
+        self.connection.settimeout(self.seconds)
+        try:
+            while length:
+                try:
+                    sent = os.sendfile(self.connection.fileno(), descriptor, offset, length)
+                except BlockingIOError:
+                    ready = select.poll()
+                    ready.register(self.connection, select.POLLOUT)
+                    if not ready.poll(max(end - time.monotonic(), 0) * 1000):
+                        raise TimeoutError from None
+                    continue
+                if not sent:
+                    raise EOFError
+                offset, length = offset + sent, length - sent
+        except OSError:
+            raise Lost("the connection was lost") from None
+
     def release(self, wait: float) -> None:
         """Ends the association (PS3.8 7.2). What goes wrong with that does no harm any more."""
+        end = time.monotonic() + wait
         try:
             self.write(HEAD.pack(RELEASE_RQ, 4) + bytes(4))
-            while self.read_pdu(wait)[0] == P_DATA:
+            while self.read_pdu(end - time.monotonic())[0] == P_DATA and time.monotonic() < end:
                 pass
         except WireError:
             pass

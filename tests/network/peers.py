@@ -137,13 +137,14 @@ class Faulty:
     """A storage SCP on a raw socket that accepts every presentation context and does `faults` at its messages, counted from 0.
 
     `stored` are the data sets by SOP Instance UID of what it answered with success or a warning. `refused` are abstract
-    syntaxes that it does not accept.
+    syntaxes that it does not accept. `during` is called at the first fragment of each data set.
     """
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
     refused: frozenset[str] = frozenset()
     maximum_length: int = 16384
     tls: ssl.SSLContext | None = None
+    during: Callable[[], None] = lambda: None
     stored: dict[str, bytes] = field(default_factory=dict)
     proposed: list[list[str]] = field(default_factory=list)
     messages: int = 0
@@ -209,6 +210,8 @@ class Faulty:
             while pdu:
                 length, context_id, control = wire.ITEM.unpack_from(pdu)
                 part, pdu = pdu[wire.ITEM.size : 4 + length], pdu[4 + length :]
+                if not data and not control & wire.COMMAND:
+                    self.during()
                 (command if control & wire.COMMAND else data).extend(part)
                 if control & wire.LAST and (control & wire.COMMAND == 0 or _has_no_data_set(bytes(command))):
                     self._answer(connection, context_id, wire.parsed(bytes(command)), bytes(data))

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
@@ -14,6 +15,8 @@ from time import monotonic
 
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom.uid import UID
 
 from pyconquest_rules.network.association import Context, ContextsRefused, batches, echo, requested
@@ -48,8 +51,7 @@ def files(instance: Write) -> Files:
 
 def data_set(path: bytes | Path) -> bytes:
     """What is behind the file meta information, read by pydicom."""
-    file = Path(os.fsdecode(path))
-    with file.open("rb") as opened:
+    with Path(os.fsdecode(path)).open("rb") as opened:
         if opened.read(132)[128:] != b"DICM":
             opened.seek(0)
         pydicom.filereader._read_file_meta_info(opened)
@@ -85,39 +87,71 @@ def test_bytes_arrive_as_they_are(tmp_path: Path, files: Files) -> None:
     assert received(tmp_path) == {each.SOPInstanceUID: data_set(each.path) for each in sent}
 
 
-@pytest.mark.parametrize("maximum_length", [0, 7, 8, 131, 16384, 1 << 20])
-def test_fragments_are_as_long_as_the_peer_receives(files: Files, maximum_length: int) -> None:
+@pytest.mark.parametrize("maximum_length", [0, 7, 8, 131, 16384, 131072, 300_001, 1 << 20])
+def test_fragments_are_as_long_as_the_peer_receives(files: Files, instance: Write, maximum_length: int) -> None:
     sent = files(3)
+    if maximum_length == 0 or maximum_length > 8:
+        path = instance("big", SOPInstanceUID="1.2.3", pixels=os.urandom(3 << 20 if maximum_length != 131 else 4000))
+        sent.append(Instance(os.fsencode(path), "1.2.3"))
     with Faulty(maximum_length=maximum_length) as peer:
         assert all(told.stored for _, told in send(node(peer.port), sent))
     assert peer.stored == {each.SOPInstanceUID: data_set(each.path) for each in sent}
 
 
-def test_the_good_corpus_arrives(tmp_path: Path, shared: Path) -> None:
+@pytest.fixture
+def corpus(shared: Path) -> dict[str, Instance]:
+    """One file of each instance of the good corpus."""
     root = shared / "corpus"
     with (root / "MANIFEST.tsv").open(encoding="utf-8") as manifest:
         rows = [row for row in csv.DictReader(manifest, delimiter="\t") if not row["bad"] and row["sop"]]
-    once = {row["sop"]: Instance(os.fsencode(root / row["path"]), row["sop"]) for row in rows}
+    return {row["sop"]: Instance(os.fsencode(root / row["path"]), row["sop"]) for row in rows}
+
+
+def even(path: bytes) -> bytes:
+    """The data set, padded where that is deflated and of an odd length (PS3.5 A.5)."""
+    data = data_set(path)
+    return data + b"\0" * (len(data) % 2)
+
+
+def test_the_good_corpus_arrives_at_storescp(tmp_path: Path, corpus: dict[str, Instance]) -> None:
     with storescp(tmp_path, "+B", "+xa", "-pm") as port:
-        told = outcomes(send(node(port), once.values()))
+        told = outcomes(send(node(port), corpus.values()))
+    assert len(told) == len(corpus)
     stored = {uid for uid, each in told.items() if each.stored}
-    # Palettes are refused by storescp, as are HTJ2K and experimental syntaxes; one file is odd in its length, one UID is none.
+    # Palettes are refused by storescp, as are HTJ2K and deflated images; one file is odd in its length, one UID is none.
     assert Counter(each.message for each in told.values() if not each.stored) == {
         "the node refuses the SOP class in this transfer syntax": 12,
         "the data set has an odd number of bytes, which cannot be sent": 1,
         "the file has no valid SOP Instance UID": 1,
     }
-    padded = {uid: data + b"\0" * (len(data) % 2) for uid, data in ((uid, data_set(once[uid].path)) for uid in stored)}
-    assert received(tmp_path) == padded
+    assert received(tmp_path) == {uid: even(corpus[uid].path) for uid in stored}
 
 
-def test_an_orthanc_and_a_dcmqrscp_take_it(tmp_path: Path, files: Files) -> None:
-    sent = files(10)
+def test_the_good_corpus_arrives_at_orthanc(tmp_path: Path, corpus: dict[str, Instance]) -> None:
     with orthanc(tmp_path) as peer:
-        assert all(told.stored for _, told in send(node(peer.port), sent))
+        told = outcomes(send(node(peer.port), corpus.values()))
+    assert len(told) == len(corpus)
+    stored = {uid for uid, each in told.items() if each.stored}
+    kept = dict[str, Path]()
+    for file in (tmp_path / "orthanc").rglob("*-*-*"):
+        with suppress(pydicom.errors.InvalidDicomError):
+            kept[pydicom.filereader.read_file_meta_info(file).MediaStorageSOPInstanceUID] = file
+    assert kept.keys() == stored
+    # Orthanc writes some data sets anew: their values are the same, the lengths of sequences and groups may not be.
+    anew = [uid for uid in stored if data_set(kept[uid]) != even(corpus[uid].path)]
+    assert [uid for uid in anew if values(kept[uid]) != values(Path(os.fsdecode(corpus[uid].path)))] == []
+
+
+def values(file: Path) -> dict[int, object]:
+    """Those of a data set by tag, without group lengths and padding (PS3.5 7.2, PS3.3 C.12)."""
+    dataset = pydicom.dcmread(file, force=True)
+    return {element.tag: element.value for element in dataset if element.tag.element and element.tag != 0xFFFCFFFC}
+
+
+def test_a_dcmqrscp_takes_it(tmp_path: Path, files: Files) -> None:
     with dcmqrscp(tmp_path) as port:
         echo(node(port))
-        assert all(told.stored for _, told in send(node(port), sent))
+        assert all(told.stored for _, told in send(node(port), files(10)))
 
 
 FAULTS: dict[Fault, tuple[bool, bool]] = {
@@ -147,7 +181,7 @@ def test_no_fault_is_called_stored(files: Files, fault: Fault) -> None:
     sent, faulty = files(100), [0, 50, 99]
     stored, retry = FAULTS[fault]
     with Faulty(dict.fromkeys(faulty, fault)) as peer:
-        told = outcomes(send(node(peer.port, dimse_timeout=0.5), sent))
+        told = outcomes(send(node(peer.port, dimse_timeout=2 if fault in {"silence", "half a PDU"} else 30), sent))
     assert len(told) == 100
     assert {each.SOPInstanceUID for each in sent if told[each.SOPInstanceUID].stored} == set(peer.stored)
     for number, each in enumerate(sent):
@@ -248,6 +282,22 @@ def test_what_a_file_says_is_read_from_it(tmp_path: Path, instance: Write) -> No
     assert peer.stored == padded
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    start=st.sampled_from(
+        [b"", bytes(128) + b"DICM", bytes(128) + b"DICM\2\0\x10\0UI\x16\x001.2.840.10008.1.2.1.99", b"\x08\0\x16\0"]
+    ),
+    rest=st.binary(max_size=300),
+)
+def test_no_bytes_end_a_batch(tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes) -> None:
+    file = tmp_path_factory.getbasetemp() / "any"
+    file.write_bytes(start + rest)
+    with Faulty() as peer:
+        told = list(send(node(peer.port), [Instance(os.fsencode(file), "1.2.3")]))
+    assert [sent.SOPInstanceUID for _, sent in told] == ["1.2.3"]
+    assert not any(sent.retry for _, sent in told)
+
+
 def test_a_refused_context_is_not_tried_again(files: Files, instance: Write) -> None:
     mr = Instance(os.fsencode(instance("mr", SOPClassUID=MR, SOPInstanceUID="1.2.3")), "1.2.3")
     sent = files(2)
@@ -287,27 +337,34 @@ def test_the_rate_holds(files: Files) -> None:
 
 
 def test_a_consumer_that_stops_leaves_nothing_open(files: Files) -> None:
+    before = threading.active_count()
     with Faulty() as peer:
         assert len(list(islice(send(node(peer.port), files(10)), 3))) == 3
-    assert 3 <= len(peer.stored) <= 10
-    assert not [thread for thread in threading.enumerate() if "RequestorThread" in thread.name]
+    assert len(peer.stored) == 3
+    assert threading.active_count() == before
 
 
-def test_a_file_that_changes_while_it_is_sent(tmp_path: Path, instance: Write, files: Files) -> None:
-    big = Instance(os.fsencode(instance("big", SOPInstanceUID="1.2.3", pixels=bytes(8 << 20))), "1.2.3")
+@pytest.mark.parametrize("maximum_length", [16384, 0])
+def test_a_file_that_changes_while_it_is_sent(instance: Write, files: Files, maximum_length: int) -> None:
+    big = Instance(os.fsencode(instance("big", SOPInstanceUID="1.2.3")), "1.2.3")
+    # More than may be under way between two sockets.
+    os.truncate(big.path, 256 << 20)
     rest = files(2)
-
-    def shrink() -> None:
-        os.truncate(big.path, 4 << 20)
-
-    with Faulty() as peer:
-        # Some 3 s at this rate, within which it is cut.
-        timer = threading.Timer(0.3, shrink)
-        timer.start()
-        told = outcomes(send(node(peer.port), [big, *rest], max_rate=8 << 20))
-        timer.join()
+    with Faulty(maximum_length=maximum_length, during=lambda: os.truncate(big.path, 1 << 20)) as peer:
+        told = outcomes(send(node(peer.port), [big, *rest]))
     assert told["1.2.3"] == Sent("1.2.3", None, False, "the file changed while it was sent")
     assert set(peer.stored) == {each.SOPInstanceUID for each in rest}
+
+
+def test_four_associations_at_once(files: Files) -> None:
+    sent = files(100)
+    with Faulty(dict.fromkeys(range(0, 100, 9), 0xA700)) as peer, ThreadPoolExecutor(4) as pool:
+        parts = pool.map(lambda part: outcomes(send(node(peer.port), part)), [sent[start::4] for start in range(4)])
+        told = {uid: each for part in parts for uid, each in part.items()}
+    assert len(told) == 100
+    assert {uid for uid, each in told.items() if each.stored} == set(peer.stored)
+    assert len(peer.stored) == 88
+    assert len(peer.proposed) == 4
 
 
 def test_nobody_listens(files: Files) -> None:
@@ -360,11 +417,13 @@ def answering(data: bytes | None) -> Iterator[int]:
         (b"\2\0\0\0\1\0" + b"\0\1", "does not answer the association request within 0.5 s", True),
     ],
 )
-def test_why_no_association_comes_about(answer: bytes | None, words: str, retry: bool) -> None:
+def test_why_no_association_comes_about(answer: bytes | None, words: str, retry: bool, caplog: pytest.LogCaptureFixture) -> None:
+    before = threading.active_count()
     with answering(answer) as port, pytest.raises(NodeError, match=words) as raised:
-        echo(node(port, acse_timeout=0.5))
+        echo(node(port, acse_timeout=0.5 if "0.5" in words else 30))
     assert raised.value.retry == retry
-    assert not [thread for thread in threading.enumerate() if "RequestorThread" in thread.name]
+    assert threading.active_count() == before
+    assert not caplog.records
 
 
 @pytest.fixture(scope="session")
