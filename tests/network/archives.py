@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydicom import dcmread
 from pynetdicom import AE
+from pynetdicom.presentation import build_context
 
 from pyconquest_rules.network.node import Node
 from tests.conftest import needs
@@ -35,8 +37,11 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def dcmqrscp(destinations: Mapping[str, int] | None = None) -> Iterator[Node]:
-    """DCMTK's archive, empty. `destinations`: AE titles with ports of loopback to which it may move."""
+def dcmqrscp(destinations: Mapping[str, int] | None = None, *options: str) -> Iterator[Node]:
+    """DCMTK's archive, empty. `destinations`: AE titles with ports of loopback to which it may move; `options`: more of its own.
+
+    It takes uncompressed instances alone; with the option "+xr", for instance, RLE too.
+    """
     with tempfile.TemporaryDirectory(prefix="dcmqrscp-") as name:
         folder = Path(name)
         (folder / "ARCHIVE").mkdir()
@@ -48,7 +53,7 @@ def dcmqrscp(destinations: Mapping[str, int] | None = None) -> Iterator[Node]:
                 f"HostTable BEGIN\n{hosts}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
                 f"AETable BEGIN\nARCHIVE {folder / 'ARCHIVE'} RW (1000, 64mb) ANY\nAETable END\n"
             )
-            return [program("dcmqrscp"), "-c", str(folder / "dcmqrscp.cfg"), "--log-level", "error"]
+            return [program("dcmqrscp"), "-c", str(folder / "dcmqrscp.cfg"), "--log-level", "error", *options]
 
         with _started("ARCHIVE", command) as node:
             yield node
@@ -121,15 +126,14 @@ def _answers(node: Node, process: subprocess.Popen[bytes]) -> bool:
 
 
 def stored(node: Node, files: Sequence[Path]) -> None:
-    """Sends files to a node with DCMTK's dcmsend, in their own transfer syntaxes."""
-    command = [
-        program("dcmsend"),
-        "--no-halt",
-        "--decompress-never",
-        "-aec",
-        node.ae_title,
-        node.host,
-        str(node.port),
-        *map(str, files),
-    ]
-    subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
+    """Sends files to a node, each in a presentation context of its own transfer syntax alone."""
+    ae = AE(ae_title=node.calling_ae_title)
+    for start in range(0, len(files), 100):
+        datasets = [dcmread(file) for file in files[start : start + 100]]
+        kinds = dict.fromkeys((dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID) for dataset in datasets)
+        contexts = [build_context(sop_class, syntax) for sop_class, syntax in kinds]
+        association = ae.associate(node.host, node.port, contexts, ae_title=node.ae_title)
+        assert association.is_established
+        for dataset in datasets:
+            assert association.send_c_store(dataset).Status == 0, dataset.filename
+        association.release()

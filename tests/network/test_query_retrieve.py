@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from pydicom.filereader import read_dataset
+from pynetdicom import AE, AllStoragePresentationContexts
+from pynetdicom.events import EVT_C_STORE
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.query_retrieve import find
+from pyconquest_rules.network.query_retrieve import Counts, find, get, move, present
 from tests.conftest import REPOSITORY, save
 from tests.network.archives import dcmqrscp, free_port, orthanc, stored
 
@@ -41,10 +45,35 @@ def named(folder: Path) -> list[Path]:
     return files
 
 
+class Receiver:
+    """A storage SCP of pynetdicom to which archives move: what came."""
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+        ae = AE(ae_title="RECEIVER")
+        ae.supported_contexts = AllStoragePresentationContexts
+        server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(EVT_C_STORE, self.take)])
+        assert server is not None
+        self.server, self.port = server, int(server.server_address[1])
+
+    def take(self, event: Any) -> int:
+        """Keeps the SOPInstanceUID alone."""
+        self.came.append(str(event.request.AffectedSOPInstanceUID))
+        return 0
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """Where the archives may move to, as RECEIVER."""
+    receiver = Receiver()
+    yield receiver
+    receiver.server.shutdown()
+
+
 @pytest.fixture(scope="module", params=[dcmqrscp, orthanc], ids=["dcmqrscp", "orthanc"])
-def archive(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def archive(request: pytest.FixtureRequest, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """An archive with the instances of the quick start and of patients with all kinds of names."""
-    with request.param() as node:
+    with request.param({"RECEIVER": receiver.port}) as node:
         stored(node, [*instances(), *named(tmp_path_factory.mktemp("named"))])
         yield node
 
@@ -130,3 +159,127 @@ def test_a_node_that_does_not_know_the_called_title_says_so() -> None:
     with dcmqrscp() as node, pytest.raises(NodeError, match="Called AE title not recognised") as error:
         list(find(replace(node, ae_title="OTHER"), Level.PATIENT, {}))
     assert not error.value.retry
+
+
+def series_of(node: Node, **match: str) -> dict[str, str]:
+    """The unique keys of the one series that matches."""
+    (series,) = find(node, Level.SERIES, match)
+    return {keyword: series[keyword] for keyword in ("StudyInstanceUID", "SeriesInstanceUID")}
+
+
+def files_of(keys: dict[str, str]) -> dict[str, pydicom.FileDataset]:
+    """The data sets of the quick start with these keys, by their SOPInstanceUIDs."""
+    datasets = [pydicom.dcmread(file) for file in instances()]
+    return {d.SOPInstanceUID: d for d in datasets if all(d[keyword].value == value for keyword, value in keys.items())}
+
+
+def read(syntax: str, data: bytes) -> pydicom.Dataset:
+    """A data set from the bytes of C-STORE."""
+    uid = pydicom.uid.UID(syntax)
+    return read_dataset(BytesIO(data), uid.is_implicit_VR, uid.is_little_endian)
+
+
+@pytest.mark.parametrize("sop_classes", [[], [pydicom.uid.CTImageStorage]], ids=["found", "given"])
+def test_get_hands_over_every_instance(archive: Node, sop_classes: list[str]) -> None:
+    keys, got = series_of(archive, PatientID="77654033", Modality="CT"), {}
+
+    def store(sop_class: str, sop_instance: str, syntax: str, data: bytes) -> int:
+        assert sop_class == pydicom.uid.CTImageStorage
+        got[sop_instance] = read(syntax, data)
+        return 0
+
+    assert get(archive, Level.SERIES, keys, store, sop_classes) == Counts(completed=4)
+    assert got == {uid: pydicom.Dataset(dataset) for uid, dataset in files_of(keys).items()}
+
+
+def test_get_of_one_instance_and_of_a_study(archive: Node) -> None:
+    study = {"StudyInstanceUID": series_of(archive, PatientID="98890234", Modality="MR")["StudyInstanceUID"]}
+    expected, got = files_of(study), []
+
+    def store(_sop_class: str, sop_instance: str, _syntax: str, _data: bytes) -> int:
+        got.append(sop_instance)
+        return 0
+
+    assert get(archive, Level.STUDY, study, store) == Counts(completed=len(expected))
+    assert sorted(got) == sorted(expected)
+    (first, *_) = find(archive, Level.IMAGE, study)
+    got.clear()
+    assert get(archive, Level.IMAGE, first, store) == Counts(completed=1)
+    assert got == [first["SOPInstanceUID"]]
+
+
+def test_what_could_not_be_stored_has_failed(archive: Node) -> None:
+    keys, statuses = series_of(archive, PatientID="77654033", Modality="CT"), iter([0x0000, 0xA700, 0xB000, 0xC000])
+    counts = get(archive, Level.SERIES, keys, lambda *_: next(statuses), [pydicom.uid.CTImageStorage])
+    assert counts == Counts(completed=1, warning=1, failed=2)
+
+
+def test_an_error_while_storing_ends_the_retrieval(archive: Node) -> None:
+    def store(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        get(archive, Level.SERIES, series_of(archive, PatientID="77654033", Modality="CT"), store)
+
+
+def test_what_is_not_there_is_no_error_and_no_instance(archive: Node) -> None:
+    assert get(archive, Level.STUDY, {"StudyInstanceUID": "1.2.3.4.5.6"}, lambda *_: 0) == Counts()
+
+
+def test_move_has_instances_sent_to_another_title(archive: Node, receiver: Receiver) -> None:
+    keys = series_of(archive, PatientID="77654033", Modality="CT")
+    receiver.came.clear()
+    *progress, last = move(archive, Level.SERIES, keys, "RECEIVER")
+    assert last == Counts(completed=4)
+    assert all(counts.remaining + counts.completed == 4 for counts in progress)
+    assert sorted(receiver.came) == sorted(files_of(keys))
+
+
+def test_a_destination_that_the_node_does_not_know_is_an_error(archive: Node) -> None:
+    keys = series_of(archive, PatientID="77654033", Modality="CT")
+    with pytest.raises(NodeError, match="answers C-MOVE with 0x") as error:
+        list(move(archive, Level.SERIES, keys, "ELSEWHERE"))
+    assert not error.value.retry
+
+
+def test_what_is_present_is_said_by_instance(archive: Node) -> None:
+    keys = series_of(archive, PatientID="77654033", Modality="CT")
+    mine = [(keys["StudyInstanceUID"], keys["SeriesInstanceUID"], uid) for uid in files_of(keys)]
+    other = (keys["StudyInstanceUID"], "1.2.3.9", "1.2.3.9.1")
+    assert present(archive, [*mine[:3], (*mine[0][:2], "1.2.3.9.2"), other]) == {uid for _, _, uid in mine[:3]}
+
+
+@pytest.mark.parametrize(
+    ("level", "keys", "message"),
+    [
+        (Level.SERIES, {"SeriesInstanceUID": "1.2"}, "to retrieve a series, StudyInstanceUID must be given, without wild cards"),
+        (Level.STUDY, {"StudyInstanceUID": "1.*"}, "to retrieve a study, StudyInstanceUID must be given, without wild cards"),
+        (Level.STUDY, {"StudyInstanceUID": "1.2", "StudyDate": "2024"}, "StudyDate cannot be retrieved by"),
+    ],
+)
+def test_only_unique_keys_retrieve(level: Level, keys: dict[str, str], message: str) -> None:
+    with pytest.raises(Mistake) as mistake:
+        get(NOBODY, level, keys, lambda *_: 0)
+    assert mistake.value.message == message
+
+
+def test_orthanc_need_not_transcode(shared: Path) -> None:
+    files = [
+        shared / "corpus" / "pydicom" / name for name in ("JPEG2000.dcm", "MR_small_RLE.dcm", "JPEG-lossy.dcm", "rtplan.dcm")
+    ]
+    expected = {}
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        dataset.pop("DataSetTrailingPadding", None)
+        expected[dataset.SOPInstanceUID] = (dataset.file_meta.TransferSyntaxUID, dataset)
+    got = {}
+
+    def store(_sop_class: str, sop_instance: str, syntax: str, data: bytes) -> int:
+        got[sop_instance] = (syntax, read(syntax, data))
+        return 0
+
+    with orthanc() as node:
+        stored(node, files)
+        for study in list(find(node, Level.STUDY, {})):
+            assert get(node, Level.STUDY, {"StudyInstanceUID": study["StudyInstanceUID"]}, store).failed == 0
+    assert got == {uid: (syntax, pydicom.Dataset(dataset)) for uid, (syntax, dataset) in expected.items()}
