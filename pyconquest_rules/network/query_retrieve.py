@@ -168,13 +168,19 @@ def _without_delay(association: Association) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def undisturbed(association: Association) -> Association:
-    """Leaves all messages to who waits for them. Otherwise the association's own thread, which is told to pause but may
-    just be waking up, can take a response for itself: seen as one match missing in 1 of 150 queries.
+@contextmanager
+def undisturbed(association: Association) -> Iterator[None]:
+    """Leaves all messages to who waits for them.
+
+    Otherwise the association's own thread, which is told to pause but may just be waking up, can take a response for itself:
+    seen as a match that was missing in 1 of 150 queries.
     """
-    get_msg = association.dimse.get_msg
-    association.dimse.get_msg = lambda block=False: get_msg(block=True) if block else (None, None)  # type: ignore[method-assign]
-    return association
+    dimse, get_msg = association.dimse, association.dimse.get_msg
+    dimse.get_msg = lambda block=False: get_msg(block=True) if block else (None, None)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del dimse.get_msg  # so that the method of the class is there again
 
 
 def _not_established(node: Node, association: Association) -> NodeError:
@@ -207,8 +213,8 @@ def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequen
 
 
 def _found(node: Node, level: Level, match: Mapping[str, str], wanted: Sequence[str]) -> Iterator[dict[str, str]]:
-    with associated(node, [build_context(_model(level, FIND), UNCOMPRESSED)]) as association:
-        for found in _by_level(node, undisturbed(association), level, {keyword: match[keyword] for keyword in wanted}):
+    with associated(node, [build_context(_model(level, FIND), UNCOMPRESSED)]) as association, undisturbed(association):
+        for found in _by_level(node, association, level, {keyword: match[keyword] for keyword in wanted}):
             yield {keyword: found[keyword] for keyword in wanted}
 
 
@@ -244,11 +250,11 @@ def _answers(node: Node, association: Association, level: Level, keys: Mapping[s
     responses = association.send_c_find(_query(level, keys), model, msg_id=MESSAGE_ID)
     try:
         for response, identifier in responses:
-            status = _status(node, response)
+            status = status_of(node, response)
             if status == SUCCESS:
                 return
             if status not in PENDING:
-                raise _refusal(node, "C-FIND", status, QR_FIND_SERVICE_CLASS_STATUS)
+                raise refusal(node, "C-FIND", status, QR_FIND_SERVICE_CLASS_STATUS)
             if identifier is None:
                 raise NodeError(node, "answers C-FIND with what cannot be read", retry=False)
             found = _texts(identifier, keys)
@@ -333,9 +339,10 @@ def _got(node: Node, level: Level, query: Dataset, classes: Sequence[str], store
     model = _model(level, GET)
     contexts = [build_context(model, UNCOMPRESSED), *(build_context(each, syntax) for each in classes for syntax in SYNTAXES)]
     roles = [build_role(UID(each), scp_role=True) for each in classes]
-    with associated(node, contexts, ext_neg=roles, evt_handlers=[(EVT_C_STORE, take)]) as association:
+    handlers = [(EVT_C_STORE, take)]
+    with associated(node, contexts, ext_neg=roles, evt_handlers=handlers) as association, undisturbed(association):
         counts = Counts()
-        for counts in _suboperations(node, undisturbed(association), "C-GET", model, query):  # noqa: B007
+        for counts in _suboperations(node, association, "C-GET", model, query):  # noqa: B007
             if errors:
                 raise errors[0]
     stored = sum(status == SUCCESS for status in arrived)
@@ -372,8 +379,8 @@ def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) ->
 
 def _moved(node: Node, level: Level, query: Dataset, destination: str) -> Iterator[Counts]:
     model = _model(level, MOVE)
-    with associated(node, [build_context(model, UNCOMPRESSED)]) as association:
-        yield from _suboperations(node, undisturbed(association), "C-MOVE", model, query, destination)
+    with associated(node, [build_context(model, UNCOMPRESSED)]) as association, undisturbed(association):
+        yield from _suboperations(node, association, "C-MOVE", model, query, destination)
 
 
 def _retrieval(level: Level, keys: Mapping[str, str]) -> Dataset:
@@ -402,9 +409,9 @@ def _suboperations(
     words = QR_MOVE_SERVICE_CLASS_STATUS if destination else QR_GET_SERVICE_CLASS_STATUS
     try:
         for response, _ in responses:
-            status = _status(node, response)
+            status = status_of(node, response)
             if status not in (SUCCESS, WITH_FAILURES, *PENDING):
-                raise _refusal(node, service, status, words)
+                raise refusal(node, service, status, words)
             yield Counts(*(int(response.get(f"NumberOf{what}Suboperations") or 0) for what in SUBOPERATIONS))
     except GeneratorExit:
         _cancel(node, association, model, responses)
@@ -420,14 +427,14 @@ def _cancel(node: Node, association: Association, model: UID, responses: Iterato
             break
 
 
-def _status(node: Node, response: Dataset) -> int:
+def status_of(node: Node, response: Dataset) -> int:
     """The status of a response. pynetdicom gives none where the association was lost or the node was silent."""
     if "Status" not in response:
         raise NodeError(node, "the association was lost, or no answer came in time")
     return int(response.Status)
 
 
-def _refusal(node: Node, service: str, status: int, words: Mapping[int, tuple[str, str]]) -> NodeError:
+def refusal(node: Node, service: str, status: int, words: Mapping[int, tuple[str, str]]) -> NodeError:
     """An answer that is neither success nor pending. Error Comment (0000,0902) is left out: it may name a patient."""
     category, text = words.get(status, ("", ""))
     return NodeError(
