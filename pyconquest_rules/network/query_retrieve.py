@@ -5,8 +5,8 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -21,7 +21,7 @@ from pydicom.uid import UID
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PN_DELIMS, TEXT_VR_DELIMS
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config
 from pynetdicom.association import Association
-from pynetdicom.events import EVT_C_STORE, Event
+from pynetdicom.events import EVT_C_STORE, EVT_CONN_OPEN, Event
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext, build_context, build_role
 from pynetdicom.status import QR_FIND_SERVICE_CLASS_STATUS, QR_GET_SERVICE_CLASS_STATUS, QR_MOVE_SERVICE_CLASS_STATUS
 
@@ -35,6 +35,7 @@ _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 MESSAGE_ID = 1
+TRANSIENT = 2  # a rejection of an association (PS3.8 9.3.4)
 SUCCESS, OUT_OF_RESOURCES, PENDING = 0x0000, range(0xA700, 0xA800), (0xFF00, 0xFF01)
 WITH_FAILURES, WARNINGS, CANNOT_STORE = 0xB000, range(0xB000, 0xC000), 0xC000
 SUBOPERATIONS = ("Remaining", "Completed", "Failed", "Warning")
@@ -130,6 +131,9 @@ OF_SERIES = frozenset(SERIES.split())
 """Keys of the level series (PS3.4 C.6.1.1.4), and what else all instances of a series share."""
 
 
+Matches = Generator[dict[str, str], None, None]
+
+
 @contextmanager
 def associated(node: Node, contexts: Sequence[PresentationContext], **arguments: Any) -> Iterator[Association]:
     """An association with a node, released at the end, aborted where an error ends it. `arguments` are those of AE.associate.
@@ -144,17 +148,22 @@ def associated(node: Node, contexts: Sequence[PresentationContext], **arguments:
             arguments["tls_args"] = (ssl_context(node.tls), node.tls.host_name or node.host)
         except OSError as error:
             raise NodeError(node, f"the files of its TLS cannot be used: {error.strerror or error}", retry=False) from None
+    connected: list[Event] = []
+    handlers = [(EVT_CONN_OPEN, connected.append), *arguments.pop("evt_handlers", [])]
     try:
         association = ae.associate(
-            node.host, node.port, list(contexts), ae_title=node.ae_title, max_pdu=node.max_pdu, **arguments
+            node.host, node.port, list(contexts), node.ae_title, node.max_pdu, evt_handlers=handlers, **arguments
         )
     except OSError as error:
         raise NodeError(node, f"cannot be reached: {error.strerror or error}") from None
     if not association.is_established:
-        raise _not_established(node, association)
+        raise _not_established(node, association, connected=bool(connected))
     try:
         _without_delay(association)
         yield association
+    except GeneratorExit:
+        association.release()
+        raise
     except BaseException:
         association.abort()
         raise
@@ -183,20 +192,19 @@ def undisturbed(association: Association) -> Iterator[None]:
         del dimse.get_msg  # so that the method of the class is there again
 
 
-def _not_established(node: Node, association: Association) -> NodeError:
+def _not_established(node: Node, association: Association, *, connected: bool) -> NodeError:
     """Why there is no association."""
+    if not connected:
+        return NodeError(node, "cannot be reached, or TLS with it fails" if node.tls else "cannot be reached")
     if association.is_rejected:
         answer: Any = association.acceptor.primitive
-        return NodeError(node, f"rejects the association: {answer.reason_str}", retry=answer.result == 2)
+        return NodeError(node, f"rejects the association: {answer.reason_str}", retry=answer.result == TRANSIENT)
     if association.rejected_contexts:
         return NodeError(node, "refuses every presentation context that was proposed", retry=False)
-    if association.is_aborted and association.acceptor.primitive is None:
-        what = "cannot be reached, or TLS with it fails" if node.tls else "cannot be reached"
-        return NodeError(node, what)
-    return NodeError(node, "broke off while the association was negotiated")
+    return NodeError(node, "broke off, or was silent, while the association was negotiated")
 
 
-def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequence[str] = ()) -> Matches:
     """What a node has at a level, by C-FIND (PS3.4 C.4.1): for each the values of the keys that were asked for, as text.
 
     `match` has DICOM keywords with what they must be: a value, a wild card, a range, a list of UIDs joined by a backslash
@@ -212,13 +220,17 @@ def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequen
     return _found(node, level, {element.keyword: match.get(element.keyword, "") for element in query}, wanted)
 
 
-def _found(node: Node, level: Level, match: Mapping[str, str], wanted: Sequence[str]) -> Iterator[dict[str, str]]:
-    with associated(node, [build_context(_model(level, FIND), UNCOMPRESSED)]) as association, undisturbed(association):
-        for found in _by_level(node, association, level, {keyword: match[keyword] for keyword in wanted}):
+def _found(node: Node, level: Level, match: Mapping[str, str], wanted: Sequence[str]) -> Matches:
+    with (
+        associated(node, [build_context(_model(level, FIND), UNCOMPRESSED)]) as association,
+        undisturbed(association),
+        closing(_by_level(node, association, level, {keyword: match[keyword] for keyword in wanted})) as matches,
+    ):
+        for found in matches:
             yield {keyword: found[keyword] for keyword in wanted}
 
 
-def _by_level(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def _by_level(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Matches:
     """Matches with the values of the levels above. `keys`: what is asked for, "" where any value will do."""
     above = ABOVE.get(level)
     higher = {keyword: value for keyword, value in keys.items() if above and _is_above(keyword, level)}
@@ -232,8 +244,9 @@ def _by_level(node: Node, association: Association, level: Level, keys: Mapping[
     else:  # as a list, because an association takes one operation at a time
         entities = list(_by_level(node, association, above, higher))
     for entity in entities:
-        for found in _answers(node, association, level, {keyword: entity[keyword] for keyword in uids} | own):
-            yield entity | found
+        with closing(_answers(node, association, level, {keyword: entity[keyword] for keyword in uids} | own)) as answers:
+            for found in answers:
+                yield entity | found
 
 
 def _model(level: Level, operation: int) -> UID:
@@ -244,7 +257,7 @@ def _is_above(keyword: str, level: Level) -> bool:
     return keyword in OF_STUDY or (level is Level.IMAGE and keyword in OF_SERIES)
 
 
-def _answers(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def _answers(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Matches:
     """The matches of one C-FIND."""
     model = _model(level, FIND)
     responses = association.send_c_find(_query(level, keys), model, msg_id=MESSAGE_ID)
@@ -275,6 +288,8 @@ class Counts:
     failed: int = 0
     warning: int = 0
 
+
+Progress = Generator[Counts, None, None]
 
 Store = Callable[[str, str, str, bytes], int]
 """Takes SOP Class, SOP Instance and Transfer Syntax UID and the bytes of a data set; gives a status of PS3.4 B.2.3."""
@@ -351,7 +366,8 @@ def _got(node: Node, level: Level, query: Dataset, classes: Sequence[str], store
         raise errors[0]
     if counts.completed + counts.warning > stored + warnings:
         raise NodeError(node, f"says that it sent {counts.completed + counts.warning} instances, {stored + warnings} came")
-    return Counts(completed=stored, warning=warnings, failed=counts.failed)
+    said = counts.remaining + counts.completed + counts.failed + counts.warning
+    return Counts(completed=stored, warning=warnings, failed=max(0, said - stored - warnings))
 
 
 def _classes(node: Node, level: Level, keys: Mapping[str, str]) -> list[str]:
@@ -368,7 +384,7 @@ def _classes(node: Node, level: Level, keys: Mapping[str, str]) -> list[str]:
     return [*COMMON, *(each for each in standard if each not in COMMON)]
 
 
-def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) -> Iterator[Counts]:
+def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) -> Progress:
     """Has a node send instances to the AE title `destination` by C-MOVE (PS3.4 C.4.2); gives the counts as they are said.
 
     The last one is final. `keys`: the unique keys of the level, and of the levels above. Closing the iterator early cancels.
@@ -377,7 +393,7 @@ def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) ->
     return _moved(node, level, _retrieval(level, keys), destination)
 
 
-def _moved(node: Node, level: Level, query: Dataset, destination: str) -> Iterator[Counts]:
+def _moved(node: Node, level: Level, query: Dataset, destination: str) -> Progress:
     model = _model(level, MOVE)
     with associated(node, [build_context(model, UNCOMPRESSED)]) as association, undisturbed(association):
         yield from _suboperations(node, association, "C-MOVE", model, query, destination)
@@ -397,7 +413,7 @@ def _retrieval(level: Level, keys: Mapping[str, str]) -> Dataset:
 
 def _suboperations(
     node: Node, association: Association, service: str, model: UID, query: Dataset, destination: str = ""
-) -> Iterator[Counts]:
+) -> Progress:
     """The counts of every response to C-GET or C-MOVE, of the final one last."""
     if not any(context.abstract_syntax == model for context in association.accepted_contexts):
         raise NodeError(node, f"refuses {service}", retry=False)

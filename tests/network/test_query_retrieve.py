@@ -1,6 +1,9 @@
 """C-FIND, C-GET and C-MOVE against DCMTK's dcmqrscp and Orthanc."""
 
-from collections.abc import Iterator
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +13,8 @@ import pydicom
 import pytest
 from pydicom.filereader import read_dataset
 from pynetdicom import AE, AllStoragePresentationContexts
-from pynetdicom.events import EVT_C_STORE
+from pynetdicom.dimse_primitives import C_GET
+from pynetdicom.events import EVT_C_FIND, EVT_C_GET, EVT_C_STORE
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
@@ -125,7 +129,7 @@ def test_a_name_beyond_ascii_can_be_asked_for(archive: Node) -> None:
 def test_closing_early_cancels(archive: Node) -> None:
     matches = find(archive, Level.IMAGE, {})
     assert next(matches)["SOPInstanceUID"]
-    matches.close()  # type: ignore[attr-defined]
+    matches.close()
     assert next(find(archive, Level.PATIENT, {"PatientID": "U"})) == {"PatientID": "U"}
 
 
@@ -283,3 +287,150 @@ def test_orthanc_need_not_transcode(shared: Path) -> None:
         for study in list(find(node, Level.STUDY, {})):
             assert get(node, Level.STUDY, {"StudyInstanceUID": study["StudyInstanceUID"]}, store).failed == 0
     assert got == {uid: (syntax, pydicom.Dataset(dataset)) for uid, (syntax, dataset) in expected.items()}
+
+
+STUDY_ROOT_FIND, STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"
+
+
+@contextmanager
+def peer(event: Any, answers: Callable[[Any], Iterator[Any]]) -> Iterator[Node]:
+    """A peer of pynetdicom that answers C-FIND or C-GET as a test wants it."""
+    ae = AE(ae_title="PEER")
+    ae.add_supported_context(STUDY_ROOT_FIND)
+    ae.add_supported_context(STUDY_ROOT_GET)
+    ae.add_supported_context(pydicom.uid.CTImageStorage, scu_role=True, scp_role=True)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(event, answers)])
+    assert server is not None
+    try:
+        yield Node("peer", "PEER", "127.0.0.1", server.server_address[1], acse_timeout=10, dimse_timeout=10)
+    finally:
+        server.shutdown()
+
+
+def study(number: int) -> pydicom.Dataset:
+    """An answer to C-FIND."""
+    identifier = pydicom.Dataset()
+    identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", f"1.2.{number}"
+    return identifier
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "retry"),
+    [
+        (0xA700, "answers C-FIND with 0xA700: Refused: Out of Resources", True),
+        (0xA900, "answers C-FIND with 0xA900: Identifier Does Not Match SOP Class", False),
+        (0xC001, "answers C-FIND with 0xC001: Unable to Process", False),
+        (0xFE00, "answers C-FIND with 0xFE00: Cancel", False),
+        (0xB001, "answers C-FIND with 0xB001: Matching reached response limit", False),
+        (0x0122, "answers C-FIND with 0x0122: Refused: SOP Class Not Supported", False),
+        (0x7777, "answers C-FIND with 0x7777: unknown status", False),
+    ],
+)
+def test_any_status_but_success_is_an_error_after_the_matches(status: int, message: str, retry: bool) -> None:
+    def answers(_: Any) -> Iterator[Any]:
+        yield 0xFF00, study(1)
+        yield 0xFF01, study(2)
+        yield status, None
+
+    with peer(EVT_C_FIND, answers) as node:
+        matches = find(node, Level.STUDY, {})
+        assert [next(matches)["StudyInstanceUID"] for _ in range(2)] == ["1.2.1", "1.2.2"]
+        with pytest.raises(NodeError) as error:
+            next(matches)
+    assert message in str(error.value)
+    assert error.value.retry is retry
+
+
+def test_a_lost_association_is_an_error_to_try_again() -> None:
+    def answers(event: Any) -> Iterator[Any]:
+        yield 0xFF00, study(1)
+        event.assoc.abort()
+
+    with peer(EVT_C_FIND, answers) as node:
+        matches = find(node, Level.STUDY, {})
+        assert next(matches)["StudyInstanceUID"] == "1.2.1"
+        with pytest.raises(NodeError, match="the association was lost") as error:
+            next(matches)
+    assert error.value.retry
+
+
+def test_a_silent_node_is_an_error_to_try_again() -> None:
+    over = threading.Event()
+
+    def answers(_: Any) -> Iterator[Any]:
+        yield 0xFF00, study(1)
+        over.wait(30)
+
+    with peer(EVT_C_FIND, answers) as node:
+        with pytest.raises(NodeError, match="or no answer came in time") as error:
+            list(find(replace(node, dimse_timeout=0.2), Level.STUDY, {}))
+        over.set()
+    assert error.value.retry
+
+
+def test_a_match_without_its_unique_key_is_not_believed() -> None:
+    def answers(_: Any) -> Iterator[Any]:
+        yield 0xFF00, study(1)
+        identifier = study(2)
+        identifier.StudyInstanceUID = ""
+        yield 0xFF00, identifier
+
+    with peer(EVT_C_FIND, answers) as node, pytest.raises(NodeError, match="answers C-FIND without"):
+        list(find(node, Level.STUDY, {}))
+
+
+def test_values_that_their_vr_forbids_are_given_as_they_are() -> None:
+    def answers(_: Any) -> Iterator[Any]:
+        identifier = study(1)
+        with pydicom.config.disable_value_validation():
+            identifier.StudyDate, identifier.PatientAge = "not a date", "old"
+        yield 0xFF00, identifier
+
+    # A warning would have the value, so there is none.
+    with peer(EVT_C_FIND, answers) as node, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (match,) = find(node, Level.STUDY, {}, ["StudyDate", "PatientAge"])
+    assert (match["StudyDate"], match["PatientAge"]) == ("not a date", "old")
+
+
+def test_closing_early_sends_a_cancel() -> None:
+    cancelled = threading.Event()
+
+    def answers(event: Any) -> Iterator[Any]:
+        for number in range(1, 1_000_000):
+            if event.is_cancelled:
+                cancelled.set()
+                yield 0xFE00, None
+                return
+            yield 0xFF00, study(number)
+
+    with peer(EVT_C_FIND, answers) as node:
+        matches = find(node, Level.STUDY, {})
+        next(matches)
+        matches.close()
+        assert cancelled.wait(30)
+
+
+def test_a_node_that_counts_more_than_came_is_not_believed() -> None:
+    def answers(event: Any) -> Iterator[Any]:
+        response = C_GET()
+        response.MessageIDBeingRespondedTo = event.request.MessageID
+        response.AffectedSOPClassUID = pydicom.uid.UID(STUDY_ROOT_GET)
+        response.Status, response.NumberOfCompletedSuboperations = 0x0000, 3
+        event.assoc.dimse.send_msg(response, event.context.context_id)
+        yield 0
+
+    keys = {"StudyInstanceUID": "1.2"}
+    with peer(EVT_C_GET, answers) as node, pytest.raises(NodeError, match="says that it sent"):
+        get(node, Level.STUDY, keys, lambda *_: 0, [pydicom.uid.CTImageStorage])
+
+
+def test_what_a_node_did_not_send_has_failed() -> None:
+    def answers(_: Any) -> Iterator[Any]:
+        yield 3
+        yield 0xFF00, pydicom.dcmread(EXAMPLES / "clinic" / "CT_small.dcm")
+        yield 0x0000, None
+
+    with peer(EVT_C_GET, answers) as node:
+        counts = get(node, Level.STUDY, {"StudyInstanceUID": "1.2"}, lambda *_: 0, [pydicom.uid.CTImageStorage])
+    assert counts == Counts(completed=1, failed=2)
