@@ -5,6 +5,7 @@ import re
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 MESSAGE_ID = 1
 TRANSIENT = 2  # a rejection of an association (PS3.8 9.3.4)
 SUCCESS, OUT_OF_RESOURCES, PENDING = 0x0000, range(0xA700, 0xA800), (0xFF00, 0xFF01)
-WITH_FAILURES, WARNINGS, CANNOT_STORE = 0xB000, range(0xB000, 0xC000), 0xC000
+WITH_FAILURES, ALL_FAILED, WARNINGS, CANNOT_STORE = 0xB000, 0xA702, range(0xB000, 0xC000), 0xC000
 SUBOPERATIONS = ("Remaining", "Completed", "Failed", "Warning")
 
 UNCOMPRESSED: list[str | UID] = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
@@ -66,9 +67,10 @@ ALONE: list[str | UID] = [
     uid.MPEG2MPML,
     uid.MPEG4HP41,
 ]
-SYNTAXES = [*([each] for each in ALONE), [each for each in ALL_TRANSFER_SYNTAXES if each not in ALONE]]
-CLASSES_OF_ASSOCIATION = 127 // len(SYNTAXES)
-"""128 contexts are possible (PS3.8 9.3.2.2: odd numbers up to 255), one of them is for C-GET."""
+OTHERS = [each for each in ALL_TRANSFER_SYNTAXES if each not in ALONE]
+CONTEXTS = 127
+"""128 presentation contexts are possible (PS3.8 9.3.2.2: odd numbers up to 255), one of them is for C-GET."""
+CLASSES_AT_ONCE = CONTEXTS // (len(ALONE) + 1)
 
 COMMON = [
     uid.CTImageStorage,
@@ -312,28 +314,32 @@ def get(node: Node, level: Level, keys: Mapping[str, str], store: Store, sop_cla
     """Brings instances here by C-GET (PS3.4 C.4.3) and hands each to `store`, whose status the node is answered.
 
     `keys`: the unique keys of the level, and of the levels above. `sop_classes` are those of the instances; where none are given
-    C-FIND says them, and where it cannot, all of the Standard are proposed, common ones first, until nothing is missing.
-    Every SOP class is proposed with every transfer syntax in a context of its own, so that a node need not transcode.
+    C-FIND says them, and where it cannot, all of the Standard are proposed by several associations, common ones first, until
+    nothing is missing. A SOP class is proposed with each transfer syntax in a context of its own as far as there are enough
+    contexts, so that a node need not transcode. Calls `store` in this thread; what it raises ends the retrieval.
 
-    Raises Mistake before anything is sent; NodeError where the association is lost, for any status but success and 0xB000,
-    and where the node counts more instances than came; what `store` raises.
+    Raises Mistake before anything is sent; NodeError where the association is lost, for any status but success and those that
+    some or all instances failed (0xB000, 0xA702), and where the node counts more instances than came.
     """
     query = _retrieval(level, keys)
     classes = list(dict.fromkeys(sop_classes)) or _classes(node, level, keys)
-    total, completed, warning = None, 0, 0
-    for start in range(0, len(classes), CLASSES_OF_ASSOCIATION):
-        counts = _got(node, level, query, classes[start : start + CLASSES_OF_ASSOCIATION], store)
-        # What is of classes that other associations propose has failed here.
-        total = counts.completed + counts.warning + counts.failed if total is None else total
+    if classes is not None:
+        return _got(node, level, query, classes[:CONTEXTS], store) if classes else Counts()
+    total, completed, warning = 0, 0, 0
+    standard = _standard()
+    for start in range(0, len(standard), CLASSES_AT_ONCE):
+        counts = _got(node, level, query, standard[start : start + CLASSES_AT_ONCE], store)
+        # Instances of other classes have failed here, and are brought by another association.
+        total = total or counts.completed + counts.warning + counts.failed
         completed, warning = completed + counts.completed, warning + counts.warning
         if completed + warning >= total:
             break
-    return Counts(completed=completed, warning=warning, failed=max(0, (total or 0) - completed - warning))
+    return Counts(completed=completed, warning=warning, failed=max(0, total - completed - warning))
 
 
 def _got(node: Node, level: Level, query: Dataset, classes: Sequence[str], store: Store) -> Counts:
     """C-GET on one association, of instances of these SOP classes."""
-    arrived: list[int] = []
+    statuses: Counter[int] = Counter()
     errors: list[Exception] = []
 
     def take(event: Event) -> int:
@@ -347,48 +353,62 @@ def _got(node: Node, level: Level, query: Dataset, classes: Sequence[str], store
             )
         except Exception as error:  # noqa: BLE001 - pynetdicom would swallow it; it is raised below
             errors.append(error)
+            event.assoc.abort()
+            event.assoc.dimse.msg_queue.put((None, None))  # as for a lost connection: nobody waits for what does not come
             return CANNOT_STORE
-        arrived.append(status)
+        statuses[status] += 1
         return status
 
     model = _model(level, GET)
-    contexts = [build_context(model, UNCOMPRESSED), *(build_context(each, syntax) for each in classes for syntax in SYNTAXES)]
+    contexts = [build_context(model, UNCOMPRESSED)]
+    contexts += [build_context(each, syntaxes) for each in classes for syntaxes in _syntaxes(CONTEXTS // len(classes))]
     roles = [build_role(UID(each), scp_role=True) for each in classes]
     handlers = [(EVT_C_STORE, take)]
-    with associated(node, contexts, ext_neg=roles, evt_handlers=handlers) as association, undisturbed(association):
-        counts = Counts()
-        for counts in _suboperations(node, association, "C-GET", model, query):  # noqa: B007
-            if errors:
-                raise errors[0]
-    stored = sum(status == SUCCESS for status in arrived)
-    warnings = sum(status in WARNINGS for status in arrived)
-    if errors:
-        raise errors[0]
-    if counts.completed + counts.warning > stored + warnings:
-        raise NodeError(node, f"says that it sent {counts.completed + counts.warning} instances, {stored + warnings} came")
-    said = counts.remaining + counts.completed + counts.failed + counts.warning
-    return Counts(completed=stored, warning=warnings, failed=max(0, said - stored - warnings))
+    said = Counts()
+    try:
+        with associated(node, contexts, ext_neg=roles, evt_handlers=handlers) as association, undisturbed(association):
+            for said in _suboperations(node, association, "C-GET", model, query):  # noqa: B007
+                pass
+    except NodeError:
+        if errors:
+            raise errors[0] from None
+        raise
+    stored, warnings = statuses[SUCCESS], sum(number for status, number in statuses.items() if status in WARNINGS)
+    if said.completed + said.warning > stored + warnings:
+        raise NodeError(node, f"says that it sent {said.completed + said.warning} instances, {stored + warnings} came")
+    total = said.remaining + said.completed + said.failed + said.warning
+    return Counts(completed=stored, warning=warnings, failed=max(0, total - stored - warnings))
 
 
-def _classes(node: Node, level: Level, keys: Mapping[str, str]) -> list[str]:
-    """The SOP classes of what is to be had, as the node says; all of the Standard where it does not."""
+def _syntaxes(number: int) -> list[list[str | UID]]:
+    """All transfer syntaxes for so many contexts."""
+    alone = ALONE[: number - 1]
+    return [*([each] for each in alone), [each for each in [*ALONE, *OTHERS] if each not in alone]]
+
+
+def _classes(node: Node, level: Level, keys: Mapping[str, str]) -> list[str] | None:
+    """The SOP classes of what is to be had, as the node says; None where it does not."""
     try:
         classes = {match["SOPClassUID"] for match in find(node, Level.IMAGE, keys, ["SOPClassUID"])}
     except NodeError as error:
         if error.retry:
             raise
-        classes = {""}
-    if "" not in classes:
-        return sorted(classes)
-    standard = sorted(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
-    return [*COMMON, *(each for each in standard if each not in COMMON)]
+        return None
+    return None if "" in classes else sorted(classes)
+
+
+def _standard() -> list[str]:
+    """All storage SOP classes of the Standard, common ones first."""
+    known = sorted(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+    return [*COMMON, *(each for each in known if each not in COMMON)]
 
 
 def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) -> Progress:
     """Has a node send instances to the AE title `destination` by C-MOVE (PS3.4 C.4.2); gives the counts as they are said.
 
     The last one is final. `keys`: the unique keys of the level, and of the levels above. Closing the iterator early cancels.
-    Raises Mistake before anything is sent; NodeError where the association is lost and for any status but success and 0xB000.
+    Raises Mistake before anything is sent; NodeError where the association is lost, and for any status but success and those that
+    some or all instances failed (0xB000, 0xA702).
     """
     return _moved(node, level, _retrieval(level, keys), destination)
 
@@ -426,9 +446,10 @@ def _suboperations(
     try:
         for response, _ in responses:
             status = status_of(node, response)
-            if status not in (SUCCESS, WITH_FAILURES, *PENDING):
+            counts = Counts(*(int(response.get(f"NumberOf{what}Suboperations") or 0) for what in SUBOPERATIONS))
+            if status not in (SUCCESS, WITH_FAILURES, *PENDING) and not (status == ALL_FAILED and counts.failed):
                 raise refusal(node, service, status, words)
-            yield Counts(*(int(response.get(f"NumberOf{what}Suboperations") or 0) for what in SUBOPERATIONS))
+            yield counts
     except GeneratorExit:
         _cancel(node, association, model, responses)
         raise

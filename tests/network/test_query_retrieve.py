@@ -19,7 +19,7 @@ from pynetdicom.events import EVT_C_FIND, EVT_C_GET, EVT_C_STORE
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.query_retrieve import Counts, find, get, move, present
+from pyconquest_rules.network.query_retrieve import CLASSES_AT_ONCE, COMMON, Counts, find, get, move, present
 from tests.conftest import REPOSITORY, save
 from tests.network.archives import dcmqrscp, free_port, orthanc, stored
 
@@ -251,6 +251,32 @@ def test_what_is_present_is_said_by_instance(archive: Node) -> None:
     mine = [(keys["StudyInstanceUID"], keys["SeriesInstanceUID"], uid) for uid in files_of(keys)]
     other = (keys["StudyInstanceUID"], "1.2.3.9", "1.2.3.9.1")
     assert present(archive, [*mine[:3], (*mine[0][:2], "1.2.3.9.2"), other]) == {uid for _, _, uid in mine[:3]}
+
+
+@pytest.mark.parametrize("start", [dcmqrscp, orthanc])
+def test_many_sop_classes_are_brought(start: Callable[[], Any], tmp_path: Path) -> None:
+    kinds = COMMON[: 2 * CLASSES_AT_ONCE + 1]
+    uids = {
+        "StudyInstanceUID": "1.2.3",
+        "SeriesInstanceUID": "1.2.3.4",
+        "PatientID": "P",
+        "PatientName": "P",
+        "StudyDate": "20240203",
+    }
+    files = [tmp_path / f"{number}.dcm" for number in range(len(kinds))]
+    for number, kind in enumerate(kinds):
+        save(files[number], {"SOPClassUID": kind, "SOPInstanceUID": f"1.2.3.4.{number}", "Modality": "OT"} | uids)
+    got = []
+
+    def store(sop_class: str, *_: Any) -> int:
+        got.append(sop_class)
+        return 0
+
+    with start() as node:
+        stored(node, files)
+        counts = get(node, Level.STUDY, {"StudyInstanceUID": "1.2.3"}, store)
+    assert sorted(got) == sorted(kinds)
+    assert counts == Counts(completed=len(kinds))
 
 
 @pytest.mark.parametrize(
