@@ -1,0 +1,140 @@
+"""Storage commitment, by Orthanc on an association of its own and by a peer that answers on ours."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import AE
+from pynetdicom.events import EVT_DIMSE_SENT, EVT_N_ACTION
+from pynetdicom.presentation import build_context, build_role
+
+from pyconquest_rules.errors import Error
+from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REASONS, Report, Waiting
+from pyconquest_rules.network.node import Node, NodeError
+from tests.network.archives import orthanc, stored
+from tests.network.test_query_retrieve import instances
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+LONG = 30
+
+
+def test_orthanc_commits_to_what_it_has_and_not_to_what_it_lacks() -> None:
+    files = instances()[:6]
+    had = [(dataset.SOPClassUID, dataset.SOPInstanceUID) for dataset in map(pydicom.dcmread, files)]
+    with Waiting("PYCONQUEST") as waiting, orthanc({"PYCONQUEST": waiting.port}) as node:
+        stored(node, files)
+        transaction = waiting.request(node, had)
+        assert waiting.report(transaction, LONG) == Report(transaction, frozenset(uid for _, uid in had), {})
+        transaction = waiting.request(node, [*had, (CT, "1.2.3.4.5")])
+        report = waiting.report(transaction, LONG)
+        assert report.committed == {uid for _, uid in had}
+        assert report.failed == {"1.2.3.4.5": 0x0112}
+        assert REASONS[report.failed["1.2.3.4.5"]] == "no such object instance"
+
+
+def information(transaction: str, committed: list[str], failed: Mapping[str, int]) -> Dataset:
+    """What an N-EVENT-REPORT says."""
+
+    def item(instance: str) -> Dataset:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CT, instance
+        return reference
+
+    said = Dataset()
+    said.TransactionUID = transaction
+    said.ReferencedSOPSequence = [item(instance) for instance in committed]
+    said.FailedSOPSequence = [item(instance) for instance in failed]
+    for reference, reason in zip(said.FailedSOPSequence, failed.values(), strict=True):
+        reference.FailureReason = reason
+    return said
+
+
+@contextmanager
+def peer(status: int = 0, answer: Callable[[str], Dataset] | None = None) -> Iterator[tuple[Node, list[int]]]:
+    """A peer that answers N-ACTION with `status`, then reports `answer` of the transaction on the same association."""
+    asked, answered, threads = [], [], []
+
+    def action(event: Any) -> tuple[int, None]:
+        asked.append(str(event.action_information.TransactionUID))
+        return status, None
+
+    def sent(event: Any) -> None:
+        if type(event.message).__name__ == "N_ACTION_RSP" and answer is not None:
+            threads.append(threading.Thread(target=report, args=(event.assoc, answer)))
+            threads[-1].start()
+
+    def report(association: Any, answer: Callable[[str], Dataset]) -> None:
+        response, _ = association.send_n_event_report(answer(asked[-1]), 2, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        answered.append(int(response.get("Status", -1)))
+
+    ae = AE(ae_title="PEER")
+    ae.add_supported_context(PUSH_MODEL)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(EVT_N_ACTION, action), (EVT_DIMSE_SENT, sent)])
+    assert server is not None
+    try:
+        yield Node("peer", "PEER", "127.0.0.1", server.server_address[1], dimse_timeout=LONG), answered
+    finally:
+        for thread in threads:
+            thread.join(LONG)
+        server.shutdown()
+
+
+def test_a_report_may_come_on_the_association_of_the_request() -> None:
+    def answer(transaction: str) -> Dataset:
+        return information(transaction, ["1.1", "1.2", "1.9"], {"1.2": 0x0213, "1.8": 0x0110})
+
+    with peer(answer=answer) as (node, answered), Waiting("PYCONQUEST") as waiting:
+        transaction = waiting.request(node, [(CT, "1.1"), (CT, "1.2"), (CT, "1.3")])
+        report = waiting.report(transaction, LONG)
+    # Not what nobody asked for; and what is said to be both has failed.
+    assert report == Report(transaction, frozenset({"1.1"}), {"1.2": 0x0213})
+    assert answered == [0]
+
+
+def test_a_report_of_a_transaction_that_nobody_requested_is_refused() -> None:
+    with Waiting("PYCONQUEST") as waiting:
+        ae = AE(ae_title="PEER")
+        role = build_role(pydicom.uid.UID(PUSH_MODEL), scp_role=True)
+        association = ae.associate("127.0.0.1", waiting.port, [build_context(PUSH_MODEL)], ext_neg=[role])
+        said = information("1.2.3", ["1.1"], {})
+        response, _ = association.send_n_event_report(said, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        association.release()
+    assert response.Status == 0x0115
+
+
+def test_a_node_that_does_not_report_in_time_is_an_error_to_try_again() -> None:
+    with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
+        transaction = waiting.request(node, [(CT, "1.1")])
+        with pytest.raises(NodeError, match="has not said within") as error:
+            waiting.report(transaction, 0.01)
+    assert error.value.retry
+
+
+def test_a_node_that_refuses_the_request_is_an_error() -> None:
+    with (
+        peer(status=0x0110) as (node, _),
+        Waiting("PYCONQUEST") as waiting,
+        pytest.raises(NodeError, match="answers N-ACTION with 0x0110: Processing Failure"),
+    ):
+        waiting.request(node, [(CT, "1.1")])
+
+
+def test_a_node_without_the_service_refuses_for_good() -> None:
+    ae = AE(ae_title="PEER")
+    ae.add_supported_context("1.2.840.10008.1.1")
+    server = ae.start_server(("127.0.0.1", 0), block=False)
+    assert server is not None
+    node = Node("peer", "PEER", "127.0.0.1", server.server_address[1])
+    with Waiting("PYCONQUEST") as waiting, pytest.raises(NodeError, match="refuses every presentation context") as error:
+        waiting.request(node, [(CT, "1.1")])
+    server.shutdown()
+    assert not error.value.retry
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with Waiting("PYCONQUEST") as waiting, pytest.raises(Error, match=f"cannot listen on 127.0.0.1:{waiting.port}"):
+        Waiting("PYCONQUEST", port=waiting.port)

@@ -1,0 +1,97 @@
+"""TLS towards a node: only with the right peer is anything said."""
+
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.events import EVT_C_FIND
+
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.network.node import TLS, Node, NodeError
+from pyconquest_rules.network.query_retrieve import find
+from tests.network.certificates import Authority
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs what both sides have."""
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@contextmanager
+def peer(files: tuple[Path, Path] | None, clients: Path | None = None) -> Iterator[Node]:
+    """A peer with a certificate and its key, without TLS where there is none. `clients`: who must have signed the caller's."""
+    context = None
+    if files is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*files)
+        if clients is not None:
+            context.load_verify_locations(clients)
+            context.verify_mode = ssl.CERT_REQUIRED
+    ae = AE(ae_title="PEER")
+    ae.add_supported_context("1.2.840.10008.5.1.4.1.2.1.1")
+    server = ae.start_server(("127.0.0.1", 0), block=False, ssl_context=context, evt_handlers=[(EVT_C_FIND, lambda _: iter(()))])
+    assert server is not None
+    try:
+        yield Node("peer", "PEER", "127.0.0.1", server.server_address[1], connect_timeout=5, acse_timeout=5, dimse_timeout=5)
+    finally:
+        server.shutdown()
+
+
+def ask(node: Node, tls: TLS | None) -> list[dict[str, str]]:
+    """What the peer has, which is nothing."""
+    return list(find(replace(node, tls=tls), Level.PATIENT, {}))
+
+
+def test_the_right_certificate_is_taken_with_and_without_its_host(authority: Authority) -> None:
+    with peer(authority.sign("archive.example")) as node:
+        assert ask(node, TLS(authority.ca, host_name="archive.example")) == []
+        assert ask(node, TLS(authority.ca)) == []
+
+
+def test_a_peer_may_ask_for_our_certificate(authority: Authority) -> None:
+    with peer(authority.sign("archive.example"), authority.ca) as node:
+        assert ask(node, TLS(authority.ca, *authority.sign("us.example"))) == []
+        with pytest.raises(NodeError, match="broke off"):
+            ask(node, TLS(authority.ca))
+
+
+def test_a_wrong_host_name_is_refused(authority: Authority) -> None:
+    with (
+        peer(authority.sign("archive.example")) as node,
+        pytest.raises(NodeError, match="cannot be reached, or TLS with it fails"),
+    ):
+        ask(node, TLS(authority.ca, host_name="other.example"))
+
+
+def test_an_authority_that_we_do_not_trust_is_refused(authority: Authority) -> None:
+    other = Authority(authority.folder, "other")
+    with peer(other.sign("archive.example")) as node, pytest.raises(NodeError, match="cannot be reached, or TLS with it fails"):
+        ask(node, TLS(authority.ca))
+
+
+def test_a_certificate_that_is_over_is_refused(authority: Authority) -> None:
+    files = authority.sign("late.example", days=-1)
+    with peer(files) as node, pytest.raises(NodeError, match="cannot be reached, or TLS with it fails"):
+        ask(node, TLS(authority.ca))
+
+
+def test_a_plain_peer_is_refused(authority: Authority) -> None:
+    with peer(None) as node, pytest.raises(NodeError, match="cannot be reached, or TLS with it fails"):
+        ask(node, TLS(authority.ca))
+
+
+def test_a_plain_caller_gets_nothing_from_a_peer_with_tls(authority: Authority) -> None:
+    with peer(authority.sign("archive.example")) as node, pytest.raises(NodeError, match="broke off"):
+        ask(node, None)
+
+
+def test_files_that_cannot_be_used_are_said(authority: Authority, tmp_path: Path) -> None:
+    node = Node("peer", "PEER", "127.0.0.1", 1)
+    with pytest.raises(NodeError, match="the files of its TLS cannot be used: No such file or directory") as error:
+        ask(node, TLS(tmp_path / "none.pem"))
+    assert not error.value.retry
