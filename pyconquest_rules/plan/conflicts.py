@@ -16,8 +16,8 @@ CREATE TEMP TABLE rival (number INTEGER PRIMARY KEY, wishes INT);
 CREATE TEMP TABLE shut (number INTEGER PRIMARY KEY, trouble TEXT);
 CREATE TEMP TABLE obstacle (number INTEGER PRIMARY KEY, reason TEXT, message TEXT);
 CREATE TEMP TABLE renaming (
-    number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, place INT, name TEXT,
-    UNIQUE (SOPInstanceUID, place, name, action));
+    number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, path TEXT, name TEXT,
+    UNIQUE (SOPInstanceUID, path, name, action));
 CREATE TEMP TABLE alike (number INTEGER PRIMARY KEY);
 PRAGMA temp.journal_mode = OFF;
 """

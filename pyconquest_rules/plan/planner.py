@@ -84,7 +84,7 @@ FROM action WHERE action.number = step.action AND status IS NULL
 """
 
 RENAMING = """
-INSERT INTO temp.renaming SELECT wish.number, action, SOPInstanceUID, place, renamed(wish.name, SOPInstanceUID)
+INSERT INTO temp.renaming SELECT wish.number, action, SOPInstanceUID, path, renamed(wish.name, SOPInstanceUID)
 FROM wish JOIN action ON action.number = wish.action JOIN folder ON folder.number = wish.folder
 WHERE on_conflict = 'rename' AND reason IS NULL AND wish.number IN
 """
@@ -94,7 +94,7 @@ CONFLICTING = "(SELECT number FROM step WHERE status IS NULL)"
 # A name that would be the same step twice is not taken: such steps stay in each other's way.
 TAKEN = """
 DELETE FROM temp.renaming WHERE number IN (SELECT renaming.number FROM wish CROSS JOIN folder ON folder.number = wish.folder
-    CROSS JOIN temp.renaming USING (SOPInstanceUID, place, name, action))
+    CROSS JOIN temp.renaming USING (SOPInstanceUID, path, name, action))
 """
 RENAME = "UPDATE wish SET name = new.name, key = collision_key(new.name) FROM temp.renaming AS new WHERE new.number = wish.number"
 
