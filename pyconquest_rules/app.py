@@ -40,7 +40,7 @@ from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode, Wish
+from pyconquest_rules.steps import Mode, Step, Wish
 
 if TYPE_CHECKING:
     from pyconquest_rules.index.forgetting import Forgetting
@@ -439,12 +439,15 @@ def explain(rules: Rules, what: str) -> list[Explained]:
         rows = sets.connection.execute(INSTANCES, {"what": what, "most": MOST_EXPLAINED}).fetchall()
         if not rows:
             raise UsageError("the index has no such file, UID or PatientID")
+        steps: dict[str, list[Step]] = {uid: [] for uid, *_ in rows}
+        for step in made.steps(instances=[*steps]):
+            steps[step.SOPInstanceUID].append(step)
         return [
             Explained(
                 uid,
                 os.path.join(os.fsencode(root), os.fsencode(path)),
                 tuple(name for name in rules.selections if sets.holds(uid, name)),
-                tuple(made.steps(instance=uid)),
+                tuple(steps[uid]),
             )
             for uid, root, path in rows
         ]

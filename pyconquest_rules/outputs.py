@@ -1,12 +1,12 @@
 """Where files may be written: below the `outputs` of the rules file, and nowhere inside a source."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pyconquest_rules.paths import UnsafePath
+from pyconquest_rules.paths import MANY, UnsafePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,11 @@ class Outputs:
         self.base = os.path.realpath(base)
         named = {os.path.normpath(os.path.join(self.base, folder)) for folder in folders}
         self.roots = tuple(Root(name, os.path.realpath(name)) for name in sorted(named, key=len, reverse=True))
-        self.sources = tuple(os.path.realpath(source) for source in sources)
-        self.own = tuple(os.path.realpath(path).casefold() for path in own)
-        self._placed = lru_cache(4096)(self._place)
+        self._sources = tuple(_slashed(os.path.realpath(source)) for source in sources)
+        places = [os.path.split(os.path.realpath(path).casefold()) for path in own]
+        self._own = tuple(_slashed(os.path.join(*place)) for place in places)
+        self._taken = {_slashed(folder): {name for inner, name in places if inner == folder} for folder, _ in places}
+        self._placed = lru_cache(MANY)(self._place)
 
     def place(self, path: str) -> str:
         """A rendered path as steps and ledger name it.
@@ -47,22 +49,21 @@ class Outputs:
 
     def within(self, folder: str, name: str) -> str:
         """How a folder that a file of that name goes to is named, both with a "/" at the end or "". Raises as `place` does."""
-        placed, own = self._placed(folder)
-        if name.casefold() in own:
+        placed, taken = self._placed(folder)
+        if taken and name.casefold() in taken:
             raise UnsafePath("the destination is a file of this program")
         return placed
 
-    def _place(self, folder: str) -> tuple[str, frozenset[str]]:
+    def _place(self, folder: str) -> tuple[str, Set[str]]:
         """How destinations in a folder begin, and the names in it that are taken. Many share it, so it is worked out once."""
         whole = os.path.normpath(os.path.join(self.base, folder))
         root = self._root(whole)
-        real = os.path.normpath(os.path.join(root.real, os.path.relpath(whole, root.named)))
-        if any(_is_in(real, source) for source in self.sources):
+        real = _slashed(os.path.join(root.real, whole[len(root.named) :].lstrip("/")))
+        if real.startswith(self._sources):
             raise UnsafePath("the destination lies inside a source")
-        if any(_is_in(real.casefold(), path) for path in self.own):
+        if real.casefold().startswith(self._own):
             raise UnsafePath("the destination lies in a folder of this program")
-        own = frozenset(os.path.basename(path) for path in self.own if os.path.dirname(path) == real.casefold())
-        return os.path.join(self._name(whole), ""), own
+        return _slashed(self._name(whole)), self._taken.get(real.casefold(), frozenset())
 
     def locate(self, folder: str) -> tuple[str, list[str]]:
         """The real root of a folder, and the names of the folders from there to it. Raises UnsafePath where it is below none."""
@@ -72,23 +73,26 @@ class Outputs:
 
     def folders(self, folder: str) -> Iterator[str]:
         """A folder and those that it lies in, up to the root of its output."""
+        inner: str | None = self._name(os.path.normpath(os.path.join(self.base, folder)))
+        while inner is not None:
+            yield inner
+            inner = self.parent(inner)
+
+    def parent(self, folder: str) -> str | None:
+        """The folder that a folder lies in; None for the root of its output."""
         whole = os.path.normpath(os.path.join(self.base, folder))
-        root = self._root(whole)
-        while whole != root.named:
-            yield self._name(whole)
-            whole = os.path.dirname(whole)
-        yield self._name(whole)
+        return None if whole == self._root(whole).named else self._name(os.path.dirname(whole))
 
     def _name(self, whole: str) -> str:
-        return "" if whole == self.base else whole.removeprefix(os.path.join(self.base, ""))
+        return "" if whole == self.base else whole.removeprefix(_slashed(self.base))
 
     def _root(self, whole: str) -> Root:
         for root in self.roots:
-            if _is_in(whole, root.named):
+            if _slashed(whole).startswith(_slashed(root.named)):
                 return root
         raise UnsafePath("the destination lies outside the outputs of the rules file")
 
 
-def _is_in(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies below it; both normalised."""
-    return path == folder or path.startswith(os.path.join(folder, ""))
+def _slashed(folder: str) -> str:
+    """A folder as all begins that lies in it."""
+    return folder if folder.endswith("/") or not folder else folder + "/"

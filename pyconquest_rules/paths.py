@@ -15,6 +15,7 @@ MARK, ESCAPE = "\0", "\1"
 SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
 ESCAPED = re.compile("\1([0-9a-f]+)\1")
 LONGEST_PATH, LONGEST_NAME = 4096, 255
+MANY = 16384  # folders that are remembered: files of many may come in turn
 # What is safe as it is, and soon seen to be; the names of RESERVED that are of such letters are none.
 PLAIN = re.compile(r"(?!(?i:con|prn|aux|nul|(?:com|lpt)[1-9])(?:\.|\Z))[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
 EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
@@ -112,7 +113,7 @@ def destination(raw: str) -> Destination:
     return Destination(folder, name, last)
 
 
-@lru_cache(4096)
+@lru_cache(MANY)
 def _folder(raw: str) -> Folder:
     """The folder of that text. Many destinations share it, so it is worked out once."""
     root = "/" if raw.startswith("/") else ""

@@ -19,11 +19,10 @@ from jinja2 import TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pyconquest_rules.errors import Mistake, did_you_mean
-from pyconquest_rules.paths import ESCAPE, MARK, SPECIAL, Destination, UnsafePath, destination
+from pyconquest_rules.paths import ESCAPE, MANY, MARK, SPECIAL, Destination, UnsafePath, destination
 
 LONGEST_VALUE = 65536
 SAMPLE = MARK + "x"
-MANY = 4096  # folders of a template that are remembered
 
 DATE = re.compile(r"([1-9][0-9]{3})(\.?)([0-9]{2})\2([0-9]{2})")
 DATE_FORMAT = re.compile(r"(?:[^%]|%[YmdybBjaA%])+")

@@ -2,28 +2,36 @@
 
 from sqlite3 import Connection
 
-# `needed` is every folder that steps need, `present` what stands in these. `above` is the place that a folder lies in.
+# `needed` is every folder that steps need, `present` what stands in these. `above` is the key of what a folder lies in, and
+# `inner` what its own key is there.
 TABLES = """
 CREATE TEMP TABLE needed (
-    path TEXT, written TEXT, place INT, above INT, name TEXT, key TEXT, parent TEXT, trouble TEXT,
+    path TEXT, written TEXT, key TEXT, above TEXT, inner TEXT, name TEXT, parent TEXT, trouble TEXT,
     PRIMARY KEY (path, written)) WITHOUT ROWID;
-CREATE INDEX temp.needed_place ON needed (place);
+CREATE TEMP TABLE place (number INTEGER PRIMARY KEY, key TEXT UNIQUE);
 CREATE TEMP TABLE present (
     place INT, key TEXT, name TEXT, kind TEXT, size INT, mtime_ns INT, PRIMARY KEY (place, key)) WITHOUT ROWID;
 CREATE TEMP TABLE contested (place INT, key TEXT, wishes INT, PRIMARY KEY (place, key)) WITHOUT ROWID;
 CREATE TEMP TABLE rival (number INTEGER PRIMARY KEY, wishes INT);
+CREATE TEMP TABLE shut (number INTEGER PRIMARY KEY, trouble TEXT);
 CREATE TEMP TABLE obstacle (number INTEGER PRIMARY KEY, reason TEXT, message TEXT);
 CREATE TEMP TABLE renaming (
-    number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, folder INT, name TEXT,
-    UNIQUE (SOPInstanceUID, folder, name, action));
+    number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, path TEXT, name TEXT,
+    UNIQUE (SOPInstanceUID, path, name, action));
 CREATE TEMP TABLE alike (number INTEGER PRIMARY KEY);
+PRAGMA temp.journal_mode = OFF;
 """
+
+PLACES = (
+    "INSERT INTO temp.place (key) SELECT key FROM temp.needed UNION SELECT above FROM temp.needed",
+    "UPDATE folder SET place = place.number FROM temp.place WHERE place.key = folder.key",
+)
 
 # Paths that more than one wants, of whatever actions: several as a file, or one as a file and others as a folder.
 CONTESTED = """
 INSERT INTO temp.contested SELECT place, key, sum(file) FROM (
     SELECT folder.place, wish.key, 1 AS file FROM wish CROSS JOIN folder ON folder.number = wish.folder
-    UNION ALL SELECT DISTINCT above, key, 0 FROM temp.needed)
+    UNION ALL SELECT DISTINCT place.number, inner, 0 FROM temp.needed JOIN temp.place ON place.key = needed.above)
 GROUP BY place, key HAVING count(*) > 1
 """
 
@@ -48,13 +56,13 @@ FROM temp.rival
 # Folders that some file system would take for one, or that became one only by being made safe: "abc" and "ABC", "a/b" and "a_b".
 ALIKE_FOLDERS = """
 UPDATE temp.needed SET trouble = 'collision'
-WHERE place IN (SELECT place FROM temp.needed GROUP BY place HAVING count(DISTINCT path) > 1 OR count(DISTINCT written) > 1)
+WHERE key IN (SELECT key FROM temp.needed GROUP BY key HAVING count(DISTINCT path) > 1 OR count(DISTINCT written) > 1)
 """
 
 # What stands where a folder should be: a link, something else that is no folder, or a folder whose name differs in case only.
 ALIKE_PRESENT = """
 UPDATE temp.needed SET trouble = CASE p.kind WHEN 'link' THEN 'unsafe-path' ELSE 'conflict' END
-FROM temp.present p WHERE p.place = needed.above AND p.key = needed.key
+FROM temp.place, temp.present p WHERE place.key = needed.above AND p.place = place.number AND p.key = needed.inner
     AND (p.name IS NOT needed.name OR p.kind != 'folder') AND needed.trouble IS NULL
 """
 
@@ -64,13 +72,16 @@ UPDATE temp.needed SET trouble = above.trouble FROM temp.needed AS above
 WHERE needed.trouble IS NULL AND above.trouble IS NOT NULL AND above.path = needed.parent
 """
 
-IN_TROUBLE = """
+SHUT = """
+INSERT OR IGNORE INTO temp.shut SELECT number, trouble FROM folder JOIN temp.needed USING (key) WHERE trouble IS NOT NULL
+"""
+
+IN_SHUT = """
 INSERT OR IGNORE INTO temp.obstacle SELECT wish.number, trouble,
     CASE trouble WHEN 'collision' THEN 'another step wants a folder whose name is alike'
         WHEN 'conflict' THEN 'something that is no folder, or a folder whose name differs in case only, stands in the way'
         ELSE 'a link stands where a folder should be' END
-FROM wish CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN temp.needed ON needed.place = folder.place
-WHERE trouble IS NOT NULL AND EXISTS (SELECT 1 FROM temp.needed WHERE trouble IS NOT NULL)
+FROM wish CROSS JOIN temp.shut ON shut.number = wish.folder
 """
 
 
@@ -83,14 +94,16 @@ def find_rivals(connection: Connection) -> None:
 
 
 def find_trouble(connection: Connection) -> None:
-    """Notes which folders stand in each other's way, or have something else in theirs. Needs `temp.present` too."""
+    """Notes the folders that stand in each other's way, or have something else in theirs. Needs `temp.present` too."""
     for statement in (ALIKE_FOLDERS, ALIKE_PRESENT):
         connection.execute(statement)
         while connection.execute(BELOW).rowcount:
             pass
+    connection.execute(SHUT)
 
 
 def find_obstacles(connection: Connection) -> None:
     """Notes why wishes cannot be done that stand in each other's way, or in folders that have a trouble."""
     connection.execute(COLLIDING)
-    connection.execute(IN_TROUBLE)
+    if connection.execute("SELECT 1 FROM temp.shut").fetchone():
+        connection.execute(IN_SHUT)

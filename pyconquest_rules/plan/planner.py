@@ -3,12 +3,13 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from itertools import chain, repeat
 from sqlite3 import Connection
 
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.paths import collision_key, renamed
-from pyconquest_rules.plan.conflicts import AGAIN, TABLES, find_obstacles, find_rivals, find_trouble
+from pyconquest_rules.paths import MANY, collision_key, renamed
+from pyconquest_rules.plan.conflicts import AGAIN, PLACES, TABLES, find_obstacles, find_rivals, find_trouble
 from pyconquest_rules.plan.facts import Facts
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Mode
@@ -102,16 +103,17 @@ FROM action WHERE action.number = step.action AND status IS NULL
 """
 
 RENAMING = """
-INSERT INTO temp.renaming SELECT wish.number, action, SOPInstanceUID, folder, renamed(wish.name, SOPInstanceUID)
-FROM wish JOIN action ON action.number = wish.action WHERE on_conflict = 'rename' AND reason IS NULL AND wish.number IN
+INSERT INTO temp.renaming SELECT wish.number, action, SOPInstanceUID, path, renamed(wish.name, SOPInstanceUID)
+FROM wish JOIN action ON action.number = wish.action JOIN folder ON folder.number = wish.folder
+WHERE on_conflict = 'rename' AND reason IS NULL AND wish.number IN
 """
 COLLIDING = "(SELECT number FROM temp.rival WHERE wishes > 1)"
 CONFLICTING = "(SELECT number FROM step WHERE status IS NULL)"
 
 # A name that would be the same step twice is not taken: such steps stay in each other's way.
 TAKEN = """
-DELETE FROM temp.renaming WHERE number IN (SELECT renaming.number FROM wish CROSS JOIN temp.renaming
-    USING (SOPInstanceUID, folder, name, action))
+DELETE FROM temp.renaming WHERE number IN (SELECT renaming.number FROM wish CROSS JOIN folder ON folder.number = wish.folder
+    CROSS JOIN temp.renaming USING (SOPInstanceUID, path, name, action))
 """
 RENAME = "UPDATE wish SET name = new.name, key = collision_key(new.name) FROM temp.renaming AS new WHERE new.number = wish.number"
 
@@ -141,7 +143,9 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
     connection.create_function("collision_key", 1, collision_key, deterministic=True)
     facts.attach(connection)
     connection.execute("BEGIN")
-    connection.executemany("INSERT OR IGNORE INTO temp.needed VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", _folders(plan, outputs))
+    connection.executemany("INSERT OR IGNORE INTO temp.needed VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", _folders(connection, outputs))
+    for statement in PLACES:
+        connection.execute(statement)
     find_rivals(connection)
     if connection.execute(AGAIN).rowcount:
         find_rivals(connection)
@@ -171,21 +175,31 @@ def hold_back(plan: Plan, needs: Mapping[str, tuple[str, ...]]) -> None:
             plan.connection.execute(NEEDS, (action, json.dumps(needs[action])))
 
 
-def _folders(plan: Plan, outputs: Outputs) -> Iterator[tuple[object, ...]]:
+def _folders(connection: Connection, outputs: Outputs) -> Iterator[tuple[str, str, str, str, str, str, str | None]]:
     """Every folder that steps need, from the root of its output on, with what it was to be called where that is another name."""
-    for deepest, written in plan.connection.execute("SELECT path, written FROM folder WHERE number > 0"):
-        folders = [*outputs.folders(deepest)]
+
+    @lru_cache(MANY)
+    def needed(folder: str, printed: str) -> tuple[str, str, str, str, str, str, str | None]:
+        parent, (above, name) = outputs.parent(folder), os.path.split(folder)
+        # A root, and the folder of the rules file in it, may be written in several ways.
+        known = parent is None or not folder or printed == name
+        key, outer = (collision_key(os.path.join(path, "")) for path in (folder, above))
+        return folder, "" if known else printed, key, outer, collision_key(name), name, parent
+
+    for deepest, written in connection.execute(
+        "SELECT DISTINCT path, written FROM folder WHERE number > 0 ORDER BY path, written"
+    ):
         names = chain(reversed(written.removesuffix("\0").split("\0")), repeat(""))
-        for folder, parent, printed in zip(folders, [*folders[1:], None], names, strict=False):
-            above, name = os.path.split(folder)
-            # A root, and the folder of the rules file in it, may be written in several ways.
-            known = parent is None or not folder or printed == name
-            yield folder, "" if known else printed, plan.place(folder), plan.place(above), name, collision_key(name), parent
+        folder: str | None = deepest.removesuffix("/") or deepest
+        while folder is not None:
+            row = needed(folder, next(names))
+            yield row
+            folder = row[-1]
 
 
 def _present(connection: Connection, facts: Facts) -> Iterator[tuple[object, ...]]:
     """What stands in those folders: one listing of each. What is no folder is known from the listing of its parent."""
-    for folder, place in connection.execute("SELECT DISTINCT path, place FROM temp.needed"):
+    for folder, place in connection.execute("SELECT DISTINCT path, place.number FROM temp.needed JOIN temp.place USING (key)"):
         for name, kind, (size, mtime_ns) in facts.listing(folder):
             if _is_text(name):
                 yield place, collision_key(name), name, kind, size, mtime_ns

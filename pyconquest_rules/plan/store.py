@@ -1,9 +1,9 @@
 """A plan is rows in SQLite: it may be larger than memory, it can be saved, and conflicts are found by SQL."""
 
-import os
+import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.paths import collision_key
+from pyconquest_rules.paths import MANY, collision_key
 from pyconquest_rules.steps import Mode, PutFile, Reason, SendInstance, Stamp, Status, Step, Wish
 
 # What is wished is written once; what becomes of it is a narrow table, which is cheap to write anew while it is decided.
-# Folders that some file system takes for one are one `place`, files there that it takes for one have one `key`. Paths of
-# folders end with a slash; folder 0 is that of wishes without a destination.
+# Paths of folders end with a slash; folder 0 is that of wishes without a destination. What some file system takes for one has
+# one `key`; `place` numbers the keys of folders.
 TABLES = """
 CREATE TABLE action (
     number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT);
@@ -26,8 +26,7 @@ CREATE TABLE wish (
     folder INT, name TEXT, key TEXT, reason TEXT, message TEXT);
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
-INSERT INTO folder VALUES (0, '', NULL, 0);
-CREATE TEMP TABLE place (number INTEGER PRIMARY KEY, key TEXT UNIQUE);
+INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
 """
 
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
@@ -47,11 +46,11 @@ class Plan:
     def __init__(self) -> None:
         """A new plan, in a temporary file that goes with it."""
         self.connection = sqlite3.connect("", isolation_level=None)
+        self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(TABLES)
-        self.connection.execute("PRAGMA journal_mode = OFF")  # of the temporary tables too, now that there are any
         self.connection.execute("PRAGMA cache_size = -32768")
-        self.place, self._folder = lru_cache(4096)(self._place), lru_cache(4096)(self._noted)
+        self._folder = lru_cache(MANY)(self._noted)
 
     def __enter__(self) -> "Plan":
         return self
@@ -80,38 +79,37 @@ class Plan:
 
     def _row(self, action: int, wish: Wish) -> tuple[object, ...]:
         uid, source, size, mtime_ns, folder, name, written, reason, message = wish
-        place = self._folder(folder, written) if name else 0
-        return (action, uid, source, size, mtime_ns, place, name, collision_key(name), reason, message)
+        number = self._folder(folder, written) if name else 0
+        return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message)
 
     def _noted(self, path: str, written: str) -> int:
-        """The number of a folder."""
-        row = (path, written, self.place(path))
-        self.connection.execute("INSERT OR IGNORE INTO folder (path, written, place) VALUES (?, ?, ?)", row)
-        found = self.connection.execute("SELECT number FROM folder WHERE path = ? AND written = ?", row[:2])
-        return int(found.fetchone()[0])
+        """Notes a folder, mostly once: the wishes for it follow each other. Gives its number."""
+        insert = "INSERT INTO folder (path, written, key) VALUES (?, ?, ?)"
+        return self.connection.execute(insert, (path, written, collision_key(path))).lastrowid or 0
 
-    def _place(self, folder: str) -> int:
-        """The number that a folder shares with those which some file system takes for the same."""
-        key = (collision_key(os.path.join(folder, "")),)
-        self.connection.execute("INSERT OR IGNORE INTO temp.place (key) VALUES (?)", key)
-        return int(self.connection.execute("SELECT number FROM temp.place WHERE key = ?", key).fetchone()[0])
-
-    def steps(self, *, action: str | None = None, status: Status | None = None, instance: str | None = None) -> Iterator[Step]:
+    def steps(
+        self, *, action: str | None = None, status: Status | None = None, instances: Sequence[str] | None = None
+    ) -> Iterator[Step]:
         """The steps, in the order of actions and, within one, as they were wished."""
-        asked = {"action.name": action, "step.status": status, "wish.SOPInstanceUID": instance}
-        where = " AND ".join(f"{column} = ?" for column, value in asked.items() if value is not None)
+        asked = {
+            "action.name = ?": action,
+            "step.status = ?": status,
+            "wish.SOPInstanceUID IN (SELECT value FROM json_each(?))": None if instances is None else json.dumps(instances),
+        }
+        where = " AND ".join(condition for condition, value in asked.items() if value is not None)
         rows = self.connection.execute(
             f"{STEPS} {'WHERE ' + where if where else ''} ORDER BY step.number",
-            [v for v in asked.values() if v is not None],
+            [value for value in asked.values() if value is not None],
         )
         return (_step(row) for row in rows)
 
     def instance_at(self, destination: str) -> str | None:
         """The SOPInstanceUID of the instance that is to lie at a destination."""
-        row = self.connection.execute(
-            "SELECT SOPInstanceUID FROM wish JOIN folder ON folder.number = wish.folder WHERE path || name = ?", (destination,)
+        (uid,) = self.connection.execute(
+            "SELECT min(SOPInstanceUID) FROM wish JOIN folder ON folder.number = wish.folder WHERE path || name = ?",
+            (destination,),
         ).fetchone()
-        return str(row[0]) if row else None
+        return None if uid is None else str(uid)
 
     def actions(self) -> list[str]:
         """The names of the actions in their order."""

@@ -21,12 +21,12 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 
 from pyconquest_rules.network import wire as dimse
-from tests.network.folder import Folder, FolderPart
 from pyconquest_rules.network.part10 import data_set_offset
 from pyconquest_rules.network.server import ListenError, ServerTLS
 from pyconquest_rules.network.storage_scp import Health, Listener, Listening, Status
 from pyconquest_rules.network.wire import Lost, Wire
 from tests.conftest import Instance, needs
+from tests.network.folder import Folder, FolderPart
 
 CT, MR, VERIFICATION = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"
 IMPLICIT, EXPLICIT, JPEG_BASELINE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.50"
