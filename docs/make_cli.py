@@ -26,6 +26,7 @@ to standard error.
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}`; with `--list` before it a `step` line each |
 | `apply` | `done, unchanged, failed, blocked, bytes, run, interrupted` |
 | `echo` | `node, seconds` |
+| `find` | `rows`; before it a `row` line each |
 | `listen` | `listener, associations, rejected, received, duplicates, refused, bytes`; before it a `listening` line, a `ran` line for each run of `then`, and a `health` line each minute |
 | `verify` | `ok, missing, changed, extra`; before it a `finding` line for each that is not ok |
 | `status`, `history`, `explain` | counts; before it an `action`, `run` or `instance` line each |

@@ -1,5 +1,6 @@
 """The use cases, joined here and only here: what a command does, without how it is asked or shown."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pyconquest_rules.actions.copy import Copy, wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
+from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError, Locked, StalePlan, UsageError, did_you_mean
 from pyconquest_rules.events import Emit, Healthy, Listens, Planning, Ran, silent
 from pyconquest_rules.execute import folders
@@ -235,10 +237,30 @@ def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit
 def _sendings(rules: Rules) -> dict[str, Sending]:
     """How the actions that send do it."""
     return {
-        name: Sending(rules.nodes[action.node], action.associations, action.max_rate)
+        name: Sending(rules.nodes[action.node], action.associations, action.max_rate, _present(rules, action))
         for name, action in rules.actions.items()
         if isinstance(action, Send)
     }
+
+
+def _present(rules: Rules, send: Send) -> Callable[[list[str]], set[str]] | None:
+    """Asks the node of an action which of some instances it has; None where the action does not want to know."""
+    if send.confirm is Confirm.STATUS:
+        return None
+
+    def present(uids: list[str]) -> set[str]:
+        from pyconquest_rules.network.query_retrieve import present as found
+
+        where = "SELECT value FROM json_each(?)"
+        with opened(rules) as sets:
+            instances = sets.connection.execute(
+                "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM images"
+                f" WHERE SOPInstanceUID IN ({where}) ORDER BY 1, 2",
+                (json.dumps(uids),),
+            ).fetchall()
+        return found(rules.nodes[send.node], instances)
+
+    return present
 
 
 @contextmanager
@@ -340,6 +362,19 @@ def echo(rules: Rules, name: str) -> float:
     node, start = _named("node", name, rules.nodes), monotonic()
     ask(node)
     return monotonic() - start
+
+
+def find(rules: Rules, name: str, level: Level, match: Mapping[str, str]) -> tuple[tuple[str, ...], Iterator[sql.Row]]:
+    """What a node has at a level, by C-FIND: the keys that were asked for, and for each match their values.
+
+    Raises UsageError for a name that no node has, Mistake for a key that cannot be asked for, NodeError where the node fails.
+    """
+    from pyconquest_rules.network.query_retrieve import UNIQUE
+    from pyconquest_rules.network.query_retrieve import find as found
+
+    keys = tuple(dict.fromkeys([*UNIQUE[level], *match]))
+    matches = found(_named("node", name, rules.nodes), level, match)
+    return keys, (tuple(row[key] for key in keys) for row in matches)
 
 
 HEALTH_SECONDS = 60.0

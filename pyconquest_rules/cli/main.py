@@ -14,6 +14,7 @@ from pyconquest_rules.cli import (
     echo,
     explain,
     export,
+    find,
     forget,
     history,
     index,
@@ -55,6 +56,7 @@ for command in (
     history,
     verify,
     echo,
+    find,
     listen,
     explain,
 ):

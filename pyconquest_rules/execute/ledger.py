@@ -18,6 +18,9 @@ from pyconquest_rules.steps import Stamp, Step
 FOLDER = ".pyconquest-rules"
 FORMAT = "2"
 
+# So many instances are asked for in a row.
+AT_ONCE = 500
+
 # What a node has said that it has: by the status of a C-STORE, and `confirmed` by more than that.
 SENT = """
 CREATE TABLE sent (
@@ -189,6 +192,24 @@ class Ledger:
                 row = (*identity, stamp.size, stamp.mtime_ns, status, confirmed, run, at)
                 connection.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                 connection.execute("DELETE FROM failed WHERE destination = ?", (key,))
+
+    def unconfirmed(self, node: str, action: str) -> Iterator[list[str]]:
+        """What an action sent to a node and the node has not confirmed: SOPInstanceUIDs, some at a time."""
+        query = (
+            "SELECT SOPInstanceUID FROM sent WHERE node = ? AND action = ? AND NOT confirmed AND SOPInstanceUID > ?"
+            f" ORDER BY SOPInstanceUID LIMIT {AT_ONCE}"
+        )
+        last = ""
+        while uids := [uid for (uid,) in self.connection.execute(query, (node, action, last))]:
+            yield uids
+            last = uids[-1]
+
+    def confirm(self, node: str, uids: Iterable[str]) -> None:
+        """Remembers that a node says that it has instances."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE sent SET confirmed = 1 WHERE node = ? AND SOPInstanceUID = ?", ((node, uid) for uid in uids)
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

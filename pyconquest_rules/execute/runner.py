@@ -11,6 +11,7 @@ from pyconquest_rules.execute.files import Put, StepError, put_together, take_aw
 from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.transfers import Sending, transferred
+from pyconquest_rules.network.node import NodeError
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, Operation, PutFile, SendInstance, Status, Step
 
@@ -73,21 +74,41 @@ class Runner:
             else:
                 steps, failed = plan.steps(action=action, status=Status.TODO), result.counts["failed"]
                 if action in self.sendings:
-                    self._send(steps, self.sendings[action], result)
+                    self._send(action, steps, self.sendings[action], result)
                 else:
                     self._put(steps, result)
                 if result.counts["failed"] > failed:
                     unwell.add(action)
         return result
 
-    def _send(self, steps: Iterator[Step], sending: Sending, result: Result) -> None:
-        for answers in transferred(steps, sending, self.stop):
+    def _send(self, action: str, steps: Iterator[Step], sending: Sending, result: Result) -> None:
+        sent_before: set[str] = set()
+        for answers in transferred(_to_send(steps, sent_before), sending, self.stop):
             self.ledger.record_sent(
                 ((step, sent.status if sent.stored else None, sent.message) for step, sent in answers), result.run
             )
             for step, sent in answers:
                 self._note(step, None if sent.stored else StepError(sent.message or "no answer"), result, sent.message)
         result.interrupted = result.interrupted or self.stop()
+        if sending.present is not None and not result.interrupted:
+            self._confirm(action, sending, sending.present, sent_before, result)
+
+    def _confirm(
+        self, action: str, sending: Sending, present: Callable[[list[str]], set[str]], sent_before: set[str], result: Result
+    ) -> None:
+        """Asks the node for what it took: an answer to C-STORE is not yet a place in an archive."""
+        node = sending.node.identity
+        for uids in self.ledger.unconfirmed(node, action):
+            try:
+                there, why = present(uids), "the node took it, but does not find it (C-FIND); the next run asks again"
+            except NodeError as error:
+                there, why = set(), str(error)
+            self.ledger.confirm(node, there)
+            result.counts["done"] += len(there & sent_before)
+            for uid in uids:
+                if uid not in there:
+                    result.counts["failed"] += 1
+                    self.emit(StepFailed(action, uid, why))
 
     def _put(self, steps: Iterator[Step], result: Result) -> None:
         for group, future in self._begun(steps, result):
@@ -134,6 +155,16 @@ class Runner:
                 if len(running) > IN_FLIGHT:
                     yield running.popleft()
             yield from running
+
+
+def _to_send(steps: Iterator[Step], sent_before: set[str]) -> Iterator[Step]:
+    """The steps that are to be sent; of those that are only to be confirmed the SOPInstanceUIDs go into `sent_before`."""
+    for step in steps:
+        match step.operation:
+            case SendInstance(sent=True):
+                sent_before.add(step.SOPInstanceUID)
+            case _:
+                yield step
 
 
 def _moved(operation: Operation) -> int:

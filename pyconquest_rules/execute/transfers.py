@@ -25,11 +25,16 @@ TOGETHER = 16
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What an action that sends needs: the node, how many associations, and how many bytes a second over all of them."""
+    """What an action that sends needs: the node, how many associations, and how many bytes a second over all of them.
+
+    `present` gives, of SOPInstanceUIDs, those that the node says it has; None where the status of a C-STORE is enough.
+    It raises NodeError where the node cannot be asked.
+    """
 
     node: Node
     associations: int = 1
     max_rate: int | None = None
+    present: Callable[[list[str]], set[str]] | None = None
 
 
 def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool]) -> Iterator[list[tuple[Step, "Sent"]]]:

@@ -20,7 +20,7 @@ from pyconquest_rules.steps import Mode, PutFile, Reason, SendInstance, Stamp, S
 TABLES = """
 CREATE TABLE action (
     number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT);
-CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, place INT, UNIQUE (path, written));
+CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
 CREATE TABLE wish (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
     folder INT, name TEXT, key TEXT, reason TEXT, message TEXT);

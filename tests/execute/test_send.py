@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Instance, Workplace, needs
+from tests.network.archives import dcmqrscp
 
 RULES = """
 [sources.archive]
@@ -131,3 +132,24 @@ def test_an_unknown_node_is_told_with_a_way_out(images: Workplace) -> None:
     done = images.run("echo", "pear")
     assert done.code == 2
     assert 'did you mean "peer"?' in done.err
+
+
+def test_what_the_node_finds_is_confirmed(images: Workplace) -> None:
+    with dcmqrscp() as node:
+        rules = RULES.format(port=node.port, associations=1).replace('"STORESCP"', f'"{node.ae_title}"')
+        images.rules(rules + 'confirm = "c-find"\n')
+        assert images.run("apply", "--json").summary["done"] == 10
+        assert images.run("plan", "--json").summary["reasons"] == {"unchanged:done": 10}
+
+
+def test_what_the_node_does_not_find_is_not_confirmed_nor_sent_again(images: Workplace, tmp_path: Path) -> None:
+    port = free_port()
+    images.rules(RULES.format(port=port, associations=1) + 'confirm = "c-find"\n')
+    with storescp(tmp_path / "received", port):  # which knows no C-FIND
+        first = images.run("apply", "--json")
+        assert (first.code, first.summary["done"], first.summary["failed"]) == (1, 10, 10)
+        received = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "received").iterdir()}
+        assert images.run("plan", "--json").summary["reasons"] == {"todo:unconfirmed": 10}
+        again = images.run("apply", "--json").summary
+        assert (again["done"], again["failed"]) == (0, 10)
+        assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "received").iterdir()} == received

@@ -1,0 +1,50 @@
+"""`find`: what a node has."""
+
+import csv
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.cli.query import Format
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.errors import UsageError
+
+
+def find(
+    context: typer.Context,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="A node of the rules.")],
+    match: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE...", help='What must match, as "PatientID=P1*" or "StudyDate=20240101-"; "KEY=" shows it.'
+        ),
+    ] = None,
+    level: Annotated[Level, typer.Option("--level", help="The Query/Retrieve level.")] = Level.STUDY,
+    form: Annotated[Format, typer.Option("--format", help="How rows are shown.")] = Format.TABLE,
+    json: Json = False,
+) -> None:
+    """Asks a node what it has (C-FIND).
+
+    Keys are DICOM keywords; values may have wild cards and ranges, as the Standard has them.
+    """
+    from pyconquest_rules import app
+
+    shown = renderer(context, json or form is Format.JSON)
+    columns, rows = app.find(rules(context), node, level, dict(_pairs(match or [])))
+    if form is Format.CSV and not json:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        shown.rows(columns, rows)
+
+
+def _pairs(match: list[str]) -> Iterator[tuple[str, str]]:
+    for pair in match:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise UsageError(f'"{pair}" is no KEY=VALUE; write for example PatientID=P1 or StudyDate=20240101-20241231')
+        yield key, value
