@@ -20,17 +20,16 @@ class FolderPart:
 
     def __init__(self, folder: Path, part: Path, sop_class: str, sop_instance: str) -> None:
         self._folder, self._part, self._sop_class, self._sop_instance = folder, part, sop_class, sop_instance
-        self._file = open(part, "xb", buffering=0)  # noqa: SIM115 - Folder.part closes it
+        self._file = open(part, "x+b")  # noqa: SIM115 - Folder.part closes it
         self.duplicate = False
 
     def write(self, data: bytes | bytearray) -> None:
         """Takes the next bytes. Raises OSError."""
-        view = memoryview(data)
-        while view:
-            view = view[self._file.write(view) :]
+        self._file.write(data)
 
     def finish(self) -> int:
         """Syncs, compares with what was asked for, and links into place without replacing."""
+        self._file.flush()
         os.fsync(self._file.fileno())
         if (status := self._disagreement()) != Status.SUCCESS:
             return status
@@ -47,14 +46,15 @@ class FolderPart:
 
     def close(self) -> None:
         """Removes the name that it had on its way."""
-        self._file.close()
+        with suppress(OSError):  # as where there is no room for what is still in its buffer
+            self._file.close()
         with suppress(OSError):
             self._part.unlink()
 
     def _disagreement(self) -> Status:
         try:
-            with self._part.open("rb") as file:
-                read = read_partial(file, stop_when=lambda tag, *_: tag > SOP_INSTANCE_UID)
+            self._file.seek(0)
+            read = read_partial(self._file, stop_when=lambda tag, *_: tag > SOP_INSTANCE_UID)
             sop_class, sop_instance = read[SOP_CLASS_UID].value, read[SOP_INSTANCE_UID].value
         except Exception:  # noqa: BLE001 - pydicom raises whatever its parsing of hostile bytes comes to
             return Status.CANNOT_UNDERSTAND
