@@ -169,8 +169,16 @@ class _Connected(AssociationSocket):
     def _create_socket(self, address: AddressInformation) -> socket.socket:
         return self.connection
 
+    @property
+    def _is_connected(self) -> bool:
+        """Always: pynetdicom asks when the answer may have come, and would take a peer that closed then for one never reached."""
+        return True
+
+    @_is_connected.setter
+    def _is_connected(self, _: bool) -> None:
+        pass
+
     def connect(self, primitive: T_CONNECT) -> None:
-        self._is_connected = True
         primitive.result = "Evt2"
         self.provider_queue.put(primitive)
         self._ready.set()
