@@ -15,8 +15,8 @@ from pynetdicom.presentation import build_context
 from pynetdicom.status import STORAGE_COMMITMENT_SERVICE_CLASS_STATUS
 
 from pyconquest_rules.errors import Error
+from pyconquest_rules.network.dimse import SUCCESS, UNCOMPRESSED, associated, refusal, status_of, undisturbed
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.query_retrieve import SUCCESS, UNCOMPRESSED, associated, refusal, status_of, undisturbed
 
 PUSH_MODEL, PUSH_MODEL_INSTANCE, VERIFICATION = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", "1.2.840.10008.1.1"
 REQUEST_STORAGE_COMMITMENT = 1

@@ -1,209 +1,43 @@
 """The Query/Retrieve service class as its user (PS3.4 C): what a node has, and bringing it here."""
 
-import logging
 import re
-import socket
-import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from pydicom import uid
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.config import IGNORE
-from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PN_DELIMS, TEXT_VR_DELIMS
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, _config
 from pynetdicom.association import Association
-from pynetdicom.events import EVT_C_STORE, EVT_CONN_OPEN, Event
-from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext, build_context, build_role
+from pynetdicom.events import EVT_C_STORE, Event
+from pynetdicom.presentation import build_context, build_role
 from pynetdicom.status import QR_FIND_SERVICE_CLASS_STATUS, QR_GET_SERVICE_CLASS_STATUS, QR_MOVE_SERVICE_CLASS_STATUS
 
-from pyconquest_rules.dicom import Level, dictionary, tags
-from pyconquest_rules.errors import Mistake, did_you_mean
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.errors import Mistake
+from pyconquest_rules.network.dimse import SUCCESS, UNCOMPRESSED, associated, lost, refusal, status_of, undisturbed
+from pyconquest_rules.network.identifier import UNIQUE, is_above, query, texts
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.tls import ssl_context
-
-# pynetdicom logs identifiers, that is values of patients, and reads them for that whatever the level of its logger is.
-_config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+from pyconquest_rules.network.proposals import CLASSES_AT_ONCE, CONTEXTS, standard, syntaxes
 
 MESSAGE_ID = 1
-TRANSIENT = 2  # a rejection of an association (PS3.8 9.3.4)
-SUCCESS, OUT_OF_RESOURCES, PENDING = 0x0000, range(0xA700, 0xA800), (0xFF00, 0xFF01)
+PENDING = (0xFF00, 0xFF01)
 WITH_FAILURES, ALL_FAILED, WARNINGS, CANNOT_STORE = 0xB000, 0xA702, range(0xB000, 0xC000), 0xC000
 SUBOPERATIONS = ("Remaining", "Completed", "Failed", "Warning")
 
-UNCOMPRESSED: list[str | UID] = [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
-
-NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
-NOT_TEXT = {"SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN", "AT"}
-
-# One context each, because a node picks one syntax of a context, whatever its instances have. The others share the last one.
-ALONE: list[str | UID] = [
-    uid.ExplicitVRLittleEndian,
-    uid.ImplicitVRLittleEndian,
-    uid.DeflatedExplicitVRLittleEndian,
-    uid.ExplicitVRBigEndian,
-    uid.RLELossless,
-    uid.JPEGBaseline8Bit,
-    uid.JPEGExtended12Bit,
-    uid.JPEGLossless,
-    uid.JPEGLosslessSV1,
-    uid.JPEGLSLossless,
-    uid.JPEGLSNearLossless,
-    uid.JPEG2000Lossless,
-    uid.JPEG2000,
-    uid.HTJ2KLossless,
-    uid.HTJ2KLosslessRPCL,
-    uid.HTJ2K,
-    uid.MPEG2MPML,
-    uid.MPEG4HP41,
-]
-OTHERS = [each for each in ALL_TRANSFER_SYNTAXES if each not in ALONE]
-CONTEXTS = 127
-"""128 presentation contexts are possible (PS3.8 9.3.2.2: odd numbers up to 255), one of them is for C-GET."""
-CLASSES_AT_ONCE = CONTEXTS // (len(ALONE) + 1)
-
-COMMON = [
-    uid.CTImageStorage,
-    uid.MRImageStorage,
-    uid.RTStructureSetStorage,
-    uid.RTPlanStorage,
-    uid.RTDoseStorage,
-    uid.PositronEmissionTomographyImageStorage,
-    uid.SecondaryCaptureImageStorage,
-    uid.ComputedRadiographyImageStorage,
-    uid.DigitalXRayImageStorageForPresentation,
-    uid.RTImageStorage,
-    uid.EnhancedCTImageStorage,
-    uid.EnhancedMRImageStorage,
-    uid.SegmentationStorage,
-    uid.NuclearMedicineImageStorage,
-    uid.UltrasoundImageStorage,
-    uid.UltrasoundMultiFrameImageStorage,
-    uid.XRayAngiographicImageStorage,
-    uid.BasicTextSRStorage,
-    uid.EnhancedSRStorage,
-    uid.ComprehensiveSRStorage,
-    uid.SpatialRegistrationStorage,
-    uid.EncapsulatedPDFStorage,
-    uid.KeyObjectSelectionDocumentStorage,
-    uid.GrayscaleSoftcopyPresentationStateStorage,
-]
-"""The storage SOP classes that archives have most."""
-
 ONE_UID = re.compile(r"[0-9.]+")
 
-UNIQUE = {
-    Level.PATIENT: ["PatientID"],
-    Level.STUDY: ["PatientID", "StudyInstanceUID"],
-    Level.SERIES: ["StudyInstanceUID", "SeriesInstanceUID"],
-    Level.IMAGE: ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"],
-}
 ABOVE = {Level.SERIES: Level.STUDY, Level.IMAGE: Level.SERIES}
 
 PATIENT_ROOT, STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.1", "1.2.840.10008.5.1.4.1.2.2"
 FIND, MOVE, GET = 1, 2, 3
 """The SOP classes are those of a root with one of these at the end (PS3.4 C.6)."""
 
-PATIENT_AND_STUDY = """
-PatientName PatientID IssuerOfPatientID PatientBirthDate PatientBirthTime PatientSex OtherPatientIDs OtherPatientNames EthnicGroup
-PatientComments NumberOfPatientRelatedStudies NumberOfPatientRelatedSeries NumberOfPatientRelatedInstances StudyInstanceUID
-StudyDate
-StudyTime AccessionNumber StudyID ReferringPhysicianName StudyDescription ModalitiesInStudy SOPClassesInStudy
-NameOfPhysiciansReadingStudy AdmittingDiagnosesDescription PatientAge PatientSize PatientWeight Occupation
-AdditionalPatientHistory
-NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances"""
-OF_STUDY = frozenset(PATIENT_AND_STUDY.split())
-"""Keys of the level study, where Study Root has those of the patient too (PS3.4 C.6.1.1.2, C.6.1.1.3, C.6.2.1.2)."""
-
-SERIES = """
-SeriesInstanceUID Modality SeriesNumber SeriesDescription SeriesDate SeriesTime BodyPartExamined ProtocolName Laterality
-PerformingPhysicianName OperatorsName Manufacturer ManufacturerModelName StationName InstitutionName FrameOfReferenceUID
-PerformedProcedureStepStartDate PerformedProcedureStepStartTime PerformedProcedureStepID NumberOfSeriesRelatedInstances"""
-OF_SERIES = frozenset(SERIES.split())
-"""Keys of the level series (PS3.4 C.6.1.1.4), and what else all instances of a series share."""
-
-
 Matches = Generator[dict[str, str], None, None]
-
-
-@contextmanager
-def associated(node: Node, contexts: Sequence[PresentationContext], **arguments: Any) -> Iterator[Association]:
-    """An association with a node, released at the end, aborted where an error ends it. `arguments` are those of AE.associate.
-
-    Raises NodeError where the node cannot be reached, rejects the association or refuses all contexts.
-    """
-    ae = AE(ae_title=node.calling_ae_title)
-    ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout = node.connect_timeout, node.acse_timeout, node.dimse_timeout
-    ae.network_timeout = None
-    if node.tls is not None:
-        try:
-            arguments["tls_args"] = (ssl_context(node.tls), node.tls.host_name or node.host)
-        except OSError as error:
-            raise NodeError(node, f"the files of its TLS cannot be used: {error.strerror or error}", retry=False) from None
-    connected: list[Event] = []
-    handlers = [(EVT_CONN_OPEN, connected.append), *arguments.pop("evt_handlers", [])]
-    try:
-        association = ae.associate(
-            node.host, node.port, list(contexts), node.ae_title, node.max_pdu, evt_handlers=handlers, **arguments
-        )
-    except OSError as error:
-        raise NodeError(node, f"cannot be reached: {error.strerror or error}") from None
-    if not association.is_established:
-        raise _not_established(node, association, connected=bool(connected))
-    try:
-        _without_delay(association)
-        yield association
-    except GeneratorExit:
-        association.release()
-        raise
-    except BaseException:
-        association.abort()
-        raise
-    association.release()
-
-
-def _without_delay(association: Association) -> None:
-    """A command and its data set are two writes: without this the second waits for the peer's delayed acknowledgment."""
-    connection = association.dul.socket and association.dul.socket.socket
-    if connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-@contextmanager
-def undisturbed(association: Association) -> Iterator[None]:
-    """Leaves all messages to who waits for them.
-
-    Otherwise the association's own thread, which is told to pause but may just be waking up, can take a response for itself:
-    seen as a match that was missing in 1 of 150 queries.
-    """
-    dimse, get_msg = association.dimse, association.dimse.get_msg
-    dimse.get_msg = lambda block=False: get_msg(block=True) if block else (None, None)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del dimse.get_msg  # so that the method of the class is there again
-
-
-def _not_established(node: Node, association: Association, *, connected: bool) -> NodeError:
-    """Why there is no association."""
-    if not connected:
-        return NodeError(node, "cannot be reached, or TLS with it fails" if node.tls else "cannot be reached")
-    if association.is_rejected:
-        answer: Any = association.acceptor.primitive
-        return NodeError(node, f"rejects the association: {answer.reason_str}", retry=answer.result == TRANSIENT)
-    if association.rejected_contexts:
-        return NodeError(node, "refuses every presentation context that was proposed", retry=False)
-    return NodeError(node, "broke off, or was silent, while the association was negotiated")
 
 
 def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequence[str] = ()) -> Matches:
@@ -217,25 +51,25 @@ def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequen
     support: where `match` does not name one study (and one series), these are found first. Closing the iterator early cancels.
     Raises Mistake before anything is sent; NodeError where the association is lost and for any status but success.
     """
-    wanted = list(dict.fromkeys([*UNIQUE[level], *match, *return_keys]))
-    query = _query(level, {keyword: match.get(keyword, "") for keyword in wanted})
-    return _found(node, level, {element.keyword: match.get(element.keyword, "") for element in query}, wanted)
+    keys = {keyword: match.get(keyword, "") for keyword in [*UNIQUE[level], *match, *return_keys]}
+    query(level, keys)  # so that a mistake is known now, and not when the first match is wanted
+    return _found(node, level, keys)
 
 
-def _found(node: Node, level: Level, match: Mapping[str, str], wanted: Sequence[str]) -> Matches:
+def _found(node: Node, level: Level, keys: Mapping[str, str]) -> Matches:
     with (
         associated(node, [build_context(_model(level, FIND), UNCOMPRESSED)]) as association,
         undisturbed(association),
-        closing(_by_level(node, association, level, {keyword: match[keyword] for keyword in wanted})) as matches,
+        closing(_by_level(node, association, level, keys)) as matches,
     ):
         for found in matches:
-            yield {keyword: found[keyword] for keyword in wanted}
+            yield {keyword: found[keyword] for keyword in keys}
 
 
 def _by_level(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Matches:
     """Matches with the values of the levels above. `keys`: what is asked for, "" where any value will do."""
     above = ABOVE.get(level)
-    higher = {keyword: value for keyword, value in keys.items() if above and _is_above(keyword, level)}
+    higher = {keyword: value for keyword, value in keys.items() if is_above(keyword, level)}
     own = {keyword: value for keyword, value in keys.items() if keyword not in higher}
     if above is None:
         yield from _answers(node, association, level, own)
@@ -255,14 +89,13 @@ def _model(level: Level, operation: int) -> UID:
     return UID(f"{PATIENT_ROOT if level is Level.PATIENT else STUDY_ROOT}.{operation}")
 
 
-def _is_above(keyword: str, level: Level) -> bool:
-    return keyword in OF_STUDY or (level is Level.IMAGE and keyword in OF_SERIES)
-
-
 def _answers(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Matches:
     """The matches of one C-FIND."""
     model = _model(level, FIND)
-    responses = association.send_c_find(_query(level, keys), model, msg_id=MESSAGE_ID)
+    try:
+        responses = association.send_c_find(query(level, keys), model, msg_id=MESSAGE_ID)
+    except RuntimeError:  # of pynetdicom, where the association was lost since the query before
+        raise lost(node) from None
     try:
         for response, identifier in responses:
             status = status_of(node, response)
@@ -272,7 +105,7 @@ def _answers(node: Node, association: Association, level: Level, keys: Mapping[s
                 raise refusal(node, "C-FIND", status, QR_FIND_SERVICE_CLASS_STATUS)
             if identifier is None:
                 raise NodeError(node, "answers C-FIND with what cannot be read", retry=False)
-            found = _texts(identifier, keys)
+            found = texts(identifier, keys)
             if not all(found[keyword] for keyword in UNIQUE[level] if keyword in keys and keyword != "PatientID"):
                 raise NodeError(node, f"answers C-FIND without {' and '.join(UNIQUE[level])}", retry=False)
             yield found
@@ -321,14 +154,14 @@ def get(node: Node, level: Level, keys: Mapping[str, str], store: Store, sop_cla
     Raises Mistake before anything is sent; NodeError where the association is lost, for any status but success and those that
     some or all instances failed (0xB000, 0xA702), and where the node counts more instances than came.
     """
-    query = _retrieval(level, keys)
+    identifier = _retrieval(level, keys)
     classes = list(dict.fromkeys(sop_classes)) or _classes(node, level, keys)
     if classes is not None:
-        return _got(node, level, query, classes[:CONTEXTS], store) if classes else Counts()
+        return _got(node, level, identifier, classes[:CONTEXTS], store) if classes else Counts()
     total, completed, warning = 0, 0, 0
-    standard = _standard()
-    for start in range(0, len(standard), CLASSES_AT_ONCE):
-        counts = _got(node, level, query, standard[start : start + CLASSES_AT_ONCE], store)
+    classes = standard()
+    for start in range(0, len(classes), CLASSES_AT_ONCE):
+        counts = _got(node, level, identifier, classes[start : start + CLASSES_AT_ONCE], store)
         # Instances of other classes have failed here, and are brought by another association.
         total = total or counts.completed + counts.warning + counts.failed
         completed, warning = completed + counts.completed, warning + counts.warning
@@ -337,7 +170,7 @@ def get(node: Node, level: Level, keys: Mapping[str, str], store: Store, sop_cla
     return Counts(completed=completed, warning=warning, failed=max(0, total - completed - warning))
 
 
-def _got(node: Node, level: Level, query: Dataset, classes: Sequence[str], store: Store) -> Counts:
+def _got(node: Node, level: Level, identifier: Dataset, classes: Sequence[str], store: Store) -> Counts:
     """C-GET on one association, of instances of these SOP classes."""
     statuses: Counter[int] = Counter()
     errors: list[Exception] = []
@@ -361,13 +194,13 @@ def _got(node: Node, level: Level, query: Dataset, classes: Sequence[str], store
 
     model = _model(level, GET)
     contexts = [build_context(model, UNCOMPRESSED)]
-    contexts += [build_context(each, syntaxes) for each in classes for syntaxes in _syntaxes(CONTEXTS // len(classes))]
+    contexts += [build_context(each, some) for each in classes for some in syntaxes(CONTEXTS // len(classes))]
     roles = [build_role(UID(each), scp_role=True) for each in classes]
     handlers = [(EVT_C_STORE, take)]
     said = Counts()
     try:
         with associated(node, contexts, ext_neg=roles, evt_handlers=handlers) as association, undisturbed(association):
-            for said in _suboperations(node, association, "C-GET", model, query):  # noqa: B007
+            for said in _suboperations(node, association, "C-GET", model, identifier):  # noqa: B007
                 pass
     except NodeError:
         if errors:
@@ -378,12 +211,6 @@ def _got(node: Node, level: Level, query: Dataset, classes: Sequence[str], store
         raise NodeError(node, f"says that it sent {said.completed + said.warning} instances, {stored + warnings} came")
     total = said.remaining + said.completed + said.failed + said.warning
     return Counts(completed=stored, warning=warnings, failed=max(0, total - stored - warnings))
-
-
-def _syntaxes(number: int) -> list[list[str | UID]]:
-    """All transfer syntaxes for so many contexts."""
-    alone = ALONE[: number - 1]
-    return [*([each] for each in alone), [each for each in [*ALONE, *OTHERS] if each not in alone]]
 
 
 def _classes(node: Node, level: Level, keys: Mapping[str, str]) -> list[str] | None:
@@ -397,12 +224,6 @@ def _classes(node: Node, level: Level, keys: Mapping[str, str]) -> list[str] | N
     return None if "" in classes else sorted(classes)
 
 
-def _standard() -> list[str]:
-    """All storage SOP classes of the Standard, common ones first."""
-    known = sorted(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
-    return [*COMMON, *(each for each in known if each not in COMMON)]
-
-
 def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) -> Progress:
     """Has a node send instances to the AE title `destination` by C-MOVE (PS3.4 C.4.2); gives the counts as they are said.
 
@@ -413,10 +234,10 @@ def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) ->
     return _moved(node, level, _retrieval(level, keys), destination)
 
 
-def _moved(node: Node, level: Level, query: Dataset, destination: str) -> Progress:
+def _moved(node: Node, level: Level, identifier: Dataset, destination: str) -> Progress:
     model = _model(level, MOVE)
     with associated(node, [build_context(model, UNCOMPRESSED)]) as association, undisturbed(association):
-        yield from _suboperations(node, association, "C-MOVE", model, query, destination)
+        yield from _suboperations(node, association, "C-MOVE", model, identifier, destination)
 
 
 def _retrieval(level: Level, keys: Mapping[str, str]) -> Dataset:
@@ -428,20 +249,23 @@ def _retrieval(level: Level, keys: Mapping[str, str]) -> Dataset:
     for keyword in wanted:
         if not keys.get(keyword) or set(keys[keyword]) & set("*?"):
             raise Mistake(f"to retrieve a {level}, {keyword} must be given, without wild cards", fragment=keyword)
-    return _query(level, keys)
+    return query(level, keys)
 
 
 def _suboperations(
-    node: Node, association: Association, service: str, model: UID, query: Dataset, destination: str = ""
+    node: Node, association: Association, service: str, model: UID, identifier: Dataset, destination: str = ""
 ) -> Progress:
     """The counts of every response to C-GET or C-MOVE, of the final one last."""
     if not any(context.abstract_syntax == model for context in association.accepted_contexts):
         raise NodeError(node, f"refuses {service}", retry=False)
-    responses = (
-        association.send_c_move(query, destination, model, msg_id=MESSAGE_ID)
-        if destination
-        else association.send_c_get(query, model, msg_id=MESSAGE_ID)
-    )
+    try:
+        responses = (
+            association.send_c_move(identifier, destination, model, msg_id=MESSAGE_ID)
+            if destination
+            else association.send_c_get(identifier, model, msg_id=MESSAGE_ID)
+        )
+    except RuntimeError:
+        raise lost(node) from None
     words = QR_MOVE_SERVICE_CLASS_STATUS if destination else QR_GET_SERVICE_CLASS_STATUS
     try:
         for response, _ in responses:
@@ -457,76 +281,10 @@ def _suboperations(
 
 def _cancel(node: Node, association: Association, model: UID, responses: Iterator[tuple[Dataset, Dataset | None]]) -> None:
     """C-CANCEL (PS3.7 9.3.2.3). The node may take some time to stop, but not more than for an answer."""
+    if not association.is_established:
+        return
     association.send_c_cancel(MESSAGE_ID, query_model=model)
     end = time.monotonic() + node.dimse_timeout
     for response, _ in responses:
         if response.get("Status") not in PENDING or time.monotonic() > end:
             break
-
-
-def status_of(node: Node, response: Dataset) -> int:
-    """The status of a response. pynetdicom gives none where the association was lost or the node was silent."""
-    if "Status" not in response:
-        raise NodeError(node, "the association was lost, or no answer came in time")
-    return int(response.Status)
-
-
-def refusal(node: Node, service: str, status: int, words: Mapping[int, tuple[str, str]]) -> NodeError:
-    """An answer that is neither success nor pending. Error Comment (0000,0902) is left out: it may name a patient."""
-    category, text = words.get(status, ("", ""))
-    return NodeError(
-        node, f"answers {service} with 0x{status:04X}: {text or category or 'unknown status'}", retry=status in OUT_OF_RESOURCES
-    )
-
-
-def _query(level: Level, keys: Mapping[str, str]) -> Dataset:
-    """An identifier (PS3.4 C.4.1.1.3). Raises Mistake for keys that cannot be asked for."""
-    identifier = Dataset()
-    for keyword, value in keys.items():
-        tag = tags().get(keyword)
-        if tag is None:
-            raise Mistake(f'unknown DICOM keyword "{keyword}"', fragment=keyword, hint=did_you_mean(keyword, tags()))
-        if keyword in ("QueryRetrieveLevel", "SpecificCharacterSet"):
-            raise Mistake(f"{keyword} is no key: it is set by the query itself", fragment=keyword)
-        identifier.add(_element(keyword, tag, value))
-    if not all(value.isascii() for value in keys.values()):
-        identifier.SpecificCharacterSet = "ISO_IR 192"
-    identifier.QueryRetrieveLevel = level.upper()
-    return identifier
-
-
-def _element(keyword: str, tag: int, text: str) -> DataElement:
-    VR = dictionary()[tag].VR[:2]
-    if VR in NOT_TEXT:
-        raise Mistake(f"{keyword} cannot be asked for: it is no text ({VR})", fragment=keyword)
-    value: Any = text
-    if VR in NUMBERS:
-        try:
-            value = [float(part) if VR in ("FL", "FD") else int(part) for part in text.split("\\") if part]
-        except ValueError:
-            raise Mistake(f"{keyword} is a number", fragment=keyword) from None
-    try:  # as text, because a wild card or a range is no value of its VR
-        return DataElement(tag, VR, value, validation_mode=IGNORE)
-    except (ValueError, TypeError):
-        raise Mistake(f"{keyword} has no value that its VR ({VR}) can have", fragment=keyword) from None
-
-
-def _texts(identifier: Dataset, keywords: Iterable[str]) -> dict[str, str]:
-    """The values of an answer, "" where there is none."""
-    encodings = convert_encodings(identifier.get("SpecificCharacterSet") or "ISO_IR 6")
-    return {keyword: _text(identifier, keyword, encodings) for keyword in keywords}
-
-
-def _text(identifier: Dataset, keyword: str, encodings: list[str]) -> str:
-    """A value from its bytes: pydicom's own elements warn with the value, and fail for one that its VR forbids."""
-    element = identifier.get_item(tags()[keyword])
-    VR = dictionary()[tags()[keyword]].VR[:2]
-    if not isinstance(element, RawDataElement) or not element.value:
-        return ""
-    data = element.value
-    if VR in NUMBERS:
-        number = struct.Struct(f"<{NUMBERS[VR]}")
-        return "\\".join(str(value) for (value,) in number.iter_unpack(data[: len(data) // number.size * number.size]))
-    if VR in CUSTOMIZABLE_CHARSET_VR:
-        return decode_bytes(data, encodings, PN_DELIMS if VR == "PN" else TEXT_VR_DELIMS).strip(" \0")
-    return data.decode("ascii", "replace").strip(" \0")

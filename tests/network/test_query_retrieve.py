@@ -19,7 +19,8 @@ from pynetdicom.events import EVT_C_FIND, EVT_C_GET, EVT_C_STORE
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.query_retrieve import CLASSES_AT_ONCE, COMMON, Counts, find, get, move, present
+from pyconquest_rules.network.proposals import CLASSES_AT_ONCE, COMMON
+from pyconquest_rules.network.query_retrieve import Counts, find, get, move, present
 from tests.conftest import REPOSITORY, save
 from tests.network.archives import dcmqrscp, free_port, orthanc, stored
 
@@ -143,6 +144,7 @@ NOBODY = Node("archive", "ARCHIVE", "127.0.0.1", 1)
         ({}, ["Modalitty"], 'unknown DICOM keyword "Modalitty"'),
         ({"QueryRetrieveLevel": "IMAGE"}, [], "QueryRetrieveLevel is no key: it is set by the query itself"),
         ({"Rows": "many"}, [], "Rows is a number"),
+        ({"Rows": "70000"}, [], "the query has a value that its VR cannot have"),
         ({}, ["RequestAttributesSequence"], "RequestAttributesSequence cannot be asked for: it is no text (SQ)"),
     ],
 )
