@@ -12,7 +12,7 @@ from bench.contest import Compared, Contest
 from bench.measure import Failed
 from bench.page import page
 from bench.rows import copy, header, index, plan, start
-from bench.table import as_text
+from bench.table import as_text, cells
 from bench.workplace import QUICK, REPOSITORY, Sizes, Workplace
 
 HERE = REPOSITORY / "build" / "bench"
@@ -48,17 +48,20 @@ def main() -> int:
         return 1
     print(as_text(lines), end="")
     if asked.page:
+        left_out = [row for row in ROWS if asked.rows and row not in asked.rows]
         elements = len(json.loads((place.folder / "wanted.json").read_text(encoding="utf-8")))
-        asked.page.write_text(page(place, lines, contest.RUNS, elements), encoding="utf-8")
+        asked.page.write_text(page(place, lines, contest.RUNS, elements, left_out), encoding="utf-8")
     return int(any(side.why.startswith("failed") for line in lines for side in (line.ours, line.peer) if side))
 
 
 def measure(place: Workplace, rows: list[str], *, once: bool) -> Iterator[Compared]:
-    """The lines of these rows, one contest after another."""
+    """The lines of these rows, one contest after another, each also told at once: all of it takes a while."""
     for row in rows:
+        print(f"{row} …", file=sys.stderr, flush=True)
         for each in ROWS[row](place):
-            print(f"{', '.join(dict.fromkeys(line.name for line in each.lines))} …", file=sys.stderr, flush=True)
-            yield from contest.run(each, once=once)
+            for line in contest.run(each, once=once):
+                print("  ".join(cells(line)), file=sys.stderr, flush=True)
+                yield line
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ Written by `make bench`, which measures everything on this page anew, in a quart
 
 {day}, on {machine}. Peers: {peers}. {files}
 
-{table}
+{table}{left_out}
 ## How to read it
 
 Each row is ours beside a peer that does the same task. The sides of a row take turns in one run, each {runs} times (plans 3
@@ -49,8 +49,8 @@ that is not on the machine is named in its row.
 """  # noqa: E501 - a row of a table is one line
 
 
-def page(place: Workplace, lines: Sequence[Compared], runs: int, elements: int) -> str:
-    """The whole page."""
+def page(place: Workplace, lines: Sequence[Compared], runs: int, elements: int, left_out: Sequence[str]) -> str:
+    """The whole page; `left_out` are the rows that were not asked for."""
     sizes = place.sizes
     where = "the developers' corpus" if has_corpus() else "what pydicom ships"
     return PAGE.format(
@@ -61,6 +61,7 @@ def page(place: Workplace, lines: Sequence[Compared], runs: int, elements: int) 
         table=as_markdown(lines),
         runs=runs,
         elements=elements,
+        left_out=f"\nNot measured this time: {', '.join(left_out)}.\n" if left_out else "",
         ct=sizes.ct,
         mr=sizes.mr,
         unchanged=sizes.unchanged,
