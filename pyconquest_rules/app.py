@@ -369,7 +369,7 @@ def find(rules: Rules, name: str, level: Level, match: Mapping[str, str]) -> tup
 
     Raises UsageError for a name that no node has, Mistake for a key that cannot be asked for, NodeError where the node fails.
     """
-    from pyconquest_rules.network.query_retrieve import UNIQUE
+    from pyconquest_rules.network.identifier import UNIQUE
     from pyconquest_rules.network.query_retrieve import find as found
 
     keys = tuple(dict.fromkeys([*UNIQUE[level], *match]))
