@@ -1,14 +1,12 @@
 """`find`: what a node has."""
 
-import csv
-import sys
 from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from pyconquest_rules.cli.common import Json, renderer, rules
-from pyconquest_rules.cli.query import Format
+from pyconquest_rules.cli.query import Format, show
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import UsageError
 
@@ -34,12 +32,7 @@ def find(
 
     shown = renderer(context, json or form is Format.JSON)
     columns, rows = app.find(rules(context), node, level, dict(_pairs(match or [])))
-    if form is Format.CSV and not json:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(columns)
-        writer.writerows(rows)
-    else:
-        shown.rows(columns, rows)
+    show(shown, columns, rows, as_csv=form is Format.CSV and not json)
 
 
 def _pairs(match: list[str]) -> Iterator[tuple[str, str]]:

@@ -3,11 +3,17 @@
 import csv
 import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyconquest_rules.cli.common import Json, renderer, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyconquest_rules.index.sql import Row
+    from pyconquest_rules.render.renderer import Renderer
 
 
 class Format(StrEnum):
@@ -32,9 +38,14 @@ def query(
 
     shown = renderer(context, json or form is Format.JSON)
     with app.query(rules(context), text) as (columns, rows):
-        if form is Format.CSV and not json:
-            writer = csv.writer(sys.stdout)
-            writer.writerow(columns)
-            writer.writerows(rows)
-        else:
-            shown.rows(columns, rows)
+        show(shown, columns, rows, as_csv=form is Format.CSV and not json)
+
+
+def show(shown: "Renderer", columns: tuple[str, ...], rows: "Iterator[Row]", *, as_csv: bool) -> None:
+    """Rows as they are asked for."""
+    if as_csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        shown.rows(columns, rows)

@@ -14,7 +14,8 @@ from pynetdicom.association import Association as Negotiation
 from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
 
 from pyconquest_rules.network import wire
-from pyconquest_rules.network.node import TLS, Node, NodeError
+from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.network.tls import ssl_context
 
 # What pynetdicom logs may hold values of a patient, and costs time.
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
@@ -297,7 +298,7 @@ def _connected(node: Node) -> socket.socket:
     if node.tls is None:
         return connection
     try:
-        return _context(node, node.tls).wrap_socket(connection, server_hostname=node.tls.host_name)
+        return ssl_context(node, node.tls).wrap_socket(connection, server_hostname=node.tls.host_name)
     except TimeoutError:
         raise NodeError(node, f"is silent in the TLS handshake for {node.connect_timeout:g} s") from None
     except OSError as error:
@@ -305,24 +306,6 @@ def _connected(node: Node) -> socket.socket:
     finally:
         # wrap_socket() detaches it; what is closed here is one that was not secured.
         connection.close()
-
-
-def _context(node: Node, tls: TLS) -> ssl.SSLContext:
-    """TLS 1.2 or newer (PS3.15 B.9 and B.10), with a certificate of the peer that must hold."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.check_hostname = tls.host_name is not None
-    try:
-        context.load_verify_locations(tls.ca)
-    except OSError:
-        raise NodeError(node, f"the certificates of the CA cannot be read: {tls.ca}", retry=False) from None
-    if tls.certificate is not None:
-        try:
-            # Without a password OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
-        except (OSError, ValueError):
-            raise NodeError(node, f"our certificate or its key cannot be read: {tls.certificate}", retry=False) from None
-    return context
 
 
 def _tls_words(error: OSError) -> str:

@@ -37,10 +37,7 @@ def associated(node: Node, contexts: Sequence[PresentationContext], **arguments:
     ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout = node.connect_timeout, node.acse_timeout, node.dimse_timeout
     ae.network_timeout = None
     if node.tls is not None:
-        try:
-            arguments["tls_args"] = (ssl_context(node.tls), node.tls.host_name or node.host)
-        except OSError as error:
-            raise NodeError(node, f"the files of its TLS cannot be used: {error.strerror or error}", retry=False) from None
+        arguments["tls_args"] = (ssl_context(node, node.tls), node.tls.host_name or node.host)
     connected: list[Event] = []
     received: list[Event] = []
     handlers = [

@@ -2,19 +2,22 @@
 
 import ssl
 
-from pyconquest_rules.network.node import TLS
+from pyconquest_rules.network.node import TLS, Node, NodeError
 
 
-def ssl_context(tls: TLS) -> ssl.SSLContext:
-    """The client's side of TLS 1.2 or newer, where the peer must show a certificate that one of `tls.ca` signed.
-
-    It must be of `tls.host_name` where there is one, which the caller gives as `server_hostname`. Raises OSError where a file
-    cannot be read or is none of its kind.
-    """
+def ssl_context(node: Node, tls: TLS) -> ssl.SSLContext:
+    """TLS 1.2 or newer (PS3.15 B.9 and B.10), with a certificate of the peer that must hold."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = tls.host_name is not None
-    context.load_verify_locations(tls.ca)
+    try:
+        context.load_verify_locations(tls.ca)
+    except OSError:
+        raise NodeError(node, f"the certificates of the CA cannot be read: {tls.ca}", retry=False) from None
     if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
+        try:
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
+        except (OSError, ValueError):
+            raise NodeError(node, f"our certificate or its key cannot be read: {tls.certificate}", retry=False) from None
     return context
