@@ -186,8 +186,8 @@ class _Connected(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether pynetdicom may read: data PDUs are the Wire's."""
-        return self.assoc.dul.state_machine.current_state != "Sta6" and super().ready
+        """Whether pynetdicom may read, which is the answer and no more (Sta5 of PS3.8 9.2): what comes then is the Wire's."""
+        return self.assoc.dul.state_machine.current_state == "Sta5" and super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
         received = bytearray()
