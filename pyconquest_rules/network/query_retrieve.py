@@ -1,6 +1,5 @@
 """The Query/Retrieve service class as its user (PS3.4 C): what a node has, and bringing it here."""
 
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -28,8 +27,6 @@ MESSAGE_ID = 1
 PENDING = (0xFF00, 0xFF01)
 WITH_FAILURES, ALL_FAILED, WARNINGS, CANNOT_STORE = 0xB000, 0xA702, range(0xB000, 0xC000), 0xC000
 SUBOPERATIONS = ("Remaining", "Completed", "Failed", "Warning")
-
-ONE_UID = re.compile(r"[0-9.]+")
 
 ABOVE = {Level.SERIES: Level.STUDY, Level.IMAGE: Level.SERIES}
 
@@ -75,7 +72,7 @@ def _by_level(node: Node, association: Association, level: Level, keys: Mapping[
         yield from _answers(node, association, level, own)
         return
     uids = [keyword for keyword in UNIQUE[above] if keyword != "PatientID"]
-    if set(higher) == set(uids) and all(ONE_UID.fullmatch(higher[keyword]) for keyword in uids):
+    if set(higher) == set(uids) and all(_is_one(higher[keyword]) for keyword in uids):
         entities = [higher]
     else:  # as a list, because an association takes one operation at a time
         entities = list(_by_level(node, association, above, higher))
@@ -87,6 +84,11 @@ def _by_level(node: Node, association: Association, level: Level, keys: Mapping[
 
 def _model(level: Level, operation: int) -> UID:
     return UID(f"{PATIENT_ROOT if level is Level.PATIENT else STUDY_ROOT}.{operation}")
+
+
+def _is_one(uid: str) -> bool:
+    """Whether a value is one UID, and not a list or a wild card. Archives have UIDs with other letters than PS3.5 9.1 allows."""
+    return uid != "" and uid.isascii() and uid.isprintable() and not set(uid) & set("*?\\ ")
 
 
 def _answers(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Matches:
@@ -106,7 +108,7 @@ def _answers(node: Node, association: Association, level: Level, keys: Mapping[s
             if identifier is None:
                 raise NodeError(node, "answers C-FIND with what cannot be read", retry=False)
             found = texts(identifier, keys)
-            if not all(found[keyword] for keyword in UNIQUE[level] if keyword in keys and keyword != "PatientID"):
+            if not all(_is_one(found[keyword]) for keyword in UNIQUE[level] if keyword != "PatientID"):
                 raise NodeError(node, f"answers C-FIND without {' and '.join(UNIQUE[level])}", retry=False)
             yield found
     except GeneratorExit:
@@ -248,7 +250,7 @@ def _retrieval(level: Level, keys: Mapping[str, str]) -> Dataset:
             raise Mistake(f"{keyword} cannot be retrieved by", fragment=keyword, hint=f"give {' and '.join(wanted)}")
     for keyword in wanted:
         if not keys.get(keyword) or set(keys[keyword]) & set("*?"):
-            raise Mistake(f"to retrieve a {level}, {keyword} must be given, without wild cards", fragment=keyword)
+            raise Mistake(f"at the level {level}, {keyword} must be given to retrieve, without wild cards", fragment=keyword)
     return query(level, keys)
 
 

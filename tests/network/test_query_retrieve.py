@@ -284,8 +284,16 @@ def test_many_sop_classes_are_brought(start: Callable[[], Any], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("level", "keys", "message"),
     [
-        (Level.SERIES, {"SeriesInstanceUID": "1.2"}, "to retrieve a series, StudyInstanceUID must be given, without wild cards"),
-        (Level.STUDY, {"StudyInstanceUID": "1.*"}, "to retrieve a study, StudyInstanceUID must be given, without wild cards"),
+        (
+            Level.SERIES,
+            {"SeriesInstanceUID": "1.2"},
+            "at the level series, StudyInstanceUID must be given to retrieve, without wild cards",
+        ),
+        (
+            Level.STUDY,
+            {"StudyInstanceUID": "1.*"},
+            "at the level study, StudyInstanceUID must be given to retrieve, without wild cards",
+        ),
         (Level.STUDY, {"StudyInstanceUID": "1.2", "StudyDate": "2024"}, "StudyDate cannot be retrieved by"),
     ],
 )
@@ -396,11 +404,13 @@ def test_a_silent_node_is_an_error_to_try_again() -> None:
     assert error.value.retry
 
 
-def test_a_match_without_its_unique_key_is_not_believed() -> None:
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # of the peer
+@pytest.mark.parametrize("uid", ["", "*", "1.2\\1.3"])
+def test_a_match_without_its_unique_key_is_not_believed(uid: str) -> None:
     def answers(_: Any) -> Iterator[Any]:
-        yield 0xFF00, study(1)
         identifier = study(2)
-        identifier.StudyInstanceUID = ""
+        with pydicom.config.disable_value_validation():
+            identifier.StudyInstanceUID = uid
         yield 0xFF00, identifier
 
     with peer(EVT_C_FIND, answers) as node, pytest.raises(NodeError, match="answers C-FIND without"):
@@ -462,3 +472,39 @@ def test_what_a_node_did_not_send_has_failed() -> None:
     with peer(EVT_C_GET, answers) as node:
         counts = get(node, Level.STUDY, {"StudyInstanceUID": "1.2"}, lambda *_: 0, [pydicom.uid.CTImageStorage])
     assert counts == Counts(completed=1, failed=2)
+
+
+def test_a_node_that_breaks_off_between_two_queries_is_an_error_to_try_again() -> None:
+    def answers(event: Any) -> Iterator[Any]:
+        if event.identifier.QueryRetrieveLevel == "SERIES":
+            event.assoc.abort()
+            return
+        yield 0xFF00, study(1)
+        yield 0xFF00, study(2)
+
+    with peer(EVT_C_FIND, answers) as node, pytest.raises(NodeError, match="the association was lost") as error:
+        list(find(node, Level.SERIES, {}))
+    assert error.value.retry
+
+
+def test_closing_early_cancels_a_move(receiver: Receiver) -> None:
+    with orthanc({"RECEIVER": receiver.port}) as node:
+        stored(node, instances())
+        keys = series_of(node, PatientID="98890234", Modality="MR")
+        progress = move(node, Level.SERIES, keys, "RECEIVER")
+        assert next(progress).failed == 0
+        progress.close()
+        assert next(find(node, Level.PATIENT, {"PatientID": "98890234"}))
+
+
+def test_nothing_of_a_patient_is_said(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+    def answers(_: Any) -> Iterator[Any]:
+        identifier = study(1)
+        identifier.PatientName = "Secret^Name"
+        yield 0xFF00, identifier
+        yield 0xA900, None
+
+    with peer(EVT_C_FIND, answers) as node, pytest.raises(NodeError) as error:
+        list(find(node, Level.STUDY, {"PatientName": "Secret*"}))
+    said = capfd.readouterr()
+    assert "Secret" not in caplog.text + said.out + said.err + str(error.value)
