@@ -14,6 +14,7 @@ from pynetdicom.presentation import build_context, build_role
 
 from pyconquest_rules.errors import Error
 from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REASONS, Report, Waiting
+from pyconquest_rules.network.dimse import undisturbed
 from pyconquest_rules.network.node import Node, NodeError
 from tests.network.archives import orthanc, stored
 from tests.network.test_query_retrieve import instances
@@ -68,7 +69,8 @@ def peer(status: int = 0, answer: Callable[[str], Dataset] | None = None) -> Ite
             threads[-1].start()
 
     def report(association: Any, answer: Callable[[str], Dataset]) -> None:
-        response, _ = association.send_n_event_report(answer(asked[-1]), 2, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        with undisturbed(association):
+            response, _ = association.send_n_event_report(answer(asked[-1]), 2, PUSH_MODEL, PUSH_MODEL_INSTANCE)
         answered.append(int(response.get("Status", -1)))
 
     ae = AE(ae_title="PEER")
