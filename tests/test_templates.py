@@ -461,6 +461,23 @@ def test_no_hostile_value_leaves_its_folder(hostile: ModuleType, text: str) -> N
         assert hostile.bad_name(safe_part(value).encode()) is None
 
 
+def test_folders_are_remembered_by_what_the_values_are_not_by_what_they_equal() -> None:
+    template = Template("{{ x }}/{{ y }}", VARS)
+    values = [10**16, 1e16, 1, 1.0, 1.5, "1", " 1", "01", True, 0, 0.0, -0.0]
+    wanted = ["10000000000000000", "1e+16", "1", "1", "1.5", "1", "1", "01", "True", "0", "0", "0"]
+    for _ in range(2):
+        assert [template.path({"x": value, "y": "z"}).path for value in values] == [f"{folder}/z" for folder in wanted]
+
+
+def test_what_is_missing_is_missing_each_time() -> None:
+    template = Template("{{ x }}/{{ y }}", VARS)
+    for _ in range(2):
+        with pytest.raises(MissingValue, match="x has no value"):
+            template.path({"y": "z"})
+        with pytest.raises(MissingValue, match="y has no value"):
+            template.path({"x": "z"})
+
+
 def test_a_value_is_never_a_template() -> None:
     assert path("{{ x }}", x="{{ vars.out }}{% for %}") == "{{ vars.out }}{% for %}"
 

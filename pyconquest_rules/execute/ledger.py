@@ -95,12 +95,12 @@ class Ledger:
 
     def attach(self, connection: sqlite3.Connection) -> None:
         """Makes this ledger readable on another connection, as the database `ledger`."""
-        (file,) = self.connection.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()
-        connection.execute("ATTACH ? AS ledger", (file,))
-        for (table,) in (
-            self.connection.execute("SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent')") if not file else ()
-        ):
-            connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))  # nothing was ever done: there is no file
+        # As bytes: a path may be no UTF-8.
+        file = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
+        connection.execute("ATTACH ? AS ledger", self.connection.execute(file).fetchone())
+        if connection.execute("SELECT 1 FROM ledger.sqlite_master").fetchone() is None:  # nothing was ever done
+            for (table,) in self.connection.execute("SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent')"):
+                connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))
 
     def done(self) -> Iterator[Done]:
         """What was done, folder by folder."""

@@ -110,6 +110,13 @@ def test_a_file_whose_name_differs_in_case_only_is_a_conflict(workplace: Workpla
     assert planned(workplace) == {"export/abc.dcm": ("blocked", "conflict")}
 
 
+def test_a_file_at_the_very_path_does_not_hide_one_whose_name_differs_in_case_only(conflict: Workplace) -> None:
+    conflict.rules(copies(BY_PATIENT, on_conflict="overwrite"))
+    assert planned(conflict)["export/P1.dcm"] == ("todo", "conflict")
+    foreign(conflict, "export/p1.DCM")
+    assert planned(conflict)["export/P1.dcm"] == ("blocked", "conflict")
+
+
 def test_a_folder_whose_name_differs_in_case_only_is_a_conflict(workplace: Workplace, instance: Instance) -> None:
     instance("data/1.dcm", PatientID="abc", InstanceNumber=1)
     foreign(workplace, "export/ABC/x")
@@ -253,6 +260,25 @@ def test_one_instance_selected_twice_is_copied_once(workplace: Workplace, instan
     twice = "[select.twice]\nlevel = 'image'\nquery = 'select * from images union all select * from images'\n"
     workplace.rules(SOURCE + twice + action("export", BY_PATIENT, select="twice"))
     assert workplace.run("apply", "--json").summary["done"] == 1
+
+
+def test_one_instance_in_two_folders_that_are_alike_is_not_told_apart_by_rename(workplace: Workplace, instance: Instance) -> None:
+    instance("data/1.dcm", PatientID="P1")
+    query = "select SOPInstanceUID, 'a' as subject from images union all select SOPInstanceUID, 'A' from images"
+    twice = f'[select.twice]\nlevel = "image"\nquery = "{query}"\n'
+    to = "export/{{ subject }}/{{ PatientID }}.dcm"
+    workplace.rules(SOURCE + twice + action("export", to, select="twice", on_conflict="rename"))
+    steps = planned(workplace)
+    assert sorted(os.path.dirname(path) for path in steps) == ["export/A", "export/a"]
+    assert set(steps.values()) == {("blocked", "collision")}
+
+
+def test_instances_without_a_path_that_are_selected_twice_are_one_step_each(workplace: Workplace, instance: Instance) -> None:
+    instance("data/1.dcm", PatientID=None)
+    instance("data/2.dcm", PatientID=None)
+    twice = "[select.twice]\nlevel = 'image'\nquery = 'select * from images union all select * from images'\n"
+    workplace.rules(SOURCE + twice + action("export", BY_PATIENT, select="twice"))
+    assert reasons(workplace.run("plan", "--json")) == {"blocked:missing-value": 2}
 
 
 def test_a_series_that_a_query_returns_twice_goes_to_two_places(workplace: Workplace, instance: Instance) -> None:
