@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
@@ -274,7 +275,7 @@ def _check_owner(database: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
     """Makes the tables of a new index, and makes an index of another schema anew: it is a cache. Sources keep their devices."""
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("CREATE TEMP TABLE touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID")
     connection.execute("CREATE TEMP TABLE reshaped (series TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -294,6 +295,19 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
             connection.execute(statement)
         connection.executemany("INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))", sources)
         _remember(connection, schema)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Waits for another process that makes the same new database, for which SQLite itself would not wait here."""
+    end = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > end:
+                raise
+        sleep(0.01)
 
 
 def _version(connection: sqlite3.Connection) -> int:
