@@ -3,7 +3,7 @@
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,6 @@ class Inbox:
         self._names = {field.name: field.tag for level in reversed(LEVELS) for field in schema.level(level)}
         self._study = schema.level(Level.STUDY)[0].tag
         self._indexer = _Indexer(source, root, database, schema)
-        self._placing = Lock()
 
     def __enter__(self) -> "Inbox":
         self.incoming.mkdir(parents=True, exist_ok=True)
@@ -85,7 +84,7 @@ class Inbox:
         room = os.statvfs(self.root)
         return room.f_bavail * room.f_frsize
 
-    def place(self, part: Path, header: Header, values: dict[TagPath, object], syntax: str) -> tuple[bool, File]:
+    def place(self, part: Path, values: Mapping[TagPath, object], syntax: str) -> tuple[bool, File]:
         """Links a whole file to the path of the layout. Whether just its data set was there already; and the file there.
 
         Raises RenderError, UnsafePath, FileExistsError for another data set, OSError.
@@ -101,10 +100,9 @@ class Inbox:
                 there = _same_data_set(part, self.root / folder / name)
                 if not there:
                     raise
-            os.fsync(descriptor)
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-        for above in self.outputs.folders(folder):
-            with opened(self.outputs, above) as descriptor:
+        for each in self.outputs.folders(folder):  # the folder itself too
+            with opened(self.outputs, each) as descriptor:
                 os.fsync(descriptor)
         return there, File(os.fsencode(f"{folder}/{name}" if folder else name), status.st_size, status.st_mtime_ns)
 
@@ -141,7 +139,7 @@ class _Part:
             self.duplicate = _same_data_set(self.path, known)
             return Status.SUCCESS if self.duplicate else Status.DUPLICATE_SOP_INSTANCE
         try:
-            self.duplicate, file = self.inbox.place(self.path, header, dict(values), self._syntax)
+            self.duplicate, file = self.inbox.place(self.path, values, self._syntax)
         except FileExistsError:
             return Status.DUPLICATE_SOP_INSTANCE
         except (RenderError, UnsafePath):
