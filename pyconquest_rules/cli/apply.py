@@ -24,16 +24,18 @@ def apply(
     Brings the index up to date and plans first. A second run does nothing; a run after a kill does the rest.
     Exits with 1 where steps failed or are blocked, 5 for a stale plan, 6 where another run is going on.
     """
-    from pyconquest_rules import app
-    from pyconquest_rules.index.workers import processes
+    from pyconquest_rules.index.workers import here, processes
 
     shown, loaded = renderer(context, json), rules(context)
+    workers = here if no_index else processes(loaded.database)
+    from pyconquest_rules import app
+
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     with app.running(loaded), shown.progress() as emit:
         if not no_index:
-            app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
+            app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
         chosen = tuple(targets or ())
         with app.load_plan(loaded, saved, emit=emit) if saved else app.plan(loaded, chosen, emit=emit) as made:
             result = app.apply(loaded, made, targets=chosen, emit=emit)

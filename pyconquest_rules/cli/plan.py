@@ -29,14 +29,16 @@ def plan(
 
     Writes nothing but the index and FILE. Exits with 1 where steps are blocked.
     """
-    from pyconquest_rules import app
-    from pyconquest_rules.index.workers import processes
+    from pyconquest_rules.index.workers import here, processes
 
     shown, loaded = renderer(context, json), rules(context)
+    workers = here if no_index else processes(loaded.database)
+    from pyconquest_rules import app
+
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     with shown.progress() as emit:
         if not no_index:
-            app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
+            app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
         made = app.plan(loaded, tuple(targets or ()), emit=emit)
     with made:
         shown.planned(made, steps=steps)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -34,8 +35,21 @@ def here(files: int) -> Executor:
     return Here()
 
 
-def processes(files: int) -> Executor:
-    """Processes where the files are worth it, else this one."""
+def processes(database: Path) -> Workers:
+    """Processes where the files are worth it, else this one.
+
+    For a new index, for which there is much to read, what processes start from is begun now: by the time that it is known how
+    much, it need not be waited for.
+    """
+    if not database.exists() and _processors() > 1:
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(["__main__", "pyconquest_rules.index.chunks"])
+        forkserver.ensure_running()
+    return _processes
+
+
+def _processes(files: int) -> Executor:
     return pool() if files >= WORTH_PROCESSES and _processors() > 1 else Here()
 
 
