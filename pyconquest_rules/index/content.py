@@ -10,6 +10,8 @@ from hashlib import sha256
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
 
+from pyconquest_rules.index.header import check_elements
+
 COUNTED = frozenset({"DS", "IS", "FL", "FD", "US", "SS", "UL", "SL", "CS", "AT"})
 
 DOSE = (
@@ -18,12 +20,20 @@ DOSE = (
 )
 
 
+# pydicom takes 16 microseconds and 700 bytes for each.
+MOST_ELEMENTS = 200_000
+
+
 def digest(path: bytes, modality: str | None) -> str | None:
-    """SHA-256 in hexadecimal of the contours, beams or dose of an RT object; None for all else, or where it cannot be read."""
+    """SHA-256 in hexadecimal of the contours, beams or dose of an RT object.
+
+    None for all else, and where it cannot be read or has more than MOST_ELEMENTS.
+    """
     parts = PARTS.get(modality or "")
     if parts is None:
         return None
     try:
+        check_elements(path, MOST_ELEMENTS)
         found = [part.encode() if isinstance(part, str) else part for part in parts(dcmread(os.fsdecode(path)))]
     except Exception:  # noqa: BLE001 - a digest is an extra; what is wrong with the file was told when its header was read
         return None

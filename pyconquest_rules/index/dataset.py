@@ -171,6 +171,7 @@ class DataSet:
         position, size = sequence.position, self._window.size
         end = size if sequence.length == UNDEFINED_LENGTH else position + sequence.length
         while position < end:
+            self._window.step(1)
             item = head(self._window, position, self._order, implicit)
             if item.tag not in (ITEM, ITEM_END):  # some writers end items of known length too
                 break
@@ -188,6 +189,7 @@ def scan(
     """
     found: dict[int, Element] = {}
     while end - position >= 8:
+        window.step(1)
         element = head(window, position, written.order, written.implicit)
         if stops(element.tag):
             return found, position, element.tag

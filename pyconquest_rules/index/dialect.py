@@ -133,6 +133,7 @@ class Dialect:
                 if _at_end(window, base + position, position):
                     ended_at = None
                     break
+                window.step(len(seen))
                 base, position, seen = base + position, 0, []
                 data = window.at(base, WINDOW)
                 continue

@@ -1,7 +1,7 @@
 """Where the elements of a data set are in the bytes of a file, and where they end (PS3.5 section 7).
 
-No length is believed that reaches beyond the file; nested sequences cost neither recursion nor memory, however deep or
-long they are.
+No length is believed that reaches beyond the file. Nested sequences cost neither recursion nor memory, however deep they are,
+and no file costs more than MOST_STEPS.
 """
 
 import os
@@ -22,17 +22,32 @@ KNOWN_VRS = SHORT_VRS | LONG_VRS
 # Most headers are shorter. What is longer, as private elements of MR can be, is stepped over, and read on behind it.
 WINDOW = 16 * 1024
 
+# Elements that are looked at in one file: some seconds. A structure set with 100,000 contours has 500,000 of them.
+MOST_STEPS = 2_000_000
+# What stepping over nested elements costs for each window of them: some 200 times as much as looking at one.
+WINDOW_STEPS = 400
+
 Order = Literal["little", "big"]
+
+
+class TooMany(Exception):
+    """The file has more elements than anybody should wait for."""
 
 
 class Window:
     """The bytes of a file, of which a part is in memory: `data`, from position `base` on. `size` is that of the whole file."""
 
-    __slots__ = ("_descriptor", "base", "data", "size")
+    __slots__ = ("_descriptor", "_left", "base", "data", "size")
 
     def __init__(self, data: bytes, size: int, descriptor: int | None = None) -> None:
         """`data` are the first bytes; without a descriptor all there are."""
-        self.data, self.base, self.size, self._descriptor = data, 0, size, descriptor
+        self.data, self.base, self.size, self._descriptor, self._left = data, 0, size, descriptor, MOST_STEPS
+
+    def step(self, number: int) -> None:
+        """Counts elements that were looked at. Raises TooMany."""
+        self._left -= number
+        if self._left < 0:
+            raise TooMany
 
     def at(self, position: int, length: int) -> bytes:
         """The bytes from `position` on, fewer than `length` at the end of the file."""
@@ -97,10 +112,13 @@ def behind(window: Window, element: Element, order: Order, implicit: bool) -> in
     return position
 
 
+ITEMS, IMPLICIT = 1, 2
+
+
 def _behind_delimiter(window: Window, position: int, order: Order, item: bool, implicit: bool) -> int:
     """The position behind the delimiter of a sequence or item. Heads are read as `head` does, but private sequences are long."""
     unpack, unpack_length, data, base = HEADS[order], LENGTHS[order], b"", position
-    nested = [(item, implicit)]  # what waits for its delimiter: whether it is an item, whether it is implicit
+    nested = bytearray([ITEMS * item | IMPLICIT * implicit])  # what waits for its delimiter, a byte each
     at = 0
     while nested:
         try:
@@ -109,10 +127,10 @@ def _behind_delimiter(window: Window, position: int, order: Order, item: bool, i
             if implicit or tag in WITHOUT_VR:
                 (length,), at = unpack_length(data, at + 4), at + 8
                 if length == UNDEFINED_LENGTH:
-                    nested.append((tag == ITEM, implicit))
+                    nested.append(ITEMS * (tag == ITEM) | IMPLICIT * implicit)
                 elif tag in DELIMITERS:
                     _close(nested, tag)
-                    implicit = bool(nested) and nested[-1][1]
+                    implicit = bool(nested) and bool(nested[-1] & IMPLICIT)
                 else:
                     at += length
             elif vr in SHORT_VRS or (vr not in LONG_VRS and is_vr(vr)):
@@ -122,20 +140,35 @@ def _behind_delimiter(window: Window, position: int, order: Order, item: bool, i
                 (length,), at = unpack_length(data, at + skipped - 4), at + skipped
                 if length == UNDEFINED_LENGTH:
                     implicit = vr == b"UN"  # PS3.5 6.2.2 note 2
-                    nested.append((False, implicit))
+                    nested.append(IMPLICIT * implicit)
                 else:
                     at += length
         except error:  # here the window ends, or the file
             base, at, before = base + at, 0, data if at == 0 else b""
             data = window.at(base, WINDOW)
+            window.step(WINDOW_STEPS)
             if before or len(data) < 8:
                 raise EOFError from None
     return base + at
 
 
-def _close(nested: list[tuple[bool, bool]], delimiter: int) -> None:
+def _close(nested: bytearray, delimiter: int) -> None:
     """Ends the innermost item or sequence. The end of a sequence also ends an item left open; one too many is passed over."""
-    if delimiter == SEQUENCE_END and nested[-1][0]:
+    if delimiter == SEQUENCE_END and nested[-1] & ITEMS:
         nested.pop()
-    if nested and nested[-1][0] == (delimiter == ITEM_END):
+    if nested and bool(nested[-1] & ITEMS) == (delimiter == ITEM_END):
         nested.pop()
+
+
+def every(window: Window, position: int, order: Order, implicit: bool, most: int) -> None:
+    """Looks at every element from `position` on, nested ones too. Raises TooMany where there are more than `most`, or EOFError."""
+    item = ITEM.to_bytes(4, "big") if order == "big" else b"\xfe\xff\x00\xe0"
+    for _ in range(most):
+        if window.size - position < 8:
+            return
+        element = head(window, position, order, implicit)
+        nested = element.tag in WITHOUT_VR or element.length == UNDEFINED_LENGTH
+        # Sequences are known by their first item: of some the file tells no VR, or UN.
+        holds = nested or (element.vr in ("SQ", "UN", "") and window.at(element.position, 4) == item)
+        position = element.position + (0 if holds else element.length)
+    raise TooMany

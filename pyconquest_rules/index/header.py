@@ -19,7 +19,7 @@ from typing import NamedTuple
 from pyconquest_rules.dicom import TagPath, Value
 from pyconquest_rules.index.dataset import DIRECTORY_RECORDS, DataSet, encoding
 from pyconquest_rules.index.dialect import Odd
-from pyconquest_rules.index.elements import KNOWN_VRS, LONG_VRS, WINDOW, Window
+from pyconquest_rules.index.elements import KNOWN_VRS, LONG_VRS, WINDOW, TooMany, Window, every
 from pyconquest_rules.index.layouts import Found, Layouts
 
 INFLATED_LIMIT = 64 * 1024 * 1024
@@ -119,20 +119,13 @@ class Reader:
         raise Rejected(reason)
 
     def _read(self, descriptor: int) -> Header:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Rejected(Reason.UNREADABLE if stat.S_ISDIR(status.st_mode) else Reason.NOT_A_FILE)
-        window = Window(os.pread(descriptor, WINDOW, 0), status.st_size, descriptor)
-        start = _start(window.data[:132])
-        sop_class, syntax, end = _meta(window, start)
-        if syntax == DEFLATED:
-            window, end = _inflated(window, end), 0
-        found = self._found(window, end, bare=start == 0)
+        window, start, sop_class, syntax, bare = _opened(descriptor)
+        found = self._found(window, start, bare=bare)
         if found.ended_at == DIRECTORY_RECORDS or DIRECTORY in (sop_class, found.SOPClassUID):
             raise Rejected(Reason.DICOMDIR)
         uid = found.SOPInstanceUID
         valid = uid is not None and UID.fullmatch(uid)
-        if start == 0 and not (valid and found.SOPClassUID):
+        if bare and not (valid and found.SOPClassUID):
             raise Rejected(Reason.NOT_DICOM)
         if not uid or not valid:
             raise Rejected(Reason.BAD_SOP_INSTANCE_UID if uid else Reason.NO_SOP_INSTANCE_UID)
@@ -158,6 +151,31 @@ def read(path: str | os.PathLike[str] | bytes, wanted: Wanted) -> Header:
     return reader(wanted).read(path)
 
 
+def check_elements(path: bytes, most: int) -> None:
+    """Looks at every element of a file, nested ones too. Raises TooMany where there are more than `most`."""
+    with open(path, "rb") as file:
+        window, start, *_ = _opened(file.fileno())
+        if start > WINDOW:  # file meta information of some hundred elements
+            raise TooMany
+        every(window, start, *encoding(window, start)[:2], most)
+
+
+def _opened(descriptor: int) -> tuple[Window, int, str, str, bool]:
+    """The bytes of a data set, where it begins, its Media Storage SOP Class and Transfer Syntax UIDs, and whether it is bare.
+
+    Bare are those without the preamble of PS3.10 7.1. Raises Rejected for what is no regular file, not DICOM or too large.
+    """
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise Rejected(Reason.UNREADABLE if stat.S_ISDIR(status.st_mode) else Reason.NOT_A_FILE)
+    window = Window(os.pread(descriptor, WINDOW, 0), status.st_size, descriptor)
+    start = _start(window.data[:132])
+    sop_class, syntax, end = _meta(window, start)
+    if syntax == DEFLATED:
+        return _inflated(window, end), 0, sop_class, syntax, False
+    return window, end, sop_class, syntax, start == 0
+
+
 def _reason(error: Exception) -> Reason:
     match error:
         case Rejected():
@@ -166,7 +184,7 @@ def _reason(error: Exception) -> Reason:
             return Reason.UNREADABLE
         case EOFError():
             return Reason.TRUNCATED
-        case MemoryError():
+        case MemoryError() | TooMany():
             return Reason.TOO_LARGE
         case _:
             return Reason.MALFORMED

@@ -19,6 +19,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from pyconquest_rules.dicom import TagPath, tag_path, tags
+from pyconquest_rules.index import elements
 from pyconquest_rules.index.header import Header, Reason, Rejected, Wanted, read
 
 UID = "1.2.826.0.1.3680043.10.1.1"
@@ -273,6 +274,39 @@ def test_many_items_cost_little(file: Path) -> None:
     start = perf_counter()
     assert read(file, wanted("PatientID", "ConceptCodeSequence[99999].CodeValue")).values == ("P1", None)
     assert perf_counter() - start < 5
+
+
+FEW = element("Manufacturer", "LO", "") * 5000
+NESTED = item(b"", UNDEFINED) + FEW + ITEM_END
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        meta() + body(FEW),
+        meta() + body(b"".join(element(group << 16 | 0x10, "LO", b"") for group in range(9, 9 + 2 * 5000, 2))),
+        meta(IMPLICIT) + body(bytes(40_000), implicit=True),
+        meta() + element(0x00020013, "SH", b"") * 5000 + body(patient()),
+        meta() + body(sequence(NESTED, length=UNDEFINED)),
+        meta() + body(sequence(NESTED)),
+        meta() + body(sequence(item(b"") * 5000)),
+        meta() + body(sequence(sequence(NESTED, length=UNDEFINED), tag=0x00400275, length=UNDEFINED)),
+        meta() + body(element("PixelData", "OB", item(b"") * 5000 + ITEM_END, length=UNDEFINED)),
+    ],
+    ids=["one", "all", "zeros", "meta", "item", "item of known length", "items", "unwanted", "fragments"],
+)
+def test_a_file_costs_no_more_than_some_seconds(file: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elements, "MOST_STEPS", 500)
+    file.write_bytes(content)
+    with pytest.raises(Rejected) as refusal:
+        read(file, wanted("PatientID", "ConceptCodeSequence[4999].CodeValue"))
+    assert refusal.value.reason is Reason.TOO_LARGE
+
+
+def test_a_gigabyte_of_nothing_is_refused(file: Path) -> None:
+    file.write_bytes(meta())
+    os.truncate(file, 1 << 30)
+    assert refused(file) is Reason.TOO_LARGE
 
 
 def test_nothing_is_said_about_a_strange_file(file: Path, caplog: pytest.LogCaptureFixture) -> None:

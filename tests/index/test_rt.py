@@ -7,9 +7,10 @@ from pathlib import Path
 import pydicom
 import pytest
 
+from pyconquest_rules.index import content
 from pyconquest_rules.index.content import digest
 from pyconquest_rules.index.roi import roi_match
-from tests.conftest import Instance, Workplace
+from tests.conftest import Instance, Workplace, save
 from tests.index.test_nested import item
 
 RULES = """
@@ -34,6 +35,15 @@ def indexed(workplace: Workplace, chain: Path) -> Workplace:
     """The chain of one patient: CT, RTSTRUCT, RTPLAN, RTDOSE."""
     workplace.rules(RULES.format(path=chain)).run("index")
     return workplace
+
+
+def test_a_digest_is_not_made_of_what_would_take_pydicom_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = pydicom.Dataset()
+    chain.ROIContourSequence = [pydicom.Dataset() for _ in range(200)]
+    save(chain, tmp_path / "many.dcm")
+    assert digest(bytes(tmp_path / "many.dcm"), "RTSTRUCT")
+    monkeypatch.setattr(content, "MOST_ELEMENTS", 100)
+    assert digest(bytes(tmp_path / "many.dcm"), "RTSTRUCT") is None
 
 
 def test_roi_names_are_those_of_the_file(indexed: Workplace, chain: Path) -> None:
