@@ -21,6 +21,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--torture`: what is done in part with all tests is done as a whole."""
+    parser.addoption("--torture", action="store_true", help="do the whole of tests/torture, not a part of it")
+
+
 def needs(what: str, there: bool) -> None:
     """Leaves a test out where something that it needs is not there; with CI=true that is a failure."""
     if there:

@@ -1,0 +1,56 @@
+"""A command whose system calls fail, or at one of which it is killed: strace does that (its `inject`)."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+# What changes something on a disk. Of opening a file only what may make it.
+MUTATING = (
+    *("openat", "write", "pwrite64", "writev", "pwritev", "copy_file_range", "sendfile", "fallocate", "ftruncate"),
+    *("fsync", "fdatasync", "sync_file_range", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat", "rmdir"),
+    *("rename", "renameat", "renameat2", "mkdir", "mkdirat", "utimensat", "chmod", "fchmod", "fchmodat", "fsetxattr"),
+)
+CALL = re.compile(r"(?P<thread>\d+) +(?P<name>\w+)\((?P<arguments>.*)")
+
+
+class Point(NamedTuple):
+    """The nth call of a system call in some thread."""
+
+    call: str
+    nth: int
+
+
+def traced(folder: Path, arguments: tuple[str, ...], *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs `pyconquest-rules ARGUMENTS` in `folder` under strace."""
+    log, command = folder / "strace.log", [sys.executable, "-m", "pyconquest_rules", *arguments]
+    # Modules are compiled by a run before: writing them is not what is looked at.
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", str(log), f"--trace={','.join(MUTATING)}", *options]
+    return subprocess.run(
+        [*strace, *command], cwd=folder, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def calls(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """The calls of the last run: thread, name and arguments."""
+    for line in (folder / "strace.log").read_text(errors="replace").splitlines():
+        if match := CALL.match(line):
+            yield match["thread"], match["name"], match["arguments"]
+
+
+def points(folder: Path) -> list[Point]:
+    """Every call of the last run that changed something, each once, whatever thread it was of."""
+    counts, found = Counter[tuple[str, str]](), dict[Point, None]()
+    for thread, name, arguments in calls(folder):
+        counts[thread, name] += 1
+        if (name != "openat" or "O_CREAT" in arguments) and not arguments.startswith(("1,", "2,")):
+            found[Point(name, counts[thread, name])] = None
+    return [*found]
+
+
+def fault(point: Point, what: str) -> str:
+    """The option of strace for `what`, as `signal=KILL` or `error=EIO`, at a point."""
+    return f"--inject={point.call}:{what}:when={point.nth}"
