@@ -2,8 +2,9 @@
 
 import io
 import json
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,18 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
+
+# In every instance that the tests make: nothing of them may come out where nobody asked for it.
+PLANTED = {
+    "PatientName": "Doe^Jane",
+    "PatientBirthDate": "19370527",
+    "OtherPatientIDs": "PLANTED-OTHER-ID",
+    "PatientAddress": "PLANTED-ADDRESS",
+    "PatientTelephoneNumbers": "PLANTED-TELEPHONE",
+    "AccessionNumber": "PLANTED-ACCESS",
+    "InstitutionName": "PLANTED-INSTITUTION",
+    "ReferringPhysicianName": "PLANTED^PHYSICIAN",
+}
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -82,7 +95,10 @@ class Workplace:
                 code = run(list(arguments), Options())
         finally:
             os.chdir(before)
-        return Done(code, out.getvalue(), err.getvalue())
+        done = Done(code, out.getvalue(), err.getvalue())
+        said = done.err + (done.out.splitlines() or [""])[-1] if "--json" in arguments else done.err
+        assert not [value for value in PLANTED.values() if value in said], "a value of a patient was told"
+        return done
 
     def files(self, below: str = ".") -> dict[str, bytes]:
         """The files below a folder with their bytes, without those of the program itself."""
@@ -116,7 +132,7 @@ def instance(tmp_path: Path) -> Instance:
             "SeriesInstanceUID": "1.2.826.0.1.3680043.10.3.1",
             "Modality": "CT",
             "PatientID": "P1",
-            "PatientName": "Doe^Jane",
+            **PLANTED,
             "StudyDate": "20240203",
             "InstanceNumber": number,
         }
@@ -142,6 +158,14 @@ def save(file: Path, elements: dict[str, Any], pixels: bytes = b"") -> None:
         dataset.file_meta.MediaStorageSOPClassUID = elements["SOPClassUID"]
         dataset.file_meta.MediaStorageSOPInstanceUID = UID(str(elements.get("SOPInstanceUID") or "1.2.3"))
         dataset.save_as(file, enforce_file_format=True)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_holds_a_value(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What is logged at the default level, WARNING, of whatever library, must hold nothing of a patient either."""
+    yield
+    logged = "".join(record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.WARNING)
+    assert not [value for value in PLANTED.values() if value in logged], "a value of a patient was logged"
 
 
 @pytest.fixture(autouse=True)

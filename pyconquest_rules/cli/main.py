@@ -28,6 +28,7 @@ from pyconquest_rules.cli import (
     verify,
 )
 from pyconquest_rules.cli.common import FAILED, INTERRUPTED, USAGE, Options, chosen
+from pyconquest_rules.cli.discreet import be_discreet, tell
 from pyconquest_rules.errors import Error, Mistake
 
 app = typer.Typer(
@@ -87,8 +88,14 @@ def options(
 
 def main() -> None:
     """Runs the program."""
+    be_discreet()
     asked = Options()
-    sys.exit(run(sys.argv[1:], asked))
+    try:
+        code = run(sys.argv[1:], asked)
+    except Exception as error:  # noqa: BLE001 - a traceback ends with a text that may hold a value
+        tell(error)
+        code = FAILED
+    sys.exit(code)
 
 
 def run(arguments: list[str], asked: Options) -> int:

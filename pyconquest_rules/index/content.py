@@ -6,6 +6,7 @@ Asked for by `[index] hash = true`. Read by pydicom: it needs whole contours and
 import os
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from warnings import catch_warnings
 
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
@@ -34,7 +35,8 @@ def digest(path: bytes, modality: str | None) -> str | None:
         return None
     try:
         check_elements(path, MOST_ELEMENTS)
-        found = [part.encode() if isinstance(part, str) else part for part in parts(dcmread(os.fsdecode(path)))]
+        with catch_warnings(action="ignore"):  # their texts hold values, and go to standard error
+            found = [part.encode() if isinstance(part, str) else part for part in parts(dcmread(os.fsdecode(path)))]
     except Exception:  # noqa: BLE001 - a digest is an extra; what is wrong with the file was told when its header was read
         return None
     digests = [sha256(part).digest() for part in found]

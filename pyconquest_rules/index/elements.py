@@ -161,7 +161,7 @@ def _close(nested: bytearray, delimiter: int) -> None:
 
 
 def every(window: Window, position: int, order: Order, implicit: bool, most: int) -> None:
-    """Looks at every element from `position` on, nested ones too. Raises TooMany where there are more than `most`, or EOFError."""
+    """Looks at every element from `position` on, nested ones too. Raises TooMany for more than `most`, and EOFError."""
     item = ITEM.to_bytes(4, "big") if order == "big" else b"\xfe\xff\x00\xe0"
     for _ in range(most):
         if window.size - position < 8:
