@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types floors bench clean
+.PHONY: demo test torture check lint types floors sbom lock bench clean
 
-.venv/ready: pyproject.toml dicom.sql
+.venv/ready: pyproject.toml requirements-dev.txt dicom.sql
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: .venv/ready                          ## the main job on the real files of examples/quickstart
@@ -17,6 +18,9 @@ demo: .venv/ready                          ## the main job on the real files of 
 
 test: .venv/ready                          ## the test suite
 	$(BIN)/python -m pytest -n auto
+
+torture: .venv/ready                       ## the whole of what the test suite does in part
+	$(BIN)/python -m pytest -n auto tests/torture --torture
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
@@ -29,6 +33,13 @@ floors: .venv/ready                        ## imports go downwards only
 	$(BIN)/lint-imports
 
 check: lint types floors test              ## all that must hold before a commit
+
+sbom: .venv/ready                          ## what the environment is made of, for those who must know: build/sbom.json
+	@mkdir -p build
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json .venv/bin/python
+
+lock:                                      ## takes newer releases into requirements-dev.txt; needs uv
+	uv pip compile --quiet --upgrade --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o requirements-dev.txt
 
 # The peers have an environment of their own; a row says so where one of them cannot be installed.
 PEERS := build/bench/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps

@@ -1,9 +1,13 @@
 """What an installed wheel has in it: an empty folder and the wheel are all that a user needs."""
 
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+
+import tomli
+from packaging.requirements import Requirement
 
 from tests.conftest import REPOSITORY
 
@@ -21,3 +25,22 @@ def test_the_wheel_carries_the_standard_layout_and_works_alone(tmp_path: Path) -
         environment = {"PYTHONPATH": str(tmp_path / "installed"), "PATH": "/usr/bin:/bin"}
         subprocess.run(run, cwd=tmp_path / "empty", env=environment, check=True, capture_output=True)
     assert (tmp_path / "empty" / "rules.toml").exists()
+
+
+PERMISSIVE = {"MIT", "MIT License", "BSD License", "BSD-2-Clause", "BSD-3-Clause", "ISC License (ISCL)", "PSF-2.0", "Apache-2.0"}
+
+
+def test_the_licences_are_known_and_let_everybody_use_what_is_installed() -> None:
+    command = [sys.executable, "docs/make_licences.py"]
+    made = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    assert (REPOSITORY / "docs/licences.md").read_text() == made, "python docs/make_licences.py > docs/licences.md"
+    assert {line.split(" | ")[-1].rstrip(" |") for line in made.splitlines()[7:]} <= PERMISSIVE
+
+
+def test_every_package_of_the_development_environment_is_pinned_by_its_hash() -> None:
+    lock = (REPOSITORY / "requirements-dev.txt").read_text()
+    pinned = {entry.partition("==")[0]: entry for entry in re.split(r"\n(?=\S)", lock) if not entry.startswith("#")}
+    assert all("--hash=sha256:" in entry for entry in pinned.values())
+    project = tomli.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    assert {Requirement(text).name for text in wanted} <= pinned.keys(), "make lock"
