@@ -1,0 +1,65 @@
+"""A collection to be copied, made anew for each thing that is done to it, and what must hold of it after anything."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from tests.conftest import Workplace
+
+
+class Sound:
+    """`original/` with rules and `data/`, below `tmp_path`, is copied to where commands are run."""
+
+    def __init__(self, tmp_path: Path, number: int) -> None:
+        self.folder, self.original, self.number = tmp_path / "now", tmp_path / "original", number
+        self.workplace = Workplace(self.folder)
+
+    def anew(self) -> None:
+        """As if nothing had ever been done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(self.original, self.folder)
+
+    def placed(self) -> Iterator[Path]:
+        """The files under their final names."""
+        return (self.folder / "export").rglob("*.dcm")
+
+    def assert_sound(self) -> set[str]:
+        """What must hold after anything: sources as they were, whole files, true rows. Gives what the ledger has."""
+        sources = Workplace(self.original).files("data")
+        assert self.workplace.files("data") == sources
+        placed = {str(file.relative_to(self.folder)): file.read_bytes() for file in self.placed()}
+        assert all(data == sources[os.path.basename(name)] for name, data in placed.items())
+        recorded = self.recorded()
+        assert recorded <= placed.keys()
+        return recorded
+
+    def recorded(self) -> set[str]:
+        """What the ledger says is done; one that was just being made has nothing in it. Both databases must be whole."""
+        done = set[str]()
+        for database in (self.folder / ".pyconquest-rules/state.db", self.folder / "conquest.db"):
+            if not database.exists() or not database.stat().st_size:
+                continue
+            with closing(sqlite3.connect(database)) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+                if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'done'").fetchall():
+                    done |= {name for (name,) in connection.execute("SELECT destination FROM done")}
+        return done
+
+    def assert_complete(self) -> None:
+        """Everything is done, recorded and proved, and nothing is left over or to be done."""
+        assert len(self.assert_sound()) == self.number
+        assert len(self.workplace.files("export")) == self.number
+        images = self.workplace.run("query", "select count(*) as n from images", "--json").lines[0]["values"]
+        assert images == {"n": self.number}
+        assert self.workplace.run("verify", "--deep", "--json").summary["ok"] == self.number
+        assert self.workplace.run("plan", "--detailed-exitcode").code == 0
+
+    def assert_next_run_does_the_rest(self, recorded: int) -> None:
+        """And just the rest: what the ledger has is not done again."""
+        done = self.workplace.run("apply", "--json")
+        assert done.code == 0, done.out + done.err
+        assert done.summary["done"] == self.number - recorded
+        self.assert_complete()
