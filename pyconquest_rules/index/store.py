@@ -233,6 +233,8 @@ def _same_bytes(first: bytes, second: bytes) -> bool:
 
 
 def _unusable(database: Path, error: sqlite3.Error) -> DatabaseError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return DatabaseError(f"the index {database} is locked by another program; end that, or run again when it is done")
     return DatabaseError(f"cannot use the index {database}: {error}; it is a cache: if it is damaged, delete it and index again")
 
 

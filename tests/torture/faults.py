@@ -42,11 +42,16 @@ def calls(folder: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def points(folder: Path) -> list[Point]:
-    """Every call of the last run that changed something, each once, whatever thread it was of."""
-    counts, found = Counter[tuple[str, str]](), dict[Point, None]()
+    """Every call of the last run that changed something, each once, whatever thread it was of.
+
+    strace counts in each thread, so what opens files in other threads cannot be told from what the first one imports.
+    """
+    counts, found, first = Counter[tuple[str, str]](), dict[Point, None](), None
     for thread, name, arguments in calls(folder):
+        first = first or thread
         counts[thread, name] += 1
-        if (name != "openat" or "O_CREAT" in arguments) and not arguments.startswith(("1,", "2,")):
+        opens = name == "openat"
+        if (not opens or ("O_CREAT" in arguments and thread == first)) and not arguments.startswith(("1,", "2,")):
             found[Point(name, counts[thread, name])] = None
     return [*found]
 

@@ -50,8 +50,9 @@ def at(point: Point) -> Iterator[None]:
         raise
 
 
-def test_a_kill(small: Sound, every: list[Point], some: Some[Point]) -> None:
-    for point in some(every, 10):
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_kill(small: Sound, every: list[Point], some: Some[Point], half: int) -> None:
+    for point in some(every, 10)[half::2]:
         small.anew()
         with at(point):
             traced(small.folder, ("apply",), fault(point, "signal=KILL"))
