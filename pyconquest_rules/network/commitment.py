@@ -13,10 +13,11 @@ from pynetdicom import AE
 from pynetdicom.events import EVT_N_EVENT_REPORT, Event
 from pynetdicom.presentation import build_context
 from pynetdicom.status import STORAGE_COMMITMENT_SERVICE_CLASS_STATUS
+from pynetdicom.transport import ThreadedAssociationServer
 
-from pyconquest_rules.errors import Error
 from pyconquest_rules.network.dimse import SUCCESS, UNCOMPRESSED, associated, refusal, status_of, undisturbed
 from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.network.server import ListenError
 
 PUSH_MODEL, PUSH_MODEL_INSTANCE, VERIFICATION = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", "1.2.840.10008.1.1"
 REQUEST_STORAGE_COMMITMENT = 1
@@ -61,12 +62,17 @@ class Waiting:
 
     Takes N-EVENT-REPORTs (PS3.4 J.3.3) on the associations of the requests, which stay open, and on a port of its own. A context
     manager. `ae_title` must be the calling AE title of the nodes, which call it back at `host` and `port` as they are configured
-    to; with port 0 it is any free one, then `port` has it. Raises Error where the port cannot be listened on.
+    to; with port 0 it is any free one, then `port` has it; with None they do not. Raises ListenError where the port cannot be
+    listened on.
     """
 
-    def __init__(self, ae_title: str, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, ae_title: str, host: str = "127.0.0.1", port: int | None = 0) -> None:
         self._transactions: dict[str, _Transaction] = {}
         self._changed = threading.Condition()
+        self._server = None if port is None else self._listening(ae_title, host, port)
+        self.port = 0 if self._server is None else int(self._server.server_address[1])
+
+    def _listening(self, ae_title: str, host: str, port: int) -> ThreadedAssociationServer:
         ae = AE(ae_title=ae_title)
         ae.maximum_associations = ASSOCIATIONS
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = SECONDS
@@ -76,10 +82,10 @@ class Waiting:
         try:
             server = ae.start_server((host, port), block=False, evt_handlers=[(EVT_N_EVENT_REPORT, self._take)])
         except OSError as error:
-            raise Error(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         if server is None:
             raise AssertionError("a server that does not block is given back")
-        self._server, self.port = server, int(server.server_address[1])
+        return server
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +93,8 @@ class Waiting:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for transaction in self._transactions.values():
             transaction.association.close()
-        self._server.shutdown()
+        if self._server is not None:
+            self._server.shutdown()
 
     def request(self, node: Node, instances: Sequence[tuple[str, str]]) -> str:
         """Asks a node by N-ACTION (PS3.4 J.3.2) to commit itself to instances, given by SOP Class and SOP Instance UID.

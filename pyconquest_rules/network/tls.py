@@ -15,9 +15,29 @@ def ssl_context(node: Node, tls: TLS) -> ssl.SSLContext:
     except OSError:
         raise NodeError(node, f"the certificates of the CA cannot be read: {tls.ca}", retry=False) from None
     if tls.certificate is not None:
-        try:
+        password, asked = _password(node, tls), list[bool]()
+
+        def give() -> str:
             # Without a password OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
+            asked.append(True)
+            return password or ""
+
+        try:
+            context.load_cert_chain(tls.certificate, tls.key, password=give)
         except (OSError, ValueError):
-            raise NodeError(node, f"our certificate or its key cannot be read: {tls.certificate}", retry=False) from None
+            why = (
+                "cannot be read" if not asked else "has another password" if password else "is encrypted, and has no key_password"
+            )
+            what = f"the key of our certificate {why}" if asked else f"our certificate or its key {why}"
+            raise NodeError(node, f"{what}: {tls.key or tls.certificate}", retry=False) from None
     return context
+
+
+def _password(node: Node, tls: TLS) -> str | None:
+    """The password of our key, where there is one. A line break at the end of a file is none of it."""
+    if tls.key_password_file is None:
+        return tls.key_password
+    try:
+        return tls.key_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        raise NodeError(node, f"the password of our key cannot be read: {tls.key_password_file}", retry=False) from None
