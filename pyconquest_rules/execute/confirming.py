@@ -36,7 +36,7 @@ Ask = Callable[[list[str]], Confirmation]
 """Asks a node for instances by SOPInstanceUID. Raises NodeError where it cannot be asked."""
 
 Asking = Callable[[], AbstractContextManager[Ask]]
-"""What is needed while a node is asked. Raises ListenError where its reports cannot be listened for."""
+"""What is needed while a node is asked. Raises ListenError and NodeError where its reports cannot be listened for."""
 
 
 class Known(NamedTuple):
@@ -57,7 +57,7 @@ def confirmations(uids: Iterator[str], asking: Asking) -> Iterator[tuple[list[st
     with ExitStack() as stack:
         try:
             ask = stack.enter_context(asking())
-        except ListenError as error:
+        except (ListenError, NodeError) as error:
             ask = _silence(str(error))
         unanswered, confirmation = 0, Confirmation(AGAIN)
         while some := list(islice(uids, AT_ONCE)):
@@ -89,12 +89,14 @@ def finding(node: Node, look: Look) -> Iterator[Ask]:
 def committing(node: Node, look: Look) -> Iterator[Ask]:
     """An instance is confirmed once the node commits itself to keep it (PS3.4 J). What it says that it lacks is sent again."""
     from pyconquest_rules.network.commitment import REASONS, Waiting
+    from pyconquest_rules.network.tls import server_context
 
     def words(reason: int) -> str:
         what = REASONS.get(reason, "failure reason") if reason else "no reason given"
         return f"the node does not commit to it: {what} ({reason:04X}); {SENDS_AGAIN if reason == NO_SUCH_INSTANCE else AGAIN}"
 
-    with Waiting(node.calling_ae_title, node.commitment_host, node.commitment_port) as waiting:
+    context = server_context(node, node.tls) if node.tls is not None and node.tls.certificate is not None else None
+    with Waiting(node.calling_ae_title, node.commitment_host, node.commitment_port, context) as waiting:
 
         def ask(uids: list[str]) -> Confirmation:
             transaction = waiting.request(node, [(known.SOPClassUID, known.SOPInstanceUID) for known in look(uids)])

@@ -1,5 +1,6 @@
 """The Storage Commitment service class as its user (PS3.4 J): having a node say that it keeps what it was sent."""
 
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -62,17 +63,19 @@ class Waiting:
 
     Takes N-EVENT-REPORTs (PS3.4 J.3.3) on the associations of the requests, which stay open, and on a port of its own. A context
     manager. `ae_title` must be the calling AE title of the nodes, which call it back at `host` and `port` as they are configured
-    to; with port 0 it is any free one, then `port` has it; with None they do not. Raises ListenError where the port cannot be
-    listened on.
+    to; with port 0 it is any free one, then `port` has it; with None they do not. `context` secures what comes there. Raises
+    ListenError where the port cannot be listened on.
     """
 
-    def __init__(self, ae_title: str, host: str = "127.0.0.1", port: int | None = 0) -> None:
+    def __init__(
+        self, ae_title: str, host: str = "127.0.0.1", port: int | None = 0, context: ssl.SSLContext | None = None
+    ) -> None:
         self._transactions: dict[str, _Transaction] = {}
         self._changed = threading.Condition()
-        self._server = None if port is None else self._listening(ae_title, host, port)
+        self._server = None if port is None else self._listening(ae_title, host, port, context)
         self.port = 0 if self._server is None else int(self._server.server_address[1])
 
-    def _listening(self, ae_title: str, host: str, port: int) -> ThreadedAssociationServer:
+    def _listening(self, ae_title: str, host: str, port: int, context: ssl.SSLContext | None) -> ThreadedAssociationServer:
         ae = AE(ae_title=ae_title)
         ae.maximum_associations = ASSOCIATIONS
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = SECONDS
@@ -80,7 +83,8 @@ class Waiting:
         ae.add_supported_context(PUSH_MODEL, UNCOMPRESSED, scu_role=True, scp_role=True)
         ae.add_supported_context(VERIFICATION)
         try:
-            server = ae.start_server((host, port), block=False, evt_handlers=[(EVT_N_EVENT_REPORT, self._take)])
+            handlers: list[Any] = [(EVT_N_EVENT_REPORT, self._take)]
+            server = ae.start_server((host, port), block=False, ssl_context=context, evt_handlers=handlers)
         except OSError as error:
             raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         if server is None:
