@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -279,9 +280,9 @@ def _asking(rules: Rules, send: Send) -> Asking | None:
         case Confirm.STATUS:
             return None
         case Confirm.C_FIND:
-            return lambda: finding(node, look)
+            return partial(finding, node, look)
         case Confirm.STORAGE_COMMITMENT:
-            return lambda: committing(node, look)
+            return partial(committing, node, look)
 
 
 @contextmanager

@@ -35,8 +35,13 @@ class Confirmation:
 Ask = Callable[[list[str]], Confirmation]
 """Asks a node for instances by SOPInstanceUID. Raises NodeError where it cannot be asked."""
 
-Asking = Callable[[], AbstractContextManager[Ask]]
-"""What is needed while a node is asked. Raises ListenError and NodeError where its reports cannot be listened for."""
+Stop = Callable[[], bool]
+
+Asking = Callable[[Stop], AbstractContextManager[Ask]]
+"""What is needed while a node is asked. Once its argument says so, nobody waits for an answer any more.
+
+Raises ListenError and NodeError where its reports cannot be listened for.
+"""
 
 
 class Known(NamedTuple):
@@ -52,11 +57,11 @@ Look = Callable[[list[str]], list[Known]]
 """Looks instances up in the index; gives them series by series."""
 
 
-def confirmations(uids: Iterator[str], asking: Asking) -> Iterator[tuple[list[str], Confirmation]]:
+def confirmations(uids: Iterator[str], asking: Asking, stop: Stop) -> Iterator[tuple[list[str], Confirmation]]:
     """What a node says of instances, some at a time. That it cannot be asked is an answer too."""
     with ExitStack() as stack:
         try:
-            ask = stack.enter_context(asking())
+            ask = stack.enter_context(asking(stop))
         except (ListenError, NodeError) as error:
             ask = _silence(str(error))
         unanswered, confirmation = 0, Confirmation(AGAIN)
@@ -74,7 +79,7 @@ def _silence(message: str) -> Ask:
 
 
 @contextmanager
-def finding(node: Node, look: Look) -> Iterator[Ask]:
+def finding(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
     """An instance is confirmed once the node finds it by C-FIND. It may only be late with it: so nothing is sent again."""
     from pyconquest_rules.network.query_retrieve import present  # pynetdicom takes long to import
 
@@ -86,7 +91,7 @@ def finding(node: Node, look: Look) -> Iterator[Ask]:
 
 
 @contextmanager
-def committing(node: Node, look: Look) -> Iterator[Ask]:
+def committing(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
     """An instance is confirmed once the node commits itself to keep it (PS3.4 J). What it says that it lacks is sent again."""
     from pyconquest_rules.network.commitment import REASONS, Waiting
     from pyconquest_rules.network.tls import server_context
@@ -100,7 +105,7 @@ def committing(node: Node, look: Look) -> Iterator[Ask]:
 
         def ask(uids: list[str]) -> Confirmation:
             transaction = waiting.request(node, [(known.SOPClassUID, known.SOPInstanceUID) for known in look(uids)])
-            report = waiting.report(transaction, node.commitment_timeout)
+            report = waiting.report(transaction, node.commitment_timeout, stop)
             why = {uid: words(reason) for uid, reason in report.failed.items()}
             gone = frozenset(uid for uid, reason in report.failed.items() if reason == NO_SUCH_INSTANCE)
             return Confirmation(f"the node does not say whether it commits to it; {AGAIN}", report.committed, why, gone)

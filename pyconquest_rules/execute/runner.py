@@ -92,7 +92,7 @@ class Runner:
 
     def _send(self, action: str, plan: Work, sending: Sending, result: Result) -> None:
         told, stored = 0, 0
-        if sending.is_open():
+        if sending.is_open() and not self.stop():
             for answers in transferred(_to_send(plan, action), sending, lambda: self.stop() or not sending.is_open()):
                 self.ledger.record_sent(
                     ((step, sent.status if sent.stored else None, sent.message) for step, sent in answers), result.run
@@ -112,7 +112,7 @@ class Runner:
 
     def _confirm(self, action: str, node: str, asking: Asking, uids: Iterator[str], result: Result, *, steps: bool) -> None:
         """Asks a node for what it took. `steps`: that is what there is to do; else it was sent, and counted, by this run."""
-        for some, confirmation in confirmations(uids, asking):
+        for some, confirmation in confirmations(uids, asking, self.stop):
             self.ledger.confirm(node, confirmation.there)
             self.ledger.lose(node, action, {uid: confirmation.why[uid] for uid in confirmation.gone}, result.run)
             for uid in confirmation.there if steps else ():

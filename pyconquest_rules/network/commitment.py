@@ -2,7 +2,8 @@
 
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -18,7 +19,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from pyconquest_rules.network.dimse import SUCCESS, UNCOMPRESSED, associated, refusal, status_of, undisturbed
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.server import ListenError
+from pyconquest_rules.network.server import GLANCE, ListenError
 
 PUSH_MODEL, PUSH_MODEL_INSTANCE, VERIFICATION = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", "1.2.840.10008.1.1"
 REQUEST_STORAGE_COMMITMENT = 1
@@ -127,11 +128,17 @@ class Waiting:
             raise
         return transaction
 
-    def report(self, transaction: str, seconds: float) -> Report:
-        """The report of a transaction that was requested here. Raises NodeError where there is none within so many seconds."""
-        entry = self._transactions[transaction]
+    def report(self, transaction: str, seconds: float, stop: Callable[[], bool] = lambda: False) -> Report:
+        """The report of a transaction that was requested here.
+
+        Raises NodeError where there is none within so many seconds, or when `stop` says that nobody waits any more.
+        """
+        entry, end = self._transactions[transaction], time.monotonic() + seconds
         with self._changed:
-            self._changed.wait_for(lambda: entry.report is not None, seconds)
+            while entry.report is None and (left := end - time.monotonic()) > 0:
+                if stop():
+                    raise NodeError(entry.node, "was not waited for until it said what it commits to")
+                self._changed.wait(min(left, GLANCE))
         if entry.report is None:
             raise NodeError(entry.node, f"has not said within {seconds:g} s what it commits to")
         del self._transactions[transaction]

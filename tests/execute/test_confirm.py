@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from pynetdicom.presentation import build_context, build_role
 from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from pyconquest_rules.network.dimse import undisturbed
 from tests.conftest import Instance, Workplace
+from tests.execute.test_interrupted import applying
 from tests.network.archives import free_port, orthanc
 from tests.network.test_commitment import CT, information
 
@@ -193,7 +192,7 @@ def test_a_node_that_does_not_report_is_asked_by_the_next_run(images: Workplace)
 def test_a_run_after_one_that_was_killed_in_between_only_asks(images: Workplace) -> None:
     with archive() as peer:
         images.rules(rules(peer))
-        with subprocess.Popen([sys.executable, "-m", "pyconquest_rules", "apply", "--json"], cwd=images.folder) as process:
+        with applying(images) as process:
             peer.asked = lambda: os.kill(process.pid, signal.SIGKILL)
             assert process.wait(LONG) == -signal.SIGKILL
         peer.asked = lambda: None
@@ -202,6 +201,15 @@ def test_a_run_after_one_that_was_killed_in_between_only_asks(images: Workplace)
         assert (done.code, done.summary["done"], done.summary["failed"]) == (0, NUMBER, 0)
         assert len(peer.stored) == NUMBER
         assert reasons(images) == {"unchanged:done": NUMBER}
+
+
+def test_a_run_that_is_to_end_does_not_wait_for_a_report(images: Workplace) -> None:
+    with archive(answer=None) as peer:
+        images.rules(rules(peer, seconds=3600))
+        with applying(images) as process:
+            peer.asked = lambda: os.kill(process.pid, signal.SIGTERM)
+            assert process.wait(LONG) == 130
+        assert reasons(images) == {"todo:unconfirmed": NUMBER}
 
 
 def test_what_another_action_sent_is_asked_for_too(images: Workplace) -> None:
