@@ -12,7 +12,8 @@ from typing import Any, Self
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE
-from pynetdicom.events import EVT_N_EVENT_REPORT, Event
+from pynetdicom.association import Association
+from pynetdicom.events import EVT_N_EVENT_REPORT, EVT_PDU_SENT, Event
 from pynetdicom.presentation import build_context
 from pynetdicom.status import STORAGE_COMMITMENT_SERVICE_CLASS_STATUS
 from pynetdicom.transport import ThreadedAssociationServer
@@ -72,7 +73,9 @@ class Waiting:
         self, ae_title: str, host: str = "127.0.0.1", port: int | None = 0, context: ssl.SSLContext | None = None
     ) -> None:
         self._transactions: dict[str, _Transaction] = {}
+        self._answering: dict[Association, tuple[_Transaction, Report]] = {}
         self._changed = threading.Condition()
+        self._handlers: list[Any] = [(EVT_N_EVENT_REPORT, self._take), (EVT_PDU_SENT, self._answered)]
         self._server = None if port is None else self._listening(ae_title, host, port, context)
         self.port = 0 if self._server is None else int(self._server.server_address[1])
 
@@ -84,8 +87,7 @@ class Waiting:
         ae.add_supported_context(PUSH_MODEL, UNCOMPRESSED, scu_role=True, scp_role=True)
         ae.add_supported_context(VERIFICATION)
         try:
-            handlers: list[Any] = [(EVT_N_EVENT_REPORT, self._take)]
-            server = ae.start_server((host, port), block=False, ssl_context=context, evt_handlers=handlers)
+            server = ae.start_server((host, port), block=False, ssl_context=context, evt_handlers=self._handlers)
         except OSError as error:
             raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         if server is None:
@@ -111,9 +113,8 @@ class Waiting:
         entry = _Transaction(node, frozenset(instance for _, instance in instances))
         self._transactions[transaction] = entry  # before it is sent, because the report may come first
         try:
-            handlers = [(EVT_N_EVENT_REPORT, self._take)]
             contexts = [build_context(PUSH_MODEL, UNCOMPRESSED)]
-            association = entry.association.enter_context(associated(node, contexts, evt_handlers=handlers))
+            association = entry.association.enter_context(associated(node, contexts, evt_handlers=self._handlers))
             information = Dataset()
             information.TransactionUID = transaction
             information.ReferencedSOPSequence = [_reference(*instance) for instance in instances]
@@ -165,9 +166,17 @@ class Waiting:
         # Only of what was asked for, and of what is in both lists the worse is believed.
         failed = {instance: reason for instance, reason in failed.items() if instance in entry.wanted}
         with self._changed:
-            entry.report = Report(str(information.TransactionUID), frozenset(kept & entry.wanted - failed.keys()), failed)
-            self._changed.notify_all()
+            report = Report(str(information.TransactionUID), frozenset(kept & entry.wanted - failed.keys()), failed)
+            self._answering[event.assoc] = entry, report
         return SUCCESS, None
+
+    def _answered(self, event: Event) -> None:
+        """Hands a report over once its answer is on its way: whoever has it releases the association."""
+        with self._changed:
+            if told := self._answering.pop(event.assoc, None):
+                entry, report = told
+                entry.report = report
+                self._changed.notify_all()
 
 
 def _reference(sop_class: str, sop_instance: str) -> Dataset:

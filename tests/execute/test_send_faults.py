@@ -94,7 +94,7 @@ def test_what_was_not_answered_well_is_not_sent_and_goes_with_the_next_run(
 ) -> None:
     monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", ())
     with Faulty(dict.fromkeys(PLACES, fault)) as peer:
-        first = apply(peer, seconds=1 if fault in NO_ANSWER else 30)
+        first = apply(peer, seconds=2 if fault in NO_ANSWER else 30)
         assert first.code == 1
         assert (first.summary["done"], first.summary["failed"]) == (NUMBER - len(PLACES), len(PLACES))
         assert sent(hundred, peer) == set(peer.stored) == data_sets.keys() - told(first, "failed").keys()
