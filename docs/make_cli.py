@@ -9,9 +9,9 @@ HEAD = """\
 
 Made by `docs/make_cli.py` from the program's own help.
 
-Exit codes: **0** done or nothing to do · **1** some steps failed or are blocked, a DICOM file could not be indexed, or
-`verify` found something · **2** the rules or the usage are wrong · **3** changes are pending (`plan --detailed-exitcode`
-only) · **5** the saved plan is stale · **6** another run holds the lock · **130** interrupted.
+Exit codes: **0** done or nothing to do, or the rest waits for its window · **1** some steps failed or are blocked, a DICOM
+file could not be indexed, or `verify` found something · **2** the rules or the usage are wrong · **3** changes are pending
+(`plan --detailed-exitcode` only) · **5** the saved plan is stale · **6** another run holds the lock · **130** interrupted.
 
 With `--json` a command writes one JSON object a line to standard output, the last one `{"event": "summary", …}`, or
 `{"event": "error", "message": …, "exit_code": …}` where it could not do its work. Data goes to standard output, all else
@@ -24,7 +24,7 @@ to standard error.
 | `query` | `rows`; before it a `row` line each |
 | `summary` | `patients`; before it a `patient` line each |
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}`; with `--list` before it a `step` line each |
-| `apply` | `done, unchanged, failed, blocked, bytes, run, interrupted` |
+| `apply` | `done, unchanged, failed, blocked, waiting, bytes, run, interrupted`; before it a `failed` or `warning` line for each such step, and a `waiting` line for each action of which steps are left for a later run, as outside its window |
 | `echo` | `node, seconds` |
 | `find` | `rows`; before it a `row` line each |
 | `listen` | `listener, associations, rejected, received, duplicates, refused, bytes`; before it a `listening` line, a `ran` line for each run of `then`, and a `health` line each minute |

@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -22,6 +24,7 @@ from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError, Locked, StalePlan, UsageError, did_you_mean
 from pyconquest_rules.events import Emit, Healthy, Listens, Planning, Ran, silent
 from pyconquest_rules.execute import folders
+from pyconquest_rules.execute.confirming import Asking, Known, committing, finding
 from pyconquest_rules.execute.export import Format
 from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.execute.files import is_made
@@ -223,10 +226,20 @@ def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
     return saved
 
 
-def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit = silent) -> Result:
-    """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight."""
+def apply(
+    rules: Rules,
+    made: Plan,
+    *,
+    targets: tuple[str, ...] = (),
+    emit: Emit = silent,
+    clock: Callable[[], datetime] = datetime.now,
+) -> Result:
+    """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight.
+
+    `clock` is the local time, which windows are of.
+    """
     with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
-        result = Runner(rules.outputs, ledger, emit, stop, _sendings(rules)).run(made, rules.needs, " ".join(targets))
+        result = Runner(rules.outputs, ledger, emit, stop, _sendings(rules, clock)).run(made, rules.needs, " ".join(targets))
         with _writing(rules) as store:
             _forget_moved(rules, store, result.run)
         # The end comes last: of a run that is killed before, the next one forgets what was moved.
@@ -234,33 +247,42 @@ def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit
     return result
 
 
-def _sendings(rules: Rules) -> dict[str, Sending]:
+def _sendings(rules: Rules, clock: Callable[[], datetime]) -> dict[str, Sending]:
     """How the actions that send do it."""
-    return {
-        name: Sending(rules.nodes[action.node], action.associations, action.max_rate, _present(rules, action))
-        for name, action in rules.actions.items()
-        if isinstance(action, Send)
-    }
+    return {name: _sending(rules, action, clock) for name, action in rules.actions.items() if isinstance(action, Send)}
 
 
-def _present(rules: Rules, send: Send) -> Callable[[list[str]], set[str]] | None:
-    """Asks the node of an action which of some instances it has; None where the action does not want to know."""
-    if send.confirm is Confirm.STATUS:
-        return None
+def _sending(rules: Rules, send: Send, clock: Callable[[], datetime]) -> Sending:
+    return Sending(
+        rules.nodes[send.node],
+        send.associations,
+        send.max_rate,
+        _asking(rules, send),
+        send.window,
+        lambda: send.is_open(clock().time()),
+    )
 
-    def present(uids: list[str]) -> set[str]:
-        from pyconquest_rules.network.query_retrieve import present as found
 
-        where = "SELECT value FROM json_each(?)"
+def _asking(rules: Rules, send: Send) -> Asking | None:
+    """How the node of an action is asked for what it took; None where the action does not want to know."""
+    node = rules.nodes[send.node]
+
+    def look(uids: list[str]) -> list[Known]:
         with opened(rules) as sets:
-            instances = sets.connection.execute(
-                "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM images"
-                f" WHERE SOPInstanceUID IN ({where}) ORDER BY 1, 2",
+            rows = sets.connection.execute(
+                "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID FROM images"
+                " WHERE SOPInstanceUID IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
                 (json.dumps(uids),),
-            ).fetchall()
-        return found(rules.nodes[send.node], instances)
+            )
+            return [*map(Known._make, rows)]
 
-    return present
+    match send.confirm:
+        case Confirm.STATUS:
+            return None
+        case Confirm.C_FIND:
+            return partial(finding, node, look)
+        case Confirm.STORAGE_COMMITMENT:
+            return partial(committing, node, look)
 
 
 @contextmanager

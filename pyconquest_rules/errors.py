@@ -4,6 +4,7 @@ Every error of ours is an `Error`. Its text never holds a value of a patient: fi
 path only in reports that were asked for, elsewhere by SOPInstanceUID.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -55,6 +56,13 @@ class Mistake(Error):
         self.message, self.fragment, self.hint = message, fragment, hint
 
 
+# A password that is written out, and not { env = "NAME" }.
+SECRET = re.compile(
+    r"""(\bkey_password["']?\s*=\s*)(?!\{\s*env\s*=\s*["'][^"']*["']\s*\})"""
+    r"""(\{[^}]*\}?|"(?:\\.|[^"\\])*"?|'[^']*'?|[^\s,}#]+)"""
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake of a rules file. `line` and `column` count from 1; `length` is at least 1."""
@@ -72,11 +80,11 @@ class Problem:
         place = f"{self.file}:{self.line}:{self.column}: {self.message}"
         if not self.source_line:
             return place if self.hint is None else f"{place}\n  = {self.hint}"
-        margin = f"{self.line:>5} | "
+        shown, margin = SECRET.sub(lambda found: f"{found[1]}{'*' * len(found[2])}", self.source_line), f"{self.line:>5} | "
         # Tabs are kept in the margin of the caret, so that it stands under its word in any terminal.
         lead = "".join("\t" if c == "\t" else " " for c in self.source_line[: self.column - 1])
         caret = "^" * max(1, min(self.length, len(self.source_line) - self.column + 1))
-        text = f"{place}\n{margin}{self.source_line}\n{' ' * (len(margin) - 2)}| {lead}{caret}"
+        text = f"{place}\n{margin}{shown}\n{' ' * (len(margin) - 2)}| {lead}{caret}"
         return text if self.hint is None else f"{text}\n{' ' * (len(margin) - 2)}= {self.hint}"
 
 

@@ -63,6 +63,15 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class StepsWait:
+    """So many steps of an action are left for a later run, and why; that is no failure."""
+
+    action: str
+    steps: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Listens:
     """A listener of the rules listens: as which AE title, and where."""
 
@@ -87,7 +96,7 @@ class Ran:
     counts: dict[str, int]
 
 
-Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed | Listens | Healthy | Ran
+Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed | StepsWait | Listens | Healthy | Ran
 Emit = Callable[[Event], None]
 
 

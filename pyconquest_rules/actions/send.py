@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from datetime import time
 from enum import StrEnum
 from hashlib import sha256
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pyconquest_rules.steps import Selected, Wish
 
@@ -16,6 +17,11 @@ class Confirm(StrEnum):
 
     STATUS = "status"
     C_FIND = "c-find"
+    STORAGE_COMMITMENT = "storage-commitment"
+
+
+WINDOW = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]$"
+"""Two times of a day."""
 
 
 class Send(BaseModel):
@@ -27,14 +33,28 @@ class Send(BaseModel):
     node: Annotated[str, Field(description="The node that they are sent to.")]
     confirm: Annotated[
         Confirm,
-        Field(description="When an instance counts as there: `status`, its answer; `c-find`, once the node finds it too."),
+        Field(
+            description="When an instance counts as there: `status`, its answer; `c-find`, once the node finds it too;"
+            " `storage-commitment`, once the node commits itself to keep it."
+        ),
     ] = Confirm.STATUS
     associations: Annotated[int, Field(strict=True, ge=1, le=16, description="How many associations send at the same time.")] = 1
     max_rate: Annotated[
         int | None, Field(strict=True, ge=1024, description="At most so many bytes a second, over all associations.")
     ] = None
+    window: Annotated[
+        Annotated[str, StringConstraints(pattern=WINDOW)] | None,
+        Field(description='The time of day at which may be sent, as "22:00-06:00"; always if left out.'),
+    ] = None
     needs: Annotated[tuple[str, ...], Field(description='Actions that must have gone well before this one, as "copy.NAME".')] = ()
     tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
+
+    def is_open(self, now: time) -> bool:
+        """Whether may be sent at a time of the day. A window may pass midnight; its end is outside."""
+        if self.window is None:
+            return True
+        start, end = map(time.fromisoformat, self.window.split("-"))
+        return start <= now < end if start < end else now >= start or now < end
 
     @property
     def fingerprint(self) -> str:

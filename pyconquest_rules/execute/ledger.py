@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -193,15 +193,16 @@ class Ledger:
                 connection.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                 connection.execute("DELETE FROM failed WHERE destination = ?", (key,))
 
-    def unconfirmed(self, node: str, action: str) -> Iterator[list[str]]:
-        """What an action sent to a node and the node has not confirmed: SOPInstanceUIDs, some at a time."""
+    def unconfirmed(self, node: str, action: str, run: int) -> Iterator[str]:
+        """The SOPInstanceUIDs of what an action sent to a node in a run and the node has not confirmed."""
         query = (
-            "SELECT SOPInstanceUID FROM sent WHERE node = ? AND action = ? AND NOT confirmed AND SOPInstanceUID > ?"
+            "SELECT SOPInstanceUID FROM sent WHERE node = ? AND action = ? AND run = ? AND NOT confirmed AND SOPInstanceUID > ?"
             f" ORDER BY SOPInstanceUID LIMIT {AT_ONCE}"
         )
         last = ""
-        while uids := [uid for (uid,) in self.connection.execute(query, (node, action, last))]:
-            yield uids
+        # No cursor stays open: between two instances others may be confirmed.
+        while uids := [uid for (uid,) in self.connection.execute(query, (node, action, run, last))]:
+            yield from uids
             last = uids[-1]
 
     def confirm(self, node: str, uids: Iterable[str]) -> None:
@@ -210,6 +211,15 @@ class Ledger:
             connection.executemany(
                 "UPDATE sent SET confirmed = 1 WHERE node = ? AND SOPInstanceUID = ?", ((node, uid) for uid in uids)
             )
+
+    def lose(self, node: str, action: str, messages: Mapping[str, str], run: int) -> None:
+        """Remembers that a node does not have instances that it took, and what it says of each."""
+        at = now()
+        with self._transaction() as connection:
+            for uid, message in messages.items():
+                connection.execute("DELETE FROM sent WHERE node = ? AND SOPInstanceUID = ?", (node, uid))
+                failure = (f"{node} {uid}", action, uid, message, run, at)
+                connection.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failure)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -6,12 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed
+from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, StepsWait
+from pyconquest_rules.execute.confirming import Asking, confirmations, unconfirmed
 from pyconquest_rules.execute.files import Put, StepError, put_together, take_away
 from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.transfers import Sending, transferred
-from pyconquest_rules.network.node import NodeError
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, Operation, PutFile, SendInstance, Status, Step
 
@@ -20,6 +20,9 @@ IN_FLIGHT = 8  # groups
 # descriptors must be allowed, and the least that systems allow is 256.
 TOGETHER = {Mode.COPY: 8, Mode.MOVE: 8, Mode.REFLINK: 8, Mode.HARDLINK: 24, Mode.SYMLINK: 24}
 MUCH = 16 << 20  # bytes; they make a group of fewer
+
+
+COUNTS = ("done", "unchanged", "failed", "blocked", "waiting", "bytes")
 
 
 class Work(Protocol):
@@ -37,10 +40,10 @@ class Work(Protocol):
 
 @dataclass(slots=True)
 class Result:
-    """What a run did: counts of steps, bytes, and its number."""
+    """What a run did: counts of steps, bytes, and its number. Steps that wait are for a later run, as outside a window."""
 
     run: int
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("done", "unchanged", "failed", "blocked", "bytes"), 0))
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     interrupted: bool = False
 
 
@@ -67,48 +70,66 @@ class Runner:
             result.counts["blocked"] += of["blocked"]
         self.emit(RunStarted(result.run, sum(of["todo"] for of in counts.values()), sum(of["bytes"] for of in counts.values())))
         unwell: set[str] = set()
+        waiting: set[str] = set()
         for action in plan.actions():
             if unwell & set(needs.get(action, ())):
                 result.counts["blocked"] += counts[action]["todo"]
                 unwell.add(action)
+            elif behind := waiting & set(needs.get(action, ())):
+                self._wait(action, f"{min(behind)}, which it needs, waits", counts[action]["todo"], result)
+                waiting.add(action)
             else:
-                steps, failed = plan.steps(action=action, status=Status.TODO), result.counts["failed"]
+                before = dict(result.counts)
                 if action in self.sendings:
-                    self._send(action, steps, self.sendings[action], result)
+                    self._send(action, plan, self.sendings[action], result)
                 else:
-                    self._put(steps, result)
-                if result.counts["failed"] > failed:
+                    self._put(plan.steps(action=action, status=Status.TODO), result)
+                if result.counts["failed"] > before["failed"]:
                     unwell.add(action)
+                if result.counts["waiting"] > before["waiting"]:
+                    waiting.add(action)
         return result
 
-    def _send(self, action: str, steps: Iterator[Step], sending: Sending, result: Result) -> None:
-        sent_before: set[str] = set()
-        for answers in transferred(_to_send(steps, sent_before), sending, self.stop):
-            self.ledger.record_sent(
-                ((step, sent.status if sent.stored else None, sent.message) for step, sent in answers), result.run
-            )
-            for step, sent in answers:
-                self._note(step, None if sent.stored else StepError(sent.message or "no answer"), result, sent.message)
+    def _send(self, action: str, plan: Work, sending: Sending, result: Result) -> None:
+        told, stored = 0, 0
+        if sending.is_open() and not self.stop():
+            for answers in transferred(_to_send(plan, action), sending, lambda: self.stop() or not sending.is_open()):
+                self.ledger.record_sent(
+                    ((step, sent.status if sent.stored else None, sent.message) for step, sent in answers), result.run
+                )
+                for step, sent in answers:
+                    self._note(step, None if sent.stored else StepError(sent.message or "no answer"), result, sent.message)
+                told, stored = told + len(answers), stored + sum(sent.stored for _, sent in answers)
         result.interrupted = result.interrupted or self.stop()
-        if sending.present is not None and not result.interrupted:
-            self._confirm(action, sending, sending.present, sent_before, result)
+        if sending.window is not None and not result.interrupted:
+            self._wait(action, f"outside its window {sending.window}", sum(1 for _ in _to_send(plan, action)) - told, result)
+        if sending.asking is not None and not result.interrupted:
+            node = sending.node.identity
+            self._confirm(action, node, sending.asking, (step.SOPInstanceUID for step in _sent(plan, action)), result, steps=True)
+            if stored and not result.interrupted:
+                uids = self.ledger.unconfirmed(node, action, result.run)
+                self._confirm(action, node, sending.asking, uids, result, steps=False)
 
-    def _confirm(
-        self, action: str, sending: Sending, present: Callable[[list[str]], set[str]], sent_before: set[str], result: Result
-    ) -> None:
-        """Asks the node for what it took: an answer to C-STORE is not yet a place in an archive."""
-        node = sending.node.identity
-        for uids in self.ledger.unconfirmed(node, action):
-            try:
-                there, why = present(uids), "the node took it, but does not find it (C-FIND); the next run asks again"
-            except NodeError as error:
-                there, why = set(), str(error)
-            self.ledger.confirm(node, there)
-            result.counts["done"] += len(there & sent_before)
-            for uid in uids:
-                if uid not in there:
-                    result.counts["failed"] += 1
-                    self.emit(StepFailed(action, uid, why))
+    def _confirm(self, action: str, node: str, asking: Asking, uids: Iterator[str], result: Result, *, steps: bool) -> None:
+        """Asks a node for what it took. `steps`: that is what there is to do; else it was sent, and counted, by this run."""
+        for some, confirmation in confirmations(uids, asking, self.stop):
+            self.ledger.confirm(node, confirmation.there)
+            self.ledger.lose(node, action, {uid: confirmation.why[uid] for uid in confirmation.gone}, result.run)
+            for uid in confirmation.there if steps else ():
+                result.counts["done"] += 1
+                self.emit(StepDone(action, uid, 0))
+            for uid, why in unconfirmed(some, confirmation):
+                result.counts["failed"] += 1
+                self.emit(StepFailed(action, uid, why))
+            if self.stop():
+                result.interrupted = True
+                break
+
+    def _wait(self, action: str, why: str, steps: int, result: Result) -> None:
+        """Notes that steps of an action are for a later run. That is no failure."""
+        if steps:
+            result.counts["waiting"] += steps
+            self.emit(StepsWait(action, steps, why))
 
     def _put(self, steps: Iterator[Step], result: Result) -> None:
         for group, future in self._begun(steps, result):
@@ -157,14 +178,18 @@ class Runner:
             yield from running
 
 
-def _to_send(steps: Iterator[Step], sent_before: set[str]) -> Iterator[Step]:
-    """The steps that are to be sent; of those that are only to be confirmed the SOPInstanceUIDs go into `sent_before`."""
-    for step in steps:
-        match step.operation:
-            case SendInstance(sent=True):
-                sent_before.add(step.SOPInstanceUID)
-            case _:
-                yield step
+def _to_send(plan: Work, action: str) -> Iterator[Step]:
+    """The steps of an action that are to be sent."""
+    return (step for step in plan.steps(action=action, status=Status.TODO) if not _only_to_confirm(step))
+
+
+def _sent(plan: Work, action: str) -> Iterator[Step]:
+    """The steps of an action that were sent by an earlier run, and are only to be confirmed."""
+    return filter(_only_to_confirm, plan.steps(action=action, status=Status.TODO))
+
+
+def _only_to_confirm(step: Step) -> bool:
+    return isinstance(step.operation, SendInstance) and step.operation.sent
 
 
 def _moved(operation: Operation) -> int:

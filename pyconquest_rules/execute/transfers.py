@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING
 
+from pyconquest_rules.execute.confirming import Asking
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import Step
 
@@ -27,14 +28,16 @@ TOGETHER = 16
 class Sending:
     """What an action that sends needs: the node, how many associations, and how many bytes a second over all of them.
 
-    `present` gives, of SOPInstanceUIDs, those that the node says it has; None where the status of a C-STORE is enough.
-    It raises NodeError where the node cannot be asked.
+    `asking` is how the node is asked for what it took; None where the status of a C-STORE is enough. `window` is the time of day
+    at which may be sent, in words, and `is_open` whether that is now.
     """
 
     node: Node
     associations: int = 1
     max_rate: int | None = None
-    present: Callable[[list[str]], set[str]] | None = None
+    asking: Asking | None = None
+    window: str | None = None
+    is_open: Callable[[], bool] = lambda: True
 
 
 def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool]) -> Iterator[list[tuple[Step, "Sent"]]]:

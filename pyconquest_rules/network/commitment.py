@@ -1,7 +1,9 @@
 """The Storage Commitment service class as its user (PS3.4 J): having a node say that it keeps what it was sent."""
 
+import ssl
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -10,13 +12,15 @@ from typing import Any, Self
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE
-from pynetdicom.events import EVT_N_EVENT_REPORT, Event
+from pynetdicom.association import Association
+from pynetdicom.events import EVT_N_EVENT_REPORT, EVT_PDU_SENT, Event
 from pynetdicom.presentation import build_context
 from pynetdicom.status import STORAGE_COMMITMENT_SERVICE_CLASS_STATUS
+from pynetdicom.transport import ThreadedAssociationServer
 
-from pyconquest_rules.errors import Error
 from pyconquest_rules.network.dimse import SUCCESS, UNCOMPRESSED, associated, refusal, status_of, undisturbed
 from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.network.server import GLANCE, ListenError
 
 PUSH_MODEL, PUSH_MODEL_INSTANCE, VERIFICATION = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", "1.2.840.10008.1.1"
 REQUEST_STORAGE_COMMITMENT = 1
@@ -61,12 +65,21 @@ class Waiting:
 
     Takes N-EVENT-REPORTs (PS3.4 J.3.3) on the associations of the requests, which stay open, and on a port of its own. A context
     manager. `ae_title` must be the calling AE title of the nodes, which call it back at `host` and `port` as they are configured
-    to; with port 0 it is any free one, then `port` has it. Raises Error where the port cannot be listened on.
+    to; with port 0 it is any free one, then `port` has it; with None they do not. `context` secures what comes there. Raises
+    ListenError where the port cannot be listened on.
     """
 
-    def __init__(self, ae_title: str, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, ae_title: str, host: str = "127.0.0.1", port: int | None = 0, context: ssl.SSLContext | None = None
+    ) -> None:
         self._transactions: dict[str, _Transaction] = {}
+        self._answering: dict[Association, tuple[_Transaction, Report]] = {}
         self._changed = threading.Condition()
+        self._handlers: list[Any] = [(EVT_N_EVENT_REPORT, self._take), (EVT_PDU_SENT, self._answered)]
+        self._server = None if port is None else self._listening(ae_title, host, port, context)
+        self.port = 0 if self._server is None else int(self._server.server_address[1])
+
+    def _listening(self, ae_title: str, host: str, port: int, context: ssl.SSLContext | None) -> ThreadedAssociationServer:
         ae = AE(ae_title=ae_title)
         ae.maximum_associations = ASSOCIATIONS
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = SECONDS
@@ -74,12 +87,12 @@ class Waiting:
         ae.add_supported_context(PUSH_MODEL, UNCOMPRESSED, scu_role=True, scp_role=True)
         ae.add_supported_context(VERIFICATION)
         try:
-            server = ae.start_server((host, port), block=False, evt_handlers=[(EVT_N_EVENT_REPORT, self._take)])
+            server = ae.start_server((host, port), block=False, ssl_context=context, evt_handlers=self._handlers)
         except OSError as error:
-            raise Error(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
         if server is None:
             raise AssertionError("a server that does not block is given back")
-        self._server, self.port = server, int(server.server_address[1])
+        return server
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +100,8 @@ class Waiting:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for transaction in self._transactions.values():
             transaction.association.close()
-        self._server.shutdown()
+        if self._server is not None:
+            self._server.shutdown()
 
     def request(self, node: Node, instances: Sequence[tuple[str, str]]) -> str:
         """Asks a node by N-ACTION (PS3.4 J.3.2) to commit itself to instances, given by SOP Class and SOP Instance UID.
@@ -99,9 +113,8 @@ class Waiting:
         entry = _Transaction(node, frozenset(instance for _, instance in instances))
         self._transactions[transaction] = entry  # before it is sent, because the report may come first
         try:
-            handlers = [(EVT_N_EVENT_REPORT, self._take)]
             contexts = [build_context(PUSH_MODEL, UNCOMPRESSED)]
-            association = entry.association.enter_context(associated(node, contexts, evt_handlers=handlers))
+            association = entry.association.enter_context(associated(node, contexts, evt_handlers=self._handlers))
             information = Dataset()
             information.TransactionUID = transaction
             information.ReferencedSOPSequence = [_reference(*instance) for instance in instances]
@@ -116,11 +129,17 @@ class Waiting:
             raise
         return transaction
 
-    def report(self, transaction: str, seconds: float) -> Report:
-        """The report of a transaction that was requested here. Raises NodeError where there is none within so many seconds."""
-        entry = self._transactions[transaction]
+    def report(self, transaction: str, seconds: float, stop: Callable[[], bool] = lambda: False) -> Report:
+        """The report of a transaction that was requested here.
+
+        Raises NodeError where there is none within so many seconds, or when `stop` says that nobody waits any more.
+        """
+        entry, end = self._transactions[transaction], time.monotonic() + seconds
         with self._changed:
-            self._changed.wait_for(lambda: entry.report is not None, seconds)
+            while entry.report is None and (left := end - time.monotonic()) > 0:
+                if stop():
+                    raise NodeError(entry.node, "was not waited for until it said what it commits to")
+                self._changed.wait(min(left, GLANCE))
         if entry.report is None:
             raise NodeError(entry.node, f"has not said within {seconds:g} s what it commits to")
         del self._transactions[transaction]
@@ -147,9 +166,17 @@ class Waiting:
         # Only of what was asked for, and of what is in both lists the worse is believed.
         failed = {instance: reason for instance, reason in failed.items() if instance in entry.wanted}
         with self._changed:
-            entry.report = Report(str(information.TransactionUID), frozenset(kept & entry.wanted - failed.keys()), failed)
-            self._changed.notify_all()
+            report = Report(str(information.TransactionUID), frozenset(kept & entry.wanted - failed.keys()), failed)
+            self._answering[event.assoc] = entry, report
         return SUCCESS, None
+
+    def _answered(self, event: Event) -> None:
+        """Hands a report over once its answer is on its way: whoever has it releases the association."""
+        with self._changed:
+            if told := self._answering.pop(event.assoc, None):
+                entry, report = told
+                entry.report = report
+                self._changed.notify_all()
 
 
 def _reference(sop_class: str, sop_instance: str) -> Dataset:

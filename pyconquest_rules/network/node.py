@@ -1,6 +1,6 @@
 """A node: a DICOM application entity that we call, and what can go wrong with it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyconquest_rules.errors import Error
@@ -10,21 +10,25 @@ from pyconquest_rules.errors import Error
 class TLS:
     """How a connection is secured (PS3.15 B.9). `ca` are those who may have signed the peer's certificate.
 
-    `certificate` and `key` are ours, for peers that ask for them. `host_name`: whose certificate the peer must have; None
-    where any signed by `ca` will do.
+    `certificate` and `key` are ours, for peers that ask for them; `key_password`, or what is in `key_password_file`, opens an
+    encrypted key. `host_name`: whose certificate the peer must have; None where any signed by `ca` will do.
     """
 
     ca: Path
     certificate: Path | None = None
     key: Path | None = None
     host_name: str | None = None
+    key_password: str | None = field(default=None, repr=False)
+    key_password_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """A peer application entity. Timeouts in seconds: to connect, for association control (ACSE), for a DIMSE answer.
 
-    `max_pdu` is the longest PDU that we receive, in bytes; 0 for any length.
+    `max_pdu` is the longest PDU that we receive, in bytes; 0 for any length. `commitment_host` and `commitment_port` are where
+    we take its reports of storage commitment on associations of its own; without a port it has to use ours. `commitment_timeout`:
+    how many seconds it may take to report.
     """
 
     name: str
@@ -37,6 +41,9 @@ class Node:
     dimse_timeout: float = 60.0
     max_pdu: int = 131072
     tls: TLS | None = None
+    commitment_host: str = "127.0.0.1"
+    commitment_port: int | None = None
+    commitment_timeout: float = 60.0
 
     @property
     def identity(self) -> str:

@@ -17,6 +17,8 @@ from pyconquest_rules.network.association import Association, Context, ContextsR
 from pyconquest_rules.network.node import Node, NodeError
 
 EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+# All that the Standard has but Implicit VR Little Endian itself.
+EXPLICIT = "1.2.840.10008.1.2."
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 
@@ -265,6 +267,9 @@ def _read(descriptor: int, instance: Instance) -> _File:
         raise _Unfit(CHANGED)
     if start >= facts.st_size:
         raise _Unfit("the file has no data set")
+    if syntax.startswith(EXPLICIT) and syntax not in DEFLATED and not _explicit(head, start):
+        # A peer waits for the end of an element that there is not, or takes one thing for another.
+        raise _Unfit("the data set is not encoded as its transfer syntax says: it has no explicit VRs")
     if (facts.st_size - start) % 2 and syntax not in DEFLATED:
         # Fragments are of even length (PS3.8 E.1); a peer that is sent another one aborts the association.
         raise _Unfit("the data set has an odd number of bytes, which cannot be sent")

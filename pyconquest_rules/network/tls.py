@@ -1,23 +1,68 @@
 """How a connection to a node is secured (PS3.15 B.9)."""
 
+import socket
 import ssl
+from typing import Any
 
 from pyconquest_rules.network.node import TLS, Node, NodeError
+
+HANDSHAKE = 5.0
+"""So many seconds a node may take to secure a connection to us."""
 
 
 def ssl_context(node: Node, tls: TLS) -> ssl.SSLContext:
     """TLS 1.2 or newer (PS3.15 B.9 and B.10), with a certificate of the peer that must hold."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = tls.host_name is not None
+    return _loaded(context, node, tls)
+
+
+class _Prompt(ssl.SSLContext):
+    """What pynetdicom secures connections with one after the other, so that none may take long."""
+
+    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        sock.settimeout(HANDSHAKE)
+        secured = super().wrap_socket(sock, *arguments, **options)
+        secured.settimeout(None)
+        return secured
+
+
+def server_context(node: Node, tls: TLS) -> ssl.SSLContext:
+    """The same for connections that the node makes to us: we show our certificate, and it must show one."""
+    context = _Prompt(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return _loaded(context, node, tls)
+
+
+def _loaded(context: ssl.SSLContext, node: Node, tls: TLS) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(tls.ca)
     except OSError:
         raise NodeError(node, f"the certificates of the CA cannot be read: {tls.ca}", retry=False) from None
-    if tls.certificate is not None:
-        try:
-            # Without a password OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(tls.certificate, tls.key, password=lambda: "")
-        except (OSError, ValueError):
-            raise NodeError(node, f"our certificate or its key cannot be read: {tls.certificate}", retry=False) from None
+    if tls.certificate is None:
+        return context
+    password, asked = _password(node, tls), list[bool]()
+
+    def give() -> str:
+        # Without a password OpenSSL would ask for one on the terminal.
+        asked.append(True)
+        return password or ""
+
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password=give)
+    except (OSError, ValueError):
+        why = "cannot be read" if not asked else "has another password" if password else "is encrypted, and has no key_password"
+        what = f"the key of our certificate {why}" if asked else f"our certificate or its key {why}"
+        raise NodeError(node, f"{what}: {tls.key or tls.certificate}", retry=False) from None
     return context
+
+
+def _password(node: Node, tls: TLS) -> str | None:
+    """The password of our key, where there is one. A line break at the end of a file is none of it."""
+    if tls.key_password_file is None:
+        return tls.key_password
+    try:
+        return tls.key_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError):
+        raise NodeError(node, f"the password of our key cannot be read: {tls.key_password_file}", retry=False) from None

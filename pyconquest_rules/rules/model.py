@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationInfo, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from pyconquest_rules.actions.copy import Copy
@@ -59,6 +59,9 @@ TEXT: dict[str, Any] = {
 
 Text = Annotated[str, BeforeValidator(_from_environment), WithJsonSchema(TEXT)]
 """Text, or a variable of the environment."""
+
+Secret = Annotated[SecretStr, BeforeValidator(_from_environment), WithJsonSchema(TEXT)]
+"""The same, but never shown."""
 
 SQL = Annotated[str, StringConstraints(min_length=1)]
 
@@ -166,6 +169,10 @@ class NodeTLS(Table):
     ca: Annotated[Text, Field(description="Those who may have signed the certificate of the node: a file of PEM certificates.")]
     certificate: Annotated[Text | None, Field(description="Our certificate, for a node that asks for one: a PEM file.")] = None
     key: Annotated[Text | None, Field(description="The key of our certificate: a PEM file.")] = None
+    key_password: Annotated[
+        Secret | None, Field(description='The password of that key, where it is encrypted: best { env = "NAME" }.')
+    ] = None
+    key_password_file: Annotated[Text | None, Field(description="A file that holds the password of that key.")] = None
     host_name: Annotated[Text | None, Field(description="Whose certificate the node must have; the host if left out.")] = None
     check_host_name: Annotated[bool, Field(strict=True, description="Whether the certificate must be that of the host.")] = True
 
@@ -186,6 +193,21 @@ class NodeTable(Table):
         int, Field(strict=True, ge=0, le=1 << 24, description="The longest PDU that we receive, in bytes; 0 for any length.")
     ] = 131072
     tls: Annotated[NodeTLS | None, Field(description="How the connection is secured; not at all if left out.")] = None
+    commitment_port: Annotated[
+        int | None,
+        Field(
+            strict=True,
+            ge=1,
+            le=65535,
+            description="The port that the node calls to report what it commits to; none if it reports where it was asked.",
+        ),
+    ] = None
+    commitment_host: Annotated[
+        Text, Field(description='The address to listen on for that; "0.0.0.0" for all of this machine.')
+    ] = "127.0.0.1"
+    commitment_timeout: Annotated[Seconds, Field(description="Seconds that the node may take to report what it commits to.")] = (
+        60.0
+    )
 
 
 class RulesFile(Table):

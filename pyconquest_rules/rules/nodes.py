@@ -24,6 +24,9 @@ def _node(name: str, table: NodeTable, base: Path) -> Node:
         dimse_timeout=table.dimse_timeout,
         max_pdu=table.max_pdu,
         tls=_tls(table.tls, table.host, base) if table.tls is not None else None,
+        commitment_host=table.commitment_host,
+        commitment_port=table.commitment_port,
+        commitment_timeout=table.commitment_timeout,
     )
 
 
@@ -32,5 +35,7 @@ def _tls(table: NodeTLS, host: str, base: Path) -> TLS:
         ca=base / table.ca,
         certificate=base / table.certificate if table.certificate is not None else None,
         key=base / table.key if table.key is not None else None,
+        key_password=table.key_password.get_secret_value() if table.key_password is not None else None,
+        key_password_file=base / table.key_password_file if table.key_password_file is not None else None,
         host_name=(table.host_name or host) if table.check_host_name else None,
     )

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from pyconquest_rules.actions.listen import AE_TITLE
+from pyconquest_rules.actions.send import WINDOW
 from pyconquest_rules.errors import Problem, did_you_mean
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
@@ -100,6 +101,8 @@ def _problem(places: Places, wrong: ErrorDetails) -> Problem:
         case "variable":
             key, message, hint = (wrong["ctx"][name] for name in ("key", "message", "hint"))
             return places.at_value(path, message, hint) if key is None else places.at_key((*path, key), message, hint)
+        case "string_type" if path[-1] == "key_password":
+            return places.at_value(path, "must be text", 'best: key_password = { env = "NAME" }')
         # Of a value that may be of several types, pydantic tells an error for each.
         case "string_type" | "int_type" | "float_type" | "bool_type" if rest:
             return places.at_value(path, "must be text, a number, true or false", _as_text(wrong["input"]))
@@ -117,6 +120,8 @@ def _must_be(wrong: ErrorDetails, path: Path) -> tuple[str, str | None]:
             return f"must be {expected}", did_you_mean(str(found), re.findall(r'"([^"]*)"', expected))
         case "string_pattern_mismatch" if context["pattern"] == AE_TITLE:
             return "is no AE title", "AE titles are 1 to 16 letters of ASCII without a backslash, with no blank at an end"
+        case "string_pattern_mismatch" if context["pattern"] == WINDOW:
+            return "is no time of day", 'write it as "22:00-06:00", from 00:00 to 23:59'
         case "string_pattern_mismatch":
             return f'"{found}" cannot be the name of a column', COLUMN_NAMES
         case "string_too_short":

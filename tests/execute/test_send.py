@@ -94,7 +94,10 @@ def test_an_instance_whose_file_changed_is_sent_again(images: Workplace, instanc
         assert images.run("apply", "--json").summary["done"] == 1
 
 
-def test_a_node_that_is_not_there_fails_every_step_and_a_later_run_sends_them(images: Workplace, tmp_path: Path) -> None:
+def test_a_node_that_is_not_there_fails_every_step_and_a_later_run_sends_them(
+    images: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", (0.0, 0.0, 0.0))
     port = free_port()
     images.rules(RULES.format(port=port, associations=1))
     done = images.run("apply", "--json")
@@ -106,16 +109,30 @@ def test_a_node_that_is_not_there_fails_every_step_and_a_later_run_sends_them(im
         assert images.run("apply", "--json").summary["done"] == 10
 
 
-def test_a_peer_that_goes_away_in_the_middle_has_just_what_it_answered_for(images: Workplace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [["--refuse"], ["--abort-after"], ["--abort-during"], ["--sleep-during", "1"]])
+def test_a_peer_that_never_gives_an_answer_has_nothing(
+    images: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    """And a run afterwards sends all of it."""
+    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", ())
     port = free_port()
-    images.rules(RULES.format(port=port, associations=1))
-    with storescp(tmp_path / "received", port, "--abort-after"):
-        broken = images.run("apply", "--json").summary
-    assert broken["done"] == 0
-    assert broken["failed"] == 10
+    rules = RULES.format(port=port, associations=1)
+    images.rules(rules.replace("dimse_timeout = 5", "dimse_timeout = 0.3") if "--sleep-during" in options else rules)
+    with storescp(tmp_path / "received", port, *options):
+        broken = images.run("apply", "--json")
+    assert (broken.code, broken.summary["done"], broken.summary["failed"]) == (1, 0, 10)
+    assert images.run("plan", "--json").summary["reasons"] == {"todo:retry": 10}
+    images.rules(rules)
     with storescp(tmp_path / "again", port):
         assert images.run("apply", "--json").summary["done"] == 10
     assert len(list((tmp_path / "again").iterdir())) == 10
+
+
+def test_a_peer_that_rejects_who_has_no_implementation_class_takes_ours(images: Workplace, tmp_path: Path) -> None:
+    port = free_port()
+    images.rules(RULES.format(port=port, associations=1))
+    with storescp(tmp_path / "received", port, "--reject"):
+        assert images.run("apply", "--json").summary["done"] == 10
 
 
 def test_two_actions_that_send_the_same_to_one_node_send_it_once(images: Workplace, tmp_path: Path) -> None:

@@ -34,6 +34,12 @@ class Authority:
         _openssl("x509", "-req", "-in", str(request), "-out", str(certificate), *signer, "-extfile", str(names))
         return certificate, key
 
+    def encrypted(self, key: Path, password: str) -> Path:
+        """The same key, encrypted."""
+        made = key.with_suffix(".encrypted")
+        _openssl("pkey", "-in", str(key), "-aes256", "-passout", f"pass:{password}", "-out", str(made))
+        return made
+
 
 def _openssl(*arguments: str) -> None:
     subprocess.run([program("openssl"), *arguments], check=True, capture_output=True)

@@ -1,8 +1,10 @@
 """Storage commitment, by Orthanc on an association of its own and by a peer that answers on ours."""
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pydicom
@@ -15,8 +17,10 @@ from pynetdicom.presentation import build_context, build_role
 from pyconquest_rules.errors import Error
 from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REASONS, Report, Waiting
 from pyconquest_rules.network.dimse import undisturbed
-from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.network.node import TLS, Node, NodeError
+from pyconquest_rules.network.tls import server_context, ssl_context
 from tests.network.archives import orthanc, stored
+from tests.network.certificates import Authority
 from tests.network.test_query_retrieve import instances
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -135,6 +139,25 @@ def test_a_node_without_the_service_refuses_for_good() -> None:
         waiting.request(node, [(CT, "1.1")])
     server.shutdown()
     assert not error.value.retry
+
+
+def test_a_report_may_have_to_come_by_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is silent, shows no certificate or speaks no TLS keeps nobody from it."""
+    monkeypatch.setattr("pyconquest_rules.network.tls.HANDSHAKE", 0.2)
+    authority = Authority(tmp_path)
+    ours, theirs = (TLS(authority.ca, *authority.sign(host)) for host in ("us.example", "archive.example"))
+    node, role = Node("peer", "PEER", "127.0.0.1", 1), build_role(pydicom.uid.UID(PUSH_MODEL), scp_role=True)
+    said = information("1.2.3", ["1.1"], {})
+    with Waiting("PYCONQUEST", context=server_context(node, ours)) as waiting:
+        for tls in (None, TLS(authority.ca), theirs):
+            arguments: dict[str, Any] = {} if tls is None else {"tls_args": (ssl_context(node, tls), None)}
+            with socket.create_connection(("127.0.0.1", waiting.port)):
+                ae = AE(ae_title="PEER")
+                association = ae.associate("127.0.0.1", waiting.port, [build_context(PUSH_MODEL)], ext_neg=[role], **arguments)
+            assert association.is_established == (tls is theirs)
+        response, _ = association.send_n_event_report(said, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        association.release()
+    assert response.Status == 0x0115  # it came, but nobody requested that transaction
 
 
 def test_a_port_that_is_taken_is_said() -> None:

@@ -13,6 +13,7 @@ from pynetdicom.events import EVT_C_FIND
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.network.node import TLS, Node, NodeError
 from pyconquest_rules.network.query_retrieve import find
+from tests.conftest import Workplace
 from tests.network.certificates import Authority
 
 
@@ -95,3 +96,60 @@ def test_files_that_cannot_be_used_are_said(authority: Authority, tmp_path: Path
     with pytest.raises(NodeError, match="the certificates of the CA cannot be read") as error:
         ask(node, TLS(tmp_path / "none.pem"))
     assert not error.value.retry
+
+
+PASSWORD = "correct horse"
+
+RULES = """
+[nodes.peer]
+ae_title = "PEER"
+host = "127.0.0.1"
+port = {port}
+
+[nodes.peer.tls]
+ca = "{ca}"
+certificate = "{certificate}"
+key = "{key}"
+host_name = "archive.example"
+{more}
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "variable", "said"),
+    [
+        ('key_password = { env = "KEY_PASSWORD" }', PASSWORD, None),
+        ('key_password_file = "password"', "", None),
+        ('key_password = { env = "KEY_PASSWORD" }', "battery staple", "has another password"),
+        ('key_password_file = "absent"', "", "the password of our key cannot be read"),
+        ("", "", "is encrypted, and has no key_password"),
+    ],
+)
+def test_an_encrypted_key(
+    authority: Authority,
+    workplace: Workplace,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    more: str,
+    variable: str,
+    said: str | None,
+) -> None:
+    """Its password comes from the environment or a file, and is shown nowhere."""
+    certificate, key = authority.sign("us.example")
+    monkeypatch.setenv("KEY_PASSWORD", variable)
+    (workplace.folder / "password").write_text(f"{PASSWORD}\n")
+    with peer(authority.sign("archive.example"), authority.ca) as node:
+        files = {"ca": authority.ca, "certificate": certificate, "key": authority.encrypted(key, PASSWORD)}
+        workplace.rules(RULES.format(port=node.port, **files, more=more))
+        asked = ("find", "peer", "--level", "patient")
+        for done in (workplace.run(*asked), workplace.run(*asked, "--json"), workplace.run("check", "--json")):
+            code = 0 if said is None or '"sources"' in done.out else 1
+            assert done.code == code, done.err
+            assert (said or "") in done.err or code == 0
+            assert not any(secret in done.out + done.err for secret in (PASSWORD, "battery staple"))
+    assert capfd.readouterr() == ("", "")  # and OpenSSL asks nobody
+
+
+def test_a_password_is_in_no_representation(authority: Authority) -> None:
+    tls = TLS(authority.ca, *authority.sign("us.example"), key_password=PASSWORD)
+    assert PASSWORD not in repr(Node("peer", "PEER", "127.0.0.1", 1, tls=tls))
