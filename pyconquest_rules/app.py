@@ -178,29 +178,33 @@ class _Facts:
     def listing(self, folder: str) -> Iterator[Entry]:
         return folders.listing(self.outputs, folder)
 
+    def entry(self, destination: str) -> Entry | None:
+        return folders.entry(self.outputs, destination)
+
     def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
         return is_made(mode, source, destination, self.outputs)
 
 
-def plan(rules: Rules, targets: tuple[str, ...] = (), *, emit: Emit = silent) -> Plan:
+def plan(rules: Rules, targets: tuple[str, ...] = (), *, allow_prune: bool = False, emit: Emit = silent) -> Plan:
     """What would be done for the targets, and why; the index is taken as it is. Close the plan when done with it.
 
+    An action that would prune more than half of what it made is blocked, unless `allow_prune`.
     Raises UsageError for a target that names nothing, Mistake for a query that fails on the data.
     """
     made = Plan()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
         for name in rules.chosen(targets):
-            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made))))
+            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made, allow_prune))))
         decide(made, _Facts(ledger, rules.outputs), rules.outputs)
         hold_back(made, rules.needs)
     return made
 
 
-def _wishes(rules: Rules, name: str, sets: Sets, made: Plan) -> Iterator[Wish]:
+def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool) -> Iterator[Wish]:
     """Adds an action to a plan, and gives its wishes."""
     match rules.actions[name]:
         case Copy() as copy:
-            made.add_action(name, copy.mode, copy.on_conflict, copy.fingerprint)
+            made.add_action(name, copy.mode, copy.on_conflict, copy.fingerprint, allow_prune if copy.prune else None)
             template = rules.templates[name]
             return wishes(template, rules.outputs, sets.instances(copy.select, template.columns))
         case Send() as send:
@@ -215,7 +219,7 @@ def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
         names = tuple(saved.actions())
         if names != rules.chosen(names):
             raise StalePlan(f"the rules changed since {file} was made; plan again")
-        with plan(rules, names, emit=emit) as now:
+        with plan(rules, names, allow_prune=saved.allows_prune, emit=emit) as now:
             if now.digest() != saved.digest():
                 raise StalePlan(f"the data, the rules or the destinations changed since {file} was made; plan again")
     except UsageError:

@@ -227,7 +227,7 @@ class _Failures:
 
 
 def _line(step: Step) -> tuple[Part, ...]:
-    sign, colour = SIGNS[step.status]
+    sign, colour = ("-", "yellow") if (step.status, step.reason) == (Status.TODO, Reason.PRUNE) else SIGNS[step.status]
     shown = printable(step.operation.destination) or step.SOPInstanceUID
     why = (
         f"{step.reason}: {step.message}"
