@@ -27,9 +27,10 @@ from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.execute.files import is_made
 from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
+from pyconquest_rules.execute.mending import Mending
 from pyconquest_rules.execute.runner import Result, Runner
 from pyconquest_rules.execute.transfers import Sending
-from pyconquest_rules.execute.verify import Verified
+from pyconquest_rules.execute.verify import LookedAt, Verified, every
 from pyconquest_rules.execute.verify import verify as verified
 from pyconquest_rules.facts import Entry
 from pyconquest_rules.index import sql
@@ -427,12 +428,29 @@ def _named(what: str, name: str, known: Mapping[str, T]) -> T:
     return known[name]
 
 
-def verify(rules: Rules, targets: tuple[str, ...] = (), *, deep: bool = False) -> Iterator[Verified]:
-    """Every destination in the ledger of the targets, or of all actions there ever were, against what is on the disk."""
-    with Ledger(rules.base) as ledger:
+def verify(
+    rules: Rules,
+    targets: tuple[str, ...] = (),
+    *,
+    deep: bool = False,
+    looked_at: LookedAt = every,
+    mending: Mending | None = None,
+) -> Iterator[Verified]:
+    """Every destination in the ledger of the targets, or of all actions there ever were, against what is on the disk.
+
+    With `mending`, under the run lock that the caller holds, what can be mended is noted for the next plan to do so.
+    """
+    with Ledger(rules.base, write=mending is not None) as ledger:
         actions = rules.chosen(targets) if targets else tuple({*rules.actions, *ledger.totals()})
-        prefixes = tuple(rules.templates[name].prefix for name in actions if name in rules.templates)
-        yield from verified(ledger, rules.outputs, frozenset(actions), tuple(filter(None, prefixes)), deep=deep)
+        prefixes = tuple(filter(None, (rules.templates[name].prefix for name in actions if name in rules.templates)))
+        found = verified(ledger, rules.outputs, frozenset(actions), prefixes, deep=deep, looked_at=looked_at)
+        yield from found if mending is None else mending.noted(found, ledger)
+
+
+def unmended(mending: Mending, made: Plan) -> Iterator[tuple[str, str]]:
+    """The destinations that were found missing or changed and that a plan does not mend, and why."""
+    yield from mending.troubles()
+    yield from made.without(mending.mendable())
 
 
 def status(rules: Rules, targets: tuple[str, ...] = ()) -> list[ActionStatus]:

@@ -19,6 +19,9 @@ from pyconquest_rules.steps import PutFile, Stamp, Step
 FOLDER = ".pyconquest-rules"
 FORMAT = "2"
 
+# The size that is recorded where a file was found to hold other bytes, though it has the size and the time that it should.
+DOUBTED = -1
+
 # So many instances are asked for in a row.
 AT_ONCE = 500
 
@@ -63,6 +66,11 @@ class Done:
     stamp: Stamp
     run: int
     at: str
+
+    @property
+    def doubted(self) -> bool:
+        """Whether other bytes were found there: the recorded stamp is that of no file."""
+        return self.stamp.size == DOUBTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +138,19 @@ class Ledger:
             return self.connection.execute("SELECT 1 FROM done WHERE destination = ?", (destination,)).fetchone() is not None
         except UnicodeEncodeError:  # a name that is not UTF-8, and so none of ours
             return False
+
+    def origin(self, destination: str) -> tuple[bytes, Stamp, str]:
+        """The source of what was put at a destination, its stamp then, and the SHA-256 of its bytes."""
+        row = self.connection.execute(
+            "SELECT source, source_size, source_mtime_ns, sha256 FROM done WHERE destination = ?", (destination,)
+        ).fetchone()
+        return row[0], Stamp(row[1], row[2]), row[3]
+
+    def doubt(self, destinations: Iterable[str]) -> None:
+        """Remembers that other bytes than were put stand at destinations; until they are put there again."""
+        with self._transaction() as connection:
+            rows = ((DOUBTED, destination) for destination in destinations)
+            connection.executemany("UPDATE done SET size = ? WHERE destination = ?", rows)
 
     def totals(self) -> dict[str, dict[str, Any]]:
         """For each action of the ledger: how many destinations are done and failed, and when the last was done."""

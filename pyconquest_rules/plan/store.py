@@ -43,6 +43,14 @@ FROM step CROSS JOIN wish ON wish.number = step.number
     LEFT JOIN removal ON removal.number = step.number
 """
 
+# What is removed is not put.
+ANSWERED = """
+INSERT OR REPLACE INTO temp.asked
+SELECT destination, iif(removal.number IS NULL, step.status, NULL), coalesce(step.message, step.reason)
+FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wish.folder
+    CROSS JOIN temp.asked ON asked.destination = folder.path || wish.name LEFT JOIN removal ON removal.number = step.number
+"""
+
 
 class Plan:
     """The steps of the actions that were asked for, in the order in which they will be done."""
@@ -119,6 +127,16 @@ class Plan:
             (destination,),
         ).fetchone()
         return None if uid is None else str(uid)
+
+    def without(self, destinations: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Those of some destinations at which nothing would be put, and why; to be asked once."""
+        self.connection.execute("CREATE TEMP TABLE asked (destination TEXT PRIMARY KEY, status TEXT, why TEXT) WITHOUT ROWID")
+        self.connection.execute("BEGIN")
+        asked = ((destination,) for destination in destinations)
+        self.connection.executemany("INSERT INTO temp.asked VALUES (?, NULL, 'no action wishes it any more')", asked)
+        self.connection.execute(ANSWERED)
+        self.connection.execute("COMMIT")
+        yield from self.connection.execute("SELECT destination, why FROM temp.asked WHERE status IS NOT 'todo'")
 
     def actions(self) -> list[str]:
         """The names of the actions in their order."""

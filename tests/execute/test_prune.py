@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyconquest_rules.execute.removing import remove_together
 from tests.conftest import Instance, Workplace
 from tests.execute.test_properties import workplace_of
 from tests.plan.manual import SOURCE, action, copies, listed, planned
@@ -176,16 +177,13 @@ def test_no_link_is_followed(five: Workplace) -> None:
 
 
 def test_a_link_that_comes_between_plan_and_apply_is_not_followed(five: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pyconquest_rules.execute import runner
-
     def swapped(*given: Any) -> Any:
         if not (five.folder / "away").exists():
             (five.folder / "export/P1").rename(five.folder / "away")
             (five.folder / "export/P1").symlink_to(five.folder / "away")
-        return removes(*given)
+        return remove_together(*given)
 
-    removes = runner.remove_together
-    monkeypatch.setattr(runner, "remove_together", swapped)
+    monkeypatch.setattr("pyconquest_rules.execute.runner.remove_together", swapped)
     assert five.run("apply", "--json").summary["failed"] == 1
     assert sorted(os.listdir(five.folder / "away")) == ["4.dcm", "5.dcm"]
 
