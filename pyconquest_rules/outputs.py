@@ -71,18 +71,13 @@ class Outputs:
         root = self._root(whole)
         return root.real, [name for name in whole[len(root.named) :].split("/") if name]
 
-    @property
-    def through_links(self) -> bool:
-        """Whether a file may have two names as a destination, as outputs are named through links."""
-        return any(root.named != root.real for root in self.roots)
-
-    def real(self, destination: str) -> str:
-        """Where a destination really lies; it stays as it is where it is below no output."""
+    def real(self, path: str) -> str:
+        """Where a destination, or a folder with a "/" at its end, really lies; it stays as it is where it is below no output."""
         try:
-            root, below = self.locate(destination)
+            root, below = self.locate(path)
         except UnsafePath:
-            return destination
-        return os.path.join(root, *below)
+            return path
+        return os.path.join(root, *below, *([""] if path.endswith("/") or not path else []))
 
     def folders(self, folder: str) -> Iterator[str]:
         """A folder and those that it lies in, up to the root of its output."""

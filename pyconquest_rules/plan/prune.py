@@ -5,11 +5,13 @@ from sqlite3 import Connection
 
 from pyconquest_rules.actions.copy import MOVED
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.paths import UnsafePath
+from pyconquest_rules.paths import UnsafePath, collision_key
 from pyconquest_rules.plan.facts import Facts
 
 TABLES = (
-    "CREATE TEMP TABLE stale (number INTEGER PRIMARY KEY, destination TEXT, found TEXT)",
+    "CREATE TEMP TABLE stale (number INTEGER PRIMARY KEY, destination TEXT, place TEXT, found TEXT)",
+    "CREATE TEMP TABLE located (number INTEGER PRIMARY KEY, place TEXT)",
+    "CREATE TEMP TABLE twin (number INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY, kind TEXT, size INT, mtime_ns INT, trouble TEXT)",
     # What becomes of what is found.
     """
@@ -18,6 +20,7 @@ TABLES = (
     ('made', 'todo', 'prune', NULL, 0),
     ('gone', 'todo', 'prune', 'it is gone already, and is forgotten', 1),
     ('adopted', 'todo', 'prune', 'it was not made, but stood there before: it stays, and is forgotten', 1),
+    ('twin', 'todo', 'prune', 'a step wants the same file by another name: it stays, and the old name is forgotten', 1),
     ('changed', 'blocked', 'conflict', 'it changed since it was made; not removed', 0),
     ('unsafe', 'blocked', 'unsafe-path', NULL, 0),
     ('needed', 'unchanged', 'prune', 'it stays until what else is wished of its instance can be done', 0))
@@ -32,10 +35,17 @@ WHERE action.prune IS NOT NULL AND done.fingerprint != :moved
 EXCEPT SELECT path || wish.name FROM wish JOIN folder ON folder.number = wish.folder
 """
 
-WISHED_BY_ANOTHER_NAME = """
-DELETE FROM temp.stale
-WHERE real(destination) IN (SELECT real(path || wish.name) FROM wish JOIN folder ON folder.number = wish.folder)
-"""
+# One file may have two names: through a link to an output, or where a file system does not tell capital letters from small ones.
+TWINS = (
+    "UPDATE temp.stale SET place = place(destination)",
+    "CREATE INDEX temp.stale_place ON stale (place)",
+    "INSERT INTO temp.located SELECT number, place(path) FROM folder",
+    """
+    INSERT OR IGNORE INTO temp.twin SELECT stale.number FROM wish CROSS JOIN step USING (number)
+        CROSS JOIN temp.located ON located.number = wish.folder CROSS JOIN temp.stale ON stale.place = located.place || wish.key
+    WHERE status != 'blocked'
+    """,
+)
 
 FOUND = """
 UPDATE temp.stale SET found = CASE
@@ -43,6 +53,7 @@ UPDATE temp.stale SET found = CASE
         SELECT wish.action, wish.SOPInstanceUID FROM step JOIN wish USING (number)
         WHERE status = 'blocked' OR (status = 'unchanged' AND step.reason != 'done')) THEN 'needed'
     WHEN seen.trouble IS NOT NULL THEN 'unsafe'
+    WHEN stale.number IN (SELECT number FROM temp.twin) THEN 'twin'
     WHEN done.destination IN (SELECT destination FROM ledger.adopted) THEN 'adopted'
     WHEN seen.kind IS NULL THEN 'gone'
     WHEN seen.kind NOT IN ('file', 'link') OR (seen.size, seen.mtime_ns) != (done.size, done.mtime_ns) THEN 'changed'
@@ -87,9 +98,9 @@ def prune(connection: Connection, facts: Facts, outputs: Outputs) -> None:
     (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM wish").fetchone()
     given = {"last": last, "moved": MOVED}
     connection.execute(STALE, given)
-    if outputs.through_links:
-        connection.create_function("real", 1, outputs.real, deterministic=True)
-        connection.execute(WISHED_BY_ANOTHER_NAME)
+    connection.create_function("place", 1, lambda path: collision_key(outputs.real(path)), deterministic=True)
+    for statement in TWINS:
+        connection.execute(statement)
     connection.executemany("INSERT INTO temp.seen VALUES (?, ?, ?, ?, ?)", _seen(connection, facts))
     for statement in (FOUND, WISH, REMOVAL, STEP, TOO_MUCH):
         connection.execute(statement, given)

@@ -204,8 +204,18 @@ def test_nothing_inside_a_source_goes(five: Workplace) -> None:
 def test_another_name_of_a_folder_is_the_same_place(five: Workplace) -> None:
     (five.folder / "link").symlink_to("export")
     five.rules("outputs = ['export', 'link']\n" + pruning("link/{{ PatientID }}/{{ InstanceNumber }}.dcm"))
-    five.run("apply", "--allow-prune")
+    assert five.run("apply", "--allow-prune").code == 0
     assert len(five.files("export")) == 5
+    assert all(name.startswith("link/") for name in ledger(five))
+
+
+def test_names_that_differ_in_case_only(five: Workplace) -> None:
+    five.rules(pruning("export/{{ PatientID | lower }}/{{ InstanceNumber }}.dcm"))
+    assert set(planned(five, "--allow-prune").values()) == {("blocked", "conflict")}
+    shutil.rmtree(five.folder / "export")
+    assert five.run("apply", "--allow-prune").code == 0
+    assert sorted(ledger(five)) == [f"export/{name}" for name in sorted(five.files("export"))]
+    assert sorted(five.files("export")) == ["p0/1.dcm", "p0/2.dcm", "p0/3.dcm", "p1/4.dcm", "p1/5.dcm"]
 
 
 def test_what_was_adopted_stays_and_is_forgotten(five: Workplace, instance: Instance) -> None:
@@ -299,6 +309,36 @@ def test_nothing_is_removed_while_something_could_not_be_put(five: Workplace, mo
     assert len(five.files("export")) == 5
     assert five.run("apply", "--allow-prune", "--json").summary["done"] == 10
     assert len(five.files("export")) == 5
+
+
+def test_what_cannot_be_removed_is_told_and_tried_again(five: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refused)
+        applied = five.run("apply", "--json")
+    assert (applied.code, applied.summary["failed"]) == (1, 1)
+    assert applied.lines[0]["message"] == "it cannot be removed: Permission denied"
+    assert GONE in ledger(five)
+    assert five.run("apply", "--json").summary["done"] == 1
+    assert five.run("status", "--json").lines[0]["failed"] == 0
+
+
+def test_what_is_gone_is_not_forgotten_before_that_is_durable(five: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        assert five.run("apply").code == 1
+    assert (GONE in ledger(five), (five.folder / GONE).exists()) == (True, False)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        assert five.run("apply").code == 1
+    assert GONE in ledger(five)
+    assert five.run("apply").code == 0
+    assert GONE not in ledger(five)
 
 
 @pytest.mark.parametrize("where", ["0", "InstanceNumber > 2 and PatientID = 'P1'"])
