@@ -28,7 +28,7 @@ to standard error.
 | `echo` | `node, seconds` |
 | `find` | `rows`; before it a `row` line each |
 | `listen` | `listener, associations, rejected, received, duplicates, refused, bytes`; before it a `listening` line, a `ran` line for each run of `then`, and a `health` line each minute |
-| `verify` | `ok, missing, changed, extra`; before it a `finding` line for each that is not ok |
+| `verify` | `ok, missing, changed, extra, outside`; before it a `finding` line for each that is not ok. With `--repair` also `unmended`, and `plan`: the summary of the plan; before it an `unmended` line for each destination that the plan does not mend |
 | `status`, `history`, `explain` | counts; before it an `action`, `run` or `instance` line each |
 
 `index --report FILE` writes a line for every file seen, each once: `{"path_b64": …, "outcome":

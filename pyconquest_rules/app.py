@@ -30,9 +30,10 @@ from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.execute.files import is_made
 from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
+from pyconquest_rules.execute.mending import Mending
 from pyconquest_rules.execute.runner import Result, Runner
 from pyconquest_rules.execute.transfers import Sending
-from pyconquest_rules.execute.verify import Verified
+from pyconquest_rules.execute.verify import LookedAt, Verified, every
 from pyconquest_rules.execute.verify import verify as verified
 from pyconquest_rules.facts import Entry
 from pyconquest_rules.index import sql
@@ -181,29 +182,33 @@ class _Facts:
     def listing(self, folder: str) -> Iterator[Entry]:
         return folders.listing(self.outputs, folder)
 
+    def entry(self, destination: str) -> Entry | None:
+        return folders.entry(self.outputs, destination)
+
     def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
         return is_made(mode, source, destination, self.outputs)
 
 
-def plan(rules: Rules, targets: tuple[str, ...] = (), *, emit: Emit = silent) -> Plan:
+def plan(rules: Rules, targets: tuple[str, ...] = (), *, allow_prune: bool = False, emit: Emit = silent) -> Plan:
     """What would be done for the targets, and why; the index is taken as it is. Close the plan when done with it.
 
+    An action that would prune more than half of what it made is blocked, unless `allow_prune`.
     Raises UsageError for a target that names nothing, Mistake for a query that fails on the data.
     """
     made = Plan()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
         for name in rules.chosen(targets):
-            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made))))
+            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made, allow_prune))))
         decide(made, _Facts(ledger, rules.outputs), rules.outputs)
         hold_back(made, rules.needs)
     return made
 
 
-def _wishes(rules: Rules, name: str, sets: Sets, made: Plan) -> Iterator[Wish]:
+def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool) -> Iterator[Wish]:
     """Adds an action to a plan, and gives its wishes."""
     match rules.actions[name]:
         case Copy() as copy:
-            made.add_action(name, copy.mode, copy.on_conflict, copy.fingerprint)
+            made.add_action(name, copy.mode, copy.on_conflict, copy.fingerprint, allow_prune if copy.prune else None)
             template = rules.templates[name]
             return wishes(template, rules.outputs, sets.instances(copy.select, template.columns))
         case Send() as send:
@@ -218,7 +223,7 @@ def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
         names = tuple(saved.actions())
         if names != rules.chosen(names):
             raise StalePlan(f"the rules changed since {file} was made; plan again")
-        with plan(rules, names, emit=emit) as now:
+        with plan(rules, names, allow_prune=saved.allows_prune, emit=emit) as now:
             if now.digest() != saved.digest():
                 raise StalePlan(f"the data, the rules or the destinations changed since {file} was made; plan again")
     except UsageError:
@@ -445,12 +450,29 @@ def _named(what: str, name: str, known: Mapping[str, T]) -> T:
     return known[name]
 
 
-def verify(rules: Rules, targets: tuple[str, ...] = (), *, deep: bool = False) -> Iterator[Verified]:
-    """Every destination in the ledger of the targets, or of all actions there ever were, against what is on the disk."""
-    with Ledger(rules.base) as ledger:
+def verify(
+    rules: Rules,
+    targets: tuple[str, ...] = (),
+    *,
+    deep: bool = False,
+    looked_at: LookedAt = every,
+    mending: Mending | None = None,
+) -> Iterator[Verified]:
+    """Every destination in the ledger of the targets, or of all actions there ever were, against what is on the disk.
+
+    With `mending`, under the run lock that the caller holds, what can be mended is noted for the next plan to do so.
+    """
+    with Ledger(rules.base, write=mending is not None) as ledger:
         actions = rules.chosen(targets) if targets else tuple({*rules.actions, *ledger.totals()})
-        prefixes = tuple(rules.templates[name].prefix for name in actions if name in rules.templates)
-        yield from verified(ledger, rules.outputs, frozenset(actions), tuple(filter(None, prefixes)), deep=deep)
+        prefixes = tuple(filter(None, (rules.templates[name].prefix for name in actions if name in rules.templates)))
+        found = verified(ledger, rules.outputs, frozenset(actions), prefixes, deep=deep, looked_at=looked_at)
+        yield from found if mending is None else mending.noted(found, ledger)
+
+
+def unmended(mending: Mending, made: Plan) -> Iterator[tuple[str, str]]:
+    """The destinations that were found missing or changed and that a plan does not mend, and why."""
+    yield from mending.troubles()
+    yield from made.without(mending.mendable())
 
 
 def status(rules: Rules, targets: tuple[str, ...] = ()) -> list[ActionStatus]:

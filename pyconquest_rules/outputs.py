@@ -71,6 +71,14 @@ class Outputs:
         root = self._root(whole)
         return root.real, [name for name in whole[len(root.named) :].split("/") if name]
 
+    def real(self, path: str) -> str:
+        """Where a destination, or a folder with a "/" at its end, really lies; it stays as it is where it is below no output."""
+        try:
+            root, below = self.locate(path)
+        except UnsafePath:
+            return path
+        return os.path.join(root, *below, *([""] if path.endswith("/") or not path else []))
+
     def folders(self, folder: str) -> Iterator[str]:
         """A folder and those that it lies in, up to the root of its output."""
         inner: str | None = self._name(os.path.normpath(os.path.join(self.base, folder)))

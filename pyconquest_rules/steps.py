@@ -44,6 +44,7 @@ class Reason(StrEnum):
     RETRY = "retry"
     DONE = "done"
     UNCONFIRMED = "unconfirmed"
+    PRUNE = "prune"
     CONFLICT = "conflict"
     COLLISION = "collision"
     MISSING_VALUE = "missing-value"
@@ -109,7 +110,22 @@ class SendInstance:
     sent: bool
 
 
-Operation = PutFile | SendInstance
+@dataclass(frozen=True, slots=True)
+class RemoveFile:
+    """Removes what an action made of `source` at `destination`, and forgets it.
+
+    `stamp` and `sha256` are how it was left: anything else stays. `forget`: nothing is removed, as nothing stands there any more,
+    or as what stands there was not made but adopted.
+    """
+
+    source: bytes
+    stamp: Stamp
+    destination: str
+    sha256: str
+    forget: bool
+
+
+Operation = PutFile | SendInstance | RemoveFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,13 +27,28 @@ class Copy(BaseModel):
     on_conflict: Annotated[
         OnConflict, Field(description="What to do where other content that is not ours stands at the destination.")
     ] = OnConflict.ERROR
+    prune: Annotated[
+        bool,
+        Field(
+            strict=True,
+            description="Whether files that this action made are removed, by steps of the plan, once the set wants them no more.",
+        ),
+    ] = False
     needs: Annotated[tuple[str, ...], Field(description='Actions that must have gone well before this one, as "copy.NAME".')] = ()
     tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
 
     @property
     def fingerprint(self) -> str:
         """Of what decides the content of the destination; the destination itself is the identity of a step, not part of it."""
-        return sha256(json.dumps({"kind": "copy", "mode": self.mode}, sort_keys=True).encode()).hexdigest()
+        return _fingerprint(self.mode)
+
+
+def _fingerprint(mode: Mode) -> str:
+    return sha256(json.dumps({"kind": "copy", "mode": mode}, sort_keys=True).encode()).hexdigest()
+
+
+MOVED = _fingerprint(Mode.MOVE)
+"""The fingerprint of what was moved to its destination: it may be all that there is of it."""
 
 
 def wishes(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Wish]:

@@ -1,11 +1,12 @@
 """`apply`: does what is to be done."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, INTERRUPTED, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
+from pyconquest_rules.cli.common import FAILED, INTERRUPTED, AllowPrune, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
 from pyconquest_rules.errors import UsageError
 
 
@@ -17,6 +18,7 @@ def apply(
     ] = None,
     no_index: NoIndex = False,
     allow_vanish: AllowVanish = False,
+    allow_prune: AllowPrune = False,
     json: Json = False,
 ) -> None:
     """Does what is to be done.
@@ -37,7 +39,8 @@ def apply(
         if not no_index:
             app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
         chosen = tuple(targets or ())
-        with app.load_plan(loaded, saved, emit=emit) if saved else app.plan(loaded, chosen, emit=emit) as made:
+        planned = partial(app.load_plan, file=saved) if saved else partial(app.plan, targets=chosen, allow_prune=allow_prune)
+        with planned(loaded, emit=emit) as made:
             result = app.apply(loaded, made, targets=chosen, emit=emit)
             shown.planned(made, steps=False) if result.counts["blocked"] and not json else None
     shown.applied(result)

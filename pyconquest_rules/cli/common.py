@@ -27,6 +27,10 @@ AllowVanish = Annotated[
     bool, typer.Option("--allow-vanish", help="A source may be missing, or have lost more than half of its files.")
 ]
 
+AllowPrune = Annotated[
+    bool, typer.Option("--allow-prune", help="An action may remove more than half of the files that it made (`prune`).")
+]
+
 FAILED, USAGE, PENDING, INTERRUPTED = 1, 2, 3, 130
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, PENDING, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
+from pyconquest_rules.cli.common import FAILED, PENDING, AllowPrune, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
 from pyconquest_rules.steps import Status
 
 
@@ -23,6 +23,7 @@ def plan(
     ] = False,
     no_index: NoIndex = False,
     allow_vanish: AllowVanish = False,
+    allow_prune: AllowPrune = False,
     json: Json = False,
 ) -> None:
     """Says what would be done, and why.
@@ -39,7 +40,7 @@ def plan(
     with shown.progress() as emit:
         if not no_index:
             app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
-        made = app.plan(loaded, tuple(targets or ()), emit=emit)
+        made = app.plan(loaded, tuple(targets or ()), allow_prune=allow_prune, emit=emit)
     with made:
         shown.planned(made, steps=steps)
         if output:

@@ -1,24 +1,57 @@
 """`verify`: proves what was done."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pyconquest_rules.cli.common import FAILED, Json, Targets, end, renderer, rules
+from pyconquest_rules.errors import UsageError
 
 
 def verify(
     context: typer.Context,
     targets: Targets = None,
     deep: Annotated[bool, typer.Option("--deep", help="Compare the SHA-256 of every file, not only size and mtime.")] = False,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            "--subset",
+            metavar="N/M|P%",
+            help="Look at a share of the files: the N-th of M parts, so that M runs see all, or a random P percent.",
+        ),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Plan what mends what is found: shown as by plan, done by the next apply.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save that plan, for: apply --plan FILE")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compares what was done with what is there.
 
-    Finds destinations that are missing or changed, and extra files. Exits with 1 where it finds any.
+    Finds destinations that are missing or changed, and extra files. Exits with 1 where it finds any. Writes nothing to the
+    outputs, also with --repair: that is for apply.
     """
     from pyconquest_rules import app
-    from pyconquest_rules.execute.verify import Finding
+    from pyconquest_rules.execute.mending import Mending
+    from pyconquest_rules.execute.subset import subset
+    from pyconquest_rules.execute.verify import Finding, every
 
-    counts = renderer(context, json).verified(app.verify(rules(context), tuple(targets or ()), deep=deep))
+    if output and not repair:
+        raise UsageError("-o saves the plan of --repair; say --repair too")
+    shown, looked_at = renderer(context, json), every if share is None else subset(share)
+    loaded, chosen = rules(context), tuple(targets or ())
+    if not repair:
+        counts = shown.verified(app.verify(loaded, chosen, deep=deep, looked_at=looked_at))
+    else:
+        with app.running(loaded):
+            mending = Mending()
+            found = app.verify(loaded, chosen, deep=deep, looked_at=looked_at, mending=mending)
+            counts = shown.verified(found, last=False)
+            with app.plan(loaded, chosen) as made:
+                shown.mending(counts, made, app.unmended(mending, made))
+                if output:
+                    made.save(output)
     end(FAILED if any(counts[finding] for finding in Finding if finding is not Finding.OK) else 0)

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.facts import Entry, Kind
 from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Stamp
 
 INCOMING = ".pyconquest-rules-incoming"
@@ -61,6 +62,24 @@ def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
         if error.errno != errno.ELOOP:  # a link, which the listing of its parent shows
             root, _ = outputs.locate(folder)
             raise UsageError(f"a folder below {root} cannot be listed: {os.strerror(error.errno or 0)}") from None
+
+
+def entry(outputs: Outputs, destination: str) -> Entry | None:
+    """What stands at a destination, links not followed; None where nothing does.
+
+    Raises UnsafePath where it is not to be reached: it is no place that may be written to, or a folder of it is a link.
+    """
+    folder, _, name = outputs.place(destination).rpartition("/")
+    try:
+        with opened(outputs, folder) as descriptor:
+            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise UnsafePath("a link or a file stands where a folder should be") from None
+        raise UnsafePath(f"the folder cannot be looked at: {os.strerror(error.errno or 0)}") from None
+    return Entry(name, _kind(status.st_mode), Stamp(status.st_size, status.st_mtime_ns))
 
 
 class Folders:

@@ -13,10 +13,14 @@ from typing import Any
 
 from pyconquest_rules.errors import DatabaseError, Locked
 from pyconquest_rules.execute.files import Put, StepError
-from pyconquest_rules.steps import Stamp, Step
+from pyconquest_rules.execute.removing import Removed
+from pyconquest_rules.steps import PutFile, Stamp, Step
 
 FOLDER = ".pyconquest-rules"
 FORMAT = "2"
+
+# The size that is recorded where a file was found to hold other bytes, though it has the size and the time that it should.
+DOUBTED = -1
 
 # So many instances are asked for in a row.
 AT_ONCE = 500
@@ -27,6 +31,9 @@ CREATE TABLE sent (
     node TEXT, SOPInstanceUID TEXT, action TEXT, size INT, mtime_ns INT, status INT, confirmed INT, run INT, at TEXT,
     PRIMARY KEY (node, SOPInstanceUID)) WITHOUT ROWID
 """
+
+# Of what is done, what stood there before and was not made.
+ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (destination TEXT PRIMARY KEY) WITHOUT ROWID"
 
 TABLES = f"""
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -42,6 +49,12 @@ INSERT INTO state VALUES ('format', '{FORMAT}'), ('name', lower(hex(randomblob(4
 """
 
 
+# What was made stays so when it is found again.
+ADOPT = """
+INSERT OR IGNORE INTO adopted SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM done WHERE destination = ?1 AND SOPInstanceUID = ?2)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """What the ledger says of a destination."""
@@ -53,6 +66,11 @@ class Done:
     stamp: Stamp
     run: int
     at: str
+
+    @property
+    def doubted(self) -> bool:
+        """Whether other bytes were found there: the recorded stamp is that of no file."""
+        return self.stamp.size == DOUBTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +117,9 @@ class Ledger:
         file = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
         connection.execute("ATTACH ? AS ledger", self.connection.execute(file).fetchone())
         if connection.execute("SELECT 1 FROM ledger.sqlite_master").fetchone() is None:  # nothing was ever done
-            for (table,) in self.connection.execute("SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent')"):
+            for (table,) in self.connection.execute(
+                "SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted')"
+            ):
                 connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))
 
     def done(self) -> Iterator[Done]:
@@ -118,6 +138,19 @@ class Ledger:
             return self.connection.execute("SELECT 1 FROM done WHERE destination = ?", (destination,)).fetchone() is not None
         except UnicodeEncodeError:  # a name that is not UTF-8, and so none of ours
             return False
+
+    def origin(self, destination: str) -> tuple[bytes, Stamp, str]:
+        """The source of what was put at a destination, its stamp then, and the SHA-256 of its bytes."""
+        row = self.connection.execute(
+            "SELECT source, source_size, source_mtime_ns, sha256 FROM done WHERE destination = ?", (destination,)
+        ).fetchone()
+        return row[0], Stamp(row[1], row[2]), row[3]
+
+    def doubt(self, destinations: Iterable[str]) -> None:
+        """Remembers that other bytes than were put stand at destinations; until they are put there again."""
+        with self._transaction() as connection:
+            rows = ((DOUBTED, destination) for destination in destinations)
+            connection.executemany("UPDATE done SET size = ? WHERE destination = ?", rows)
 
     def totals(self) -> dict[str, dict[str, Any]]:
         """For each action of the ledger: how many destinations are done and failed, and when the last was done."""
@@ -158,12 +191,12 @@ class Ledger:
                 (now(), *values, ending, run),
             )
 
-    def record(self, outcomes: Iterable[tuple[Step, Put | StepError]], run: int) -> None:
+    def record(self, outcomes: Iterable[tuple[Step, Put | Removed | StepError]], run: int) -> None:
         """Remembers what became of steps, all at once and at once: it survives whatever becomes of this process.
 
         Of a step that was not done, what is known of an earlier success stays.
         """
-        done, failed, at = [], [], now()
+        done, adopted, removed, failed, at = [], [], [], [], now()
         for step, outcome in outcomes:
             operation = step.operation
             what = (operation.destination, step.action, step.SOPInstanceUID)
@@ -171,11 +204,20 @@ class Ledger:
                 case Put(sha256, stamp):
                     source = (operation.source, operation.stamp.size, operation.stamp.mtime_ns)
                     done.append((*what, *source, sha256, step.fingerprint, stamp.size, stamp.mtime_ns, run, at))
+                    if isinstance(operation, PutFile) and operation.adopt:
+                        adopted.append((operation.destination, step.SOPInstanceUID))
+                case Removed():
+                    removed.append((operation.destination,))
                 case StepError():
                     failed.append((*what, str(outcome), run, at))
         with self._transaction() as connection:
+            connection.executemany(ADOPT, adopted)
             connection.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", done)
-            connection.executemany("DELETE FROM failed WHERE destination = ?", [row[:1] for row in done])
+            connection.executemany("DELETE FROM done WHERE destination = ?", removed)
+            connection.executemany("DELETE FROM failed WHERE destination = ?", [*(row[:1] for row in done), *removed])
+            stood = {destination for destination, _ in adopted}
+            made = [row[:1] for row in done if row[0] not in stood]
+            connection.executemany("DELETE FROM adopted WHERE destination = ?", [*made, *removed])
             connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
 
     def record_sent(self, outcomes: Iterable[tuple[Step, int | None, str | None]], run: int, *, confirmed: bool = False) -> None:
@@ -258,6 +300,7 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {SENT}; UPDATE state SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;")
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
+    connection.execute(ADOPTED)
     return connection
 
 

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Protocol
 
 from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, StepsWait
@@ -11,15 +12,19 @@ from pyconquest_rules.execute.confirming import Asking, confirmations, unconfirm
 from pyconquest_rules.execute.files import Put, StepError, put_together, take_away
 from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.execute.removing import Removed, remove_together
 from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.steps import Mode, Operation, PutFile, SendInstance, Status, Step
+from pyconquest_rules.steps import Mode, Operation, PutFile, RemoveFile, SendInstance, Status, Step
 
 IN_FLIGHT = 8  # groups
 # Files of a group: as many as are worth one wait for the disk. Their folders are open meanwhile: IN_FLIGHT times as many
 # descriptors must be allowed, and the least that systems allow is 256.
 TOGETHER = {Mode.COPY: 8, Mode.MOVE: 8, Mode.REFLINK: 8, Mode.HARDLINK: 24, Mode.SYMLINK: 24}
+REMOVED_TOGETHER = 24
 MUCH = 16 << 20  # bytes; they make a group of fewer
+
+Outcomes = Future[list[Put | Removed | StepError]]
 
 
 COUNTS = ("done", "unchanged", "failed", "blocked", "waiting", "bytes")
@@ -83,7 +88,7 @@ class Runner:
                 if action in self.sendings:
                     self._send(action, plan, self.sendings[action], result)
                 else:
-                    self._put(plan.steps(action=action, status=Status.TODO), result)
+                    self._files(plan.steps(action=action, status=Status.TODO), result)
                 if result.counts["failed"] > before["failed"]:
                     unwell.add(action)
                 if result.counts["waiting"] > before["waiting"]:
@@ -131,12 +136,27 @@ class Runner:
             result.counts["waiting"] += steps
             self.emit(StepsWait(action, steps, why))
 
-    def _put(self, steps: Iterator[Step], result: Result) -> None:
+    def _files(self, steps: Iterator[Step], result: Result) -> None:
+        """Puts what is to be put, and only where all of that went well removes what is to be removed, which comes after it."""
+        failed = result.counts["failed"]
+        for removes, some in groupby(steps, lambda step: isinstance(step.operation, RemoveFile)):
+            if not removes or (result.counts["failed"] == failed and not result.interrupted):
+                self._together(some, result)
+            elif not result.interrupted:
+                result.counts["blocked"] += sum(1 for _ in some)
+
+    def _together(self, steps: Iterator[Step], result: Result) -> None:
         for group, future in self._begun(steps, result):
             outcomes = [*zip(group, future.result(), strict=True)]
             self.ledger.record(outcomes, result.run)
             for step, outcome in outcomes:
-                self._note(step, self._ended(step, result.run) if isinstance(outcome, Put) else outcome, result)
+                match outcome:
+                    case Put():
+                        self._note(step, self._ended(step, result.run), result)
+                    case Removed():
+                        self._note(step, None, result)
+                    case StepError():
+                        self._note(step, outcome, result)
 
     def _ended(self, step: Step, run: int) -> StepError | None:
         """Does what is left of a move once the ledger knows, and gives what went wrong."""
@@ -158,9 +178,9 @@ class Runner:
             result.counts["bytes"] += _moved(step.operation)
             self.emit(StepDone(step.action, step.SOPInstanceUID, step.operation.stamp.size, warning))
 
-    def _begun(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[list[Step], Future[list[Put | StepError]]]]:
+    def _begun(self, steps: Iterator[Step], result: Result) -> Iterator[tuple[list[Step], Outcomes]]:
         """The steps in their order, group by group, each begun, a few in flight."""
-        running: deque[tuple[list[Step], Future[list[Put | StepError]]]] = deque()
+        running: deque[tuple[list[Step], Outcomes]] = deque()
         ours = f".pyconquest-rules-{self.ledger.name}-"
         part = f"{ours}{result.run}-"
         settled: set[str] = set()
@@ -169,13 +189,21 @@ class Runner:
                 if self.stop():
                     result.interrupted = True
                     break
-                puts = ((step.operation, f"{part}{step.number}.part") for step in group)
-                operations = [(put, name) for put, name in puts if isinstance(put, PutFile)]
+                named = [(step.operation, f"{part}{step.number}.part") for step in group]
+                puts = [(put, name) for put, name in named if isinstance(put, PutFile)]
+                removals = [removal for removal, _ in named if isinstance(removal, RemoveFile)]
                 folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(part))
-                running.append((group, pool.submit(put_together, operations, folders)))
+                running.append((group, pool.submit(_done_together, puts, removals, folders)))
                 if len(running) > IN_FLIGHT:
                     yield running.popleft()
             yield from running
+
+
+def _done_together(
+    puts: list[tuple[PutFile, str]], removals: list[RemoveFile], folders: Folders
+) -> list[Put | Removed | StepError]:
+    """Does a group, which is of one or the other."""
+    return [*put_together(puts, folders)] if puts else [*remove_together(removals, folders)]
 
 
 def _to_send(plan: Work, action: str) -> Iterator[Step]:
@@ -195,7 +223,7 @@ def _only_to_confirm(step: Step) -> bool:
 def _moved(operation: Operation) -> int:
     """How many bytes an operation brings to its place."""
     match operation:
-        case PutFile(adopt=True) | SendInstance(sent=True):
+        case PutFile(adopt=True) | SendInstance(sent=True) | RemoveFile():
             return 0
     return operation.stamp.size
 
@@ -207,7 +235,8 @@ def _groups(steps: Iterator[Step]) -> Iterator[list[Step]]:
         operation = step.operation
         group.append(step)
         size += operation.stamp.size
-        if size >= MUCH or (isinstance(operation, PutFile) and len(group) == TOGETHER[operation.mode]):
+        most = TOGETHER[operation.mode] if isinstance(operation, PutFile) else REMOVED_TOGETHER
+        if size >= MUCH or len(group) == most:
             yield group
             group, size = [], 0
     if group:

@@ -1,7 +1,7 @@
 """Proving an export: what the ledger says against what is on the disk."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -26,44 +26,67 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """One destination and what was found there."""
+    """One destination and what was found there. `rotten`: its bytes changed, but neither its size nor its time."""
 
     destination: str
     finding: Finding
+    rotten: bool = False
+
+
+LookedAt = Callable[[str], bool]
+
+
+def every(path: str) -> bool:
+    """Looks at every file."""
+    return True
 
 
 def verify(
-    ledger: Ledger, outputs: Outputs, actions: frozenset[str], prefixes: tuple[str, ...], *, deep: bool
+    ledger: Ledger,
+    outputs: Outputs,
+    actions: frozenset[str],
+    prefixes: tuple[str, ...],
+    *,
+    deep: bool,
+    looked_at: LookedAt = every,
 ) -> Iterator[Verified]:
     """Every destination of `actions` in the ledger, by size and mtime, with `deep` by SHA-256, and every file that is not there.
 
-    Looked through for such extra files are the folders below `prefixes`, the leading folders of the templates, and every
-    folder that holds a destination. What lies outside the outputs, which were others once, is not looked at.
+    Only what is `looked_at` is told, and read. Looked through for extra files are the folders below `prefixes`, the leading
+    folders of the templates, and every folder that holds a destination. What lies outside the outputs, which were others once,
+    is not looked at.
     """
     entries = (entry for entry in ledger.done() if entry.action in actions)
     looked: set[str] = set()
     for folder, group in groupby(entries, key=lambda entry: os.path.dirname(entry.destination)):
         done = list(group)
         try:
-            yield from _folder(folder, done, ledger, outputs, deep)
+            yield from _folder(folder, done, ledger, outputs, deep, looked_at)
         except UnsafePath:
-            yield from (Verified(entry.destination, Finding.OUTSIDE) for entry in done)
+            yield from (Verified(entry.destination, Finding.OUTSIDE) for entry in done if looked_at(entry.destination))
         looked.add(folder)
     for prefix in prefixes:
-        yield from _extra_below(os.path.dirname(outputs.place(f"{prefix}/-")), ledger, outputs, looked)
+        extra = _extra_below(os.path.dirname(outputs.place(f"{prefix}/-")), ledger, outputs, looked)
+        yield from (verified for verified in extra if looked_at(verified.destination))
 
 
-def _folder(folder: str, done: list[Done], ledger: Ledger, outputs: Outputs, deep: bool) -> Iterator[Verified]:
+def _folder(
+    folder: str, done: list[Done], ledger: Ledger, outputs: Outputs, deep: bool, looked_at: LookedAt
+) -> Iterator[Verified]:
     there = {entry.name: entry for entry in listing(outputs, folder)}
     for entry in done:
         found = there.pop(os.path.basename(entry.destination), None)
+        if not looked_at(entry.destination):
+            continue
         if found is None:
             yield Verified(entry.destination, Finding.MISSING)
-        elif found.stamp != entry.stamp or (deep and _digest(entry.destination, outputs) != entry.sha256):
+        elif found.kind in (Kind.FOLDER, Kind.OTHER) or (found.stamp != entry.stamp and not entry.doubted):
             yield Verified(entry.destination, Finding.CHANGED)
+        elif (deep or entry.doubted) and _digest(entry.destination, outputs) != entry.sha256:
+            yield Verified(entry.destination, Finding.CHANGED, rotten=True)
         else:
             yield Verified(entry.destination, Finding.OK)
-    yield from _unknown(folder, there.values(), ledger)
+    yield from (extra for extra in _unknown(folder, there.values(), ledger) if looked_at(extra.destination))
 
 
 def _extra_below(folder: str, ledger: Ledger, outputs: Outputs, looked: set[str]) -> Iterator[Verified]:

@@ -15,11 +15,14 @@ class Facts(Protocol):
         """Makes the ledger readable on a connection, as the database `ledger`.
 
         Its table `done` has every destination that was done and not undone since, `failed` those of steps that failed in their
-        last run; a destination is the key of both.
+        last run, `adopted` those where what was done stood already; a destination is the key of each.
         """
 
     def listing(self, folder: str) -> Iterator[Entry]:
         """What a folder, named as destinations are, holds; nothing where there is no folder. Links are not followed."""
+
+    def entry(self, destination: str) -> Entry | None:
+        """What stands at a destination, or None. Raises UnsafePath where it is not to be reached, as behind a link."""
 
     def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
         """Whether what stands at a destination is what the step would make of its source: read and compared byte by byte."""

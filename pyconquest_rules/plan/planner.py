@@ -11,6 +11,7 @@ from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import MANY, collision_key, renamed
 from pyconquest_rules.plan.conflicts import AGAIN, PLACES, TABLES, find_obstacles, find_rivals, find_trouble
 from pyconquest_rules.plan.facts import Facts
+from pyconquest_rules.plan.prune import prune
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Mode
 
@@ -136,7 +137,10 @@ WHERE action = (SELECT number FROM action WHERE name = ?) AND status = 'todo' AN
 
 
 def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
-    """Makes a step of every wish of `plan`, with a status and a reason. Reads the disk below `outputs`, writes nothing."""
+    """Makes a step of every wish of `plan`, with a status and a reason, and of every file that is to be pruned.
+
+    Reads the disk below `outputs`, writes nothing.
+    """
     connection = plan.connection
     connection.executescript(TABLES)
     connection.create_function("renamed", 2, renamed, deterministic=True)
@@ -164,6 +168,8 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
         connection.execute("CREATE INDEX wish_instance ON wish (SOPInstanceUID)")
         connection.execute(STILL_NEEDED)
         connection.execute("DROP INDEX wish_instance")
+    if connection.execute("SELECT 1 FROM action WHERE prune IS NOT NULL").fetchone():
+        prune(connection, facts, outputs)
     connection.execute("COMMIT")
     connection.execute("DETACH ledger")
 

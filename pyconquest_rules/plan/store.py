@@ -12,20 +12,23 @@ from typing import Any
 
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.paths import MANY, collision_key
-from pyconquest_rules.steps import Mode, PutFile, Reason, SendInstance, Stamp, Status, Step, Wish
+from pyconquest_rules.steps import Mode, PutFile, Reason, RemoveFile, SendInstance, Stamp, Status, Step, Wish
 
 # What is wished is written once; what becomes of it is a narrow table, which is cheap to write anew while it is decided.
 # Paths of folders end with a slash; folder 0 is that of wishes without a destination. What some file system takes for one has
-# one `key`; `place` numbers the keys of folders.
+# one `key`; `place` numbers the keys of folders. What is to be removed is a wish too: in folder 0, the whole path as its name,
+# with the size and time that were recorded; `removal` has the rest. `prune` is NULL, 0 for no more than half, or 1.
 TABLES = """
 CREATE TABLE action (
-    number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT);
+    number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT,
+    prune INT);
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
 CREATE TABLE wish (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
     folder INT, name TEXT, key TEXT, reason TEXT, message TEXT);
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
+CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
 """
 
@@ -34,9 +37,18 @@ SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 STEPS = """
 SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
        action.mode, action.node, wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination,
-       step.there_size, step.there_mtime_ns
+       step.there_size, step.there_mtime_ns, removal.sha256, removal.forget
 FROM step CROSS JOIN wish ON wish.number = step.number
     CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN action ON action.number = step.action
+    LEFT JOIN removal ON removal.number = step.number
+"""
+
+# What is removed is not put.
+ANSWERED = """
+INSERT OR REPLACE INTO temp.asked
+SELECT destination, iif(removal.number IS NULL, step.status, NULL), coalesce(step.message, step.reason)
+FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wish.folder
+    CROSS JOIN temp.asked ON asked.destination = folder.path || wish.name LEFT JOIN removal ON removal.number = step.number
 """
 
 
@@ -58,14 +70,19 @@ class Plan:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
-    def add_action(self, name: str, mode: Mode, on_conflict: str, fingerprint: str) -> None:
-        """Actions are done in the order in which they are added."""
-        row = (name, mode, on_conflict, fingerprint)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL)", row)
+    def add_action(self, name: str, mode: Mode, on_conflict: str, fingerprint: str, prune: bool | None = None) -> None:
+        """Actions are done in the order in which they are added.
+
+        `prune`: what nobody wishes any more goes, where that is at most half of what the action made; True: however much it is.
+        """
+        row = (name, mode, on_conflict, fingerprint, prune)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL, ?)", row)
 
     def add_send(self, name: str, node: str, fingerprint: str, *, confirm: bool) -> None:
         """Adds an action that sends to a node; `confirm`: the status of a C-STORE is not enough."""
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?)", (name, fingerprint, node, confirm))
+        self.connection.execute(
+            "INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?, NULL)", (name, fingerprint, node, confirm)
+        )
 
     def add(self, action: str, wishes: Iterable[Wish]) -> int:
         """Adds the wishes of an action. Gives how many wishes there are now."""
@@ -111,9 +128,24 @@ class Plan:
         ).fetchone()
         return None if uid is None else str(uid)
 
+    def without(self, destinations: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Those of some destinations at which nothing would be put, and why; to be asked once."""
+        self.connection.execute("CREATE TEMP TABLE asked (destination TEXT PRIMARY KEY, status TEXT, why TEXT) WITHOUT ROWID")
+        self.connection.execute("BEGIN")
+        asked = ((destination,) for destination in destinations)
+        self.connection.executemany("INSERT INTO temp.asked VALUES (?, NULL, 'no action wishes it any more')", asked)
+        self.connection.execute(ANSWERED)
+        self.connection.execute("COMMIT")
+        yield from self.connection.execute("SELECT destination, why FROM temp.asked WHERE status IS NOT 'todo'")
+
     def actions(self) -> list[str]:
         """The names of the actions in their order."""
         return [name for (name,) in self.connection.execute("SELECT name FROM action ORDER BY number")]
+
+    @property
+    def allows_prune(self) -> bool:
+        """Whether more than half of what an action made may be removed."""
+        return self.connection.execute("SELECT 1 FROM action WHERE prune").fetchone() is not None
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each action: todo, unchanged, blocked, and the bytes that are to be done."""
@@ -172,7 +204,10 @@ def load(file: Path) -> Plan:
 
 def _step(row: tuple[Any, ...]) -> Step:
     number, action, uid, status, reason, message, fingerprint, *operation = row
-    mode, node, source, size, mtime_ns, destination, there_size, there_mtime_ns = operation
+    mode, node, source, size, mtime_ns, destination, there_size, there_mtime_ns, sha256, forget = operation
+    if sha256 is not None:
+        removal = RemoveFile(source, Stamp(size, mtime_ns), destination, sha256, bool(forget))
+        return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, removal)
     if node is not None:
         send = SendInstance(source, Stamp(size, mtime_ns), node, reason == Reason.UNCONFIRMED)
         return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, send)

@@ -116,7 +116,7 @@ class Console:
             ([_cell(patient or "(none)"), *(str(series.get(name, "")) for name in modalities)] for patient, series in found),
         )
 
-    def verified(self, findings: Iterable[Verified]) -> dict[str, int]:
+    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
         """What is not as it should be, then the counts."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
@@ -125,6 +125,12 @@ class Console:
                 self.out.print(f"{found.finding:<8} {printable(found.destination)}")
         self.err.print("verify: " + ", ".join(f"{name} {counts[name]:,}" for name in Finding if counts[name] or name in USUAL))
         return dict(counts)
+
+    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
+        """The plan, then what it does not mend."""
+        self.planned(plan, steps=False)
+        for destination, why in unmended:
+            self.out.print(("not mended ", "red"), printable(destination), (f"  ({why})", "dim"))
 
     def status(self, actions: list[ActionStatus]) -> None:
         """A row an action."""
@@ -229,7 +235,7 @@ class _Failures:
 
 
 def _line(step: Step) -> tuple[Part, ...]:
-    sign, colour = SIGNS[step.status]
+    sign, colour = ("-", "yellow") if (step.status, step.reason) == (Status.TODO, Reason.PRUNE) else SIGNS[step.status]
     shown = printable(step.operation.destination) or step.SOPInstanceUID
     why = (
         f"{step.reason}: {step.message}"

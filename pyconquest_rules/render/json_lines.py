@@ -44,10 +44,7 @@ class JsonLines:
         for step in plan.steps() if steps else ():
             if step.status is not Status.UNCHANGED:
                 write("step", **step_fields(step))
-        counts = plan.counts()
-        totals = {status: sum(of[status] for of in counts.values()) for status in Status}
-        reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
-        write("summary", **totals, actions=counts, reasons=reasons)
+        write("summary", **_totals(plan))
 
     def applied(self, result: Result) -> None:
         """One summary."""
@@ -69,15 +66,24 @@ class JsonLines:
             count += 1
         write("summary", patients=count)
 
-    def verified(self, findings: Iterable[Verified]) -> dict[str, int]:
+    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
         """A line for each destination that is not as it should be."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
             if found.finding is not Finding.OK:
                 write("finding", finding=found.finding, destination=found.destination)
-        write("summary", **counts)
+        if last:
+            write("summary", **counts)
         return dict(counts)
+
+    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
+        """A line for each destination that the plan does not mend; the counts, and those of the plan."""
+        number = 0
+        for destination, why in unmended:
+            write("unmended", destination=destination, message=why)
+            number += 1
+        write("summary", **counts, unmended=number, plan=_totals(plan))
 
     def status(self, actions: list[ActionStatus]) -> None:
         """A line for each action."""
@@ -174,6 +180,13 @@ def _failures(event: Event) -> None:
             write("waiting", **asdict(event))
         case StepDone(action, uid, _, str(warning)):
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
+
+
+def _totals(plan: Plan) -> dict[str, object]:
+    counts = plan.counts()
+    totals = {str(status): sum(of[status] for of in counts.values()) for status in Status}
+    reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
+    return {**totals, "actions": counts, "reasons": reasons}
 
 
 def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:

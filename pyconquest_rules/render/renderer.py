@@ -41,8 +41,11 @@ class Renderer(Protocol):
     def summary(self, patients: Iterable[tuple[str, dict[str, int]]]) -> None:
         """Per patient the number of series of each modality."""
 
-    def verified(self, findings: Iterable[Verified]) -> dict[str, int]:
-        """What is found at the destinations. Gives the counts."""
+    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
+        """What is not as it should be; gives the counts of all that was found. `last`: nothing comes after it."""
+
+    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
+        """The plan that mends what was counted, and each destination that it does not mend, and why."""
 
     def status(self, actions: list[ActionStatus]) -> None:
         """Where the actions stand."""

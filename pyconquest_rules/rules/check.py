@@ -27,6 +27,7 @@ from pyconquest_rules.rules.positions import Path as Place
 from pyconquest_rules.rules.rules import Action, Rules
 from pyconquest_rules.rules.tables import csv_tables, table_problems
 from pyconquest_rules.rules.validation import STAND_IN
+from pyconquest_rules.steps import Mode
 from pyconquest_rules.templates import Template
 
 
@@ -188,6 +189,9 @@ class Check:
     def _check_copy(self, name: str, copy: Copy) -> None:
         place = ("copy", name)
         self._check_known((*place, "select"), "set", copy.select, self._known("select"))
+        if copy.prune and copy.mode is Mode.MOVE:
+            hint = "what was moved has left the set, and may be all that there is of it: use another mode, or leave prune out"
+            self.problems.append(self.places.at_key((*place, "prune"), 'mode = "move" cannot have prune', hint))
         try:
             template = self.templates[f"copy.{name}"] = Template(copy.to, self.model.vars)
         except Mistake as mistake:

@@ -89,3 +89,33 @@ def test_a_killed_move_loses_nothing_and_is_gone_on_with(fifty: Workplace, funct
     assert (fifty.files("data"), fifty.files("export")) == ({}, before)
     assert fifty.run("apply", "--json").summary["done"] == 0
     assert fifty.run("verify", "--deep", "--json").summary["ok"] == NUMBER
+
+
+PRUNING = [
+    ("os.readv", 10),  # some were compared, none is removed
+    ("os.unlink", 1),  # the first was compared
+    ("os.unlink", 12),
+    ("os.fsync", 1),  # a group is gone, not yet for good
+    ("os.fsync", 2),
+    ("Ledger.record", 1),  # a group is gone for good, the ledger knows it still
+    ("Ledger.record", 2),
+    ("Ledger.finish", 1),
+]
+
+
+@pytest.mark.parametrize(("function", "call"), PRUNING)
+def test_a_killed_prune_is_gone_on_with(fifty: Workplace, function: str, call: int) -> None:
+    assert fifty.run("apply").code == 0
+    stay = {name: data for name, data in fifty.files("data").items() if int(name.removesuffix(".dcm")) >= NUMBER // 2}
+    fifty.rules(copies(TO).replace('where = "1"', f'where = "InstanceNumber >= {NUMBER // 2}"') + "prune = true\n")
+    kill(fifty, function, call)
+    placed = fifty.files("export")
+    assert stay.items() <= placed.items()
+    left = fifty.run("plan", "--json")
+    assert (left.code, left.summary["unchanged"]) == (0, len(stay))
+    assert left.summary["todo"] >= len(placed) - len(stay)
+    assert fifty.run("apply", "--json").summary["done"] == left.summary["todo"]
+    assert fifty.files("export") == stay
+    assert len(fifty.files("data")) == NUMBER
+    assert fifty.run("verify", "--deep", "--json").summary["ok"] == len(stay)
+    assert fifty.run("plan", "--detailed-exitcode").code == 0

@@ -148,3 +148,156 @@ def test_a_broken_ledger_is_an_error_that_says_so(exported: Workplace) -> None:
         failed = exported.run(command)
         assert failed.code == 1
         assert "state.db: file is not a database" in failed.err.replace("\n", "")
+
+
+@pytest.fixture
+def hundred(workplace: Workplace, instance: Instance) -> Workplace:
+    """A hundred instances, copied."""
+    for number in range(100):
+        instance(f"data/{number}.dcm", InstanceNumber=number, PatientID=f"P{number % 10}", pixels=bytes(100))
+    assert workplace.rules(copies(TO)).run("apply").code == 0
+    return workplace
+
+
+def test_parts_of_a_subset_are_all_of_it_and_the_same_in_every_run(hundred: Workplace) -> None:
+    for file in (hundred.folder / "export").rglob("*.dcm"):
+        flip_a_byte(file)
+    for number in range(20):
+        (hundred.folder / f"export/extra{number}").write_bytes(b"x")
+    parts = [verified(hundred, "--deep", "--subset", f"{number}/3")[1] for number in (1, 2, 3)]
+    assert sum(map(len, parts)) == len(parts[0] | parts[1] | parts[2]) == 120
+    assert all(20 < len(part) < 60 for part in parts)
+    assert parts[1] == verified(hundred, "--deep", "--subset", "2/3")[1]
+    assert hundred.run("verify", "--subset", "1/1", "--json").summary["ok"] == 100
+
+
+def test_only_what_is_looked_at_is_read(hundred: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr("pyconquest_rules.execute.verify.hash_of", lambda name, folder: read.append(name))
+    done = hundred.run("verify", "--deep", "--subset", "1/5", "--json")
+    assert done.summary["changed"] == len(read) == len(done.lines) - 1
+    assert 0 < len(read) < 50
+
+
+def test_a_share_is_random(hundred: Workplace) -> None:
+    assert hundred.run("verify", "--subset", "100%", "--json").summary["ok"] == 100
+    assert 0 < hundred.run("verify", "--subset", "50.5%", "--json").summary["ok"] < 100
+
+
+@pytest.mark.parametrize(
+    "share", ["0/3", "4/3", "1/0", "-1/3", "1/x", "half", "", "0%", "101%", "-5%", "5", "%", "1e1%", "nan%", "1/3 "]
+)
+def test_a_share_that_is_none_is_a_usage_error(exported: Workplace, share: str) -> None:
+    refused = exported.run("verify", f"--subset={share}")
+    assert refused.code == 2
+    assert "write N/M for the N-th of M parts" in refused.err
+
+
+def test_a_hundred_flipped_bytes_are_found_and_mended(hundred: Workplace) -> None:
+    before = hundred.files("export")
+    for file in (hundred.folder / "export").rglob("*.dcm"):
+        flip_a_byte(file)
+    rotten = hundred.files("export")
+    assert hundred.run("apply", "--json").summary["done"] == 0
+    assert hundred.run("verify", "--deep", "--json").summary["changed"] == 100
+    repair = hundred.run("verify", "--deep", "--repair", "--json")
+    assert (repair.code, repair.summary["changed"], repair.summary["unmended"]) == (1, 100, 0)
+    assert repair.summary["plan"]["reasons"] == {"todo:destination-changed": 100}
+    assert hundred.files("export") == rotten
+    assert hundred.run("apply", "--json").summary["done"] == 100
+    assert hundred.files("export") == before
+    assert verified(hundred, "--deep") == (0, {})
+    assert hundred.run("apply", "--json").summary["done"] == 0
+
+
+def test_repair_plans_what_is_missing_and_changed(exported: Workplace) -> None:
+    before = exported.files("export")
+    (exported.folder / "export/P1/1.dcm").unlink()
+    (exported.folder / "export/P1/2.dcm").write_bytes(b"x")
+    flip_a_byte(exported.folder / "export/P2/3.dcm")
+    (exported.folder / "export/extra").write_bytes(b"x")
+    repair = exported.run("verify", "--deep", "--repair", "-o", "p")
+    assert repair.code == 1
+    assert "todo               3  (destination-changed 2, destination-missing 1" in repair.out
+    assert "not mended" not in repair.out
+    assert exported.run("apply", "--plan", "p", "--json").summary["done"] == 3
+    assert exported.files("export") == {**before, "extra": b"x"}
+    assert verified(exported, "--deep") == (1, {"export/extra": "extra"})
+
+
+def test_a_repair_that_was_saved_is_stale_once_the_file_changed_again(exported: Workplace) -> None:
+    flip_a_byte(exported.folder / "export/P1/2.dcm")
+    assert exported.run("verify", "--deep", "--repair", "-o", "p").code == 1
+    (exported.folder / "export/P1/2.dcm").write_bytes(b"again")
+    assert exported.run("apply", "--plan", "p").code == 5
+    assert (exported.folder / "export/P1/2.dcm").read_bytes() == b"again"
+
+
+def test_what_was_found_once_stays_found_until_its_bytes_are_right(exported: Workplace) -> None:
+    file = exported.folder / "export/P1/2.dcm"
+    right = file.read_bytes()
+    flip_a_byte(file)
+    assert exported.run("verify", "--deep", "--repair").code == 1
+    assert verified(exported) == (1, {"export/P1/2.dcm": "changed"})
+    file.write_bytes(right)
+    assert verified(exported) == (0, {})
+    assert exported.run("apply", "--json").summary["done"] == 1  # adopted
+    assert verified(exported, "--deep") == (0, {})
+
+
+def unmended(workplace: Workplace, *arguments: str) -> dict[str, str]:
+    """What `verify --repair` says of each destination that it does not mend."""
+    repair = workplace.run("verify", "--deep", "--repair", "--json", *arguments)
+    assert repair.code == 1
+    found = {line["destination"]: line["message"] for line in repair.lines if line["event"] == "unmended"}
+    assert repair.summary["unmended"] == len(found)
+    return found
+
+
+def test_what_has_no_source_any_more_cannot_be_mended(exported: Workplace) -> None:
+    for path in ("export/P1/1.dcm", "export/P1/2.dcm", "export/P2/3.dcm", "data/2.dcm"):
+        flip_a_byte(exported.folder / path)
+    (exported.folder / "data/1.dcm").unlink()
+    os.utime(exported.folder / "data/3.dcm", ns=(1, 1))
+    assert unmended(exported) == {
+        "export/P1/1.dcm": "the source is gone",
+        "export/P1/2.dcm": "the source holds other bytes too, with the same size and time",
+        "export/P2/3.dcm": "the source changed since",
+    }
+    # What rots with its source is told again and again, and never taken for right.
+    exported.run("apply")
+    assert verified(exported, "--deep")[1]["export/P1/2.dcm"] == "changed"
+
+
+def test_a_hard_link_rots_with_its_source(workplace: Workplace, instance: Instance) -> None:
+    instance("data/1.dcm", pixels=bytes(100))
+    workplace.rules(copies("export/x.dcm", mode="hardlink")).run("apply")
+    flip_a_byte(workplace.folder / "export/x.dcm")
+    assert unmended(workplace) == {"export/x.dcm": "the source holds other bytes too, with the same size and time"}
+    assert workplace.run("apply", "--json").summary["done"] == 0
+    assert verified(workplace, "--deep") == (1, {"export/x.dcm": "changed"})
+
+
+def test_what_no_action_wishes_any_more_is_not_mended(exported: Workplace) -> None:
+    flip_a_byte(exported.folder / "export/P1/2.dcm")
+    exported.rules(copies("export/new/{{ InstanceNumber }}.dcm"))
+    assert unmended(exported) == {"export/P1/2.dcm": "no action wishes it any more"}
+    exported.rules(copies("export/new/{{ InstanceNumber }}.dcm") + "prune = true\n")
+    assert unmended(exported, "copy.export") == {"export/P1/2.dcm": "it changed since it was made; not removed"}
+
+
+def test_what_something_else_stands_in_the_way_of_is_not_mended(exported: Workplace) -> None:
+    (exported.folder / "export/P1/2.dcm").unlink()
+    (exported.folder / "export/P1/2.dcm").mkdir()
+    assert unmended(exported) == {"export/P1/2.dcm": "something that is no file stands there"}
+
+
+def test_repair_of_what_is_well_is_the_plan(exported: Workplace) -> None:
+    repair = exported.run("verify", "--repair", "--json")
+    assert (repair.code, repair.summary["ok"], repair.summary["plan"]["todo"]) == (0, 3, 0)
+
+
+def test_a_plan_is_saved_of_a_repair_alone(exported: Workplace) -> None:
+    refused = exported.run("verify", "-o", "p")
+    assert refused.code == 2
+    assert "--repair" in refused.err

@@ -72,6 +72,7 @@ select = "planning_ct"
 to = "{{ vars.out }}/{{ subject }}/{{ Modality }}/{{ slices }}/{{ SOPInstanceUID }}.dcm"
 mode = "hardlink"
 on_conflict = "rename"
+prune = true
 tags = ["nightly", "ct"]
 
 [copy.second]

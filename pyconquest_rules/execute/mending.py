@@ -1,0 +1,53 @@
+"""From what was found to what can be mended: by the usual steps, out of the bytes that were put there once."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+
+from pyconquest_rules.execute.files import hash_of
+from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.execute.verify import Finding, Verified
+from pyconquest_rules.steps import Stamp
+
+
+class Mending:
+    """What was found missing or changed, in a temporary file: it may be more than memory holds."""
+
+    def __init__(self) -> None:
+        self.connection = sqlite3.connect("", isolation_level=None)
+        self.connection.execute("CREATE TABLE found (destination TEXT PRIMARY KEY, rotten INT, trouble TEXT) WITHOUT ROWID")
+
+    def noted(self, findings: Iterable[Verified], ledger: Ledger) -> Iterator[Verified]:
+        """Passes on what is found; then the ledger doubts what only its bytes told from what was put there.
+
+        What cannot be mended is not doubted: its source must not be taken for what was put.
+        """
+        for found in findings:
+            if found.finding in (Finding.MISSING, Finding.CHANGED):
+                row = (found.destination, found.rotten, _trouble(*ledger.origin(found.destination)))
+                self.connection.execute("INSERT OR REPLACE INTO found VALUES (?, ?, ?)", row)
+            yield found
+        rotten = self.connection.execute("SELECT destination FROM found WHERE rotten AND trouble IS NULL")
+        ledger.doubt(destination for (destination,) in rotten)
+
+    def mendable(self) -> Iterator[str]:
+        """The destinations for which there are the bytes."""
+        for (destination,) in self.connection.execute("SELECT destination FROM found WHERE trouble IS NULL"):
+            yield destination
+
+    def troubles(self) -> Iterator[tuple[str, str]]:
+        """The destinations for which there are none, and why."""
+        yield from self.connection.execute("SELECT destination, trouble FROM found WHERE trouble IS NOT NULL")
+
+
+def _trouble(source: bytes, stamp: Stamp, sha256: str) -> str | None:
+    """Why a source does not have the bytes any more that it had."""
+    try:
+        status = os.stat(source)
+        if Stamp(status.st_size, status.st_mtime_ns) != stamp:
+            return "the source changed since"
+        return None if hash_of(source) == sha256 else "the source holds other bytes too, with the same size and time"
+    except FileNotFoundError:
+        return "the source is gone"
+    except OSError as error:
+        return f"the source cannot be read: {os.strerror(error.errno or 0)}"
