@@ -4,8 +4,8 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain, groupby
 from operator import itemgetter
@@ -16,6 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from pyconquest_rules.actions.copy import Copy, wishes
+from pyconquest_rules.actions.retrieve import By, Retrieve, retrieve_wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.dicom import Level
@@ -27,6 +28,7 @@ from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.execute.files import is_made
 from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
+from pyconquest_rules.execute.retrievals import Ask, Retrieving
 from pyconquest_rules.execute.runner import Result, Runner
 from pyconquest_rules.execute.transfers import Sending
 from pyconquest_rules.execute.verify import Verified
@@ -38,15 +40,18 @@ from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.workers import Workers, here
+from pyconquest_rules.network.node import NodeError
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode, Step, Wish
+from pyconquest_rules.steps import Mode, Reason, Step, Wish
+from pyconquest_rules.templates import Template
 
 if TYPE_CHECKING:
     from pyconquest_rules.index.forgetting import Forgetting
     from pyconquest_rules.index.store import Store
+    from pyconquest_rules.index.tables import Schema
 
 T = TypeVar("T")
 
@@ -185,11 +190,27 @@ class _Facts:
 def plan(rules: Rules, targets: tuple[str, ...] = (), *, emit: Emit = silent) -> Plan:
     """What would be done for the targets, and why; the index is taken as it is. Close the plan when done with it.
 
-    Raises UsageError for a target that names nothing, Mistake for a query that fails on the data.
+    Where it is to be retrieved, the node is asked. Raises UsageError for a target that names nothing, Mistake for a query that
+    fails on the data, or that a node cannot be asked.
     """
+    return _planned(rules, rules.chosen(targets), emit)
+
+
+def stages(rules: Rules, targets: tuple[str, ...] = (), *, emit: Emit = silent) -> Iterator[Plan]:
+    """The plans of `apply`, each to be done before the next is asked for: what is retrieved, then the rest on the new index."""
+    chosen = rules.chosen(targets)
+    retrieves = tuple(name for name in chosen if name in rules.retrieves)
+    rest = tuple(name for name in chosen if name not in retrieves)
+    for names in [some for some in (retrieves, rest) if some] or [()]:
+        with _planned(rules, names, emit) as made:
+            yield made
+
+
+def _planned(rules: Rules, names: tuple[str, ...], emit: Emit) -> Plan:
+    """The plan of just these actions."""
     made = Plan()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
-        for name in rules.chosen(targets):
+        for name in names:
             emit(Planning(name, made.add(name, _wishes(rules, name, sets, made))))
         decide(made, _Facts(ledger, rules.outputs), rules.outputs)
         hold_back(made, rules.needs)
@@ -206,6 +227,26 @@ def _wishes(rules: Rules, name: str, sets: Sets, made: Plan) -> Iterator[Wish]:
         case Send() as send:
             made.add_send(name, rules.nodes[send.node].identity, send.fingerprint, confirm=send.confirm is not Confirm.STATUS)
             return send_wishes(sets.instances(send.select, ()))
+        case Retrieve() as retrieve:
+            made.add_retrieve(name, rules.nodes[retrieve.node].identity, retrieve.into, retrieve.fingerprint)
+            return _asked(rules, retrieve, sets)
+
+
+def _asked(rules: Rules, retrieve: Retrieve, sets: Sets) -> Iterator[Wish]:
+    """What a node says that it has. Where it fails, a wish says so, which can only be blocked: other actions go on."""
+    from pyconquest_rules.network.query_retrieve import find
+
+    def known(uids: list[str]) -> Iterator[str]:
+        found = sets.connection.execute(
+            "SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))", (json.dumps(uids),)
+        )
+        return (uid for (uid,) in found)
+
+    try:
+        with closing(find(rules.nodes[retrieve.node], Level.IMAGE, retrieve.match, ["SOPClassUID"])) as matches:
+            yield from retrieve_wishes(matches, known)
+    except NodeError as error:
+        yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))
 
 
 def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
@@ -223,10 +264,15 @@ def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
     return saved
 
 
-def apply(rules: Rules, made: Plan, *, targets: tuple[str, ...] = (), emit: Emit = silent) -> Result:
-    """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight."""
+def apply(rules: Rules, made: Plan | Iterable[Plan], *, targets: tuple[str, ...] = (), emit: Emit = silent) -> Result:
+    """Does what a plan says, or plans one after another (`stages`), under the run lock that the caller holds (`running`).
+
+    Ctrl-C ends it after the files in flight.
+    """
+    plans = [made] if isinstance(made, Plan) else made
     with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
-        result = Runner(rules.outputs, ledger, emit, stop, _sendings(rules)).run(made, rules.needs, " ".join(targets))
+        runner = Runner(rules.outputs, ledger, emit, stop, _sendings(rules), _retrievings(rules))
+        result = runner.run(plans, rules.needs, " ".join(targets))
         with _writing(rules) as store:
             _forget_moved(rules, store, result.run)
         # The end comes last: of a run that is killed before, the next one forgets what was moved.
@@ -261,6 +307,56 @@ def _present(rules: Rules, send: Send) -> Callable[[list[str]], set[str]] | None
         return found(rules.nodes[send.node], instances)
 
     return present
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The index, as a retrieval asks of it. What comes meanwhile is seen: each question opens it anew."""
+
+    rules: Rules
+
+    def sizes(self, uids: Collection[str]) -> dict[str, int]:
+        """Of SOPInstanceUIDs those that it has, with the sizes of their files."""
+        query = "SELECT SOPInstanceUID, FileSize FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))"
+        with opened(self.rules) as sets:
+            return dict(sets.connection.execute(query, (json.dumps([*uids]),)).fetchall())
+
+    def has_series(self, uid: str) -> bool:
+        """Whether it has anything of a series."""
+        with opened(self.rules) as sets:
+            return sets.connection.execute("SELECT 1 FROM images WHERE SeriesInstanceUID = ?", (uid,)).fetchone() is not None
+
+
+def _retrievings(rules: Rules) -> dict[str, Retrieving]:
+    """How the actions that retrieve do it."""
+    return {
+        name: Retrieving(rules.nodes[action.node], _Index(rules), _receiver(rules, action), whole=action.level is not Level.IMAGE)
+        for name, action in rules.actions.items()
+        if isinstance(action, Retrieve)
+    }
+
+
+def _receiver(rules: Rules, retrieve: Retrieve) -> Callable[[Callable[[], bool]], AbstractContextManager[Ask]]:
+    """How what an action retrieves is received, once it begins."""
+
+    def opened(stop: Callable[[], bool]) -> AbstractContextManager[Ask]:
+        from pyconquest_rules.execute.inbox import Inbox
+        from pyconquest_rules.execute.listening import Listening
+        from pyconquest_rules.execute.receivers import by_get, by_move
+
+        node, place = rules.nodes[retrieve.node], _place(rules, retrieve.into)
+        if retrieve.by is By.MOVE and retrieve.listener is not None:
+            settings = rules.listeners[retrieve.listener]
+            return by_move(node, Listening(settings, *place, lambda: None), settings.ae_title, stop)
+        return by_get(node, Inbox(retrieve.into, *place, lambda _: None), stop)
+
+    return opened
+
+
+def _place(rules: Rules, source: str) -> tuple[Path, Template, Path, "Schema"]:
+    """Where and how instances are put into a source: its folder and layout, the index and its columns."""
+    root = next(tree.root for tree in rules.trees if tree.name == source)
+    return root, rules.layouts[source], rules.database, rules.schema
 
 
 @contextmanager
@@ -369,7 +465,7 @@ def find(rules: Rules, name: str, level: Level, match: Mapping[str, str]) -> tup
 
     Raises UsageError for a name that no node has, Mistake for a key that cannot be asked for, NodeError where the node fails.
     """
-    from pyconquest_rules.network.identifier import UNIQUE
+    from pyconquest_rules.network.keys import UNIQUE
     from pyconquest_rules.network.query_retrieve import find as found
 
     keys = tuple(dict.fromkeys([*UNIQUE[level], *match]))
@@ -388,10 +484,8 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
     from pyconquest_rules.execute.listening import Listening
 
     settings = _named("listener", name, rules.listeners)
-    root = next(tree.root for tree in rules.trees if tree.name == settings.into)
     woken = ThreadEvent()
-    place = (root, rules.layouts[settings.into], rules.database, rules.schema)
-    with _stop_asked(woken.set) as stop, Listening(settings, *place, woken.set) as listening:
+    with _stop_asked(woken.set) as stop, Listening(settings, *_place(rules, settings.into), woken.set) as listening:
         emit(Listens(name, settings.ae_title, settings.host, listening.port))
         told = monotonic()
         while not stop():
@@ -409,8 +503,8 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
 def _then(rules: Rules, targets: tuple[str, ...], emit: Emit) -> bool:
     """Runs actions on the index as it is; False where another run holds the lock."""
     try:
-        with running(rules), plan(rules, targets, emit=emit) as made:
-            emit(Ran(apply(rules, made, targets=targets, emit=emit).counts))
+        with running(rules):
+            emit(Ran(apply(rules, stages(rules, targets, emit=emit), targets=targets, emit=emit).counts))
     except Locked:
         return False
     return True

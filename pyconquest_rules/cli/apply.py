@@ -1,12 +1,16 @@
 """`apply`: does what is to be done."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyconquest_rules.cli.common import FAILED, INTERRUPTED, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
 from pyconquest_rules.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyconquest_rules.plan.store import Plan
 
 
 def apply(
@@ -35,8 +39,13 @@ def apply(
         if not no_index:
             app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
         chosen = tuple(targets or ())
-        with app.load_plan(loaded, saved, emit=emit) if saved else app.plan(loaded, chosen, emit=emit) as made:
-            result = app.apply(loaded, made, targets=chosen, emit=emit)
-            shown.planned(made, steps=False) if result.counts["blocked"] and not json else None
+
+        def plans() -> Iterator["Plan"]:
+            for made in [app.load_plan(loaded, saved, emit=emit)] if saved else app.stages(loaded, chosen, emit=emit):
+                yield made
+                if not json and any(of["blocked"] for of in made.counts().values()):
+                    shown.planned(made, steps=False)
+
+        result = app.apply(loaded, plans(), targets=chosen, emit=emit)
     shown.applied(result)
     end(INTERRUPTED if result.interrupted else FAILED if result.counts["failed"] or result.counts["blocked"] else 0)

@@ -1,7 +1,7 @@
 """Doing the steps of a plan: groups of files, several in flight, each remembered in the ledger once it is durable."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -10,6 +10,7 @@ from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed
 from pyconquest_rules.execute.files import Put, StepError, put_together, take_away
 from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.execute.retrievals import Retrieving, retrieved
 from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.network.node import NodeError
 from pyconquest_rules.outputs import Outputs
@@ -53,20 +54,30 @@ class Runner:
     emit: Emit
     stop: Callable[[], bool]
     sendings: Mapping[str, Sending] = field(default_factory=dict)
+    retrievings: Mapping[str, Retrieving] = field(default_factory=dict)
 
-    def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], targets: str) -> Result:
-        """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
+    def run(self, plans: Iterable[Work], needs: Mapping[str, tuple[str, ...]], targets: str) -> Result:
+        """Does what is todo, plan by plan and action by action; one whose needs had a failed step is held back.
+
+        A plan may be made when the one before it is done. What is held back counts as blocked.
 
         When `stop` says so, the files in flight come to their end and are recorded, and no other is begun. That the run came
         to its end is for the caller to note in the ledger.
         """
+        result, unwell = Result(self.ledger.begin(targets)), set[str]()
+        for plan in plans:
+            if result.interrupted:
+                break
+            self._run(plan, needs, result, unwell)
+        return result
+
+    def _run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], result: Result, unwell: set[str]) -> None:
+        """Does a plan; adds to `unwell` the actions of which not all could be done."""
         counts = plan.counts()
-        result = Result(self.ledger.begin(targets))
         for of in counts.values():
             result.counts["unchanged"] += of["unchanged"]
             result.counts["blocked"] += of["blocked"]
         self.emit(RunStarted(result.run, sum(of["todo"] for of in counts.values()), sum(of["bytes"] for of in counts.values())))
-        unwell: set[str] = set()
         for action in plan.actions():
             if unwell & set(needs.get(action, ())):
                 result.counts["blocked"] += counts[action]["todo"]
@@ -75,11 +86,20 @@ class Runner:
                 steps, failed = plan.steps(action=action, status=Status.TODO), result.counts["failed"]
                 if action in self.sendings:
                     self._send(action, steps, self.sendings[action], result)
+                elif action in self.retrievings:
+                    self._retrieve(action, steps, self.retrievings[action], result)
                 else:
                     self._put(steps, result)
-                if result.counts["failed"] > failed:
+                if result.counts["failed"] > failed or counts[action]["blocked"]:
                     unwell.add(action)
-        return result
+
+    def _retrieve(self, action: str, steps: Iterator[Step], retrieving: Retrieving, result: Result) -> None:
+        for outcomes in retrieved(steps, retrieving, self.stop):
+            self.ledger.record_retrieved(action, ((step, message) for step, _, message in outcomes), result.run)
+            for step, size, message in outcomes:
+                self._note(step, None if message is None else StepError(message), result)
+                result.counts["bytes"] += size
+        result.interrupted = result.interrupted or self.stop()
 
     def _send(self, action: str, steps: Iterator[Step], sending: Sending, result: Result) -> None:
         sent_before: set[str] = set()

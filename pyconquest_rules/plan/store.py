@@ -12,21 +12,36 @@ from typing import Any
 
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.paths import MANY, collision_key
-from pyconquest_rules.steps import Mode, PutFile, Reason, SendInstance, Stamp, Status, Step, Wish
+from pyconquest_rules.steps import (
+    Mode,
+    Operation,
+    PutFile,
+    Reason,
+    RetrieveInstance,
+    SendInstance,
+    Series,
+    Stamp,
+    Status,
+    Step,
+    Wish,
+)
 
 # What is wished is written once; what becomes of it is a narrow table, which is cheap to write anew while it is decided.
-# Paths of folders end with a slash; folder 0 is that of wishes without a destination. What some file system takes for one has
-# one `key`; `place` numbers the keys of folders.
+# Paths of folders end with a slash; folder 0 is that of wishes without a destination, series 0 that of all that is not to be
+# retrieved. What some file system takes for one has one `key`; `place` numbers the keys of folders.
 TABLES = """
 CREATE TABLE action (
-    number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT);
+    number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT,
+    into_source TEXT);
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
+CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT);
 CREATE TABLE wish (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
-    folder INT, name TEXT, key TEXT, reason TEXT, message TEXT);
+    folder INT, name TEXT, key TEXT, reason TEXT, message TEXT, series INT);
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
+INSERT INTO series VALUES (0, '', '', '');
 """
 
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
@@ -34,9 +49,10 @@ SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 STEPS = """
 SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
        action.mode, action.node, wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination,
-       step.there_size, step.there_mtime_ns
+       step.there_size, step.there_mtime_ns, action.into_source, StudyInstanceUID, SeriesInstanceUID, SOPClassUID
 FROM step CROSS JOIN wish ON wish.number = step.number
-    CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN action ON action.number = step.action
+    CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN series ON series.number = wish.series
+    CROSS JOIN action ON action.number = step.action
 """
 
 
@@ -51,6 +67,7 @@ class Plan:
         self.connection.executescript(TABLES)
         self.connection.execute("PRAGMA cache_size = -32768")
         self._folder = lru_cache(MANY)(self._noted)
+        self._series = lru_cache(MANY)(self._noted_series)
 
     def __enter__(self) -> "Plan":
         return self
@@ -61,31 +78,41 @@ class Plan:
     def add_action(self, name: str, mode: Mode, on_conflict: str, fingerprint: str) -> None:
         """Actions are done in the order in which they are added."""
         row = (name, mode, on_conflict, fingerprint)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL)", row)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL, NULL)", row)
 
     def add_send(self, name: str, node: str, fingerprint: str, *, confirm: bool) -> None:
         """Adds an action that sends to a node; `confirm`: the status of a C-STORE is not enough."""
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?)", (name, fingerprint, node, confirm))
+        row = (name, fingerprint, node, confirm)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?, NULL)", row)
+
+    def add_retrieve(self, name: str, node: str, into: str, fingerprint: str) -> None:
+        """Adds an action that brings instances from a node into a source."""
+        row = (name, fingerprint, node, into)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'retrieve', '', ?, ?, NULL, ?)", row)
 
     def add(self, action: str, wishes: Iterable[Wish]) -> int:
         """Adds the wishes of an action. Gives how many wishes there are now."""
         (number,) = self.connection.execute("SELECT number FROM action WHERE name = ?", (action,)).fetchone()
         self.connection.execute("BEGIN")
         self.connection.executemany(
-            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
+            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
         )
         self.connection.execute("COMMIT")
         return int(self.connection.execute("SELECT max(number) FROM wish").fetchone()[0] or 0)
 
     def _row(self, action: int, wish: Wish) -> tuple[object, ...]:
-        uid, source, size, mtime_ns, folder, name, written, reason, message = wish
-        number = self._folder(folder, written) if name else 0
-        return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message)
+        uid, source, size, mtime_ns, folder, name, written, reason, message, series = wish
+        number, of = self._folder(folder, written) if name else 0, self._series(series) if series else 0
+        return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message, of)
 
     def _noted(self, path: str, written: str) -> int:
         """Notes a folder, mostly once: the wishes for it follow each other. Gives its number."""
         insert = "INSERT INTO folder (path, written, key) VALUES (?, ?, ?)"
         return self.connection.execute(insert, (path, written, collision_key(path))).lastrowid or 0
+
+    def _noted_series(self, series: Series) -> int:
+        """Notes a series, once as long as its wishes follow each other. Gives its number."""
+        return self.connection.execute("INSERT INTO series VALUES (NULL, ?, ?, ?)", series).lastrowid or 0
 
     def steps(
         self, *, action: str | None = None, status: Status | None = None, instances: Sequence[str] | None = None
@@ -171,11 +198,16 @@ def load(file: Path) -> Plan:
 
 
 def _step(row: tuple[Any, ...]) -> Step:
-    number, action, uid, status, reason, message, fingerprint, *operation = row
-    mode, node, source, size, mtime_ns, destination, there_size, there_mtime_ns = operation
-    if node is not None:
-        send = SendInstance(source, Stamp(size, mtime_ns), node, reason == Reason.UNCONFIRMED)
-        return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, send)
+    number, action, uid, status, reason, message, fingerprint, *rest = row
+    return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, _operation(reason, *rest))
+
+
+def _operation(reason: str, mode: str, node: str | None, source: bytes, size: int, mtime_ns: int, *rest: Any) -> Operation:
+    destination, there_size, there_mtime_ns, into, *series = rest
+    match mode, node:
+        case "send", str():
+            return SendInstance(source, Stamp(size, mtime_ns), node, reason == Reason.UNCONFIRMED)
+        case "retrieve", str():
+            return RetrieveInstance(node, Series(*series), into)
     there = None if there_size is None else Stamp(there_size, there_mtime_ns)
-    put = PutFile(Mode(mode), source, Stamp(size, mtime_ns), destination, there, reason == Reason.ADOPT)
-    return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, put)
+    return PutFile(Mode(mode), source, Stamp(size, mtime_ns), destination, there, reason == Reason.ADOPT)

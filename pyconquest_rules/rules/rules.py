@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.actions.listen import Listen
+from pyconquest_rules.actions.retrieve import Retrieve
 from pyconquest_rules.actions.send import Send
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.index.csv_tables import CsvTable
@@ -16,7 +17,7 @@ from pyconquest_rules.network.node import Node
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.templates import Template
 
-Action = Copy | Send
+Action = Copy | Send | Retrieve
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Rules:
     def needs(self) -> dict[str, tuple[str, ...]]:
         """For each action the actions that it needs."""
         return {name: action.needs for name, action in self.actions.items()}
+
+    @property
+    def retrieves(self) -> tuple[str, ...]:
+        """The actions that ask a node for something. They come first."""
+        return tuple(name for name, action in self.actions.items() if isinstance(action, Retrieve))
 
     def chosen(self, targets: tuple[str, ...]) -> tuple[str, ...]:
         """The actions that targets name, with all that they need: `copy.export`, `copy`, `tag:nightly`; all where there is none.

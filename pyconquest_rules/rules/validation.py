@@ -119,7 +119,7 @@ def _must_be(wrong: ErrorDetails, path: Path) -> tuple[str, str | None]:
             return "is no AE title", "AE titles are 1 to 16 letters of ASCII without a backslash, with no blank at an end"
         case "string_pattern_mismatch":
             return f'"{found}" cannot be the name of a column', COLUMN_NAMES
-        case "string_too_short":
+        case "string_too_short" | "too_short":
             return "must not be empty", None
         case "string_too_long":
             return "must be one letter" if context[
@@ -155,6 +155,8 @@ def _as_list(path: Path, found: object) -> str | None:
 
 
 def _as_table(path: Path) -> str:
+    if len(path) > 2 and path[-2] not in fields_at(path[:-2]):
+        return f'write {path[-1]} = {{ NAME = "value" }}'
     if len(path) == 1 and path[0] in ("index", "schema", "vars"):
         return f"write [{path[0]}]"
     name = path[-1] if len(path) > 1 and path[-1] not in fields_at(path) else "NAME"
