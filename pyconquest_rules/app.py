@@ -199,11 +199,16 @@ def plan(rules: Rules, targets: tuple[str, ...] = (), *, emit: Emit = silent) ->
 def stages(rules: Rules, targets: tuple[str, ...] = (), *, emit: Emit = silent) -> Iterator[Plan]:
     """The plans of `apply`, each to be done before the next is asked for: what is retrieved, then the rest on the new index."""
     chosen = rules.chosen(targets)
-    retrieves = tuple(name for name in chosen if name in rules.retrieves)
-    rest = tuple(name for name in chosen if name not in retrieves)
-    for names in [some for some in (retrieves, rest) if some] or [()]:
+    local = _local(rules, chosen)
+    retrieves = tuple(name for name in chosen if name not in local)
+    for names in [some for some in (retrieves, local) if some] or [()]:
         with _planned(rules, names, emit) as made:
             yield made
+
+
+def _local(rules: Rules, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The actions that can be planned without asking a node."""
+    return tuple(name for name in names if not isinstance(rules.actions[name], Retrieve))
 
 
 def _planned(rules: Rules, names: tuple[str, ...], emit: Emit) -> Plan:
@@ -526,21 +531,20 @@ def verify(rules: Rules, targets: tuple[str, ...] = (), *, deep: bool = False) -
 
 
 def status(rules: Rules, targets: tuple[str, ...] = ()) -> list[ActionStatus]:
-    """Where every action stands, by the ledger and a plan on the index as it is."""
-    with plan(rules, targets) as made, Ledger(rules.base) as ledger:
+    """Where every action stands, by the ledger and a plan on the index as it is.
+
+    No node is asked: of what is to be retrieved is only known what was brought, and what failed, which is due again.
+    """
+    chosen = rules.chosen(targets)
+    with _planned(rules, _local(rules, chosen), silent) as made, Ledger(rules.base) as ledger:
         totals, counts = ledger.totals(), made.counts()
     nothing = {"done": 0, "failed": 0, "last": None}
-    return [
-        ActionStatus(
-            name,
-            of["unchanged"],
-            of["todo"],
-            of["blocked"],
-            totals.get(name, nothing)["failed"],
-            totals.get(name, nothing)["last"],
-        )
-        for name, of in counts.items()
-    ]
+    found = []
+    for name in chosen:
+        total = totals.get(name, nothing)
+        of = counts.get(name, {"unchanged": total["done"], "todo": total["failed"], "blocked": 0})
+        found.append(ActionStatus(name, of["unchanged"], of["todo"], of["blocked"], total["failed"], total["last"]))
+    return found
 
 
 MOST_EXPLAINED = 100
@@ -563,7 +567,7 @@ def explain(rules: Rules, what: str) -> list[Explained]:
 
     Raises UsageError where it stands for none, and says why a file of a source is not in the index.
     """
-    with opened(rules) as sets, plan(rules) as made:
+    with opened(rules) as sets, _planned(rules, _local(rules, (*rules.actions,)), silent) as made:
         what = _instance_at(rules, sets, made, what) or what
         rows = sets.connection.execute(INSTANCES, {"what": what, "most": MOST_EXPLAINED}).fetchall()
         if not rows:

@@ -60,4 +60,4 @@ def check_key(keyword: str, level: Level) -> None:
     if level in KNOWN and keyword not in KNOWN[level]:
         lower = next((below for below, known in KNOWN.items() if keyword in known), Level.IMAGE)
         message = f"{keyword} cannot be asked for at the level {level}"
-        raise Mistake(message, fragment=keyword, hint=f'at another it can: level = "{lower}"')
+        raise Mistake(message, fragment=keyword, hint=f'with level = "{lower}" it can')

@@ -52,11 +52,6 @@ class Rules:
         """For each action the actions that it needs."""
         return {name: action.needs for name, action in self.actions.items()}
 
-    @property
-    def retrieves(self) -> tuple[str, ...]:
-        """The actions that ask a node for something. They come first."""
-        return tuple(name for name, action in self.actions.items() if isinstance(action, Retrieve))
-
     def chosen(self, targets: tuple[str, ...]) -> tuple[str, ...]:
         """The actions that targets name, with all that they need: `copy.export`, `copy`, `tag:nightly`; all where there is none.
 

@@ -88,7 +88,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 Archive = Callable[..., Any]
 
 
-@pytest.fixture(params=[(dcmqrscp, "get"), (orthanc, "get"), (dcmqrscp, "move"), (orthanc, "move")], ids=str)
+PEERS = {f"{program.__name__}-{by}": (program, by) for program in (dcmqrscp, orthanc) for by in ("get", "move")}
+
+
+@pytest.fixture(params=PEERS.values(), ids=[*PEERS])
 def archive(request: pytest.FixtureRequest, workplace: Workplace, scans: list[Path]) -> Iterator[Workplace]:
     """A workplace with rules that retrieve from an archive that has `scans`."""
     program, by = request.param
