@@ -14,6 +14,7 @@ from pyconquest_rules.execute import retrievals
 from pyconquest_rules.network import query_retrieve
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.part10 import data_set_offset
+from tests.execute.test_listen import listening
 from tests.conftest import Instance, Workplace
 from tests.network.archives import dcmqrscp, free_port, orthanc, stored
 
@@ -121,3 +122,56 @@ def test_what_the_index_lacks_comes_once_and_is_exported(archive: Workplace, ask
     asked.clear()
     again = archive.run("apply", "--json").summary
     assert (again["done"], again["unchanged"], asked) == (0, 20, [])
+
+
+def test_an_instance_that_was_forgotten_comes_back_alone(archive: Workplace, asked: list[tuple[str, int]]) -> None:
+    archive.run("apply")
+    before, asked[:] = data_sets(archive.folder / "archive"), []
+    uid = sorted(before)[0]
+    assert archive.run("forget", uid, "--files", "--yes").code == 0
+    assert uid not in data_sets(archive.folder / "archive")
+    done = archive.run("apply", "retrieve", "--json").summary
+    assert (done["done"], done["unchanged"], asked) == (1, 9, [("image", 1)])
+    assert data_sets(archive.folder / "archive") == before
+
+
+def test_several_of_a_series_are_asked_for_by_their_uids(archive: Workplace, asked: list[tuple[str, int]]) -> None:
+    archive.run("apply")
+    asked.clear()
+    forgotten = sorted(data_sets(archive.folder / "archive"))[:6]
+    for uid in forgotten:
+        archive.run("forget", uid, "--yes")  # their files stay: what comes is the same bytes
+    done = archive.run("apply", "retrieve", "--json").summary
+    assert (done["done"], done["unchanged"], done["failed"]) == (6, 4, 0)
+    assert sum(number for _, number in asked) == 6
+    assert {level for level, _ in asked} == {"image"}
+
+
+def test_what_is_listened_for_in_another_process_comes_there(workplace: Workplace, scans: list[Path]) -> None:
+    port = free_port()
+    with orthanc({"RULES": port}) as node:
+        stored(node, scans)
+        workplace.rules(RULES.format(ae_title=node.ae_title, port=node.port) + MOVED.format(port=port))
+        with listening(workplace):
+            done = workplace.run("apply", "--json")
+    assert (done.code, done.summary["done"], done.summary["failed"]) == (0, 10, 0), done.out
+
+
+def test_compressed_instances_come_as_they_are(workplace: Workplace, shared: Path) -> None:
+    (workplace.folder / "sent").mkdir()
+    (workplace.folder / "archive").mkdir()
+    for name in ("JPEG2000.dcm", "MR_small_RLE.dcm", "JPEG-lossy.dcm", "rtplan.dcm"):
+        dataset = pydicom.dcmread(shared / "corpus" / "pydicom" / name)
+        for element in dataset.iterall():  # which Orthanc does too
+            if element.VR == "SQ":
+                element.is_undefined_length = False
+                for item in element.value:
+                    item.is_undefined_length_sequence_item = False
+        dataset.pop("DataSetTrailingPadding", None)
+        dataset.save_as(workplace.folder / "sent" / name)
+    with orthanc() as node:
+        stored(node, [*(workplace.folder / "sent").iterdir()])
+        everything = RULES.replace('PatientID = "P*"', 'PatientID = "*"').replace('"CT"', '"*"')
+        workplace.rules(everything.format(ae_title=node.ae_title, port=node.port))
+        assert workplace.run("apply", "--json").summary["done"] == 4
+    assert data_sets(workplace.folder / "archive") == data_sets(workplace.folder / "sent")
