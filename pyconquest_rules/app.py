@@ -21,7 +21,7 @@ from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError, Locked, StalePlan, UsageError, did_you_mean
-from pyconquest_rules.events import Emit, Healthy, Listens, Planning, Ran, silent
+from pyconquest_rules.events import Emit, Healthy, Listens, Planning, Ran, StepFailed, silent
 from pyconquest_rules.execute import folders
 from pyconquest_rules.execute.export import Format
 from pyconquest_rules.execute.export import export as write_rows
@@ -216,13 +216,13 @@ def _planned(rules: Rules, names: tuple[str, ...], emit: Emit) -> Plan:
     made = Plan()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
         for name in names:
-            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made))))
+            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made, emit))))
         decide(made, _Facts(ledger, rules.outputs), rules.outputs)
         hold_back(made, rules.needs)
     return made
 
 
-def _wishes(rules: Rules, name: str, sets: Sets, made: Plan) -> Iterator[Wish]:
+def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, emit: Emit) -> Iterator[Wish]:
     """Adds an action to a plan, and gives its wishes."""
     match rules.actions[name]:
         case Copy() as copy:
@@ -234,10 +234,10 @@ def _wishes(rules: Rules, name: str, sets: Sets, made: Plan) -> Iterator[Wish]:
             return send_wishes(sets.instances(send.select, ()))
         case Retrieve() as retrieve:
             made.add_retrieve(name, rules.nodes[retrieve.node].identity, retrieve.into, retrieve.fingerprint)
-            return _asked(rules, retrieve, sets)
+            return _asked(rules, name, retrieve, sets, emit)
 
 
-def _asked(rules: Rules, retrieve: Retrieve, sets: Sets) -> Iterator[Wish]:
+def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) -> Iterator[Wish]:
     """What a node says that it has. Where it fails, a wish says so, which can only be blocked: other actions go on."""
     from pyconquest_rules.network.query_retrieve import find
 
@@ -251,6 +251,7 @@ def _asked(rules: Rules, retrieve: Retrieve, sets: Sets) -> Iterator[Wish]:
         with closing(find(rules.nodes[retrieve.node], Level.IMAGE, retrieve.match, ["SOPClassUID"])) as matches:
             yield from retrieve_wishes(matches, known)
     except NodeError as error:
+        emit(StepFailed(name, "", str(error)))
         yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))
 
 
@@ -274,10 +275,15 @@ def apply(rules: Rules, made: Plan | Iterable[Plan], *, targets: tuple[str, ...]
 
     Ctrl-C ends it after the files in flight.
     """
-    plans = [made] if isinstance(made, Plan) else made
-    with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
-        runner = Runner(rules.outputs, ledger, emit, stop, _sendings(rules), _retrievings(rules))
-        result = runner.run(plans, rules.needs, " ".join(targets))
+    result = Result(0)
+    with Ledger(rules.base, write=True) as ledger:
+        for each in [made] if isinstance(made, Plan) else made:
+            result.run = result.run or ledger.begin(" ".join(targets))
+            with _stop_asked() as stop:
+                runner = Runner(rules.outputs, ledger, emit, stop, _sendings(rules), _retrievings(rules))
+                runner.run(each, rules.needs, result)
+            if result.interrupted:
+                break
         with _writing(rules) as store:
             _forget_moved(rules, store, result.run)
         # The end comes last: of a run that is killed before, the next one forgets what was moved.

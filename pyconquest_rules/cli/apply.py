@@ -25,7 +25,8 @@ def apply(
 ) -> None:
     """Does what is to be done.
 
-    Brings the index up to date and plans first; what is retrieved comes before the rest is planned. A second run does nothing; a run after a kill does the rest.
+    Brings the index up to date and plans first; what is retrieved comes before the rest is planned.
+    A second run does nothing; a run after a kill does the rest.
     Exits with 1 where steps failed or are blocked, 5 for a stale plan, 6 where another run is going on.
     """
     from pyconquest_rules import app

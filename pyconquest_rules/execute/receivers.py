@@ -54,8 +54,9 @@ def _kept(inbox: Inbox, node: Node, about: tuple[str, str, str], data: bytes) ->
             part.write(file_meta_information(*about, node.ae_title))
             part.write(data)
             return part.finish()
-    except OSError as error:
-        return Status.OUT_OF_RESOURCES if error.errno in (errno.ENOSPC, errno.EDQUOT) else Status.PROCESSING_FAILURE
+    except Exception as error:  # noqa: BLE001 - as with a listener: whatever becomes of one instance must not end the others
+        no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return Status.OUT_OF_RESOURCES if no_room else Status.PROCESSING_FAILURE
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Doing the steps of a plan: groups of files, several in flight, each remembered in the ledger once it is durable."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -38,11 +38,12 @@ class Work(Protocol):
 
 @dataclass(slots=True)
 class Result:
-    """What a run did: counts of steps, bytes, and its number."""
+    """What a run did: its number, counts of steps, bytes, and the actions of which not all could be done."""
 
     run: int
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("done", "unchanged", "failed", "blocked", "bytes"), 0))
     interrupted: bool = False
+    unwell: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +57,22 @@ class Runner:
     sendings: Mapping[str, Sending] = field(default_factory=dict)
     retrievings: Mapping[str, Retrieving] = field(default_factory=dict)
 
-    def run(self, plans: Iterable[Work], needs: Mapping[str, tuple[str, ...]], targets: str) -> Result:
-        """Does what is todo, plan by plan and action by action; one whose needs had a failed step is held back.
+    def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], result: Result) -> None:
+        """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
 
-        A plan may be made when the one before it is done. What is held back counts as blocked.
-
-        When `stop` says so, the files in flight come to their end and are recorded, and no other is begun. That the run came
-        to its end is for the caller to note in the ledger.
+        `result` is added to: a run may be of several plans, of which each is made when the one before it is done. When `stop`
+        says so, the files in flight come to their end and are recorded, and no other is begun. That the run came to its end is
+        for the caller to note in the ledger.
         """
-        result, unwell = Result(self.ledger.begin(targets)), set[str]()
-        for plan in plans:
-            if result.interrupted:
-                break
-            self._run(plan, needs, result, unwell)
-        return result
-
-    def _run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], result: Result, unwell: set[str]) -> None:
-        """Does a plan; adds to `unwell` the actions of which not all could be done."""
         counts = plan.counts()
         for of in counts.values():
             result.counts["unchanged"] += of["unchanged"]
             result.counts["blocked"] += of["blocked"]
         self.emit(RunStarted(result.run, sum(of["todo"] for of in counts.values()), sum(of["bytes"] for of in counts.values())))
         for action in plan.actions():
-            if unwell & set(needs.get(action, ())):
+            if result.unwell & set(needs.get(action, ())):
                 result.counts["blocked"] += counts[action]["todo"]
-                unwell.add(action)
+                result.unwell.add(action)
             else:
                 steps, failed = plan.steps(action=action, status=Status.TODO), result.counts["failed"]
                 if action in self.sendings:
@@ -91,7 +82,7 @@ class Runner:
                 else:
                     self._put(steps, result)
                 if result.counts["failed"] > failed or counts[action]["blocked"]:
-                    unwell.add(action)
+                    result.unwell.add(action)
 
     def _retrieve(self, action: str, steps: Iterator[Step], retrieving: Retrieving, result: Result) -> None:
         for outcomes in retrieved(steps, retrieving, self.stop):

@@ -216,7 +216,7 @@ class _Failures:
     def take(self, event: Event) -> None:
         match event:
             case StepFailed(action, uid, message):
-                self._show(f"failed: {action} {uid}: {message}", "red")
+                self._show(f"failed: {' '.join(filter(None, (action, uid)))}: {message}", "red")
             case StepDone(action, uid, _, str(warning)):
                 self._show(f"warning: {action} {uid}: {warning}", "yellow")
 
