@@ -18,8 +18,9 @@ from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
 # Of what is wrong with these as a whole nothing can be told apart from what it makes wrong elsewhere.
-WHOLE = {("index",), ("vars",), ("schema",), ("select",), ("copy",), ("sources",), ("tables",)} | {
-    ("schema", level) for level in ("patient", "study", "series", "image")
+WHOLE = {(kind,) for kind in ("index", "vars", "schema", "select", "sources", "tables")} | {
+    *((kind,) for kind in ("copy", "nodes", "send", "retrieve", "listen")),
+    *(("schema", level) for level in ("patient", "study", "series", "image")),
 }
 
 COLUMN_NAMES = "names of columns are letters, digits and _, at most 64, and begin with a letter"
