@@ -34,7 +34,7 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
                 raise Stopped
             if sop_instance not in wanted:  # nobody asked for it
                 return Status.NOT_AUTHORIZED
-            status = _kept(inbox, node, (sop_class, sop_instance, syntax), data)
+            status = kept(inbox, node.ae_title, (sop_class, sop_instance, syntax), data)
             if status != Status.SUCCESS:
                 refused[sop_instance] = WHY.get(status, f"what came is not what was asked for (0x{status:04X})")
             return status
@@ -45,13 +45,16 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
         yield ask
 
 
-def _kept(inbox: Inbox, node: Node, about: tuple[str, str, str], data: bytes) -> int:
-    """Keeps an instance, durably and in the index; gives the status that says so, or why not (PS3.4 B.2.3)."""
+def kept(inbox: Inbox, source_ae_title: str, about: tuple[str, str, str], data: bytes) -> int:
+    """Keeps an instance, durably and in the index; gives the status that says so, or why not (PS3.4 B.2.3).
+
+    `about` is its SOP Class, SOP Instance and Transfer Syntax UID.
+    """
     try:
         if inbox.free() - len(data) < MIN_FREE:
             return Status.OUT_OF_RESOURCES
-        with inbox.part(*about, node.ae_title) as part:
-            part.write(file_meta_information(*about, node.ae_title))
+        with inbox.part(*about, source_ae_title) as part:
+            part.write(file_meta_information(*about, source_ae_title))
             part.write(data)
             return part.finish()
     except Exception as error:  # noqa: BLE001 - as with a listener: whatever becomes of one instance must not end the others
