@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -364,3 +366,16 @@ def test_two_that_want_the_same_bring_it_once(workplace: Workplace, peer: Peer) 
     workplace.rules(rules + again + 'needs = ["retrieve.scans"]\n')
     done = workplace.run("apply", "retrieve", "--json").summary
     assert (done["failed"], len(peer.asked), len(workplace.files("archive"))) == (0, 1, 5)
+
+
+def test_a_run_that_was_killed_is_gone_on_with(workplace: Workplace, peer: Peer) -> None:
+    command = [sys.executable, "-m", "pyconquest_rules", "apply", "retrieve", "--json"]
+    with subprocess.Popen(command, cwd=workplace.folder, stdout=subprocess.DEVNULL) as process:
+        peer.during = lambda number: process.kill() if number == 3 else None
+    assert process.returncode == -signal.SIGKILL
+    known = workplace.run("query", "select SOPInstanceUID from images", "--json").summary["rows"]
+    assert known == 3  # those that were answered for
+    peer.during = lambda _: None
+    rest = workplace.run("apply", "--json")
+    assert (rest.code, rest.summary["done"], rest.summary["unchanged"]) == (0, 2 + 5, 3)
+    assert len(workplace.files("archive")) == 5
