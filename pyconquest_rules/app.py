@@ -4,8 +4,8 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -18,11 +18,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from pyconquest_rules.actions.copy import Copy, wishes
+from pyconquest_rules.actions.retrieve import By, Retrieve, retrieve_wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError, Locked, StalePlan, UsageError, did_you_mean
-from pyconquest_rules.events import Emit, Healthy, Listens, Planning, Ran, silent
+from pyconquest_rules.events import Emit, Healthy, Listens, Planning, Ran, StepFailed, silent
 from pyconquest_rules.execute import folders
 from pyconquest_rules.execute.confirming import Asking, Known, committing, finding
 from pyconquest_rules.execute.export import Format
@@ -31,6 +32,7 @@ from pyconquest_rules.execute.files import is_made
 from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
 from pyconquest_rules.execute.mending import Mending
+from pyconquest_rules.execute.retrievals import Ask, Retrieving
 from pyconquest_rules.execute.runner import Result, Runner
 from pyconquest_rules.execute.transfers import Sending
 from pyconquest_rules.execute.verify import LookedAt, Verified, every
@@ -42,15 +44,18 @@ from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.workers import Workers, here
+from pyconquest_rules.network.node import NodeError
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.plan.planner import decide, hold_back
 from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode, Step, Wish
+from pyconquest_rules.steps import Mode, Reason, Step, Wish
+from pyconquest_rules.templates import Template
 
 if TYPE_CHECKING:
     from pyconquest_rules.index.forgetting import Forgetting
     from pyconquest_rules.index.store import Store
+    from pyconquest_rules.index.tables import Schema
 
 T = TypeVar("T")
 
@@ -192,19 +197,40 @@ class _Facts:
 def plan(rules: Rules, targets: tuple[str, ...] = (), *, allow_prune: bool = False, emit: Emit = silent) -> Plan:
     """What would be done for the targets, and why; the index is taken as it is. Close the plan when done with it.
 
-    An action that would prune more than half of what it made is blocked, unless `allow_prune`.
-    Raises UsageError for a target that names nothing, Mistake for a query that fails on the data.
+    Where it is to be retrieved, the node is asked. An action that would prune more than half of what it made is blocked, unless
+    `allow_prune`. Raises UsageError for a target that names nothing, Mistake for a query that fails on the data, or that a node
+    cannot be asked.
     """
+    return _planned(rules, rules.chosen(targets), allow_prune=allow_prune, emit=emit)
+
+
+def stages(rules: Rules, targets: tuple[str, ...] = (), *, allow_prune: bool = False, emit: Emit = silent) -> Iterator[Plan]:
+    """The plans of `apply`, each to be done before the next is asked for: what is retrieved, then the rest on the new index."""
+    chosen = rules.chosen(targets)
+    local = _local(rules, chosen)
+    retrieves = tuple(name for name in chosen if name not in local)
+    for names in [some for some in (retrieves, local) if some] or [()]:
+        with _planned(rules, names, allow_prune=allow_prune, emit=emit) as made:
+            yield made
+
+
+def _local(rules: Rules, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The actions that can be planned without asking a node."""
+    return tuple(name for name in names if not isinstance(rules.actions[name], Retrieve))
+
+
+def _planned(rules: Rules, names: tuple[str, ...], *, allow_prune: bool = False, emit: Emit = silent) -> Plan:
+    """The plan of just these actions."""
     made = Plan()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
-        for name in rules.chosen(targets):
-            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made, allow_prune))))
+        for name in names:
+            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made, allow_prune, emit))))
         decide(made, _Facts(ledger, rules.outputs), rules.outputs)
         hold_back(made, rules.needs)
     return made
 
 
-def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool) -> Iterator[Wish]:
+def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool, emit: Emit) -> Iterator[Wish]:
     """Adds an action to a plan, and gives its wishes."""
     match rules.actions[name]:
         case Copy() as copy:
@@ -214,6 +240,27 @@ def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool) 
         case Send() as send:
             made.add_send(name, rules.nodes[send.node].identity, send.fingerprint, confirm=send.confirm is not Confirm.STATUS)
             return send_wishes(sets.instances(send.select, ()))
+        case Retrieve() as retrieve:
+            made.add_retrieve(name, rules.nodes[retrieve.node].identity, retrieve.into, retrieve.fingerprint)
+            return _asked(rules, name, retrieve, sets, emit)
+
+
+def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) -> Iterator[Wish]:
+    """What a node says that it has. Where it fails, a wish says so, which can only be blocked: other actions go on."""
+    from pyconquest_rules.network.query_retrieve import find
+
+    def known(uids: list[str]) -> Iterator[str]:
+        found = sets.connection.execute(
+            "SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))", (json.dumps(uids),)
+        )
+        return (uid for (uid,) in found)
+
+    try:
+        with closing(find(rules.nodes[retrieve.node], Level.IMAGE, retrieve.match, ["SOPClassUID"])) as matches:
+            yield from retrieve_wishes(matches, known)
+    except NodeError as error:
+        emit(StepFailed(name, "", str(error)))
+        yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))
 
 
 def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
@@ -233,18 +280,25 @@ def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
 
 def apply(
     rules: Rules,
-    made: Plan,
+    made: Plan | Iterable[Plan],
     *,
     targets: tuple[str, ...] = (),
     emit: Emit = silent,
     clock: Callable[[], datetime] = datetime.now,
 ) -> Result:
-    """Does what a plan says, under the run lock that the caller holds (`running`). Ctrl-C ends it after the files in flight.
+    """Does what a plan says, or plans one after another (`stages`), under the run lock that the caller holds (`running`).
 
-    `clock` is the local time, which windows are of.
+    Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of.
     """
-    with Ledger(rules.base, write=True) as ledger, _stop_asked() as stop:
-        result = Runner(rules.outputs, ledger, emit, stop, _sendings(rules, clock)).run(made, rules.needs, " ".join(targets))
+    result = Result(0)
+    with Ledger(rules.base, write=True) as ledger:
+        for each in [made] if isinstance(made, Plan) else made:
+            result.run = result.run or ledger.begin(" ".join(targets))
+            with _stop_asked() as stop:
+                runner = Runner(rules.outputs, ledger, emit, stop, _sendings(rules, clock), _retrievings(rules))
+                runner.run(each, rules.needs, result)
+            if result.interrupted:
+                break
         with _writing(rules) as store:
             _forget_moved(rules, store, result.run)
         # The end comes last: of a run that is killed before, the next one forgets what was moved.
@@ -288,6 +342,56 @@ def _asking(rules: Rules, send: Send) -> Asking | None:
             return partial(finding, node, look)
         case Confirm.STORAGE_COMMITMENT:
             return partial(committing, node, look)
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The index, as a retrieval asks of it. What comes meanwhile is seen: each question opens it anew."""
+
+    rules: Rules
+
+    def sizes(self, uids: Collection[str]) -> dict[str, int]:
+        """Of SOPInstanceUIDs those that it has, with the sizes of their files."""
+        query = "SELECT SOPInstanceUID, FileSize FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))"
+        with opened(self.rules) as sets:
+            return dict(sets.connection.execute(query, (json.dumps([*uids]),)).fetchall())
+
+    def has_series(self, uid: str) -> bool:
+        """Whether it has anything of a series."""
+        with opened(self.rules) as sets:
+            return sets.connection.execute("SELECT 1 FROM images WHERE SeriesInstanceUID = ?", (uid,)).fetchone() is not None
+
+
+def _retrievings(rules: Rules) -> dict[str, Retrieving]:
+    """How the actions that retrieve do it."""
+    return {
+        name: Retrieving(rules.nodes[action.node], _Index(rules), _receiver(rules, action), whole=action.level is not Level.IMAGE)
+        for name, action in rules.actions.items()
+        if isinstance(action, Retrieve)
+    }
+
+
+def _receiver(rules: Rules, retrieve: Retrieve) -> Callable[[Callable[[], bool]], AbstractContextManager[Ask]]:
+    """How what an action retrieves is received, once it begins."""
+
+    def opened(stop: Callable[[], bool]) -> AbstractContextManager[Ask]:
+        from pyconquest_rules.execute.inbox import Inbox
+        from pyconquest_rules.execute.listening import Listening
+        from pyconquest_rules.execute.receivers import by_get, by_move
+
+        node, place = rules.nodes[retrieve.node], _place(rules, retrieve.into)
+        if retrieve.by is By.MOVE and retrieve.listener is not None:
+            settings = rules.listeners[retrieve.listener]
+            return by_move(node, Listening(settings, *place, lambda: None), settings.ae_title, stop)
+        return by_get(node, Inbox(retrieve.into, *place, lambda _: None), stop)
+
+    return opened
+
+
+def _place(rules: Rules, source: str) -> tuple[Path, Template, Path, "Schema"]:
+    """Where and how instances are put into a source: its folder and layout, the index and its columns."""
+    root = next(tree.root for tree in rules.trees if tree.name == source)
+    return root, rules.layouts[source], rules.database, rules.schema
 
 
 @contextmanager
@@ -396,7 +500,7 @@ def find(rules: Rules, name: str, level: Level, match: Mapping[str, str]) -> tup
 
     Raises UsageError for a name that no node has, Mistake for a key that cannot be asked for, NodeError where the node fails.
     """
-    from pyconquest_rules.network.identifier import UNIQUE
+    from pyconquest_rules.network.keys import UNIQUE
     from pyconquest_rules.network.query_retrieve import find as found
 
     keys = tuple(dict.fromkeys([*UNIQUE[level], *match]))
@@ -415,10 +519,8 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
     from pyconquest_rules.execute.listening import Listening
 
     settings = _named("listener", name, rules.listeners)
-    root = next(tree.root for tree in rules.trees if tree.name == settings.into)
     woken = ThreadEvent()
-    place = (root, rules.layouts[settings.into], rules.database, rules.schema)
-    with _stop_asked(woken.set) as stop, Listening(settings, *place, woken.set) as listening:
+    with _stop_asked(woken.set) as stop, Listening(settings, *_place(rules, settings.into), woken.set) as listening:
         emit(Listens(name, settings.ae_title, settings.host, listening.port))
         told = monotonic()
         while not stop():
@@ -436,8 +538,8 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
 def _then(rules: Rules, targets: tuple[str, ...], emit: Emit) -> bool:
     """Runs actions on the index as it is; False where another run holds the lock."""
     try:
-        with running(rules), plan(rules, targets, emit=emit) as made:
-            emit(Ran(apply(rules, made, targets=targets, emit=emit).counts))
+        with running(rules):
+            emit(Ran(apply(rules, stages(rules, targets, emit=emit), targets=targets, emit=emit).counts))
     except Locked:
         return False
     return True
@@ -476,21 +578,20 @@ def unmended(mending: Mending, made: Plan) -> Iterator[tuple[str, str]]:
 
 
 def status(rules: Rules, targets: tuple[str, ...] = ()) -> list[ActionStatus]:
-    """Where every action stands, by the ledger and a plan on the index as it is."""
-    with plan(rules, targets) as made, Ledger(rules.base) as ledger:
+    """Where every action stands, by the ledger and a plan on the index as it is.
+
+    No node is asked: of what is to be retrieved is only known what was brought, and what failed, which is due again.
+    """
+    chosen = rules.chosen(targets)
+    with _planned(rules, _local(rules, chosen)) as made, Ledger(rules.base) as ledger:
         totals, counts = ledger.totals(), made.counts()
     nothing = {"done": 0, "failed": 0, "last": None}
-    return [
-        ActionStatus(
-            name,
-            of["unchanged"],
-            of["todo"],
-            of["blocked"],
-            totals.get(name, nothing)["failed"],
-            totals.get(name, nothing)["last"],
-        )
-        for name, of in counts.items()
-    ]
+    found = []
+    for name in chosen:
+        total = totals.get(name, nothing)
+        of = counts.get(name, {"unchanged": total["done"], "todo": total["failed"], "blocked": 0})
+        found.append(ActionStatus(name, of["unchanged"], of["todo"], of["blocked"], total["failed"], total["last"]))
+    return found
 
 
 MOST_EXPLAINED = 100
@@ -513,7 +614,7 @@ def explain(rules: Rules, what: str) -> list[Explained]:
 
     Raises UsageError where it stands for none, and says why a file of a source is not in the index.
     """
-    with opened(rules) as sets, plan(rules) as made:
+    with opened(rules) as sets, _planned(rules, _local(rules, (*rules.actions,))) as made:
         what = _instance_at(rules, sets, made, what) or what
         rows = sets.connection.execute(INSTANCES, {"what": what, "most": MOST_EXPLAINED}).fetchall()
         if not rows:

@@ -55,7 +55,10 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """A step was not done; the message holds no value of a patient."""
+    """A step was not done; the message holds no value of a patient.
+
+    The SOPInstanceUID is "" where an action could not be planned, because its node does not say what it has.
+    """
 
     action: str
     SOPInstanceUID: str

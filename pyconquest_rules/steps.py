@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 
 class Mode(StrEnum):
@@ -49,6 +49,7 @@ class Reason(StrEnum):
     COLLISION = "collision"
     MISSING_VALUE = "missing-value"
     UNSAFE_PATH = "unsafe-path"
+    NODE_FAILED = "node-failed"
     NEEDS = "needs"
 
 
@@ -63,11 +64,20 @@ class Stamp(NamedTuple):
 Selected = tuple[Any, ...]
 
 
+class Series(NamedTuple):
+    """Where an instance is to be found at a node, and of which SOP class it is; "" where the node does not say."""
+
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+    SOPClassUID: str
+
+
 class Wish(NamedTuple):
     """What an action wishes for one instance: a destination, or why it has none (`reason` and `message`).
 
     The destination is `folder` and `name` put together; `folder` counts from the folder of the rules file, or is absolute.
     `written` is the folder before it was made safe: two wishes with one folder but different `written` were meant to lie apart.
+    What is to be retrieved has neither a source nor a destination yet, but a `series`.
     """
 
     SOPInstanceUID: str
@@ -79,6 +89,7 @@ class Wish(NamedTuple):
     written: str
     reason: Reason | None = None
     message: str | None = None
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +136,21 @@ class RemoveFile:
     forget: bool
 
 
-Operation = PutFile | SendInstance | RemoveFile
+@dataclass(frozen=True, slots=True)
+class RetrieveInstance:
+    """Brings an instance from a node, named as AE title, host and port, into the source that `destination` names.
+
+    There is no file of it yet: `source` is empty, `stamp` nought.
+    """
+
+    source: ClassVar[bytes] = b""
+    stamp: ClassVar[Stamp] = Stamp(0, 0)
+    node: str
+    series: Series
+    destination: str
+
+
+Operation = PutFile | SendInstance | RetrieveInstance | RemoveFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """`apply`: does what is to be done."""
 
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyconquest_rules.cli.common import FAILED, INTERRUPTED, AllowPrune, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
 from pyconquest_rules.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyconquest_rules.plan.store import Plan
 
 
 def apply(
@@ -23,7 +26,8 @@ def apply(
 ) -> None:
     """Does what is to be done.
 
-    Brings the index up to date and plans first. A second run does nothing; a run after a kill does the rest.
+    Brings the index up to date and plans first; what is retrieved comes before the rest is planned.
+    A second run does nothing; a run after a kill does the rest.
     Exits with 1 where steps failed or are blocked, 5 for a stale plan, 6 where another run is going on.
     """
     from pyconquest_rules.index.workers import here, processes
@@ -39,9 +43,14 @@ def apply(
         if not no_index:
             app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
         chosen = tuple(targets or ())
-        planned = partial(app.load_plan, file=saved) if saved else partial(app.plan, targets=chosen, allow_prune=allow_prune)
-        with planned(loaded, emit=emit) as made:
-            result = app.apply(loaded, made, targets=chosen, emit=emit)
-            shown.planned(made, steps=False) if result.counts["blocked"] and not json else None
+
+        def plans() -> Iterator["Plan"]:
+            stages = app.stages(loaded, chosen, allow_prune=allow_prune, emit=emit)
+            for made in [app.load_plan(loaded, saved, emit=emit)] if saved else stages:
+                yield made
+                if not json and any(of["blocked"] for of in made.counts().values()):
+                    shown.planned(made, steps=False)
+
+        result = app.apply(loaded, plans(), targets=chosen, emit=emit)
     shown.applied(result)
     end(INTERRUPTED if result.interrupted else FAILED if result.counts["failed"] or result.counts["blocked"] else 0)

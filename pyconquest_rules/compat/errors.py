@@ -13,13 +13,13 @@ class Refused(Error):
         )
 
 
-class NotBuilt(Error):
-    """A method that needs the network."""
+class NotSent(Error):
+    """A node does not have all that was to be sent; the log says which, and why."""
 
-    def __init__(self, method: str) -> None:
-        super().__init__(
-            f"{method} comes with the network part of pyconquest_rules, which is not built yet; until then use pyconquest for it"
-        )
+    exit_code = 1
+
+    def __init__(self, failed: int, number: int) -> None:
+        super().__init__(f"{failed} of {number} instances were not sent; the log says why")
 
 
 class Conflict(Error):

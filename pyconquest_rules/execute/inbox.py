@@ -54,21 +54,28 @@ class Inbox:
         self._indexer = _Indexer(source, root, database, schema)
 
     def __enter__(self) -> "Inbox":
+        while not self._takes_part():
+            os.close(self._lock)
+        self._indexer.start()
+        return self
+
+    def _takes_part(self) -> bool:
+        """Makes the folder of what is on its way, and says there that somebody receives; False where it was just removed."""
         self.incoming.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         with suppress(BlockingIOError):  # another listener receives into this source: what is there may be its own
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for left in self.incoming.glob("*.part"):
                 left.unlink()
-        fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        self._indexer.start()
-        return self
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+        return self.incoming.exists() and os.path.samestat(os.fstat(self._lock), self.incoming.stat())
 
     def __exit__(self, *_: object) -> None:
         self._indexer.stop()
-        os.close(self._lock)
-        with suppress(OSError):
+        with suppress(OSError):  # where others still receive into this source, it is theirs
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.incoming.rmdir()
+        os.close(self._lock)
 
     @contextmanager
     def part(self, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae_title: str) -> Iterator["_Part"]:

@@ -14,13 +14,16 @@ from typing import Any
 from pyconquest_rules.errors import DatabaseError, Locked
 from pyconquest_rules.execute.files import Put, StepError
 from pyconquest_rules.execute.removing import Removed
-from pyconquest_rules.steps import PutFile, Stamp, Step
+from pyconquest_rules.steps import PutFile, RetrieveInstance, Stamp, Step
 
 FOLDER = ".pyconquest-rules"
 FORMAT = "2"
 
 # The size that is recorded where a file was found to hold other bytes, though it has the size and the time that it should.
 DOUBTED = -1
+
+# Before the name of an action that retrieves: the key in `state` of how many instances it has brought, and when the last.
+BROUGHT = "brought by "
 
 # So many instances are asked for in a row.
 AT_ONCE = 500
@@ -158,6 +161,8 @@ class Ledger:
         of_action = "SELECT action, at FROM done UNION ALL SELECT action, at FROM sent"
         for action, done, last in self.connection.execute(f"SELECT action, count(*), max(at) FROM ({of_action}) GROUP BY action"):
             totals[action] = {"done": done, "failed": 0, "last": last}
+        for action, (done, last) in self._brought().items():
+            totals[action] = {"done": done, "failed": 0, "last": last}
         for action, failed in self.connection.execute("SELECT action, count(*) FROM failed GROUP BY action"):
             totals.setdefault(action, {"done": 0, "failed": 0, "last": None})["failed"] = failed
         return totals
@@ -234,6 +239,32 @@ class Ledger:
                 row = (*identity, stamp.size, stamp.mtime_ns, status, confirmed, run, at)
                 connection.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                 connection.execute("DELETE FROM failed WHERE destination = ?", (key,))
+
+    def record_retrieved(self, action: str, outcomes: Iterable[tuple[Step, str | None]], run: int) -> None:
+        """Remembers why instances did not come. Which did the index knows; here is only how many an action has brought."""
+        at, came, failed = now(), [], []
+        for step, message in outcomes:
+            match step.operation:
+                case RetrieveInstance(node):
+                    key = f"from {node} {step.SOPInstanceUID}"
+                    if message is None:
+                        came.append((key,))
+                    else:
+                        failed.append((key, action, step.SOPInstanceUID, message, run, at))
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM failed WHERE destination = ?", came)
+            connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
+            if came:
+                done, _ = self._brought().get(action, (0, None))
+                value = json.dumps([done + len(came), at])
+                connection.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (f"{BROUGHT}{action}", value))
+
+    def _brought(self) -> dict[str, tuple[int, str | None]]:
+        """For each action that retrieves: how many instances it has brought, and when the last."""
+        rows = self.connection.execute(
+            "SELECT substr(key, ?), value FROM state WHERE key GLOB ?", (len(BROUGHT) + 1, f"{BROUGHT}*")
+        )
+        return {action: tuple(json.loads(value)) for action, value in rows}
 
     def unconfirmed(self, node: str, action: str, run: int) -> Iterator[str]:
         """The SOPInstanceUIDs of what an action sent to a node in a run and the node has not confirmed."""

@@ -13,6 +13,7 @@ from pyconquest_rules.execute.files import Put, StepError, put_together, take_aw
 from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.removing import Removed, remove_together
+from pyconquest_rules.execute.retrievals import Retrieving, retrieved
 from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, Operation, PutFile, RemoveFile, SendInstance, Status, Step
@@ -45,11 +46,15 @@ class Work(Protocol):
 
 @dataclass(slots=True)
 class Result:
-    """What a run did: counts of steps, bytes, and its number. Steps that wait are for a later run, as outside a window."""
+    """What a run did: its number, counts of steps, bytes, and the actions of which not all could be done.
+
+    Steps that wait are for a later run, as outside a window.
+    """
 
     run: int
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     interrupted: bool = False
+    unwell: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +66,25 @@ class Runner:
     emit: Emit
     stop: Callable[[], bool]
     sendings: Mapping[str, Sending] = field(default_factory=dict)
+    retrievings: Mapping[str, Retrieving] = field(default_factory=dict)
 
-    def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], targets: str) -> Result:
+    def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], result: Result) -> None:
         """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
 
-        When `stop` says so, the files in flight come to their end and are recorded, and no other is begun. That the run came
-        to its end is for the caller to note in the ledger.
+        `result` is added to: a run may be of several plans, of which each is made when the one before it is done. When `stop`
+        says so, the files in flight come to their end and are recorded, and no other is begun. That the run came to its end is
+        for the caller to note in the ledger.
         """
         counts = plan.counts()
-        result = Result(self.ledger.begin(targets))
         for of in counts.values():
             result.counts["unchanged"] += of["unchanged"]
             result.counts["blocked"] += of["blocked"]
         self.emit(RunStarted(result.run, sum(of["todo"] for of in counts.values()), sum(of["bytes"] for of in counts.values())))
-        unwell: set[str] = set()
         waiting: set[str] = set()
         for action in plan.actions():
-            if unwell & set(needs.get(action, ())):
+            if result.unwell & set(needs.get(action, ())):
                 result.counts["blocked"] += counts[action]["todo"]
-                unwell.add(action)
+                result.unwell.add(action)
             elif behind := waiting & set(needs.get(action, ())):
                 self._wait(action, f"{min(behind)}, which it needs, waits", counts[action]["todo"], result)
                 waiting.add(action)
@@ -87,13 +92,23 @@ class Runner:
                 before = dict(result.counts)
                 if action in self.sendings:
                     self._send(action, plan, self.sendings[action], result)
+                elif action in self.retrievings:
+                    steps = plan.steps(action=action, status=Status.TODO)
+                    self._retrieve(action, steps, self.retrievings[action], result)
                 else:
                     self._files(plan.steps(action=action, status=Status.TODO), result)
-                if result.counts["failed"] > before["failed"]:
-                    unwell.add(action)
+                if result.counts["failed"] > before["failed"] or counts[action]["blocked"]:
+                    result.unwell.add(action)
                 if result.counts["waiting"] > before["waiting"]:
                     waiting.add(action)
-        return result
+
+    def _retrieve(self, action: str, steps: Iterator[Step], retrieving: Retrieving, result: Result) -> None:
+        for outcomes in retrieved(steps, retrieving, self.stop):
+            self.ledger.record_retrieved(action, ((step, message) for step, _, message in outcomes), result.run)
+            for step, size, message in outcomes:
+                self._note(step, None if message is None else StepError(message), result)
+                result.counts["bytes"] += size
+        result.interrupted = result.interrupted or self.stop()
 
     def _send(self, action: str, plan: Work, sending: Sending, result: Result) -> None:
         told, stored = 0, 0

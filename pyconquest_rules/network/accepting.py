@@ -35,9 +35,12 @@ class Accepted:
 
 
 def storage_ae(ae_title: str, allow: tuple[str, ...], max_pdu: int) -> AE:
-    """An AE for verification and all standard storage SOP classes in every transfer syntax; `allow` may call, empty: all."""
-    ae = AE(ae_title)
-    ae.require_called_aet, ae.require_calling_aet, ae.maximum_pdu_size = True, list(allow), max_pdu
+    """An AE for verification and all standard storage SOP classes in every transfer syntax.
+
+    It must be called by its title, unless that is ""; `allow` may call, empty: all.
+    """
+    ae = AE(ae_title or "ANY")
+    ae.require_called_aet, ae.require_calling_aet, ae.maximum_pdu_size = bool(ae_title), list(allow), max_pdu
     ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
     ae.supported_contexts = [
         build_context(uid, ALL_TRANSFER_SYNTAXES)

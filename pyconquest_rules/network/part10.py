@@ -33,6 +33,9 @@ def _element(number: int, vr: bytes, value: str) -> bytes:
 
 
 def data_set_offset(file: int) -> int:
-    """Where the data set of an open file begins that was written with `file_meta_information`."""
-    *_, length = GROUP_LENGTH.unpack(os.pread(file, GROUP_LENGTH.size, len(PREAMBLE)))
+    """Where the data set of an open file begins that was written with `file_meta_information`. Raises ValueError for no such."""
+    head = os.pread(file, GROUP_LENGTH.size, len(PREAMBLE))
+    if len(head) != GROUP_LENGTH.size:
+        raise ValueError("the file is too short")
+    *_, length = GROUP_LENGTH.unpack(head)
     return len(PREAMBLE) + GROUP_LENGTH.size + int(length)

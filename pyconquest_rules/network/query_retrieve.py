@@ -19,7 +19,8 @@ from pynetdicom.status import QR_FIND_SERVICE_CLASS_STATUS, QR_GET_SERVICE_CLASS
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
 from pyconquest_rules.network.dimse import SUCCESS, UNCOMPRESSED, associated, lost, refusal, status_of, undisturbed
-from pyconquest_rules.network.identifier import UNIQUE, is_above, query, texts
+from pyconquest_rules.network.identifier import query, texts
+from pyconquest_rules.network.keys import UNIQUE, is_above
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.proposals import CLASSES_AT_ONCE, CONTEXTS, standard, syntaxes
 

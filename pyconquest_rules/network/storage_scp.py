@@ -74,7 +74,8 @@ class Keep(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """How to listen. `port` 0 is any; `allow` (AE titles) and `addresses` (or networks) are those that may call, empty: all.
+    """How to listen. `ae_title` "" is any, as is `port` 0;
+    `allow` (AE titles) and `addresses` (or networks) are those that may call, empty: all.
 
     `association_timeout`: seconds in which a handshake must be over, an association be asked for, and a next message begin;
     `pdu_timeout`: in which a PDU must be there whole, and within a message the next. `min_free`: bytes that stay free.

@@ -65,7 +65,17 @@ FROM (SELECT *, CASE
         FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
             LEFT JOIN ledger.sent AS s ON s.node = a.node AND s.SOPInstanceUID = w.SOPInstanceUID
             LEFT JOIN ledger.failed AS x ON x.destination = a.node || ' ' || w.SOPInstanceUID
-        WHERE a.node IS NOT NULL))
+        WHERE a.mode = 'send'))
+"""
+
+# What the index has is done, as the wishes say.
+DECIDE_RETRIEVES = """
+INSERT INTO step SELECT w.number, w.action,
+    CASE WHEN w.message IS NOT NULL THEN 'blocked' WHEN w.reason = 'done' THEN 'unchanged' ELSE 'todo' END,
+    coalesce(w.reason, CASE WHEN x.destination IS NOT NULL THEN 'retry' ELSE 'new' END), w.message, w.size, NULL, NULL
+FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
+    LEFT JOIN ledger.failed AS x ON x.destination = 'from ' || a.node || ' ' || w.SOPInstanceUID
+WHERE a.mode = 'retrieve'
 """
 
 # Two that stand there and differ in case only leave no name: neither is the one that is wished.
@@ -154,6 +164,7 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
     if connection.execute(AGAIN).rowcount:
         find_rivals(connection)
     connection.execute(DECIDE_SENDS)
+    connection.execute(DECIDE_RETRIEVES)
     if _rename(connection, COLLIDING):
         find_rivals(connection)
     connection.executemany(PRESENT, _present(connection, facts))

@@ -64,7 +64,7 @@ WHERE done.destination = stale.destination AND action.name = done.action AND see
 
 WISH = """
 INSERT INTO wish SELECT :last + stale.number, action.number, SOPInstanceUID, source, size, mtime_ns, 0, destination,
-    NULL, NULL, NULL
+    NULL, NULL, NULL, 0
 FROM temp.stale CROSS JOIN ledger.done USING (destination) CROSS JOIN action ON action.name = done.action
 """
 

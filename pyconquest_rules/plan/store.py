@@ -12,24 +12,40 @@ from typing import Any
 
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.paths import MANY, collision_key
-from pyconquest_rules.steps import Mode, PutFile, Reason, RemoveFile, SendInstance, Stamp, Status, Step, Wish
+from pyconquest_rules.steps import (
+    Mode,
+    Operation,
+    PutFile,
+    Reason,
+    RemoveFile,
+    RetrieveInstance,
+    SendInstance,
+    Series,
+    Stamp,
+    Status,
+    Step,
+    Wish,
+)
 
 # What is wished is written once; what becomes of it is a narrow table, which is cheap to write anew while it is decided.
-# Paths of folders end with a slash; folder 0 is that of wishes without a destination. What some file system takes for one has
-# one `key`; `place` numbers the keys of folders. What is to be removed is a wish too: in folder 0, the whole path as its name,
-# with the size and time that were recorded; `removal` has the rest. `prune` is NULL, 0 for no more than half, or 1.
+# Paths of folders end with a slash; folder 0 is that of wishes without a destination, series 0 that of all that is not to be
+# retrieved. What some file system takes for one has one `key`; `place` numbers the keys of folders. What is to be removed is a
+# wish too: in folder 0, the whole path as its name, with the size and time that were recorded; `removal` has the rest. `prune`
+# is NULL, 0 for no more than half, or 1.
 TABLES = """
 CREATE TABLE action (
     number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT,
-    prune INT);
+    prune INT, into_source TEXT);
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
+CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT);
 CREATE TABLE wish (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
-    folder INT, name TEXT, key TEXT, reason TEXT, message TEXT);
+    folder INT, name TEXT, key TEXT, reason TEXT, message TEXT, series INT);
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
+INSERT INTO series VALUES (0, '', '', '');
 """
 
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
@@ -37,10 +53,11 @@ SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 STEPS = """
 SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
        action.mode, action.node, wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination,
-       step.there_size, step.there_mtime_ns, removal.sha256, removal.forget
+       step.there_size, step.there_mtime_ns, action.into_source, StudyInstanceUID, SeriesInstanceUID, SOPClassUID,
+       removal.sha256, removal.forget
 FROM step CROSS JOIN wish ON wish.number = step.number
-    CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN action ON action.number = step.action
-    LEFT JOIN removal ON removal.number = step.number
+    CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN series ON series.number = wish.series
+    CROSS JOIN action ON action.number = step.action LEFT JOIN removal ON removal.number = step.number
 """
 
 # What is removed is not put.
@@ -63,6 +80,7 @@ class Plan:
         self.connection.executescript(TABLES)
         self.connection.execute("PRAGMA cache_size = -32768")
         self._folder = lru_cache(MANY)(self._noted)
+        self._series = lru_cache(MANY)(self._noted_series)
 
     def __enter__(self) -> "Plan":
         return self
@@ -76,33 +94,41 @@ class Plan:
         `prune`: what nobody wishes any more goes, where that is at most half of what the action made; True: however much it is.
         """
         row = (name, mode, on_conflict, fingerprint, prune)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL, ?)", row)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL, ?, NULL)", row)
 
     def add_send(self, name: str, node: str, fingerprint: str, *, confirm: bool) -> None:
         """Adds an action that sends to a node; `confirm`: the status of a C-STORE is not enough."""
-        self.connection.execute(
-            "INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?, NULL)", (name, fingerprint, node, confirm)
-        )
+        row = (name, fingerprint, node, confirm)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?, NULL, NULL)", row)
+
+    def add_retrieve(self, name: str, node: str, into: str, fingerprint: str) -> None:
+        """Adds an action that brings instances from a node into a source."""
+        row = (name, fingerprint, node, into)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'retrieve', '', ?, ?, NULL, NULL, ?)", row)
 
     def add(self, action: str, wishes: Iterable[Wish]) -> int:
         """Adds the wishes of an action. Gives how many wishes there are now."""
         (number,) = self.connection.execute("SELECT number FROM action WHERE name = ?", (action,)).fetchone()
         self.connection.execute("BEGIN")
         self.connection.executemany(
-            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
+            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
         )
         self.connection.execute("COMMIT")
         return int(self.connection.execute("SELECT max(number) FROM wish").fetchone()[0] or 0)
 
     def _row(self, action: int, wish: Wish) -> tuple[object, ...]:
-        uid, source, size, mtime_ns, folder, name, written, reason, message = wish
-        number = self._folder(folder, written) if name else 0
-        return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message)
+        uid, source, size, mtime_ns, folder, name, written, reason, message, series = wish
+        number, of = self._folder(folder, written) if name else 0, self._series(series) if series else 0
+        return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message, of)
 
     def _noted(self, path: str, written: str) -> int:
         """Notes a folder, mostly once: the wishes for it follow each other. Gives its number."""
         insert = "INSERT INTO folder (path, written, key) VALUES (?, ?, ?)"
         return self.connection.execute(insert, (path, written, collision_key(path))).lastrowid or 0
+
+    def _noted_series(self, series: Series) -> int:
+        """Notes a series, once as long as its wishes follow each other. Gives its number."""
+        return self.connection.execute("INSERT INTO series VALUES (NULL, ?, ?, ?)", series).lastrowid or 0
 
     def steps(
         self, *, action: str | None = None, status: Status | None = None, instances: Sequence[str] | None = None
@@ -203,14 +229,18 @@ def load(file: Path) -> Plan:
 
 
 def _step(row: tuple[Any, ...]) -> Step:
-    number, action, uid, status, reason, message, fingerprint, *operation = row
-    mode, node, source, size, mtime_ns, destination, there_size, there_mtime_ns, sha256, forget = operation
+    number, action, uid, status, reason, message, fingerprint, *rest = row
+    return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, _operation(reason, *rest))
+
+
+def _operation(reason: str, mode: str, node: str | None, source: bytes, size: int, mtime_ns: int, *rest: Any) -> Operation:
+    destination, there_size, there_mtime_ns, into, *series, sha256, forget = rest
     if sha256 is not None:
-        removal = RemoveFile(source, Stamp(size, mtime_ns), destination, sha256, bool(forget))
-        return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, removal)
-    if node is not None:
-        send = SendInstance(source, Stamp(size, mtime_ns), node, reason == Reason.UNCONFIRMED)
-        return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, send)
+        return RemoveFile(source, Stamp(size, mtime_ns), destination, sha256, bool(forget))
+    match mode, node:
+        case "send", str():
+            return SendInstance(source, Stamp(size, mtime_ns), node, reason == Reason.UNCONFIRMED)
+        case "retrieve", str():
+            return RetrieveInstance(node, Series(*series), into)
     there = None if there_size is None else Stamp(there_size, there_mtime_ns)
-    put = PutFile(Mode(mode), source, Stamp(size, mtime_ns), destination, there, reason == Reason.ADOPT)
-    return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, put)
+    return PutFile(Mode(mode), source, Stamp(size, mtime_ns), destination, there, reason == Reason.ADOPT)

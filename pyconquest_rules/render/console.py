@@ -222,7 +222,7 @@ class _Failures:
     def take(self, event: Event) -> None:
         match event:
             case StepFailed(action, uid, message):
-                self._show(f"failed: {action} {uid}: {message}", "red")
+                self._show(f"failed: {' '.join(filter(None, (action, uid)))}: {message}", "red")
             case StepsWait(action, steps, why):
                 self._show(f"{action}: {why}: {steps:,} {'instances wait' if steps != 1 else 'instance waits'}", "yellow")
             case StepDone(action, uid, _, str(warning)):

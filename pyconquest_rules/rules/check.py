@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.actions.listen import Listen
+from pyconquest_rules.actions.retrieve import By, Retrieve
 from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
@@ -16,6 +17,7 @@ from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
 from pyconquest_rules.index.walk import Tree
+from pyconquest_rules.network.keys import check_key
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.columns import additions
@@ -67,7 +69,9 @@ class Check:
             self.broken |= {*self.selections}
         for name in self.selections:
             self._check_select(name)
-        self.actions: dict[str, Action] = {f"copy.{name}": copy for name, copy in rules_file.copy_.items()}
+        # What is retrieved is there for all others: these come first.
+        self.actions: dict[str, Action] = {f"retrieve.{name}": retrieve for name, retrieve in rules_file.retrieve.items()}
+        self.actions |= {f"copy.{name}": copy for name, copy in rules_file.copy_.items()}
         self.actions |= {f"send.{name}": send for name, send in rules_file.send.items()}
         self.templates: dict[str, Template] = {}
         for name, copy in rules_file.copy_.items():
@@ -75,6 +79,8 @@ class Check:
         for name, send in rules_file.send.items():
             self._check_known(("send", name, "select"), "set", send.select, self._known("select"))
             self._check_known(("send", name, "node"), "node", send.node, self._known("nodes"))
+        for name, retrieve in rules_file.retrieve.items():
+            self._check_retrieve(("retrieve", name), retrieve)
         self.order = self._ordered()
         for name, listen in rules_file.listen.items():
             self._check_listen(name, listen)
@@ -112,7 +118,7 @@ class Check:
     def _check_names(self) -> None:
         tables: list[Place] = [
             (kind, name)
-            for kind in ("vars", "sources", "tables", "select", "copy", "nodes", "send", "listen")
+            for kind in ("vars", "sources", "tables", "select", "copy", "nodes", "send", "retrieve", "listen")
             for name in self._known(kind)
         ]
         params: list[Place] = [("select", name, "params", key) for name, of in self.model.select.items() for key in of.params]
@@ -208,13 +214,52 @@ class Check:
             self.problems.append(self.places.at_value(place, f'unknown {what} "{name}"', hint))
 
     def _check_listen(self, name: str, listen: Listen) -> None:
-        place: Place = ("listen", name, "into")
-        self._check_known(place, "source", listen.into, self._known("sources"))
-        if listen.into in self.model.sources and self.model.sources[listen.into].layout is None:
-            hint = 'give it one: layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"'
-            self.problems.append(self.places.at_value(place, f'the source "{listen.into}" has no layout', hint))
+        self._check_into(("listen", name, "into"), listen.into)
         for number, action in enumerate(listen.then):
             self._check_known(("listen", name, "then", number), "action", action, [*self.actions])
+
+    def _check_into(self, place: Place, source: str) -> None:
+        """Whether a source may be put into."""
+        self._check_known(place, "source", source, self._known("sources"))
+        if source in self.model.sources and self.model.sources[source].layout is None:
+            hint = 'give it one: layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"'
+            self.problems.append(self.places.at_value(place, f'the source "{source}" has no layout', hint))
+
+    def _check_retrieve(self, place: Place, retrieve: Retrieve) -> None:
+        self._check_known((*place, "node"), "node", retrieve.node, self._known("nodes"))
+        self._check_into((*place, "into"), retrieve.into)
+        for keyword in retrieve.match:
+            try:
+                check_key(keyword, retrieve.level)
+            except Mistake as mistake:
+                self.problems.append(self.places.at_key((*place, "match", keyword), mistake.message, mistake.hint))
+        for number, needed in enumerate(retrieve.needs):
+            if needed.partition(".")[0] in ("copy", "send"):
+                message, hint = "what is retrieved comes before all else", "it can need retrieve.NAME alone"
+                self.problems.append(self.places.at_value((*place, "needs", number), message, hint))
+        if retrieve.listener is not None and retrieve.by is not By.MOVE:
+            message, hint = "a listener is for C-MOVE", 'add by = "move", or leave it out'
+            self.problems.append(self.places.at_value((*place, "listener"), message, hint))
+        elif retrieve.listener is not None:
+            self._check_known((*place, "listener"), "listener", retrieve.listener, self._known("listen"))
+            if listen := self.model.listen.get(retrieve.listener):
+                self._check_listener((*place, "listener"), listen, retrieve)
+        elif retrieve.by is By.MOVE:
+            hint = f"listeners are: {', '.join(self._known('listen')) or 'none'}"
+            self.problems.append(self.places.at_value((*place, "by"), 'C-MOVE needs a "listener"', hint))
+
+    def _check_listener(self, place: Place, listen: Listen, retrieve: Retrieve) -> None:
+        """Whether a listener takes what a node is to move to it."""
+        calling = self.model.nodes[retrieve.node].ae_title if retrieve.node in self.model.nodes else None
+        if listen.into != retrieve.into:
+            message, hint = f'the listener "{retrieve.listener}" puts into another source', f'it has into = "{listen.into}"'
+        elif listen.port == 0:
+            message, hint = f'the listener "{retrieve.listener}" has no port of its own', "a node must know its port: give it one"
+        elif listen.allow and calling is not None and calling not in listen.allow:
+            message, hint = f'the listener "{retrieve.listener}" does not let the node in', f'add to its allow: "{calling}"'
+        else:
+            return
+        self.problems.append(self.places.at_value(place, message, hint))
 
     def _check_place(self, template: Template, place: Place) -> None:
         """Whether the folders that every destination begins with may be written to."""
@@ -239,7 +284,7 @@ class Check:
 
     def _ordered(self) -> list[str]:
         """The actions, each after those that it needs, else as the file has them."""
-        known = [f"{kind}.{name}" for kind in ("copy", "send") for name in self._known(kind)]
+        known = [f"{kind}.{name}" for kind in ("copy", "send", "retrieve") for name in self._known(kind)]
         for name, action in self.actions.items():
             for number, needed in enumerate(action.needs):
                 place: Place = (*name.split("."), "needs", number)

@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.actions.listen import AETitle, Listen
+from pyconquest_rules.actions.retrieve import Retrieve
 from pyconquest_rules.actions.send import Send
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import did_you_mean
@@ -230,6 +231,7 @@ class RulesFile(Table):
     copy_: Annotated[dict[Name, Copy], Field(alias="copy", description="Copies of the files of a set.")] = {}
     nodes: Annotated[dict[Name, NodeTable], Field(description="DICOM application entities that are called.")] = {}
     send: Annotated[dict[Name, Send], Field(description="What is sent to nodes.")] = {}
+    retrieve: Annotated[dict[Name, Retrieve], Field(description="What is brought here from nodes.")] = {}
     listen: Annotated[dict[Name, Listen], Field(description="Where and how instances are received.")] = {}
 
 

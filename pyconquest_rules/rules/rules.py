@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.actions.listen import Listen
+from pyconquest_rules.actions.retrieve import Retrieve
 from pyconquest_rules.actions.send import Send
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.index.csv_tables import CsvTable
@@ -16,7 +17,7 @@ from pyconquest_rules.network.node import Node
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.templates import Template
 
-Action = Copy | Send
+Action = Copy | Send | Retrieve
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
 # Of what is wrong with these as a whole nothing can be told apart from what it makes wrong elsewhere.
-WHOLE = {("index",), ("vars",), ("schema",), ("select",), ("copy",), ("sources",), ("tables",)} | {
-    ("schema", level) for level in ("patient", "study", "series", "image")
+WHOLE = {(kind,) for kind in ("index", "vars", "schema", "select", "sources", "tables")} | {
+    *((kind,) for kind in ("copy", "nodes", "send", "retrieve", "listen")),
+    *(("schema", level) for level in ("patient", "study", "series", "image")),
 }
 
 COLUMN_NAMES = "names of columns are letters, digits and _, at most 64, and begin with a letter"
@@ -124,7 +125,7 @@ def _must_be(wrong: ErrorDetails, path: Path) -> tuple[str, str | None]:
             return "is no time of day", 'write it as "22:00-06:00", from 00:00 to 23:59'
         case "string_pattern_mismatch":
             return f'"{found}" cannot be the name of a column', COLUMN_NAMES
-        case "string_too_short":
+        case "string_too_short" | "too_short":
             return "must not be empty", None
         case "string_too_long":
             return "must be one letter" if context[
@@ -160,6 +161,8 @@ def _as_list(path: Path, found: object) -> str | None:
 
 
 def _as_table(path: Path) -> str:
+    if len(path) > 2 and path[-2] not in fields_at(path[:-2]):
+        return f'write {path[-1]} = {{ NAME = "value" }}'
     if len(path) == 1 and path[0] in ("index", "schema", "vars"):
         return f"write [{path[0]}]"
     name = path[-1] if len(path) > 1 and path[-1] not in fields_at(path) else "NAME"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pyconquest_rules.compat.errors import Conflict, NotBuilt, Refused
+from pyconquest_rules.compat.errors import Conflict, Refused
 from pyconquest_rules.compat.pyconquest import pyconquest
 from pyconquest_rules.errors import DatabaseError, Error, RulesError, SourceError, UsageError
 from tests.conftest import REPOSITORY, Instance, Workplace
@@ -523,22 +523,6 @@ def test_files_are_not_changed_in_place(method: str, arguments: dict[str, Any], 
     assert not Path("data").exists()
 
 
-@pytest.mark.parametrize(
-    ("method", "arguments"),
-    [
-        ("send_dicom", {"patientid": "1"}),
-        ("send_dicom_file", {"addres": "127.0.0.1", "port": 1, "filename_list": []}),
-        ("start_dicom_listener", {"port": 1}),
-        ("handle_dicom_store_request", {"event": None}),
-        ("query_dicom", {"patientid": "1"}),
-        ("get_dicom", {"patientid": "12345"}),
-    ],
-)
-def test_the_network_is_told_to_come_later(method: str, arguments: dict[str, Any]) -> None:
-    with pytest.raises(NotBuilt, match=f"^{method} comes with the network part"):
-        getattr(pyconquest(connect_and_read_sql=False), method)(**arguments)
-
-
 # The log
 
 
@@ -598,9 +582,9 @@ def test_values_with_quotes_stay_whole() -> None:
 
 def test_the_python_of_the_page_runs(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(DATA, workplace.folder / "data")
-    (rules,) = blocks(MIGRATE, "toml")
+    rules, _ = blocks(MIGRATE, "toml")  # what needs the network is run in test_network.py
     (workplace.folder / "rules.toml").write_text(rules, encoding="utf-8")
-    old, new = blocks(MIGRATE, "python")
+    old, new, _ = blocks(MIGRATE, "python")
     exec(old, {})
     assert len(contents("CTdata")) == 10
     exec(new, {})

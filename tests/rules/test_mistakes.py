@@ -64,6 +64,32 @@ columns = { years = "age" }
 types = { age = "integer" }
 """
 
+CLINIC = """
+[sources.third]
+path = "third"
+layout = "{{ SOPInstanceUID }}.dcm"
+
+[nodes.clinic]
+ae_title = "CLINIC"
+host = "127.0.0.1"
+port = 104
+
+[listen.inbox]
+ae_title = "RULES"
+port = 11112
+into = "third"
+then = ["retrieve.plans"]
+
+[retrieve.plans]
+node = "clinic"
+level = "series"
+match = { Modality = "RTPLAN", StudyDate = "20240101-" }
+into = "third"
+by = "move"
+listener = "inbox"
+tags = ["nightly"]
+"""
+
 
 def paths(at: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The way to every value of a document."""
@@ -84,7 +110,7 @@ def toml(value: Any) -> str:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_no_document_is_too_wrong(workplace: Workplace, seed: int) -> None:
-    random, document = Random(seed), tomli.loads(EVERYTHING + COHORT)
+    random, document = Random(seed), tomli.loads(EVERYTHING + COHORT + CLINIC)
     for _ in range(random.choice((1, 2, 3, 5))):
         *way, last = random.choice([*paths(document)])
         at: Any = document

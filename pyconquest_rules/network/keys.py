@@ -1,0 +1,63 @@
+"""The keys of Query/Retrieve (PS3.4 C.6): by what a node can be asked, level by level. Known without asking any library."""
+
+from pyconquest_rules.dicom import Level, dictionary, tags
+from pyconquest_rules.errors import Mistake, did_you_mean
+
+UNIQUE = {
+    Level.PATIENT: ["PatientID"],
+    Level.STUDY: ["PatientID", "StudyInstanceUID"],
+    Level.SERIES: ["StudyInstanceUID", "SeriesInstanceUID"],
+    Level.IMAGE: ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"],
+}
+"""The unique keys of a level and of those above it; Study Root has PatientID at the level study."""
+
+PATIENT = """
+PatientName PatientID IssuerOfPatientID PatientBirthDate PatientBirthTime PatientSex OtherPatientIDs OtherPatientNames EthnicGroup
+PatientComments NumberOfPatientRelatedStudies NumberOfPatientRelatedSeries NumberOfPatientRelatedInstances"""
+OF_PATIENT = frozenset(PATIENT.split())
+"""Keys of the level patient (PS3.4 C.6.1.1.2)."""
+
+STUDY = """
+StudyInstanceUID StudyDate StudyTime AccessionNumber StudyID ReferringPhysicianName StudyDescription ModalitiesInStudy
+SOPClassesInStudy NameOfPhysiciansReadingStudy AdmittingDiagnosesDescription PatientAge PatientSize PatientWeight Occupation
+AdditionalPatientHistory NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances"""
+OF_STUDY = OF_PATIENT | frozenset(STUDY.split())
+"""Keys of the level study, where Study Root has those of the patient too (PS3.4 C.6.1.1.2, C.6.1.1.3, C.6.2.1.2)."""
+
+SERIES = """
+SeriesInstanceUID Modality SeriesNumber SeriesDescription SeriesDate SeriesTime BodyPartExamined ProtocolName Laterality
+PerformingPhysicianName OperatorsName Manufacturer ManufacturerModelName StationName InstitutionName FrameOfReferenceUID
+PerformedProcedureStepStartDate PerformedProcedureStepStartTime PerformedProcedureStepID NumberOfSeriesRelatedInstances"""
+OF_SERIES = frozenset(SERIES.split())
+"""Keys of the level series (PS3.4 C.6.1.1.4), and what else all instances of a series share."""
+
+KNOWN = {Level.PATIENT: OF_PATIENT, Level.STUDY: OF_STUDY, Level.SERIES: OF_STUDY | OF_SERIES}
+"""By what can be asked at a level; an image can be asked for by anything that is text."""
+
+NOT_TEXT = {"SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN", "AT"}
+
+
+def is_above(keyword: str, level: Level) -> bool:
+    """Whether a key is one of a level above this."""
+    return level in (Level.SERIES, Level.IMAGE) and (keyword in OF_STUDY or (level is Level.IMAGE and keyword in OF_SERIES))
+
+
+def known_key(keyword: str) -> int:
+    """The tag of a key. Raises Mistake for what no query can have."""
+    tag = tags().get(keyword)
+    if tag is None:
+        raise Mistake(f'unknown DICOM keyword "{keyword}"', fragment=keyword, hint=did_you_mean(keyword, tags()))
+    if keyword in ("QueryRetrieveLevel", "SpecificCharacterSet"):
+        raise Mistake(f"{keyword} is no key: it is set by the query itself", fragment=keyword)
+    if (VR := dictionary()[tag].VR[:2]) in NOT_TEXT:
+        raise Mistake(f"{keyword} cannot be asked for: it is no text ({VR})", fragment=keyword)
+    return tag
+
+
+def check_key(keyword: str, level: Level) -> None:
+    """Raises Mistake for a keyword by which what is at a level cannot be asked for: one of a level below, or none at all."""
+    known_key(keyword)
+    if level in KNOWN and keyword not in KNOWN[level]:
+        lower = next((below for below, known in KNOWN.items() if keyword in known), Level.IMAGE)
+        message = f"{keyword} cannot be asked for at the level {level}"
+        raise Mistake(message, fragment=keyword, hint=f'with level = "{lower}" it can')

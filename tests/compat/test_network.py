@@ -1,0 +1,237 @@
+"""The network methods of pyconquest, with DCMTK's programs as the other side: its own examples, and what ours promises."""
+
+import logging
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pydicom
+import pytest
+
+from pyconquest_rules.compat.errors import NotSent
+from pyconquest_rules.compat.pyconquest import pyconquest
+from pyconquest_rules.errors import UsageError
+from pyconquest_rules.execute import retrievals, transfers
+from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.network.part10 import data_set_offset
+from tests.conftest import REPOSITORY, Instance, Workplace
+from tests.network.archives import ENVIRONMENT, dcmqrscp, free_port, orthanc, program, stored
+from tests.network.peers import storescp
+from tests.test_docs import blocks
+
+SCRIPT = """
+from pyconquest_rules.compat.pyconquest import pyconquest
+
+c = pyconquest(data_directory="data2")
+c.start_dicom_listener(port={port})
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Every test runs in a folder of its own, as a script does; what is tried again need not be waited for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(retrievals, "DELAYS", ())
+    monkeypatch.setattr(transfers, "DELAYS", ())
+    yield tmp_path
+    logging.getLogger("pyconquest").setLevel(logging.NOTSET)
+
+
+def indexed(instance: Instance) -> pyconquest:
+    """A data directory with two patients: of P1 two images of CT, of P2 an RTDOSE."""
+    for number in range(2):
+        instance(f"data/{number}.dcm", PatientID="P1", SeriesInstanceUID="1.2.3.1")
+    instance("data/dose.dcm", PatientID="P2", Modality="RTDOSE", SeriesInstanceUID="1.2.3.2")
+    c = pyconquest()
+    c.create_standard_dicom_tables()
+    c.rebuild_database_from_dicom()
+    return c
+
+
+def uids(folder: Path | str) -> set[str]:
+    return {str(pydicom.dcmread(path).SOPInstanceUID) for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def sent(port: int, *files: Path) -> int:
+    """Sends files with DCMTK's storescu; gives its exit code."""
+    command = [program("storescu"), "-q", "127.0.0.1", str(port), *map(str, files)]
+    return subprocess.run(command, env=ENVIRONMENT, check=False, timeout=60).returncode
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [
+        ({"patientid": "P1"}, 2),
+        ({"seriesuid": "1.2.3.2"}, 1),
+        ({"query": "Select Objectfile from DICOMimages where Modality='RTDOSE'"}, 1),
+        ({"query": "select SeriesInst from DICOMseries"}, 3),
+    ],
+)
+def test_a_patient_a_series_or_a_query_is_sent(instance: Instance, here: Path, arguments: dict[str, str], number: int) -> None:
+    c = indexed(instance)
+    with storescp(here) as port:
+        c.send_dicom("127.0.0.1", port, **arguments)
+    assert len(uids("received")) == number
+
+
+def test_files_are_sent(instance: Instance, here: Path) -> None:
+    one, other = instance("new/1.dcm"), instance("new/2.dcm")
+    with storescp(here) as port:
+        pyconquest().send_dicom_file("127.0.0.1", port, [str(one), str(other)])
+        pyconquest().send_dicom_file("127.0.0.1", port, str(one))
+    assert uids("received") == uids("new")
+
+
+def test_what_was_not_sent_is_never_called_sent(instance: Instance, here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    c = indexed(instance)
+    with pytest.raises(NotSent, match="2 of 2 instances were not sent"):
+        c.send_dicom("127.0.0.1", free_port(), patientid="P1")
+    assert "cannot be reached" in caplog.text or "refuses the connection" in caplog.text
+    Path("note.txt").write_text("no instance")
+    with storescp(here) as port, pytest.raises(NotSent, match="1 of 2"):
+        c.send_dicom_file("127.0.0.1", port, ["note.txt", "data/0.dcm"])
+    assert len(uids("received")) == 1
+    with pytest.raises(UsageError, match="needs a patientid"):
+        c.send_dicom("127.0.0.1", 1)
+    with pytest.raises(UsageError, match="the log says why"):
+        c.send_dicom("127.0.0.1", 1, query="select nonsense")
+    with pytest.raises(UsageError, match="must give SeriesInst or ObjectFile"):
+        c.send_dicom("127.0.0.1", 1, query="select Modality from DICOMseries")
+
+
+def test_the_receiver_of_the_examples_stores_and_indexes(instance: Instance, here: Path) -> None:
+    files = [instance(f"new/{number}.dcm") for number in range(3)]
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT.format(port=port)], stderr=subprocess.DEVNULL)
+    try:
+        while sent(port, files[0]) != 0:  # until it listens
+            assert process.poll() is None
+        assert sent(port, *files) == 0
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    finally:
+        process.kill()
+        process.wait()
+    assert sorted(path.name for path in Path("data2/P1").iterdir()) == sorted(f"{uid}.dcm" for uid in uids("new"))
+    c = pyconquest(data_directory="data2")
+    assert c.execute_db_query("select count(*) as nr from DICOMimages") == [{"nr": 3}]
+
+
+def test_a_receiver_beside_the_script_ends_with_the_database(instance: Instance) -> None:
+    c, port = pyconquest(), free_port()
+    c.start_dicom_listener(port, block=False)
+    assert sent(port, instance("new/1.dcm")) == 0
+    assert c.execute_db_query("select ObjectFile from DICOMimages", "ObjectFile") == [f"P1/{uids('new').pop()}.dcm"]
+    assert sent(port, instance("new/2.dcm", PatientID="../x"), instance("new/3.dcm", PatientID="")) == 0
+    assert uids("data") == uids("new")
+    c.close_db()
+    assert sent(port, instance("new/1.dcm")) != 0
+
+
+def test_a_receiver_need_not_index(instance: Instance) -> None:
+    c, port = pyconquest(), free_port()
+    c.start_dicom_listener(port, write_to_database=False, block=False)
+    assert sent(port, instance("new/1.dcm")) == 0
+    assert uids("data") == uids("new")
+    assert c.execute_db_query("select * from DICOMimages") == []
+    c.close_db()
+
+
+def test_a_request_of_pynetdicom_can_be_handled(instance: Instance, here: Path) -> None:
+    dataset = pydicom.dcmread(instance("new/1.dcm"))
+    with open("new/1.dcm", "rb") as file:
+        offset = data_set_offset(file.fileno())
+        data = file.read()[offset:]
+    event = SimpleNamespace(
+        request=SimpleNamespace(
+            AffectedSOPClassUID=dataset.SOPClassUID,
+            AffectedSOPInstanceUID=dataset.SOPInstanceUID,
+            DataSet=SimpleNamespace(getvalue=lambda: data),
+        ),
+        context=SimpleNamespace(transfer_syntax=dataset.file_meta.TransferSyntaxUID),
+        assoc=SimpleNamespace(requestor=SimpleNamespace(ae_title="CLINIC")),
+    )
+    assert pyconquest().handle_dicom_store_request(event) == 0
+    assert pydicom.dcmread(Path("data/P1") / f"{dataset.SOPInstanceUID}.dcm") == dataset
+
+
+def test_series_are_found(instance: Instance) -> None:
+    files = [instance("new/1.dcm", PatientID="P123"), instance("new/2.dcm", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")]
+    with orthanc() as node:
+        stored(node, files)
+        (found,) = pyconquest().query_dicom("127.0.0.1", node.port, node.ae_title, patientid="P123", modality="CT")
+    assert (found["PatientID"], found["Modality"], found["StudyDate"]) == ("P123", "CT", "20240203")
+    with pytest.raises(NodeError):
+        pyconquest().query_dicom("127.0.0.1", free_port(), "NOBODY")
+
+
+@pytest.mark.parametrize("archive", [orthanc, dcmqrscp], ids=["orthanc", "dcmqrscp"])
+def test_what_is_missing_is_moved_here(archive: Callable[..., AbstractContextManager[Node]], instance: Instance) -> None:
+    files = [instance(f"new/{n}.dcm", PatientID="P123", SeriesInstanceUID=f"1.2.3.{n % 2}") for n in range(4)]
+    port = free_port()
+    with archive({"PYCONQUEST": port}) as node:
+        stored(node, files)
+        c = pyconquest()
+        where: dict[str, Any] = {"port": node.port, "ae_title": node.ae_title, "receiving_port_number": port}
+        assert c.get_dicom(**where, patientid="P12") is None  # too short a word: nothing is asked for
+        assert c.get_dicom(**where, series_uid="1.2.3.1") is None
+        assert len(uids("data")) == 2
+        assert c.get_dicom(**where, patientid="P123", modality="CT") is None
+        assert uids("data") == uids("new")
+        assert c.get_dicom(**where, patientid="P123", receiving_ae_title="OTHER") is None  # all is here
+    assert "cannot be reached" in (c.get_dicom(**where, patientid="P123") or "")
+
+
+def test_what_does_not_come_is_told(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    with orthanc() as node:
+        stored(node, [instance("new/1.dcm", PatientID="P123")])
+        where: dict[str, Any] = {"port": node.port, "ae_title": node.ae_title, "receiving_port_number": free_port()}
+        said = pyconquest().get_dicom(**where, patientid="P123", receiving_ae_title="UNKNOWN")
+    assert said
+    assert said.startswith("1 of 1 instances did not come: node of the script (ORTHANC@127.0.0.1:")
+    assert f"{uids('new').pop()} did not come" in caplog.text
+
+
+MIGRATE = (REPOSITORY / "docs" / "migrate.md").read_text(encoding="utf-8").partition("## DICOM on the wire")[2]
+
+
+def test_the_script_of_the_page_runs(instance: Instance, here: Path) -> None:
+    (script,) = blocks(MIGRATE, "python")
+    instance("data/1.dcm", PatientID="1234567", Modality="CT")
+    instance("data/2.dcm", PatientID="P1", Modality="RTDOSE", SeriesInstanceUID="1.2.3.1")
+    plan = instance("plans/1.dcm", PatientID="1234567", Modality="RTPLAN", SeriesInstanceUID="1.2.3.2")
+    pyconquest().rebuild_database_from_dicom()
+    port, names = free_port(), dict[str, Any]()
+    with storescp(here) as workstation, orthanc({"PYCONQUEST": port}, DicomAet="CLINIC") as clinic:
+        stored(replace(clinic, ae_title="CLINIC"), [plan])
+        script = script.replace("11112", str(workstation)).replace("4242", str(clinic.port))
+        script = re.sub(r"(c.get_dicom\(.*)\)", rf"\1, receiving_port_number={port})", script)
+        exec(script.replace("port=5678", f"port={free_port()}, block=False"), names)
+        names["c"].close_db()
+    assert len(uids("received")) == 2
+    assert ([series["SeriesInstanceUID"] for series in names["series"]], names["wrong"]) == (["1.2.3.2"], None)
+    assert uids("plans") < uids("data")
+
+
+def test_the_rules_of_the_page_do_the_same(instance: Instance, here: Path) -> None:
+    (rules,) = blocks(MIGRATE, "toml")
+    instance("data/1.dcm", PatientID="1234567", Modality="CT")
+    instance("data/2.dcm", PatientID="P1", Modality="RTDOSE", SeriesInstanceUID="1.2.3.1")
+    plan = instance("plans/1.dcm", PatientID="1234567", Modality="RTPLAN", SeriesInstanceUID="1.2.3.2")
+    port, workplace = free_port(), Workplace(here)
+    with storescp(here) as workstation, orthanc({"PYCONQUEST": port}, DicomAet="CLINIC") as clinic:
+        stored(replace(clinic, ae_title="CLINIC"), [plan])
+        for number, other in (("11112", workstation), ("4242", clinic.port), ("5678", port)):
+            rules = rules.replace(f"port = {number}", f"port = {other}")
+        (here / "rules.toml").write_text(rules, encoding="utf-8")
+        assert workplace.run("find", "clinic", "--level", "series", "PatientID=1234567", "--json").summary["rows"] == 1
+        assert workplace.run("apply", "--json").summary["done"] == 1 + 2 + 1  # with the plan that was retrieved
+    assert len(uids("received")) == 3
+    assert uids("plans") < uids("data")
