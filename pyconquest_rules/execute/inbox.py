@@ -59,8 +59,8 @@ class Inbox:
         self.source, self.root, self.layout, self.received = source, root, layout, received
         self.outputs = Outputs(root, ["."], [])
         self.incoming = root / INCOMING
-        self.index = _Index(source, root, database, schema)
-        at = self.index.paths.index
+        self._indexer = _Indexer(source, root, database, schema)
+        at = self._indexer.paths.index
         fields = (field for level in reversed(LEVELS) for field in schema.level(level))
         self._names = {field.name: at(field.tag) for field in fields if field.name in layout.names}
         self.class_at, self.study_at = at(SOP_CLASS), at(schema.level(Level.STUDY)[0].tag)
@@ -75,11 +75,11 @@ class Inbox:
             for left in self.incoming.glob("*.part"):
                 left.unlink()
         fcntl.flock(self._lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        self.index.open()
+        self._indexer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.index.close()
+        self._indexer.stop()
         self._settled.close()
         os.close(self._lock)
         with suppress(OSError):
@@ -146,7 +146,7 @@ class _Part:
         self._sop_class, self._sop_instance, self._syntax = sop_class, sop_instance, syntax
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - Inbox.part closes it
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes. Raises OSError."""
         view = memoryview(data)
         while view:
@@ -156,7 +156,7 @@ class _Part:
         """Syncs, compares with what was asked for, links into its place without replacing, and indexes."""
         os.fsync(self._file.fileno())
         try:
-            header = self.inbox.index.read(self.path)
+            header = self.inbox._indexer.read(self.path)
         except Rejected:
             return Status.CANNOT_UNDERSTAND
         if header.values[self.inbox.class_at] != self._sop_class:
@@ -167,7 +167,7 @@ class _Part:
             return self._keep(header)
 
     def _keep(self, header: Header) -> int:
-        if known := self.inbox.index.known(self._sop_instance):
+        if known := self.inbox._indexer.known(self._sop_instance):
             self.duplicate = _same_data_set(self.path, known)
             return Status.SUCCESS if self.duplicate else Status.DUPLICATE_SOP_INSTANCE
         try:
@@ -176,7 +176,7 @@ class _Part:
             return Status.DUPLICATE_SOP_INSTANCE
         except (RenderError, UnsafePath):
             return Status.PROCESSING_FAILURE
-        self.inbox.index.add(file, header)
+        self.inbox._indexer.add(file, header)
         self.inbox.received(Received(self._sop_instance, str(header.values[self.inbox.study_at] or "")))
         return Status.SUCCESS
 
@@ -216,7 +216,7 @@ class _Settled:
                 os.close(self._descriptors.popitem()[1])
 
 
-class _Index:
+class _Indexer:
     """The index, which threads share. One writes in one transaction what all bring that wait meanwhile."""
 
     def __init__(self, source: str, root: Path, database: Path, schema: Schema) -> None:
@@ -227,17 +227,17 @@ class _Index:
         self._waiting: deque[_Row] = deque()
         self._reading, self._using = Lock(), Lock()
 
-    def open(self) -> None:
-        """Raises DatabaseError."""
+    def start(self) -> None:
+        """Opens the index. Raises DatabaseError."""
         self._store = Store(self.database, self.schema)
         try:
             self._device = self._store.device(self.source, self.root)
         except BaseException:
-            self.close()
+            self.stop()
             raise
 
-    def close(self) -> None:
-        """Whoever uses it is waited for."""
+    def stop(self) -> None:
+        """Closes the index; whoever uses it is waited for."""
         with self._using:
             self._store.connection.close()
 

@@ -8,6 +8,7 @@ from threading import Lock
 from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.execute.inbox import Inbox, Received
 from pyconquest_rules.index.tables import Schema
+from pyconquest_rules.network.server import ServerTLS
 from pyconquest_rules.network.storage_scp import Health, Listener
 from pyconquest_rules.network.storage_scp import Listening as Settings
 from pyconquest_rules.templates import Template
@@ -32,7 +33,12 @@ class Listening:
                 port=listen.port,
                 allow=listen.allow,
                 addresses=listen.addresses,
+                tls=_tls(listen),
                 max_associations=listen.max_associations,
+                max_pdu=listen.max_pdu,
+                max_message=listen.max_message,
+                association_timeout=listen.association_timeout,
+                pdu_timeout=listen.pdu_timeout,
                 min_free=listen.min_free,
             ),
             self._inbox,
@@ -88,3 +94,9 @@ class Listening:
         with self._lock:
             self._studies[received.StudyInstanceUID] = time.monotonic()
         self._told()
+
+
+def _tls(listen: Listen) -> ServerTLS | None:
+    if listen.tls is None:
+        return None
+    return ServerTLS(Path(listen.tls.certificate), Path(listen.tls.key), Path(listen.tls.ca) if listen.tls.ca else None)
