@@ -11,7 +11,7 @@ from bench import contest
 from bench.contest import Compared, Contest
 from bench.measure import Failed
 from bench.page import page
-from bench.rows import copy, header, index, plan, start
+from bench.rows import copy, header, index, plan, receive, send, start
 from bench.table import as_text, cells
 from bench.workplace import QUICK, REPOSITORY, Sizes, Workplace
 
@@ -23,6 +23,8 @@ ROWS: Mapping[str, Callable[[Workplace], Iterator[Contest]]] = {
     "unchanged": index.unchanged,
     "plan": plan.contests,
     "copy": copy.contests,
+    "send": send.contests,
+    "receive": receive.contests,
     "start": start.contests,
 }
 

@@ -8,10 +8,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench.measure import Failed, clean_environment
+from bench.measure import Failed, Sample, clean_environment, measured
 from bench.ours import PROGRAM
+from bench.workplace import Workplace, missing_program
 
 ENVIRONMENT: Mapping[str, str] = {"TCP_NODELAY": "1"}
 """Without it DCMTK's tools wait 40 ms for an answer, which is no work that could be compared."""
@@ -66,8 +68,36 @@ def _until_it_listens(process: "subprocess.Popen[str]", port: int) -> None:
     raise Failed("storescp does not listen")
 
 
-def storescu(files: Path, port: int, number: int, at_once: int) -> list[str | Path]:
-    """The command with which so many of DCMTK's at once send the files that a list names: each of them as many of these."""
-    each = str(-(-number // at_once))
-    command = ["storescu", "--quiet", "--no-recurse", "--aetitle", "BENCH", "--call", "RULES", "127.0.0.1", str(port)]
-    return ["xargs", "--arg-file", files, "--max-procs", str(at_once), "--max-args", each, *command]
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The files of a tree that go over the wire. `names` is a file with their names in the tree, one a line."""
+
+    kind: str
+    tree: Path
+    names: Path
+    files: int
+    bytes: int
+
+
+def loads(place: Workplace) -> Iterator[Load]:
+    """CT and MR slices of series in which what changes from slice to slice does change."""
+    ct, mr = place.sizes.ct // 2, place.sizes.mr // 2
+    tree = place.tree(ct=ct, mr=mr, varied=True)
+    for kind in ("ct", "mr"):
+        files = sorted(path for path in (tree / kind).rglob("*") if path.is_file())
+        names = place.folder / f"{kind}.names"
+        names.write_text("".join(f"{file.relative_to(tree)}\n" for file in files), encoding="utf-8")
+        yield Load(kind, tree, names, len(files), sum(file.stat().st_size for file in files))
+
+
+def storescu(load: Load, port: int, at_once: int) -> Sample:
+    """So many of DCMTK's at once, each of which sends as many of the files over an association of its own."""
+    each = str(-(-load.files // at_once))
+    command = ["storescu", "--quiet", "--aetitle", "BENCH", "--call", "RULES", "127.0.0.1", str(port)]
+    split: list[str | Path] = ["xargs", "--arg-file", load.names, "--max-procs", str(at_once), "--max-args", each]
+    return measured([*split, *command], cwd=load.tree, environment=ENVIRONMENT)
+
+
+def missing() -> str:
+    """What to say where DCMTK's tools are missing."""
+    return missing_program("storescu") or missing_program("storescp")

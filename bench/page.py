@@ -45,6 +45,8 @@ that is not on the machine is named in its row.
 | index, unchanged | `index` again, of {unchanged:,} files of which none changed. It opens none of them. Beside `find TREE -printf '%s %T@\\n'`, which asks the system as much. |
 | plan | `plan --no-index` of an index that `bench/fill_index.py` filled. *new*: nothing is done. *done*: the ledger says that all is done, and sparse files of the right size stand at the destinations. The ratio to fewer instances shows that time grows with their number and no faster. |
 | copy | `apply` of {ct:,} CT slices to a new place on the same disk, planning included: every file hashed, synced and in the ledger. The peers do none of this; *then sync*: followed by a sync of each file and folder that they wrote. Before each run the copies of the last one are removed and the disk is at rest. |
+| send | `apply` of {half_ct:,} CT and {half_mr:,} MR slices of series that differ to DCMTK's `storescp --ignore`, with the ledger, without start-up and plan (about a second), beside `storescu` with the same files: over one association, and four of ours beside four storescu at once. DCMTK's tools have `TCP_NODELAY=1` in their environment here and below, without which they wait for each other. |
+| receive | The same files from `storescu` (by its time) into `listen`, with a layout of three levels, beside `storescp` as it comes. Ours answers once a file is synced, at its place, this synced too, and in the index; storescp does none of this, and what it wrote is still in memory when it has answered. CPU and peak are those of the sender. |
 | --version, --help, check | Whole commands beside a Python that does nothing. The check is that of examples/quickstart. |
 """  # noqa: E501 - a row of a table is one line
 
@@ -64,6 +66,8 @@ def page(place: Workplace, lines: Sequence[Compared], runs: int, elements: int, 
         left_out=f"\nNot measured this time: {', '.join(left_out)}.\n" if left_out else "",
         ct=sizes.ct,
         mr=sizes.mr,
+        half_ct=sizes.ct // 2,
+        half_mr=sizes.mr // 2,
         unchanged=sizes.unchanged,
     )
 
@@ -92,6 +96,7 @@ def peers(place: Workplace) -> list[str]:
     code = "from importlib.metadata import version; print(version({!r}))"
     modules = {name: [str(place.peers), "-c", code.format(name)] for name in ("pydicom", "python-gdcm", "pyconquest")}
     programs = {name: [name, "--version"] for name in ("rsync", "cp", "find")}
+    programs["storescu"] = ["storescu", "--version"]
     said = {name: _first_line(command) for name, command in {**modules, **programs}.items()}
     return [text if name in text else f"{name} {text}" for name, text in said.items() if text]
 
