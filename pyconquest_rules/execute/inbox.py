@@ -31,7 +31,7 @@ BLOCK = 1 << 20
 # So many instances come into the index in one transaction, at the most.
 TOGETHER = 64
 # So many folders are remembered as durable, at the most.
-SETTLED = 64
+SETTLED = 256
 
 
 @dataclass(frozen=True, slots=True)

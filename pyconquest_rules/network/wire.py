@@ -26,7 +26,8 @@ NO_DATA_SET, HAS_DATA_SET = 0x0101, 0x0001
 # A fragment is not longer than this, whatever the peer would take.
 LONGEST_FRAGMENT = 1 << 20
 
-RECEIVED_AT_ONCE = 1 << 18
+# How much is received at once in the beginning; more as PDUs turn out to be longer.
+RECEIVED_AT_ONCE = 1 << 16
 
 
 class WireError(Exception):
@@ -127,7 +128,7 @@ class Wire:
 
     def __init__(self, connection: socket.socket, *, longest: int, seconds: float) -> None:
         self.connection, self.longest, self.seconds = connection, longest, seconds
-        # What was received and not read yet is from `_start` to `_end`; memory is only taken as far as it was filled.
+        # What was received and not read yet is from `_start` to `_end`.
         self._buffer, self._start, self._end = bytearray(RECEIVED_AT_ONCE), 0, 0
 
     def read_pdu(self, wait: float) -> tuple[int, memoryview]:
