@@ -23,7 +23,7 @@ class Listening:
     def __init__(
         self, listen: Listen, root: Path, layout: Template, database: Path, schema: Schema, told: Callable[[], None]
     ) -> None:
-        """`told` is called when an instance came, from another thread."""
+        """`told` is called when something of another study came, from another thread, where `then` waits for it."""
         self.listen, self._told = listen, told
         self._inbox = Inbox(listen.into, root, layout, database, schema, self._received)
         self._listener = Listener(
@@ -91,9 +91,13 @@ class Listening:
                 self._studies.setdefault(study, time.monotonic())
 
     def _received(self, received: Received) -> None:
+        if not self.listen.then:
+            return
         with self._lock:
+            new = received.StudyInstanceUID not in self._studies
             self._studies[received.StudyInstanceUID] = time.monotonic()
-        self._told()
+        if new:  # of the others it is known until when they must be waited for at least
+            self._told()
 
 
 def _tls(listen: Listen) -> ServerTLS | None:
