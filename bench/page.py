@@ -27,9 +27,9 @@ Written by `make bench`, which measures everything on this page anew, in a quart
 Each row is ours beside a peer that does the same task. The sides of a row take turns in one run, each {runs} times (plans 3
 times), so that whatever else the machine does hits all of them; of each side the run in the middle counts. Where a cell has
 two figures, the first is ours, the second the peer's. `by` says which time counts in files/s and in the ratio: that of the
-clock, or that of the processors (user and system, of all processes of the command). MB/s counts whole files, in 10^6 bytes. The peak of memory is that of the
-largest process; some 10 MB is the least that can be measured. Page cache and bytecode are warm. Every run is checked: it
-counts only if its summary, or what it left on the disk, is what it should be.
+clock, or that of the processors (user and system, of all processes of the command). MB/s is of whole files, in 10^6 bytes.
+The peak of memory is that of the largest process; some 10 MB is the least that can be measured. Page cache and bytecode are
+warm. Every run is checked: it counts only if its summary, or what it left on the disk, is what it should be.
 
 A ratio says how many times *as fast* ours is, or how many times *as long* it takes. A target that is not met says NO. A peer
 that is not on the machine is named in its row.
@@ -105,4 +105,4 @@ def _first_line(command: Sequence[str]) -> str:
     if not shutil.which(command[0]):
         return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return " ".join(done.stdout.partition("\n")[0].split())
+    return " ".join(done.stdout.partition("\n")[0].strip("$").split())
