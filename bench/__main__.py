@@ -11,9 +11,9 @@ from bench import contest
 from bench.contest import Compared, Contest
 from bench.measure import Failed
 from bench.page import page
-from bench.rows import copy, header, index, plan, start
+from bench.rows import copy, header, index, plan, receive, send, start
 from bench.table import as_text, cells
-from bench.workplace import QUICK, REPOSITORY, Sizes, Workplace
+from bench.workplace import QUICK, REPOSITORY, Sizes, Workplace, python
 
 HERE = REPOSITORY / "build" / "bench"
 
@@ -23,6 +23,8 @@ ROWS: Mapping[str, Callable[[Workplace], Iterator[Contest]]] = {
     "unchanged": index.unchanged,
     "plan": plan.contests,
     "copy": copy.contests,
+    "send": send.contests,
+    "receive": receive.contests,
     "start": start.contests,
 }
 
@@ -49,7 +51,7 @@ def main() -> int:
     print(as_text(lines), end="")
     if asked.page:
         left_out = [row for row in ROWS if asked.rows and row not in asked.rows]
-        elements = len(json.loads((place.folder / "wanted.json").read_text(encoding="utf-8")))
+        elements = len(json.loads(python("-m", "bench.readers", "wanted")))
         asked.page.write_text(page(place, lines, contest.RUNS, elements, left_out), encoding="utf-8")
     return int(any(side.why.startswith("failed") for line in lines for side in (line.ours, line.peer) if side))
 

@@ -59,13 +59,14 @@ Target = AtLeast | AtMost | Within | Memory
 class Side:
     """One of those that take turns. `run` is one whole run, made ready before and checked after it, outside what is timed.
 
-    `files`: how many files or instances a run handles, 0 where that is not what it does. `absent`: why it cannot take part,
-    "" where it can.
+    `files`: how many files or instances a run handles, 0 where that is not what it does, and `bytes` how many bytes, where
+    these count. `absent`: why it cannot take part, "" where it can.
     """
 
     run: Callable[[], Sample]
     files: int = 0
     absent: str = ""
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Measured:
     sample: Sample | None
     files: int = 0
     why: str = ""
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,8 @@ def run(contest: Contest, *, once: bool = False) -> Iterator[Compared]:
                     why[name] = f"failed: {failed}"
     for line in contest.lines:
         of = {
-            name: Measured(None if why[name] else middle(samples[name], line.by.of), contest.sides[name].files, why[name])
-            for name in (line.ours, line.peer)
-            if name is not None
+            name: Measured(None if why[name] else middle(samples[name], line.by.of), side.files, why[name], side.bytes)
+            for name, side in contest.sides.items()
+            if name in (line.ours, line.peer)
         }
         yield Compared(line, of[line.ours], of[line.peer] if line.peer else None)

@@ -27,9 +27,9 @@ Written by `make bench`, which measures everything on this page anew, in a quart
 Each row is ours beside a peer that does the same task. The sides of a row take turns in one run, each {runs} times (plans 3
 times), so that whatever else the machine does hits all of them; of each side the run in the middle counts. Where a cell has
 two figures, the first is ours, the second the peer's. `by` says which time counts in files/s and in the ratio: that of the
-clock, or that of the processors (user and system, of all processes of the command). The peak of memory is that of the
-largest process; some 10 MB is the least that can be measured. Page cache and bytecode are warm. Every run is checked: it
-counts only if its summary, or what it left on the disk, is what it should be.
+clock, or that of the processors (user and system, of all processes of the command). MB/s is of whole files, in 10^6 bytes.
+The peak of memory is that of the largest process; some 10 MB is the least that can be measured. Page cache and bytecode are
+warm. Every run is checked: it counts only if its summary, or what it left on the disk, is what it should be.
 
 A ratio says how many times *as fast* ours is, or how many times *as long* it takes. A target that is not met says NO. A peer
 that is not on the machine is named in its row.
@@ -45,6 +45,8 @@ that is not on the machine is named in its row.
 | index, unchanged | `index` again, of {unchanged:,} files of which none changed. It opens none of them. Beside `find TREE -printf '%s %T@\\n'`, which asks the system as much. |
 | plan | `plan --no-index` of an index that `bench/fill_index.py` filled. *new*: nothing is done. *done*: the ledger says that all is done, and sparse files of the right size stand at the destinations. The ratio to fewer instances shows that time grows with their number and no faster. |
 | copy | `apply` of {ct:,} CT slices to a new place on the same disk, planning included: every file hashed, synced and in the ledger. The peers do none of this; *then sync*: followed by a sync of each file and folder that they wrote. Before each run the copies of the last one are removed and the disk is at rest. |
+| send | `apply` of {half_ct:,} CT and {half_mr:,} MR slices of series that differ to DCMTK's `storescp --ignore`, with the ledger, without start-up and plan (about a second), beside `storescu` with the same files: over one association, and four of ours beside four storescu at once. DCMTK's tools have `TCP_NODELAY=1` in their environment here and below, without which they wait for each other. |
+| receive | The same files from `storescu` (by its time) into `listen`, with a layout of three levels, beside `storescp` as it comes. Ours answers once a file is synced, at its place, this synced too, and in the index; storescp does none of this, and what it wrote is still in memory when it has answered. CPU and peak are those of the sender. |
 | --version, --help, check | Whole commands beside a Python that does nothing. The check is that of examples/quickstart. |
 """  # noqa: E501 - a row of a table is one line
 
@@ -64,6 +66,8 @@ def page(place: Workplace, lines: Sequence[Compared], runs: int, elements: int, 
         left_out=f"\nNot measured this time: {', '.join(left_out)}.\n" if left_out else "",
         ct=sizes.ct,
         mr=sizes.mr,
+        half_ct=sizes.ct // 2,
+        half_mr=sizes.mr // 2,
         unchanged=sizes.unchanged,
     )
 
@@ -92,6 +96,7 @@ def peers(place: Workplace) -> list[str]:
     code = "from importlib.metadata import version; print(version({!r}))"
     modules = {name: [str(place.peers), "-c", code.format(name)] for name in ("pydicom", "python-gdcm", "pyconquest")}
     programs = {name: [name, "--version"] for name in ("rsync", "cp", "find")}
+    programs["storescu"] = ["storescu", "--version"]
     said = {name: _first_line(command) for name, command in {**modules, **programs}.items()}
     return [text if name in text else f"{name} {text}" for name, text in said.items() if text]
 
@@ -100,4 +105,4 @@ def _first_line(command: Sequence[str]) -> str:
     if not shutil.which(command[0]):
         return ""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return " ".join(done.stdout.partition("\n")[0].split())
+    return " ".join(done.stdout.partition("\n")[0].strip("$").split())

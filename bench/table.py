@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from bench.contest import AtLeast, AtMost, Compared, Measured, Memory, Target, Within
 from bench.measure import Sample
 
-HEAD = ("row", "peer", "by", "files/s", "wall s", "CPU s", "peak MB", "ratio", "target", "met")
+HEAD = ("row", "peer", "by", "files/s", "MB/s", "wall s", "CPU s", "peak MB", "ratio", "target", "met")
 NOTHING = "-"
 
 
@@ -17,7 +17,10 @@ def cells(compared: Compared) -> tuple[str, ...]:
         line.name,
         line.peer or NOTHING,
         line.by.value,
-        _both(sides, lambda sample, files: _number(files / line.by.of(sample)) if files else NOTHING),
+        _both(sides, lambda sample, side: _number(side.files / line.by.of(sample)) if side.files else NOTHING),
+        _both(sides, lambda sample, side: f"{side.bytes / line.by.of(sample) / 1_000_000:.0f}")
+        if compared.ours.bytes
+        else NOTHING,
         _both(sides, lambda sample, _: _number(sample.wall)),
         _both(sides, lambda sample, _: _number(sample.cpu)),
         _both(sides, lambda sample, _: f"{sample.peak / 1_000_000:.0f}"),
@@ -48,8 +51,8 @@ def as_markdown(lines: Sequence[Compared]) -> str:
     return table + "".join(f"\n* {note.splitlines()[0]}\n" for note in notes(lines))
 
 
-def _both(sides: Sequence[Measured], figure: Callable[[Sample, int], str]) -> str:
-    return " / ".join(figure(side.sample, side.files) if side.sample else NOTHING for side in sides)
+def _both(sides: Sequence[Measured], figure: Callable[[Sample, Measured], str]) -> str:
+    return " / ".join(figure(side.sample, side) if side.sample else NOTHING for side in sides)
 
 
 def _ratio(compared: Compared) -> str:

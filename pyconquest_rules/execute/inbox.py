@@ -3,17 +3,20 @@
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+import sqlite3
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Condition, Lock
 from uuid import uuid4
 
-from pyconquest_rules.dicom import Level, TagPath, tag_path
+from pyconquest_rules.dicom import Level, Value, tag_path
+from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.execute.folders import INCOMING, opened
 from pyconquest_rules.index.header import Header, Reader, Rejected, Wanted
+from pyconquest_rules.index.rows import wanted
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS, Schema
 from pyconquest_rules.index.walk import File
@@ -27,6 +30,8 @@ SOP_CLASS = tag_path("SOPClassUID")
 BLOCK = 1 << 20
 # So many instances come into the index in one transaction, at the most.
 TOGETHER = 64
+# So many folders are remembered as durable, at the most.
+SETTLED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,11 @@ class Inbox:
     """Keeps instances in a source. Use as a context manager; threads of many associations may call it at once.
 
     `received` is told of every new instance once it is durable and in the index.
+
+    An instance waits for the disk twice: its bytes are durable before it gets its name, so that no power loss leaves a name
+    with half of them, and its name is durable before anybody is told. The row of the index is committed by then, but not
+    waited for: a kill takes no row, and a loss of power at most the last ones, with which no file goes; the next `index` of
+    the source finds these files. (SQLite's WAL with synchronous = NORMAL: https://sqlite.org/pragma.html#pragma_synchronous)
     """
 
     def __init__(
@@ -49,9 +59,13 @@ class Inbox:
         self.source, self.root, self.layout, self.received = source, root, layout, received
         self.outputs = Outputs(root, ["."], [])
         self.incoming = root / INCOMING
-        self._names = {field.name: field.tag for level in reversed(LEVELS) for field in schema.level(level)}
-        self._study = schema.level(Level.STUDY)[0].tag
         self._indexer = _Indexer(source, root, database, schema)
+        at = self._indexer.paths.index
+        fields = (field for level in reversed(LEVELS) for field in schema.level(level))
+        self._names = {field.name: at(field.tag) for field in fields if field.name in layout.names}
+        self.class_at, self.study_at = at(SOP_CLASS), at(schema.level(Level.STUDY)[0].tag)
+        self._settled = _Settled()
+        self._under_way, self._ended = set[str](), Condition()
 
     def __enter__(self) -> "Inbox":
         while not self._takes_part():
@@ -72,6 +86,7 @@ class Inbox:
 
     def __exit__(self, *_: object) -> None:
         self._indexer.stop()
+        self._settled.close()
         with suppress(OSError):  # where others still receive into this source, it is theirs
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.incoming.rmdir()
@@ -91,13 +106,25 @@ class Inbox:
         room = os.statvfs(self.root)
         return room.f_bavail * room.f_frsize
 
-    def place(self, part: Path, values: Mapping[TagPath, object], syntax: str) -> tuple[bool, File]:
+    @contextmanager
+    def alone(self, sop_instance: str) -> Iterator[None]:
+        """Within it nobody else here places an instance: of two that come at the same moment the second sees the first."""
+        with self._ended:
+            self._ended.wait_for(lambda: sop_instance not in self._under_way)
+            self._under_way.add(sop_instance)
+        try:
+            yield
+        finally:
+            with self._ended:
+                self._under_way.discard(sop_instance)
+                self._ended.notify_all()
+
+    def place(self, part: Path, values: Sequence[Value], syntax: str) -> tuple[bool, File]:
         """Links a whole file to the path of the layout. Whether just its data set was there already; and the file there.
 
         Raises RenderError, UnsafePath, FileExistsError for another data set, OSError.
         """
-        named = {name: values[tag] for name, tag in self._names.items()} | {"TransferSyntaxUID": syntax}
-        to = self.layout.path(named)
+        to = self.layout.path({name: values[at] for name, at in self._names.items()} | {"TransferSyntaxUID": syntax})
         folder, _, name = self.outputs.place(to.path).rpartition("/")
         with opened(self.outputs, folder, make=True) as descriptor:
             try:
@@ -107,10 +134,14 @@ class Inbox:
                 there = _same_data_set(part, self.root / folder / name)
                 if not there:
                     raise
+                _sync(self.root / folder / name)  # whoever put it there
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-        for each in self.outputs.folders(folder):  # the folder itself too
-            with opened(self.outputs, each) as descriptor:
-                os.fsync(descriptor)
+            os.fsync(descriptor)
+            if not self._settled.has(folder, descriptor):
+                for above in list(self.outputs.folders(folder))[1:]:
+                    with opened(self.outputs, above) as outer:
+                        os.fsync(outer)
+                self._settled.add(folder, descriptor)
         return there, File(os.fsencode(f"{folder}/{name}" if folder else name), status.st_size, status.st_mtime_ns)
 
 
@@ -119,11 +150,10 @@ class _Part:
 
     def __init__(self, inbox: Inbox, path: Path, sop_class: str, sop_instance: str, syntax: str) -> None:
         self.inbox, self.path, self.duplicate = inbox, path, False
-        self._asked = sop_class, sop_instance
-        self._syntax = syntax
+        self._sop_class, self._sop_instance, self._syntax = sop_class, sop_instance, syntax
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - Inbox.part closes it
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes. Raises OSError."""
         view = memoryview(data)
         while view:
@@ -136,23 +166,25 @@ class _Part:
             header = self.inbox._indexer.read(self.path)
         except Rejected:
             return Status.CANNOT_UNDERSTAND
-        values = dict(zip(self.inbox._indexer.paths, header.values, strict=True))
-        sop_class, sop_instance = self._asked
-        if values[SOP_CLASS] != sop_class:
+        if header.values[self.inbox.class_at] != self._sop_class:
             return Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
-        if header.SOPInstanceUID != sop_instance:
+        if header.SOPInstanceUID != self._sop_instance:
             return Status.CANNOT_UNDERSTAND
-        if known := self.inbox._indexer.known(sop_instance):
+        with self.inbox.alone(self._sop_instance):
+            return self._keep(header)
+
+    def _keep(self, header: Header) -> int:
+        if known := self.inbox._indexer.known(self._sop_instance):
             self.duplicate = _same_data_set(self.path, known)
             return Status.SUCCESS if self.duplicate else Status.DUPLICATE_SOP_INSTANCE
         try:
-            self.duplicate, file = self.inbox.place(self.path, values, self._syntax)
+            self.duplicate, file = self.inbox.place(self.path, header.values, self._syntax)
         except FileExistsError:
             return Status.DUPLICATE_SOP_INSTANCE
         except (RenderError, UnsafePath):
             return Status.PROCESSING_FAILURE
         self.inbox._indexer.add(file, header)
-        self.inbox.received(Received(sop_instance, str(values[self.inbox._study] or "")))
+        self.inbox.received(Received(self._sop_instance, str(header.values[self.inbox.study_at] or "")))
         return Status.SUCCESS
 
     def close(self) -> None:
@@ -162,28 +194,59 @@ class _Part:
             self.path.unlink()
 
 
+class _Settled:
+    """Folders that are durable, with those that they lie in. They are kept open, so that none made anew passes for one."""
+
+    def __init__(self) -> None:
+        self._descriptors: OrderedDict[str, int] = OrderedDict()
+        self._lock = Lock()
+
+    def has(self, folder: str, descriptor: int) -> bool:
+        """Whether the open folder is one of them."""
+        with self._lock:
+            known = self._descriptors.get(folder)
+            return known is not None and os.path.samestat(os.fstat(known), os.fstat(descriptor))
+
+    def add(self, folder: str, descriptor: int) -> None:
+        """Adds an open folder; the one that was added first goes where there are too many."""
+        with self._lock:
+            if (known := self._descriptors.pop(folder, None)) is not None:
+                os.close(known)
+            self._descriptors[folder] = os.dup(descriptor)
+            if len(self._descriptors) > SETTLED:
+                os.close(self._descriptors.popitem(last=False)[1])
+
+    def close(self) -> None:
+        """Closes them all."""
+        with self._lock:
+            while self._descriptors:
+                os.close(self._descriptors.popitem()[1])
+
+
 class _Indexer:
-    """The one thread that writes the index: what came meanwhile goes into one transaction."""
+    """The index, which threads share. One writes in one transaction what all bring that wait meanwhile."""
 
     def __init__(self, source: str, root: Path, database: Path, schema: Schema) -> None:
         self.source, self.root, self.database, self.schema = source, root, database, schema
-        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
-        self._thread = Thread(target=self._run, name="index")
-        self._failed: BaseException | None = None
-        self._started = Event()
-        self._reading = Lock()
+        of_rows = wanted(schema)
+        self._count, self.paths = len(of_rows), of_rows if SOP_CLASS in of_rows else (*of_rows, SOP_CLASS)
+        self._reader = Reader(Wanted(self.paths))
+        self._waiting: deque[_Row] = deque()
+        self._reading, self._using = Lock(), Lock()
 
     def start(self) -> None:
         """Opens the index. Raises DatabaseError."""
-        self._thread.start()
-        self._started.wait()
-        if self._failed is not None:
-            raise self._failed
+        self._store = Store(self.database, self.schema)
+        try:
+            self._device = self._store.device(self.source, self.root)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
-        """Ends once all is written."""
-        self._waiting.put(None)
-        self._thread.join()
+        """Closes the index; whoever uses it is waited for."""
+        with self._using:
+            self._store.connection.close()
 
     def read(self, path: Path) -> Header:
         """The header of a file. Raises Rejected."""
@@ -191,70 +254,50 @@ class _Indexer:
             return self._reader.read(path)
 
     def known(self, sop_instance: str) -> Path | None:
-        """Where the index has an instance. Raises OSError where the index cannot be asked."""
-        return self._do(_Job(sop_instance=sop_instance)).found
+        """Where an instance is. Raises OSError where the index cannot be asked."""
+        try:
+            with self._using:
+                return self._store.place_of(sop_instance)
+        except sqlite3.Error:
+            raise OSError(errno.EIO, "the index cannot be read") from None
 
     def add(self, file: File, header: Header) -> None:
         """Comes back when an instance is in the index. Raises OSError where it cannot be."""
-        self._do(_Job(file=file, header=header))
-
-    def _do(self, job: "_Job") -> "_Job":
-        self._waiting.put(job)
-        job.done.wait()
-        if job.error is not None:
+        row = _Row(file, header._replace(values=header.values[: self._count]))
+        self._waiting.append(row)
+        with self._using:
+            while row.written is None:
+                self._write([self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))])
+        if not row.written:
             raise OSError(errno.EIO, "the index cannot be written")
-        return job
 
-    def _run(self) -> None:
+    def _write(self, rows: list["_Row"]) -> None:
+        written = False
         try:
-            with Store(self.database, self.schema) as store:
-                self.paths = (*store.wanted.paths, *(() if SOP_CLASS in store.wanted.paths else (SOP_CLASS,)))
-                self._reader, self._count = Reader(Wanted(self.paths)), len(store.wanted.paths)
-                self._device = store.device(self.source, self.root)
-                self._started.set()
-                going_on = True
-                while going_on:
-                    taken = [self._waiting.get()]
-                    while not self._waiting.empty() and len(taken) < TOGETHER:
-                        taken.append(self._waiting.get())
-                    going_on = None not in taken
-                    self._write(store, [job for job in taken if job is not None])
-        except BaseException as error:  # noqa: BLE001 - whoever waits must be told
-            self._failed = error
-            self._started.set()
-            while (job := self._waiting.get()) is not None:
-                job.end(error)
-
-    def _write(self, store: Store, jobs: list["_Job"]) -> None:
-        try:
-            with store.transaction():
-                for job in jobs:
-                    if job.file is not None and job.header is not None:
-                        header = job.header._replace(values=job.header.values[: self._count])
-                        store.forget(self._device, job.file.path)
-                        store.add(self._device, self.root, job.file, header)
-                    else:
-                        job.found = store.place_of(job.sop_instance)
-        except Exception as error:  # noqa: BLE001 - one busy moment of the index is told to those who waited
-            for job in jobs:
-                job.end(error)
-            return
-        for job in jobs:
-            job.end(None)
+            with self._store.transaction():
+                for row in rows:
+                    self._store.forget(self._device, row.file.path)
+                    self._store.add(self._device, self.root, row.file, row.header)
+            written = True
+        except (sqlite3.Error, DatabaseError):  # a busy moment of the index is told to those who waited
+            pass
+        finally:
+            for row in rows:
+                row.written = written
 
 
-class _Job:
-    """Something for the index to do: to add a file, or to say where an instance is."""
+@dataclass(slots=True)
+class _Row:
+    """A file that is to come into the index, and whether it did; None while it waits."""
 
-    def __init__(self, *, file: File | None = None, header: Header | None = None, sop_instance: str = "") -> None:
-        self.file, self.header, self.sop_instance = file, header, sop_instance
-        self.found: Path | None = None
-        self.error: BaseException | None = None
-        self.done = Event()
+    file: File
+    header: Header
+    written: bool | None = None
 
-    def end(self, error: BaseException | None) -> None:
-        self.error = error
-        self.done.set()
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as opened_file:
+        os.fsync(opened_file.fileno())
 
 
 def _same_data_set(one: Path, other: Path) -> bool:

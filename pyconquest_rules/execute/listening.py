@@ -8,6 +8,7 @@ from threading import Lock
 from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.execute.inbox import Inbox, Received
 from pyconquest_rules.index.tables import Schema
+from pyconquest_rules.network.server import ServerTLS
 from pyconquest_rules.network.storage_scp import Health, Listener
 from pyconquest_rules.network.storage_scp import Listening as Settings
 from pyconquest_rules.templates import Template
@@ -22,7 +23,7 @@ class Listening:
     def __init__(
         self, listen: Listen, root: Path, layout: Template, database: Path, schema: Schema, told: Callable[[], None]
     ) -> None:
-        """`told` is called when an instance came, from another thread."""
+        """`told` is called when something of another study came, from another thread, where `then` waits for it."""
         self.listen, self._told = listen, told
         self._inbox = Inbox(listen.into, root, layout, database, schema, self._received)
         self._listener = Listener(
@@ -32,7 +33,12 @@ class Listening:
                 port=listen.port,
                 allow=listen.allow,
                 addresses=listen.addresses,
+                tls=_tls(listen),
                 max_associations=listen.max_associations,
+                max_pdu=listen.max_pdu,
+                max_message=listen.max_message,
+                association_timeout=listen.association_timeout,
+                pdu_timeout=listen.pdu_timeout,
                 min_free=listen.min_free,
             ),
             self._inbox,
@@ -85,6 +91,16 @@ class Listening:
                 self._studies.setdefault(study, time.monotonic())
 
     def _received(self, received: Received) -> None:
+        if not self.listen.then:
+            return
         with self._lock:
+            new = received.StudyInstanceUID not in self._studies
             self._studies[received.StudyInstanceUID] = time.monotonic()
-        self._told()
+        if new:  # of the others it is known until when they must be waited for at least
+            self._told()
+
+
+def _tls(listen: Listen) -> ServerTLS | None:
+    if listen.tls is None:
+        return None
+    return ServerTLS(Path(listen.tls.certificate), Path(listen.tls.key), Path(listen.tls.ca) if listen.tls.ca else None)

@@ -136,6 +136,8 @@ class Rows:
     def prune(self, connection: sqlite3.Connection) -> None:
         """Removes series, studies and patients that lost their last instance, and says anew the modalities of studies left."""
         self.begin()
+        if not connection.execute("SELECT 1 FROM temp.touched LIMIT 1").fetchone():
+            return
         for statement in self.pruning:
             connection.execute(statement)
         studies = connection.execute("SELECT key FROM temp.touched WHERE level = 'study'")

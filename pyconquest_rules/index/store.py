@@ -43,14 +43,14 @@ class Device:
 
 
 class Store:
-    """The writing side of an index. Use as a context manager; every `transaction` is all or nothing.
+    """The writing side of an index. Use as a context manager; every `transaction` is all or nothing. One thread at a time.
 
     Raises DatabaseError wherever SQLite fails: a database that is damaged, a disk that is full.
     """
 
     def __init__(self, database: Path, schema: Schema) -> None:
         """Opens or makes the index. Raises DatabaseError where the file is not an index of ours."""
-        self.database, self.schema = database, schema
+        self.database, self.schema, self.fingerprint = database, schema, schema.fingerprint
         _check_owner(database)
         self.connection = _connect(database)
         try:
@@ -77,7 +77,7 @@ class Store:
         Raises DatabaseError where another process made the index anew, for other columns, since it was opened.
         """
         with _transaction(self.connection):
-            if _fingerprint(self.connection) != self.schema.fingerprint:
+            if _fingerprint(self.connection) != self.fingerprint:
                 raise DatabaseError(f"{self.database} was made anew for other columns by another run; run this one again")
             self._alone = self._alone and self._version == _version(self.connection)
             self._rows.begin()
@@ -252,7 +252,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _connect(database: Path) -> sqlite3.Connection:
     try:
-        connection = sqlite3.connect(database, timeout=BUSY_SECONDS, isolation_level=None)
+        connection = sqlite3.connect(database, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("SELECT 1 FROM sqlite_master")
     except sqlite3.Error as error:
         raise DatabaseError(f"cannot open the index {database}: {error}") from None

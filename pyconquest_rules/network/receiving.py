@@ -23,6 +23,8 @@ from pyconquest_rules.network.wire import (
 
 LONGEST_COMMAND = 1 << 16
 BLOCK = 1 << 18
+# A fragment of so many bytes is a block of its own.
+LARGE = 1 << 16
 
 
 class Message(NamedTuple):
@@ -64,7 +66,7 @@ class Messages:
         kind, data_set = number(elements, COMMAND_FIELD), number(elements, DATA_SET_TYPE)
         return Message(context_id, kind, elements, data_set != NO_DATA_SET)
 
-    def data_set(self, context_id: int) -> Iterator[bytearray]:
+    def data_set(self, context_id: int) -> Iterator[bytearray | memoryview]:
         """The data set that follows a command, in large blocks; a block is good until the next is asked for. Raises WireError."""
         block, size, last = bytearray(), 0, False
         while not last:
@@ -74,8 +76,11 @@ class Messages:
             size += len(fragment.data)
             if size > self.longest:
                 raise WireError("the peer sent a data set that is longer than is taken")
-            block += fragment.data
             last = bool(fragment.control & LAST)
+            if not block and len(fragment.data) >= LARGE:
+                yield fragment.data
+                continue
+            block += fragment.data
             if last or len(block) >= BLOCK:
                 yield block
                 block = bytearray()

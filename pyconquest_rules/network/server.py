@@ -38,7 +38,8 @@ class ServerTLS:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            context.load_cert_chain(self.certificate, self.key)
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
             if self.ca is not None:
                 context.load_verify_locations(self.ca)
                 context.verify_mode = ssl.CERT_REQUIRED

@@ -49,7 +49,7 @@ class Part(Protocol):
     duplicate: bool
     """Whether `finish` found that the same bytes were there already."""
 
-    def write(self, data: bytes | bytearray) -> object:
+    def write(self, data: bytes | bytearray | memoryview) -> object:
         """Takes the next bytes of the file. Raises OSError."""
 
     def finish(self) -> int:
@@ -201,7 +201,7 @@ class Listener:
             pass
         return status
 
-    def _store(self, message: Message, data_set: Iterator[bytearray], accepted: Accepted) -> int:
+    def _store(self, message: Message, data_set: Iterator[bytearray | memoryview], accepted: Accepted) -> int:
         """Receives an instance and says what to answer. Raises WireError."""
         status, size, duplicate = self._refusal(message, accepted), 0, False
         if status == Status.SUCCESS:

@@ -26,6 +26,9 @@ NO_DATA_SET, HAS_DATA_SET = 0x0101, 0x0001
 # A fragment is not longer than this, whatever the peer would take.
 LONGEST_FRAGMENT = 1 << 20
 
+# How much is received at once in the beginning; more as PDUs turn out to be longer.
+RECEIVED_AT_ONCE = 1 << 16
+
 
 class WireError(Exception):
     """The peer broke the protocol or went away. The text holds nothing that the peer sent."""
@@ -125,7 +128,8 @@ class Wire:
 
     def __init__(self, connection: socket.socket, *, longest: int, seconds: float) -> None:
         self.connection, self.longest, self.seconds = connection, longest, seconds
-        self._buffer = bytearray()
+        # What was received and not read yet is from `_start` to `_end`.
+        self._buffer, self._start, self._end = bytearray(RECEIVED_AT_ONCE), 0, 0
 
     def read_pdu(self, wait: float) -> tuple[int, memoryview]:
         """The type and the content of the next PDU, which must begin within `wait` seconds. Raises Lost, WireError."""
@@ -202,24 +206,33 @@ class Wire:
 
     def _exactly(self, length: int, wait: float, seconds: float) -> bytes:
         """So many bytes, of which the first come within `wait` and the last within `seconds` after that."""
-        end, buffer = time.monotonic() + wait, self._buffer
-        started = bool(buffer)
-        while len(buffer) < length:
+        end, started = time.monotonic() + wait, self._end > self._start
+        while self._end - self._start < length:
             left = end - time.monotonic()
             try:
                 if left <= 0:
                     raise TimeoutError
                 self.connection.settimeout(left)
-                received = self.connection.recv(max(1 << 16, length - len(buffer)))
+                received = self.connection.recv_into(self._room())
             except TimeoutError:
                 raise Lost("the peer is silent") from None
             except OSError:
                 raise Lost("the connection was lost") from None
             if not received:
                 raise Lost("the peer closed the connection")
-            buffer += received
+            self._end += received
             if not started:
                 started, end = True, time.monotonic() + seconds
-        data = bytes(memoryview(buffer)[:length])
-        del buffer[:length]
+        data = bytes(memoryview(self._buffer)[self._start : self._start + length])
+        self._start += length
         return data
+
+    def _room(self) -> memoryview:
+        """Where the next bytes go. The buffer grows by what came, not by what was claimed."""
+        if self._start:
+            left = self._end - self._start
+            self._buffer[:left] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, left
+        if self._end == len(self._buffer):
+            self._buffer += bytes(len(self._buffer))
+        return memoryview(self._buffer)[self._end :]

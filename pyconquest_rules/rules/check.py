@@ -100,7 +100,7 @@ class Check:
             selections=self.selections,
             actions={name: self.actions[name] for name in self.order},
             nodes=nodes(self.model.nodes, self.base),
-            listeners=self.model.listen,
+            listeners={name: listen.below(self.base) for name, listen in self.model.listen.items()},
             templates=self.templates,
             params=self.model.vars,
         )

@@ -9,7 +9,12 @@ from tests.conftest import REPOSITORY, needs
 ROWS = (
     *("header ct", "header mr", "header ct, varied", "header mr, varied", "index, one process", "index, as called"),
     *("index, unchanged", "plan, 200 new", "plan, 400 new", "plan, 400 done", "plan, 800 new", "copy"),
-    *("--version", "--help", "check"),
+    *(
+        f"{what} {kind}{many}"
+        for what, many in (("send", ", 4 associations"), ("receive", ", 4 senders"))
+        for kind in ("ct", "mr")
+    ),
+    *("send ct", "send mr", "receive ct", "receive mr", "--version", "--help", "check"),
 )
 PEERS = (
     "pydicom, every value",
@@ -18,6 +23,8 @@ PEERS = (
     "pyconquest 0.1.12",
     "our header reader alone",
     "find -printf",
+    "storescu",
+    "storescp",
 )
 
 

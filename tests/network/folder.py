@@ -23,7 +23,7 @@ class FolderPart:
         self._file = open(part, "x+b")  # noqa: SIM115 - Folder.part closes it
         self.duplicate = False
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes. Raises OSError."""
         self._file.write(data)
 

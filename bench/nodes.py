@@ -1,0 +1,103 @@
+"""DICOM nodes on this machine to send to: each in a process of its own, on a port that was free, ended by whoever started it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measure import Failed, Sample, clean_environment, measured
+from bench.ours import PROGRAM
+from bench.workplace import Workplace, missing_program
+
+ENVIRONMENT: Mapping[str, str] = {"TCP_NODELAY": "1"}
+"""Without it DCMTK's tools wait 40 ms for an answer, which is no work that could be compared."""
+
+SECONDS = 60
+
+
+@contextmanager
+def storescp(*options: str | Path, cwd: Path) -> Iterator[int]:
+    """DCMTK's, which takes several associations at once: its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    with _process(["storescp", "--fork", *map(str, options), str(port)], cwd) as process:
+        _until_it_listens(process, port)
+        yield port
+
+
+@contextmanager
+def listener(cwd: Path, **counts: int) -> Iterator[int]:
+    """Ours, the only one of the rules in `cwd`: its port. Raises Failed where its summary has other counts than these."""
+    with _process([str(PROGRAM), "listen", "--json"], cwd) as process:
+        if process.stdout is None or not (first := process.stdout.readline()):
+            raise Failed("the listener did not start")
+        yield int(json.loads(first)["port"])
+        process.send_signal(signal.SIGTERM)
+        summary = json.loads([*process.stdout][-1])
+    if (found := {name: summary.get(name) for name in counts}) != counts:
+        raise Failed(f"listen: the summary should say {counts}, and says {found}")
+
+
+@contextmanager
+def _process(command: Sequence[str], cwd: Path) -> Iterator["subprocess.Popen[str]"]:
+    environment = {**clean_environment(), **ENVIRONMENT}
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # and the processes that it made for associations
+
+
+def _until_it_listens(process: "subprocess.Popen[str]", port: int) -> None:
+    end = time.monotonic() + SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+        else:
+            return
+    raise Failed("storescp does not listen")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The files of a tree that go over the wire. `names` is a file with their names in the tree, one a line."""
+
+    kind: str
+    tree: Path
+    names: Path
+    files: int
+    bytes: int
+
+
+def loads(place: Workplace) -> Iterator[Load]:
+    """CT and MR slices of series in which what changes from slice to slice does change."""
+    ct, mr = place.sizes.ct // 2, place.sizes.mr // 2
+    tree = place.tree(ct=ct, mr=mr, varied=True)
+    for kind in ("ct", "mr"):
+        files = sorted(path for path in (tree / kind).rglob("*") if path.is_file())
+        names = place.folder / f"{kind}.names"
+        names.write_text("".join(f"{file.relative_to(tree)}\n" for file in files), encoding="utf-8")
+        yield Load(kind, tree, names, len(files), sum(file.stat().st_size for file in files))
+
+
+def storescu(load: Load, port: int, at_once: int) -> Sample:
+    """So many of DCMTK's at once, each of which sends as many of the files over an association of its own."""
+    each = str(-(-load.files // at_once))
+    command = ["storescu", "--quiet", "--aetitle", "BENCH", "--call", "RULES", "127.0.0.1", str(port)]
+    split: list[str | Path] = ["xargs", "--arg-file", load.names, "--max-procs", str(at_once), "--max-args", each]
+    return measured([*split, *command], cwd=load.tree, environment=ENVIRONMENT)
+
+
+def missing() -> str:
+    """What to say where DCMTK's tools are missing."""
+    return missing_program("storescu") or missing_program("storescp")

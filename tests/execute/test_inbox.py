@@ -1,0 +1,136 @@
+"""The inbox: what it tells of is durable by then, with as few waits for the disk as that takes."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pyconquest_rules import app
+from pyconquest_rules.execute import inbox as inbox_module
+from pyconquest_rules.execute.inbox import Inbox, Received
+from pyconquest_rules.index.store import Store
+from pyconquest_rules.network.part10 import file_meta_information
+from pyconquest_rules.network.storage_scp import Status
+from tests.conftest import Workplace, needs
+from tests.execute.test_power import Disk
+from tests.network.test_storage_scp import CT, EXPLICIT, element, small
+
+RULES = """
+[sources.archive]
+path = "archive"
+layout = "{{ PatientID }}/{{ StudyDescription }}/{{ SOPInstanceUID }}.dcm"
+"""
+
+
+@pytest.fixture
+def archive(workplace: Workplace) -> Workplace:
+    (workplace.folder / "archive").mkdir()
+    return workplace.rules(RULES)
+
+
+@contextmanager
+def receiving(archive: Workplace, told: Callable[[Received], None] = lambda _: None) -> Iterator[Inbox]:
+    rules = app.Rules.load(archive.folder / "rules.toml")
+    root = archive.folder / "archive"
+    with Inbox("archive", root, rules.layouts["archive"], rules.database, rules.schema, told) as inbox:
+        yield inbox
+
+
+def data(uid: str, patient: str = "P1", study: str = "S1") -> bytes:
+    """A small data set of a patient."""
+    texts = {(0x0008, 0x1030): study, (0x0010, 0x0020): patient}
+    return small(uid) + b"".join(
+        group.to_bytes(2, "little") + element(number, text)[2:4] + b"LO" + element(number, text)[6:]
+        for (group, number), text in texts.items()
+    )
+
+
+def put(inbox: Inbox, uid: str, patient: str = "P1", study: str = "S1") -> int:
+    """Receives an instance: the status."""
+    about = CT, uid, EXPLICIT, "CLINIC"
+    with inbox.part(*about) as part:
+        part.write(file_meta_information(*about))
+        part.write(data(uid, patient, study))
+        return part.finish()
+
+
+@pytest.fixture
+def disk(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> Disk:
+    needs("/proc/self/fd", os.path.isdir("/proc/self/fd"))
+    return Disk(archive.folder / "archive", monkeypatch)
+
+
+def test_bytes_are_durable_before_they_have_a_name_and_the_name_before_it_is_told(
+    archive: Workplace, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, told = os.link, []
+
+    def checked(part: Path, *given: object, **named: object) -> None:
+        assert disk.files[part.stat().st_ino] == part.read_bytes()
+        link(part, *given, **named)  # type: ignore[arg-type]
+
+    def received(one: Received) -> None:
+        (path,) = (archive.folder / "archive").glob(f"P*/*/{one.SOPInstanceUID}.dcm")
+        assert disk.holds(str(path.relative_to(archive.folder / "archive")))
+        told.append(one.SOPInstanceUID)
+
+    monkeypatch.setattr(os, "link", checked)
+    monkeypatch.setattr(inbox_module, "SETTLED", 2)  # fewer than there are folders
+    with receiving(archive, received) as inbox:
+        for number in range(9):
+            assert put(inbox, f"1.2.{number}", f"P{number % 3}", f"S{number % 2}") == Status.SUCCESS
+    assert len(told) == 9
+
+
+def test_an_instance_waits_for_the_disk_twice(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    fsync = os.fsync
+
+    def counted(descriptor: int) -> None:
+        waits.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    with receiving(archive) as inbox:
+        put(inbox, "1.2.1")
+        assert len(waits) == 2 + 2  # the folders that it lies in, once
+        waits.clear()
+        for number in range(2, 12):
+            put(inbox, f"1.2.{number}")
+        assert len(waits) == 20
+
+
+def test_a_folder_that_was_removed_and_made_anew_is_made_durable_again(archive: Workplace, disk: Disk) -> None:
+    with receiving(archive) as inbox:
+        for number in range(3):
+            assert put(inbox, f"1.2.{number}") == Status.SUCCESS
+            assert disk.holds(f"P1/S1/1.2.{number}.dcm")
+            shutil.rmtree(archive.folder / "archive" / "P1")
+            disk.folders.clear()
+
+
+def test_of_two_instances_of_one_uid_that_come_at_the_same_moment_one_is_kept(archive: Workplace) -> None:
+    with receiving(archive) as inbox, ThreadPoolExecutor(2) as threads:
+        for number in range(10):
+            statuses = {*threads.map(put, [inbox] * 2, [f"1.2.{number}"] * 2, ["P1", "P2"])}
+            assert statuses == {Status.SUCCESS, Status.DUPLICATE_SOP_INSTANCE}
+    assert len(archive.files("archive")) == 10
+    assert archive.run("index", "--json").summary["unchanged"] == 10
+
+
+def test_what_cannot_be_indexed_is_no_success_and_can_come_again(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    with receiving(archive) as inbox:
+        with monkeypatch.context() as failing:
+            failing.setattr(Store, "add", busy)
+            with pytest.raises(OSError, match="the index cannot be written"):
+                put(inbox, "1.2.3")
+        assert put(inbox, "1.2.3") == Status.SUCCESS
+    assert archive.run("index", "--json").summary["unchanged"] == 1
