@@ -28,7 +28,8 @@ def apply(
 
     Brings the index up to date and plans first; what is retrieved comes before the rest is planned.
     A second run does nothing; a run after a kill does the rest.
-    Exits with 1 where steps failed or are blocked, 5 for a stale plan, 6 where another run is going on.
+    Exits with 1 where steps failed or are blocked or a DICOM file could not be indexed, 5 for a stale plan, 6 where another run
+    is going on.
     """
     from pyconquest_rules.index.workers import here, processes
 
@@ -39,9 +40,12 @@ def apply(
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
+    refused = 0
     with app.running(loaded), shown.progress() as emit:
         if not no_index:
-            app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
+            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
+            shown.refused(indexed)
+            refused = indexed.refused
         chosen = tuple(targets or ())
 
         def plans() -> Iterator["Plan"]:
@@ -53,4 +57,5 @@ def apply(
 
         result = app.apply(loaded, plans(), targets=chosen, emit=emit)
     shown.applied(result)
-    end(INTERRUPTED if result.interrupted else FAILED if result.counts["failed"] or result.counts["blocked"] else 0)
+    failed = refused or result.counts["failed"] or result.counts["blocked"]
+    end(INTERRUPTED if result.interrupted else FAILED if failed else 0)

@@ -28,7 +28,7 @@ def plan(
 ) -> None:
     """Says what would be done, and why.
 
-    Writes nothing but the index and FILE. Exits with 1 where steps are blocked.
+    Writes nothing but the index and FILE. Exits with 1 where steps are blocked or a DICOM file could not be indexed.
     """
     from pyconquest_rules.index.workers import here, processes
 
@@ -37,9 +37,12 @@ def plan(
     from pyconquest_rules import app
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
+    refused = 0
     with shown.progress() as emit:
         if not no_index:
-            app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
+            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
+            shown.refused(indexed)
+            refused = indexed.refused
         made = app.plan(loaded, tuple(targets or ()), allow_prune=allow_prune, emit=emit)
     with made:
         shown.planned(made, steps=steps)
@@ -47,4 +50,4 @@ def plan(
             made.save(output)
         counts = made.counts().values()
     blocked, todo = (any(of[status] for of in counts) for status in (Status.BLOCKED, Status.TODO))
-    end(FAILED if blocked else PENDING if todo and detailed_exitcode else 0)
+    end(FAILED if blocked or refused else PENDING if todo and detailed_exitcode else 0)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
@@ -14,9 +15,9 @@ from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import Step
 
 if TYPE_CHECKING:
-    from pyconquest_rules.network.storage_scu import Sent
+    from pyconquest_rules.network.storage_scu import Sender, Sent
 
-# So many instances go over one association before the next ones are asked for.
+# So many instances are given to one association at once.
 BATCH = 100
 # What may go well later is tried again so often, each time after twice as many seconds.
 DELAYS = (1.0, 2.0, 4.0)
@@ -45,18 +46,28 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
 
     Once `stop` says so no batch is begun, and nothing is waited for; what is under way comes to its end.
     """
+    from pyconquest_rules.network.storage_scu import Sender  # pynetdicom takes long to import
+
     answers: SimpleQueue[tuple[Step, Sent] | None] = SimpleQueue()
+    senders: SimpleQueue[Sender] = SimpleQueue()
     some: list[tuple[Step, Sent]] = []
     ending, running, workers = Event(), 0, list[Future[None]]()
 
     def work(batch: list[Step]) -> None:
+        sender = senders.get()
         try:
-            for answer in _batch(batch, sending, ending):
+            for answer in _batch(batch, sender, ending):
                 answers.put(answer)
         finally:
+            if sending.associations > 1:  # some nodes serve one at a time: the others have their turn
+                sender.release()
+            senders.put(sender)
             answers.put(None)
 
-    with ThreadPoolExecutor(sending.associations) as pool:
+    rate = sending.max_rate / sending.associations if sending.max_rate else None
+    with ExitStack() as stack, ThreadPoolExecutor(sending.associations) as pool:
+        for _ in range(sending.associations):
+            senders.put(stack.enter_context(Sender(sending.node, max_rate=rate)))
         try:
             # The steps are read here alone: a connection of SQLite belongs to one thread.
             while True:
@@ -81,11 +92,11 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
         worker.result()  # what nobody expected must not be lost
 
 
-def _batch(batch: list[Step], sending: Sending, ending: Event) -> Iterator[tuple[Step, "Sent"]]:
+def _batch(batch: list[Step], sender: "Sender", ending: Event) -> Iterator[tuple[Step, "Sent"]]:
     """Sends a batch, and what may go well later again after a while."""
     for delay in (*DELAYS, None):
         again: list[Step] = []
-        for step, sent in _once(batch, sending):
+        for step, sent in _once(batch, sender):
             if sent.retry and not sent.stored and delay is not None:
                 again.append(step)
             else:
@@ -95,9 +106,9 @@ def _batch(batch: list[Step], sending: Sending, ending: Event) -> Iterator[tuple
         batch = again
 
 
-def _once(batch: Iterable[Step], sending: Sending) -> Iterator[tuple[Step, "Sent"]]:
+def _once(batch: Iterable[Step], sender: "Sender") -> Iterator[tuple[Step, "Sent"]]:
     """Sends a batch once. Where the node cannot be reached, that is the outcome of every step that has none."""
-    from pyconquest_rules.network.storage_scu import Instance, Sent, send  # pynetdicom takes long to import
+    from pyconquest_rules.network.storage_scu import Instance, Sent
 
     waiting: dict[str, Step] = {}
     for step in batch:
@@ -106,9 +117,8 @@ def _once(batch: Iterable[Step], sending: Sending) -> Iterator[tuple[Step, "Sent
         else:
             waiting[step.SOPInstanceUID] = step
     instances = [Instance(step.operation.source, uid) for uid, step in waiting.items()]
-    rate = sending.max_rate / sending.associations if sending.max_rate else None
     try:
-        for instance, sent in send(sending.node, instances, max_rate=rate):
+        for instance, sent in sender.send(instances):
             yield waiting.pop(instance.SOPInstanceUID), sent
     except NodeError as error:
         for uid, step in waiting.items():

@@ -126,7 +126,7 @@ def requested(node: Node, contexts: Sequence[Context]) -> Iterator[Association]:
 
     Raises NodeError where it does not come about; ContextsRefused where no context is accepted.
     """
-    association = _negotiated(node, contexts)
+    association = negotiated(node, contexts)
     try:
         yield association
     except BaseException:
@@ -221,7 +221,8 @@ class _Requestor(AE):
         return _Connected(assoc, self.connection, address, self.node.acse_timeout)
 
 
-def _negotiated(node: Node, contexts: Sequence[Context]) -> Association:
+def negotiated(node: Node, contexts: Sequence[Context]) -> Association:
+    """An association with a node, to be released or aborted by the caller. Raises NodeError, ContextsRefused."""
     connection = _connected(node)
     try:
         proposed = [build_context(context.abstract_syntax, list(context.transfer_syntaxes)) for context in contexts]

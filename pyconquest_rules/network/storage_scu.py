@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from pyconquest_rules.network import wire
-from pyconquest_rules.network.association import Association, Context, ContextsRefused, batches, requested
+from pyconquest_rules.network.association import MOST_CONTEXTS, Association, Context, ContextsRefused, batches, negotiated
 from pyconquest_rules.network.node import Node, NodeError
 
 EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
@@ -91,22 +91,96 @@ class Sent:
 
 
 def send(node: Node, instances: Iterable[Instance], *, max_rate: float | None = None) -> Iterator[tuple[Instance, Sent]]:
-    """Sends a batch of instances, over one association after the other, and gives what became of each as soon as it is known.
+    """Sends instances, as a `Sender` does that is used once."""
+    with Sender(node, max_rate=max_rate) as sender:
+        yield from sender.send(instances)
 
-    The presentation contexts are those of the batch, which is held in memory. Where an association is lost, the instance that
-    was under way may be tried again later, and those after it go on over a new one. `max_rate` is in bytes a second. Raises
-    NodeError where no association comes about, or several in a row are lost before an answer; what was not told of till then
-    was not sent.
+
+class Sender:
+    """Sends to a node, over one association at a time, which stays for the next batch if that has no other contexts.
+
+    A context manager. `max_rate` is in bytes a second.
     """
-    throttle, ready = _Throttle(max_rate), list[tuple[Instance, Context]]()
-    for instance in instances:
-        try:
-            ready.append((instance, _context(instance)))
-        except _Unfit as unfit:
-            yield instance, _not_sent(instance, str(unfit))
-    for contexts in batches(list(dict.fromkeys(context for _, context in ready))):
-        among = set(contexts)
-        yield from _delivered(node, contexts, [each for each in ready if each[1] in among], throttle)
+
+    def __init__(self, node: Node, *, max_rate: float | None = None) -> None:
+        self.node, self._throttle, self._messages = node, _Throttle(max_rate), count()
+        self._proposed: dict[Context, None] = {}
+        self._association: Association | None = None
+
+    def __enter__(self) -> "Sender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Ends the association, if there is one."""
+        if self._association is not None:
+            self._association.wire.release(self.node.acse_timeout)
+            self._association = None
+
+    def send(self, instances: Iterable[Instance]) -> Iterator[tuple[Instance, Sent]]:
+        """Sends a batch of instances, and gives what became of each as soon as it is known.
+
+        The presentation contexts are those of the batch, which is held in memory. Where an association is lost, the instance
+        that was under way may be tried again later, and those after it go on over a new one. Raises NodeError where no
+        association comes about, or several in a row are lost before an answer; what was not told of till then was not sent.
+        """
+        ready = list[tuple[Instance, Context]]()
+        for instance in instances:
+            try:
+                ready.append((instance, _context(instance)))
+            except _Unfit as unfit:
+                yield instance, _not_sent(instance, str(unfit))
+        for contexts in batches(list(dict.fromkeys(context for _, context in ready))):
+            among = set(contexts)
+            try:
+                yield from self._delivered(contexts, [each for each in ready if each[1] in among])
+            except BaseException:
+                self._break_off()
+                raise
+
+    def _delivered(
+        self, contexts: Sequence[Context], instances: Sequence[tuple[Instance, Context]]
+    ) -> Iterator[tuple[Instance, Sent]]:
+        """What became of instances whose contexts one association can propose."""
+        at, lost = 0, 0
+        while at < len(instances):
+            instance, context = instances[at]
+            try:
+                association = self._associated(contexts)
+                sent = _stored(association, next(self._messages) % 0xFFFF + 1, instance, context, self._throttle)
+            except ContextsRefused:
+                yield from ((instance, _not_sent(instance, REFUSED)) for instance, _ in instances[at:])
+                return
+            except _Unfit as unfit:
+                sent = _not_sent(instance, str(unfit))
+            except _Changed:
+                self._break_off()
+                sent = _not_sent(instance, "the file changed while it was sent")
+            except wire.WireError as error:
+                self._break_off()
+                at, lost = at + 1, lost + 1
+                yield instance, _not_sent(instance, str(error), retry=True)
+                if lost == MOST_LOST and at < len(instances):
+                    raise NodeError(self.node, f"{lost} associations in a row were lost before an answer: {error}") from None
+                continue
+            at, lost = at + 1, 0
+            yield instance, sent
+
+    def _associated(self, contexts: Sequence[Context]) -> Association:
+        """An association on which these contexts are proposed."""
+        if self._association is None or not self._proposed.keys() >= set(contexts):
+            self.release()
+            both = dict.fromkeys([*self._proposed, *contexts])
+            self._proposed = both if len(both) <= MOST_CONTEXTS else dict.fromkeys(contexts)
+            self._association = negotiated(self.node, [*self._proposed])
+        return self._association
+
+    def _break_off(self) -> None:
+        if self._association is not None:
+            self._association.wire.abort()
+            self._association = None
 
 
 class _Unfit(Exception):
@@ -119,37 +193,6 @@ class _Changed(Exception):
 
 def _not_sent(instance: Instance, message: str, *, retry: bool = False) -> Sent:
     return Sent(instance.SOPInstanceUID, None, retry, message)
-
-
-def _delivered(
-    node: Node, contexts: Sequence[Context], instances: Sequence[tuple[Instance, Context]], throttle: "_Throttle"
-) -> Iterator[tuple[Instance, Sent]]:
-    """What became of instances whose contexts one association can propose."""
-    at, lost = 0, 0
-    while at < len(instances):
-        try:
-            with requested(node, contexts) as association:
-                for number in count():
-                    if at == len(instances):
-                        return
-                    instance, context = instances[at]
-                    try:
-                        sent = _stored(association, number % 0xFFFF + 1, instance, context, throttle)
-                    except _Unfit as unfit:
-                        sent = _not_sent(instance, str(unfit))
-                    at, lost = at + 1, 0
-                    yield instance, sent
-        except ContextsRefused:
-            yield from ((instance, _not_sent(instance, REFUSED)) for instance, _ in instances[at:])
-            return
-        except _Changed:
-            yield instances[at][0], _not_sent(instances[at][0], "the file changed while it was sent")
-            at += 1
-        except wire.WireError as error:
-            yield instances[at][0], _not_sent(instances[at][0], str(error), retry=True)
-            at, lost = at + 1, lost + 1
-            if lost == MOST_LOST and at < len(instances):
-                raise NodeError(node, f"{lost} associations in a row were lost before an answer: {error}") from None
 
 
 def _stored(association: Association, message_id: int, instance: Instance, context: Context, throttle: "_Throttle") -> Sent:

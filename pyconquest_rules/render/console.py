@@ -58,10 +58,19 @@ class Console:
         """The counts that are not nought, and the reasons."""
         counts = {name: number for name, number in result.counts.items() if number or name in ("seen", "read")}
         self.err.print("index: " + ", ".join(f"{name} {number:,}" for name, number in counts.items()))
-        for reason, number in sorted(result.reasons.items()):
-            self.err.print(f"  {number:,} not indexed: {reason}")
         for kind, number in result.contradictions.items():
             self.err.print((f"  {number:,} {kind}: see the view contradictions", "yellow"))
+        self._reasons(result)
+
+    def refused(self, result: Indexed) -> None:
+        """The reasons, and how to see which files they are."""
+        if result.refused:
+            self.err.print((f"index: {result.refused:,} refused", "yellow"))
+            self._reasons(result)
+
+    def _reasons(self, result: Indexed) -> None:
+        for reason, number in sorted(result.reasons.items()):
+            self.err.print(f"  {number:,} not indexed: {reason}")
         if result.reasons:
             self.err.print(("  which files: index --report FILE", "dim"))
 

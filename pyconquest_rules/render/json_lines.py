@@ -39,6 +39,11 @@ class JsonLines:
         """One summary, with the reasons of what was rejected or skipped."""
         write("summary", **result.counts, reasons=result.reasons, contradictions=result.contradictions)
 
+    def refused(self, result: Indexed) -> None:
+        """One line, with the reasons."""
+        if result.refused:
+            write("refused", files=result.refused, reasons=result.reasons)
+
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """A line for each step that is not unchanged, where they are asked for; the summary."""
         for step in plan.steps() if steps else ():

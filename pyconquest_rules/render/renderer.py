@@ -29,6 +29,9 @@ class Renderer(Protocol):
     def indexed(self, result: Indexed) -> None:
         """What bringing the index up to date came to."""
 
+    def refused(self, result: Indexed) -> None:
+        """What could not be indexed before something else was done; nothing where there is none of that."""
+
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """A plan; with `steps` each step that is not unchanged."""
 
