@@ -26,6 +26,7 @@ from pyconquest_rules.errors import DatabaseError, Locked, StalePlan, UsageError
 from pyconquest_rules.events import Emit, Healthy, Listens, Planning, Ran, StepFailed, silent
 from pyconquest_rules.execute import folders
 from pyconquest_rules.execute.confirming import Asking, Known, committing, finding
+from pyconquest_rules.execute.copying import Copying
 from pyconquest_rules.execute.export import Format
 from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.execute.files import is_made
@@ -33,7 +34,7 @@ from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.ledger import FOLDER, Ledger, locked
 from pyconquest_rules.execute.mending import Mending
 from pyconquest_rules.execute.retrievals import Ask, Retrieving
-from pyconquest_rules.execute.runner import Result, Runner
+from pyconquest_rules.execute.runner import Doer, Result, Runner
 from pyconquest_rules.execute.transfers import Sending
 from pyconquest_rules.execute.verify import LookedAt, Verified, every
 from pyconquest_rules.execute.verify import verify as verified
@@ -290,13 +291,12 @@ def apply(
 
     Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of.
     """
-    result = Result(0)
+    result, doers = Result(0), {name: _doer(rules, name, clock) for name in rules.actions}
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
             result.run = result.run or ledger.begin(" ".join(targets))
             with _stop_asked() as stop:
-                runner = Runner(rules.outputs, ledger, emit, stop, _sendings(rules, clock), _retrievings(rules))
-                runner.run(each, rules.needs, result)
+                Runner(ledger, emit, stop, result).run(each, rules.needs, doers)
             if result.interrupted:
                 break
         with _writing(rules) as store:
@@ -306,9 +306,15 @@ def apply(
     return result
 
 
-def _sendings(rules: Rules, clock: Callable[[], datetime]) -> dict[str, Sending]:
-    """How the actions that send do it."""
-    return {name: _sending(rules, action, clock) for name, action in rules.actions.items() if isinstance(action, Send)}
+def _doer(rules: Rules, name: str, clock: Callable[[], datetime]) -> Doer:
+    """What does the steps of an action."""
+    match rules.actions[name]:
+        case Copy():
+            return Copying(rules.outputs)
+        case Send() as send:
+            return _sending(rules, send, clock)
+        case Retrieve() as retrieve:
+            return _retrieving(rules, retrieve)
 
 
 def _sending(rules: Rules, send: Send, clock: Callable[[], datetime]) -> Sending:
@@ -362,13 +368,9 @@ class _Index:
             return sets.connection.execute("SELECT 1 FROM images WHERE SeriesInstanceUID = ?", (uid,)).fetchone() is not None
 
 
-def _retrievings(rules: Rules) -> dict[str, Retrieving]:
-    """How the actions that retrieve do it."""
-    return {
-        name: Retrieving(rules.nodes[action.node], _Index(rules), _receiver(rules, action), whole=action.level is not Level.IMAGE)
-        for name, action in rules.actions.items()
-        if isinstance(action, Retrieve)
-    }
+def _retrieving(rules: Rules, retrieve: Retrieve) -> Retrieving:
+    whole = retrieve.level is not Level.IMAGE
+    return Retrieving(rules.nodes[retrieve.node], _Index(rules), _receiver(rules, retrieve), whole)
 
 
 def _receiver(rules: Rules, retrieve: Retrieve) -> Callable[[Callable[[], bool]], AbstractContextManager[Ask]]:
