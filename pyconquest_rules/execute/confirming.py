@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
+from pyconquest_rules.execute.runner import Runner
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.server import ListenError
 
@@ -55,6 +56,19 @@ class Known(NamedTuple):
 
 Look = Callable[[list[str]], list[Known]]
 """Looks instances up in the index; gives them series by series."""
+
+
+def confirm(action: str, node: str, asking: Asking, uids: Iterator[str], runner: Runner, *, steps: bool) -> None:
+    """Asks a node for what it took. `steps`: that is what there is to do; else it was sent, and counted, by this run."""
+    for some, confirmation in confirmations(uids, asking, runner.stop):
+        runner.ledger.confirm(node, confirmation.there)
+        runner.ledger.lose(node, action, {uid: confirmation.why[uid] for uid in confirmation.gone}, runner.result.run)
+        for uid in confirmation.there if steps else ():
+            runner.done(action, uid, size=0, brought=0)
+        for uid, why in unconfirmed(some, confirmation):
+            runner.failed(action, uid, why)
+        if runner.stopped():
+            break
 
 
 def confirmations(uids: Iterator[str], asking: Asking, stop: Stop) -> Iterator[tuple[list[str], Confirmation]]:

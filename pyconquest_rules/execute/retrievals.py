@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Error
+from pyconquest_rules.execute.runner import Runner, Steps
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import RetrieveInstance, Series, Step
 
@@ -53,6 +54,17 @@ class Retrieving:
     index: Index
     opened: Callable[[Callable[[], bool]], AbstractContextManager[Ask]]
     whole: bool
+
+    def do(self, action: str, steps: Steps, runner: Runner) -> None:
+        """Retrieves what there is to retrieve."""
+        for outcomes in retrieved(steps(), self, runner.stop):
+            runner.ledger.record_retrieved(action, ((step, message) for step, _, message in outcomes), runner.result.run)
+            for step, size, message in outcomes:
+                if message is None:
+                    runner.done(action, step.SOPInstanceUID, step.operation.stamp.size, size)
+                else:
+                    runner.failed(action, step.SOPInstanceUID, message)
+        runner.stopped()
 
 
 class Outcome(NamedTuple):

@@ -10,9 +10,10 @@ from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.execute.confirming import Asking
+from pyconquest_rules.execute.confirming import Asking, confirm
+from pyconquest_rules.execute.runner import Runner, Steps
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.steps import Step
+from pyconquest_rules.steps import SendInstance, Step
 
 if TYPE_CHECKING:
     from pyconquest_rules.network.storage_scu import Sender, Sent
@@ -39,6 +40,45 @@ class Sending:
     asking: Asking | None = None
     window: str | None = None
     is_open: Callable[[], bool] = lambda: True
+
+    def do(self, action: str, steps: Steps, runner: Runner) -> None:
+        """Sends what is to be sent, while the window is open, and has the node confirm that and what was sent before."""
+        told, stored = self._send(action, steps, runner)
+        if self.window is not None and not runner.result.interrupted:
+            runner.wait(action, f"outside its window {self.window}", sum(1 for _ in _to_send(steps())) - told)
+        if self.asking is not None and not runner.result.interrupted:
+            node, before = self.node.identity, (step.SOPInstanceUID for step in steps() if _was_sent(step))
+            confirm(action, node, self.asking, before, runner, steps=True)
+            if stored and not runner.result.interrupted:
+                now = runner.ledger.unconfirmed(node, action, runner.result.run)
+                confirm(action, node, self.asking, now, runner, steps=False)
+
+    def _send(self, action: str, steps: Steps, runner: Runner) -> tuple[int, int]:
+        """Sends; gives of how many instances was heard, and how many of them the node took."""
+        told, stored = 0, 0
+        if self.is_open() and not runner.stopped():
+            for answers in transferred(_to_send(steps()), self, lambda: runner.stop() or not self.is_open()):
+                runner.ledger.record_sent(
+                    ((step, sent.status if sent.stored else None, sent.message) for step, sent in answers), runner.result.run
+                )
+                for step, sent in answers:
+                    size = step.operation.stamp.size
+                    if sent.stored:
+                        runner.done(action, step.SOPInstanceUID, size, size, sent.message)
+                    else:
+                        runner.failed(action, step.SOPInstanceUID, sent.message or "no answer")
+                told, stored = told + len(answers), stored + sum(sent.stored for _, sent in answers)
+        runner.stopped()
+        return told, stored
+
+
+def _to_send(steps: Iterator[Step]) -> Iterator[Step]:
+    return (step for step in steps if not _was_sent(step))
+
+
+def _was_sent(step: Step) -> bool:
+    """Whether a step was sent by an earlier run, and is only to be confirmed."""
+    return isinstance(step.operation, SendInstance) and step.operation.sent
 
 
 def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool]) -> Iterator[list[tuple[Step, "Sent"]]]:

@@ -15,12 +15,12 @@ TO = "export/{{ InstanceNumber }}.dcm"
 # Runs `apply`, and is killed where it would call a function for the nth time.
 KILLED = """
 import os, signal, sys
-from pyconquest_rules import app
+from pyconquest_rules.app import applying
 from pyconquest_rules.cli import main
-from pyconquest_rules.execute import runner
+from pyconquest_rules.execute import copying
 from pyconquest_rules.execute.ledger import Ledger
 
-owner, name = {"os": os, "Ledger": Ledger, "runner": runner, "app": app}[sys.argv[1]], sys.argv[2]
+owner, name = {"os": os, "Ledger": Ledger, "copying": copying, "applying": applying}[sys.argv[1]], sys.argv[2]
 function, calls = getattr(owner, name), iter(range(1, int(sys.argv[3])))
 
 def killed(*given, **named):
@@ -78,7 +78,7 @@ def test_a_killed_copy_is_gone_on_with(fifty: Workplace, function: str, call: in
 
 
 @pytest.mark.parametrize(
-    ("function", "call"), [*MOMENTS, ("runner.take_away", 1), ("runner.take_away", 12), ("app._forget_moved", 1)]
+    ("function", "call"), [*MOMENTS, ("copying.take_away", 1), ("copying.take_away", 12), ("applying.forget_moved", 1)]
 )
 def test_a_killed_move_loses_nothing_and_is_gone_on_with(fifty: Workplace, function: str, call: int) -> None:
     before = fifty.files("data")

@@ -1,0 +1,36 @@
+"""The use cases, joined here and only here: what a command does, without how it is asked or shown."""
+
+from pyconquest_rules.app.applying import apply, running
+from pyconquest_rules.app.asking import conquest_config, export, query, summary
+from pyconquest_rules.app.forgetting import forget, to_forget
+from pyconquest_rules.app.indexing import index
+from pyconquest_rules.app.listening import listen
+from pyconquest_rules.app.looking_back import explain, status, unmended, verify
+from pyconquest_rules.app.nodes import echo, find
+from pyconquest_rules.app.opening import opened
+from pyconquest_rules.app.planning import load_plan, plan, stages
+from pyconquest_rules.rules.rules import Rules
+
+__all__ = [
+    "Rules",
+    "apply",
+    "conquest_config",
+    "echo",
+    "explain",
+    "export",
+    "find",
+    "forget",
+    "index",
+    "listen",
+    "load_plan",
+    "opened",
+    "plan",
+    "query",
+    "running",
+    "stages",
+    "status",
+    "summary",
+    "to_forget",
+    "unmended",
+    "verify",
+]

@@ -1,0 +1,65 @@
+"""Doing what a plan says."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from pyconquest_rules.actions.copy import Copy
+from pyconquest_rules.actions.retrieve import Retrieve
+from pyconquest_rules.actions.send import Send
+from pyconquest_rules.app.forgetting import forget_moved
+from pyconquest_rules.app.opening import writing
+from pyconquest_rules.app.retrieving import retrieving
+from pyconquest_rules.app.sending import sending
+from pyconquest_rules.app.stopping import stop_asked
+from pyconquest_rules.events import Emit, silent
+from pyconquest_rules.execute.copying import Copying
+from pyconquest_rules.execute.ledger import Ledger, locked
+from pyconquest_rules.execute.runner import Doer, Result, Runner
+from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.rules.rules import Rules
+
+
+def apply(
+    rules: Rules,
+    made: Plan | Iterable[Plan],
+    *,
+    targets: tuple[str, ...] = (),
+    emit: Emit = silent,
+    clock: Callable[[], datetime] = datetime.now,
+) -> Result:
+    """Does what a plan says, or plans one after another (`stages`), under the run lock that the caller holds (`running`).
+
+    Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of.
+    """
+    result, doers = Result(0), {name: _doer(rules, name, clock) for name in rules.actions}
+    with Ledger(rules.base, write=True) as ledger:
+        for each in [made] if isinstance(made, Plan) else made:
+            result.run = result.run or ledger.begin(" ".join(targets))
+            with stop_asked() as stop:
+                Runner(ledger, emit, stop, result).run(each, rules.needs, doers)
+            if result.interrupted:
+                break
+        with writing(rules) as store:
+            forget_moved(rules, store, result.run)
+        # The end comes last: of a run that is killed before, the next one forgets what was moved.
+        ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
+    return result
+
+
+@contextmanager
+def running(rules: Rules) -> Iterator[None]:
+    """Holds the run lock: from planning to the last step nobody else changes what is planned. Raises Locked."""
+    with locked(rules.base):
+        yield
+
+
+def _doer(rules: Rules, name: str, clock: Callable[[], datetime]) -> Doer:
+    """What does the steps of an action."""
+    match rules.actions[name]:
+        case Copy():
+            return Copying(rules.outputs)
+        case Send() as send:
+            return sending(rules, send, clock)
+        case Retrieve() as retrieve:
+            return retrieving(rules, retrieve)

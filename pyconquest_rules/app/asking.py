@@ -1,0 +1,56 @@
+"""Asking the index: rows, tables, and what Conquest is to know of it."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+from pyconquest_rules.app.opening import opened
+from pyconquest_rules.execute.export import Format
+from pyconquest_rules.execute.export import export as write_rows
+from pyconquest_rules.index import sql
+from pyconquest_rules.index.conquest_config import files as conquest_files
+from pyconquest_rules.rules.rules import Rules
+
+
+@contextmanager
+def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[sql.Row]]]:
+    """The columns and the rows of one SELECT, or of a set that is named. `vars` are parameters. Raises Mistake for wrong SQL."""
+    with opened(rules) as sets:
+        text = f'SELECT * FROM "{text}"' if text in rules.selections else text
+        sets.make_named(text, rules.params)
+        names, rows = sql.rows(sets.connection, text, rules.params)
+        with closing(rows):
+            yield names, rows
+
+
+def export(rules: Rules, text: str, file: Path, form: Format) -> int:
+    """Writes the rows of a table, set or SELECT to `file`; gives their number.
+
+    Raises Mistake for wrong SQL, UsageError for Parquet without pyarrow.
+    """
+    text = text if " " in text.strip() else f'SELECT * FROM "{text.strip()}"'
+    with query(rules, text) as (columns, rows):
+        return write_rows(columns, rows, file, form)
+
+
+def conquest_config(rules: Rules, *, ae_title: str, port: int) -> dict[str, str]:
+    """The files by name with which a Conquest server serves the index."""
+    with opened(rules) as sets:
+        rows = sets.connection.execute("SELECT device, path FROM rules_sources").fetchall()
+    devices = {device: Path(path) for device, path in rows}
+    return conquest_files(rules.database.resolve(), devices, rules.dicom_sql, ae_title=ae_title, port=port)
+
+
+SUMMARY = """
+SELECT PatientID, coalesce(Modality, '') AS Modality, count(*) AS number
+FROM series GROUP BY PatientID, Modality ORDER BY PatientID, Modality
+"""
+
+
+def summary(rules: Rules) -> Iterator[tuple[str, dict[str, int]]]:
+    """Per patient, in the order of PatientID, the number of series of each modality."""
+    with query(rules, SUMMARY) as (_, rows):
+        for patient, series in groupby(rows, key=itemgetter(0)):
+            yield str(patient), {str(modality): int(number or 0) for _, modality, number in series}

@@ -1,0 +1,39 @@
+"""The index of the rules, to be asked or to be written."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pyconquest_rules.errors import DatabaseError
+from pyconquest_rules.index import sql
+from pyconquest_rules.index.selection import Sets
+from pyconquest_rules.rules.rules import Rules
+
+if TYPE_CHECKING:
+    from pyconquest_rules.index.store import Store
+
+
+@contextmanager
+def opened(rules: Rules) -> Iterator[Sets]:
+    """The sets of the rules over the index, read-only. Raises DatabaseError where there is no index for these rules."""
+    if not rules.database.exists():
+        raise DatabaseError(f"there is no index {rules.database} yet; make it with: pyconquest-rules index")
+    connection = sql.open_read_only(rules.database)
+    try:
+        try:
+            row = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
+        except sqlite3.Error:
+            row = None
+        if row != (rules.schema.fingerprint,):
+            raise DatabaseError("the index was made for other columns; bring it up to date with: pyconquest-rules index")
+        yield Sets(connection, rules.schema, rules.selections)
+    finally:
+        connection.close()
+
+
+def writing(rules: Rules) -> "Store":
+    """The writing side of the index. Imported late, like all that reads files: what only asks the index needs neither."""
+    from pyconquest_rules.index.store import Store
+
+    return Store(rules.database, rules.schema)

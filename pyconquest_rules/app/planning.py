@@ -1,0 +1,131 @@
+"""What would be done, and why: the rules, the index, the ledger and the disk make a plan."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyconquest_rules.actions.copy import Copy, wishes
+from pyconquest_rules.actions.retrieve import Retrieve, retrieve_wishes
+from pyconquest_rules.actions.send import Confirm, Send, send_wishes
+from pyconquest_rules.app.opening import opened
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.errors import StalePlan, UsageError
+from pyconquest_rules.events import Emit, Planning, StepFailed, silent
+from pyconquest_rules.execute import folders
+from pyconquest_rules.execute.files import is_made
+from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.facts import Entry
+from pyconquest_rules.index.selection import Sets
+from pyconquest_rules.network.node import NodeError
+from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.plan.planner import decide, hold_back
+from pyconquest_rules.plan.store import Plan, load
+from pyconquest_rules.rules.rules import Rules
+from pyconquest_rules.steps import Mode, Reason, Wish
+
+
+def plan(rules: Rules, targets: tuple[str, ...] = (), *, allow_prune: bool = False, emit: Emit = silent) -> Plan:
+    """What would be done for the targets, and why; the index is taken as it is. Close the plan when done with it.
+
+    Where it is to be retrieved, the node is asked. An action that would prune more than half of what it made is blocked, unless
+    `allow_prune`. Raises UsageError for a target that names nothing, Mistake for a query that fails on the data, or that a node
+    cannot be asked.
+    """
+    return planned(rules, rules.chosen(targets), allow_prune=allow_prune, emit=emit)
+
+
+def stages(rules: Rules, targets: tuple[str, ...] = (), *, allow_prune: bool = False, emit: Emit = silent) -> Iterator[Plan]:
+    """The plans of `apply`, each to be done before the next is asked for: what is retrieved, then the rest on the new index."""
+    chosen = rules.chosen(targets)
+    local = without_nodes(rules, chosen)
+    retrieves = tuple(name for name in chosen if name not in local)
+    for names in [some for some in (retrieves, local) if some] or [()]:
+        with planned(rules, names, allow_prune=allow_prune, emit=emit) as made:
+            yield made
+
+
+def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
+    """A plan that was saved. Raises StalePlan where another one would be made now, UsageError where the file is no plan."""
+    saved = load(file)
+    try:
+        names = tuple(saved.actions())
+        if names != rules.chosen(names):
+            raise StalePlan(f"the rules changed since {file} was made; plan again")
+        with plan(rules, names, allow_prune=saved.allows_prune, emit=emit) as now:
+            if now.digest() != saved.digest():
+                raise StalePlan(f"the data, the rules or the destinations changed since {file} was made; plan again")
+    except UsageError:
+        raise StalePlan(f"the rules changed since {file} was made; plan again") from None
+    return saved
+
+
+def without_nodes(rules: Rules, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The actions that can be planned without asking a node."""
+    return tuple(name for name in names if not isinstance(rules.actions[name], Retrieve))
+
+
+def planned(rules: Rules, names: tuple[str, ...], *, allow_prune: bool = False, emit: Emit = silent) -> Plan:
+    """The plan of just these actions."""
+    made = Plan()
+    with opened(rules) as sets, Ledger(rules.base) as ledger:
+        for name in names:
+            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made, allow_prune, emit))))
+        decide(made, _Facts(ledger, rules.outputs), rules.outputs)
+        hold_back(made, rules.needs)
+    return made
+
+
+def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool, emit: Emit) -> Iterator[Wish]:
+    """Adds an action to a plan, and gives its wishes."""
+    match rules.actions[name]:
+        case Copy() as copy:
+            made.add_action(name, copy.mode, copy.on_conflict, copy.fingerprint, allow_prune if copy.prune else None)
+            template = rules.templates[name]
+            return wishes(template, rules.outputs, sets.instances(copy.select, template.columns))
+        case Send() as send:
+            made.add_send(name, rules.nodes[send.node].identity, send.fingerprint, confirm=send.confirm is not Confirm.STATUS)
+            return send_wishes(sets.instances(send.select, ()))
+        case Retrieve() as retrieve:
+            made.add_retrieve(name, rules.nodes[retrieve.node].identity, retrieve.into, retrieve.fingerprint)
+            return _asked(rules, name, retrieve, sets, emit)
+
+
+def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) -> Iterator[Wish]:
+    """What a node says that it has. Where it fails, a wish says so, which can only be blocked: other actions go on."""
+    from pyconquest_rules.network.query_retrieve import find
+
+    def known(uids: list[str]) -> Iterator[str]:
+        found = sets.connection.execute(
+            "SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))", (json.dumps(uids),)
+        )
+        return (uid for (uid,) in found)
+
+    try:
+        with closing(find(rules.nodes[retrieve.node], Level.IMAGE, retrieve.match, ["SOPClassUID"])) as matches:
+            yield from retrieve_wishes(matches, known)
+    except NodeError as error:
+        emit(StepFailed(name, "", str(error)))
+        yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """The ledger and the disk, as a plan asks of them."""
+
+    ledger: Ledger
+    outputs: Outputs
+
+    def attach(self, connection: sqlite3.Connection) -> None:
+        self.ledger.attach(connection)
+
+    def listing(self, folder: str) -> Iterator[Entry]:
+        return folders.listing(self.outputs, folder)
+
+    def entry(self, destination: str) -> Entry | None:
+        return folders.entry(self.outputs, destination)
+
+    def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
+        return is_made(mode, source, destination, self.outputs)
