@@ -66,6 +66,7 @@ def confirm(action: str, node: str, asking: Asking, uids: Iterator[str], runner:
         for uid in confirmation.there if steps else ():
             runner.done(action, uid, size=0, brought=0)
         for uid, why in unconfirmed(some, confirmation):
+            runner.result.counts["done"] -= not steps  # sent is not yet done where more than that was asked for
             runner.failed(action, uid, why)
         if runner.stopped():
             break

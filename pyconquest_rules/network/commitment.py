@@ -141,7 +141,7 @@ class Waiting:
                     raise NodeError(entry.node, "was not waited for until it said what it commits to")
                 self._changed.wait(min(left, GLANCE))
         if entry.report is None:
-            hint = "" if entry.node.commitment_port else "; if it says that on an association of its own, give it a commitment_port"
+            hint = "" if entry.node.commitment_port else "; if it does so on an association of its own, give a commitment_port"
             raise NodeError(entry.node, f"has not said within {seconds:g} s what it commits to{hint}")
         del self._transactions[transaction]
         entry.association.close()

@@ -160,7 +160,7 @@ def test_what_the_node_does_not_commit_to_is_told_and_asked_for_again(images: Wo
     with archive(calls=free_port() if own else None, answer=answer) as peer:
         images.rules(rules(peer))
         first = images.run("apply", "--json")
-        assert (first.code, first.summary["done"], first.summary["failed"]) == (1, NUMBER, 4)
+        assert (first.code, first.summary["done"], first.summary["failed"]) == (1, NUMBER - 4, 4)
         assert failures(first.lines) == {
             "1.2.0": "the node does not commit to it: no such object instance (0112); the next run sends it again",
             "1.2.1": "the node does not commit to it: resource limitation (0213); the next run asks again",
@@ -180,7 +180,7 @@ def test_a_node_that_does_not_report_is_asked_by_the_next_run(images: Workplace)
     with archive(answer=None) as peer:
         images.rules(rules(peer, seconds=0.2))
         first = images.run("apply", "--json")
-        assert (first.code, first.summary["done"], first.summary["failed"]) == (1, NUMBER, NUMBER)
+        assert (first.code, first.summary["done"], first.summary["failed"]) == (1, 0, NUMBER)
         assert all("has not said within 0.2 s what it commits to" in why for why in failures(first.lines).values())
         assert reasons(images) == {"todo:unconfirmed": NUMBER}
         peer.answer = all_of_them
@@ -226,7 +226,7 @@ def test_a_port_that_is_taken_confirms_nothing_and_ends_nothing(images: Workplac
         peer.calls = peer.port
         images.rules(rules(peer))
         done = images.run("apply", "--json")
-        assert (done.code, done.summary["done"], done.summary["failed"]) == (1, NUMBER, NUMBER)
+        assert (done.code, done.summary["done"], done.summary["failed"]) == (1, 0, NUMBER)
         assert all(f"cannot listen on 127.0.0.1:{peer.port}" in why for why in failures(done.lines).values())
         assert reasons(images) == {"todo:unconfirmed": NUMBER}
 
