@@ -14,17 +14,21 @@ Pair = tuple[File | Skipped | None, File | None]
 """What is there at a path, and what was known of it; None where one lacks it."""
 
 
-def changes(found: Iterable[Run | Skipped], rows: Cursor) -> Iterator[int | Pair]:
+def changes(found: Iterable[Run | Skipped], rows: Cursor) -> Iterator[int | Run | Pair]:
     """Joins what `runs` gives with rows of (path, size, mtime_ns), both in the order of their paths.
 
-    Gives a number for so many files that are as they were known, and a pair for every other path, and for some as they were.
+    Gives a number for so many files that are as they were known, a run of files of which none was known, and a pair for every
+    other path, and for some as they were.
     """
     known = _Known(rows)
     for part in found:
         if isinstance(part, list) and known.begins_with(part):
             yield len(part)
+            continue
+        last = part.path if isinstance(part, Skipped) else part[-1][0]
+        if isinstance(part, list) and known.is_behind(last):
+            yield part
         else:
-            last = part.path if isinstance(part, Skipped) else part[-1][0]
             yield from compare(entries(part), known.up_to(last))
     yield from compare((), known.up_to(None))
 
@@ -61,6 +65,11 @@ class _Known:
             return False
         self.ahead = self.ahead[number:]
         return True
+
+    def is_behind(self, last: bytes) -> bool:
+        """Whether there is no row up to a path."""
+        self.ahead = self.ahead or self.rows.fetchmany(AT_ONCE)
+        return not self.ahead or self.ahead[0][0] > last
 
     def up_to(self, last: bytes | None) -> Iterator[File]:
         """Takes the rows up to a path, or all that are left."""

@@ -101,7 +101,8 @@ def _is_lost(future: Future[Read]) -> bool:
 def read_all(root: bytes, files: Sequence[File], wanted: Wanted) -> Read:
     """In a worker: the header of each file, or the reason why there is none."""
     reads = reader(wanted)
-    return [(file, _header(os.path.join(root, file.path), reads)) for file in files]
+    inside = root.rstrip(b"/") + b"/"
+    return [(file, _header(inside + file.path, reads)) for file in files]
 
 
 def _header(path: bytes, reader: Reader) -> Header | str:

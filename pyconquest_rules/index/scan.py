@@ -16,7 +16,7 @@ from pyconquest_rules.index.changes import changes
 from pyconquest_rules.index.chunks import Chunk, Read, Reading
 from pyconquest_rules.index.header import Header, Reason, Wanted
 from pyconquest_rules.index.store import Outcome, Store
-from pyconquest_rules.index.walk import File, Run, Skipped, Tree, runs
+from pyconquest_rules.index.walk import File, Run, Skipped, Tree, files_of, runs
 from pyconquest_rules.index.workers import Workers
 
 CHUNK = 128
@@ -37,6 +37,7 @@ class Scan:
         self.counts = Counter(dict.fromkeys(COUNTS, 0))
         self.reasons: Counter[str] = Counter()
         self.roots: dict[str, Path] = {}
+        self.inside: dict[str, bytes] = {}  # the same, each with a slash behind it
         store.connection.execute(
             "CREATE TEMP TABLE to_read (device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
         )
@@ -109,6 +110,11 @@ class Scan:
             if isinstance(change, int):
                 counts.update(seen=change, known=change)
                 continue
+            if isinstance(change, list):
+                counts.update(seen=len(change), to_read=len(change))
+                insert = "INSERT INTO temp.to_read VALUES (?, ?, ?, ?)"
+                self.store.connection.executemany(insert, ((device, *file) for file in files_of(change)))
+                continue
             now, then = change
             if isinstance(now, Skipped) and now.reason in ("excluded", "own", Reason.UNREADABLE):
                 closed = now
@@ -132,7 +138,7 @@ class Scan:
                 insert("INSERT INTO temp.to_read VALUES (?, ?, ?, ?)", (device, *now))
                 return True
             case Skipped():
-                self._tell(root, now.path, Outcome("skipped", now.reason))
+                self._tell(inside(root) + now.path, Outcome("skipped", now.reason))
         return False
 
     def _forget(self, trees: Sequence[Tree]) -> None:
@@ -152,6 +158,7 @@ class Scan:
                         store.forget(device, path),
                     )
         self.roots = {source.device: source.root for source in store.sources().values()}
+        self.inside = {device: inside(root) for device, root in self.roots.items()}
 
     def _tell_unchanged(self, devices: Iterable[str]) -> None:
         """Only now is it known: what another file's change made read again is not unchanged."""
@@ -167,9 +174,8 @@ class Scan:
         for device in devices:
             (number,) = self.store.connection.execute(count, (device,)).fetchone()
             self.counts.update(seen=number, unchanged=number)
-            root = os.fsencode(self.roots[device])
             for path, reason in self.store.connection.execute(unchanged, (device,)) if self.every_file else ():
-                self.emit(FileTold(os.path.join(root, path), "unchanged", reason))
+                self.emit(FileTold(self.inside[device] + path, "unchanged", reason))
 
     def _read(self, results: Iterator[tuple[str, Read]]) -> None:
         """Writes what was read, many chunks to a transaction."""
@@ -180,24 +186,24 @@ class Scan:
                         self._put(device, file, header)
 
     def _put(self, device: str, file: File, header: Header | str) -> None:
-        root = self.roots[device]
+        path = self.inside[device] + file.path
         outcome = self.store.noted(device, file)
         if outcome is None and isinstance(header, Header):
-            outcome = self.store.add(device, root, file, header)
-        elif outcome is None and header == Reason.UNREADABLE and not os.path.lexists(os.path.join(os.fsencode(root), file.path)):
+            outcome = self.store.add(device, self.roots[device], file, header)
+        elif outcome is None and header == Reason.UNREADABLE and not os.path.lexists(path):
             outcome = Outcome("skipped", "vanished")
         elif outcome is None:
             outcome = self.store.reject(device, file, str(header))
         self.counts["read"] += outcome.reason != "vanished"
-        self._tell(root, file.path, outcome)
+        self._tell(path, outcome)
 
-    def _tell(self, root: Path, path: bytes, outcome: Outcome) -> None:
+    def _tell(self, path: bytes, outcome: Outcome) -> None:
         self.counts["seen"] += 1
         self.counts[outcome.outcome] += 1
         self.counts["conflict"] += outcome.reason == "conflict" and outcome.outcome == "rejected"
         if outcome.outcome in ("rejected", "skipped") and outcome.reason:
             self.reasons[outcome.reason] += 1
-        self.emit(FileTold(os.path.join(os.fsencode(root), path), outcome.outcome, outcome.reason))
+        self.emit(FileTold(path, outcome.outcome, outcome.reason))
 
     def _chunks(self, table: str) -> Iterator[Chunk]:
         """The files of a temporary table, in the order of the walk, each chunk of one device."""
@@ -209,6 +215,11 @@ class Scan:
             for device, files in groupby(rows, key=itemgetter(0)):
                 yield device, [File(*row[1:]) for row in files]
             last = rows[-1][:2]
+
+
+def inside(root: Path) -> bytes:
+    """What the paths of files below a root begin with."""
+    return os.fsencode(root).rstrip(b"/") + b"/"
 
 
 def _cannot_list(folder: Path) -> str | None:

@@ -63,8 +63,13 @@ def entries(found: Run | Skipped) -> Iterator[File | Skipped]:
     if isinstance(found, Skipped):
         yield found
     else:
-        for path, size, mtime_ns in found:
-            yield File(path, size, min(max(EARLIEST, mtime_ns), LATEST))
+        yield from files_of(found)
+
+
+def files_of(run: Run) -> Iterator[File]:
+    """The files of a run, with times that SQLite can hold."""
+    for path, size, mtime_ns in run:
+        yield File(path, size, min(max(EARLIEST, mtime_ns), LATEST))
 
 
 def runs(root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = frozenset()) -> Iterator[Run | Skipped]:

@@ -67,9 +67,12 @@ def _processors() -> int:
 
 def _end_with_parent() -> None:
     """In a worker: ends it when the process that it works for is killed; it would wait for work for ever."""
+    import gc
     from multiprocessing import parent_process
     from multiprocessing.connection import wait
     from threading import Thread
+
+    gc.set_threshold(50_000, 20, 100)
 
     def wait_and_end(sentinel: int) -> None:
         wait([sentinel])

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pyconquest_rules import app
 from pyconquest_rules.events import Event, FileTold
-from pyconquest_rules.index.changes import changes, compare
-from pyconquest_rules.index.walk import File, Run, Skipped, entries
+from pyconquest_rules.index.changes import Pair, changes, compare
+from pyconquest_rules.index.walk import File, Run, Skipped, entries, files_of
 from tests.conftest import Instance, Workplace
 
 RULES = """
@@ -48,11 +48,19 @@ def found(now: dict[bytes, int], skipped: set[bytes]) -> Iterator[Run | Skipped]
         yield run
 
 
+def one_by_one(told: Iterable[int | Run | Pair]) -> list[int | Pair]:
+    """What is told, with a pair for each file of a run of which none was known."""
+    pairs: list[int | Pair] = []
+    for change in told:
+        pairs += [(file, None) for file in files_of(change)] if isinstance(change, list) else [change]
+    return pairs
+
+
 @given(KNOWN, KNOWN, SKIPPED)
 @example({b"a/1": 0, b"a/2": 0}, {b"a/2": 0}, set())  # the rows that were looked at belong to what comes next
 def test_all_that_differs_is_told_as_one_by_one(then: dict[bytes, int], now: dict[bytes, int], skipped: set[bytes]) -> None:
     now = {path: size for path, size in now.items() if path not in skipped}
-    told = list(changes(found(now, skipped), cursor(then)))
+    told = one_by_one(changes(found(now, skipped), cursor(then)))
     walked = [entry for part in found(now, skipped) for entry in entries(part)]
     pairs = list(compare(walked, [File(path, size, 1) for path, size in sorted(then.items())]))
     assert [pair for pair in told if not isinstance(pair, int) and pair[0] != pair[1]] == [(a, b) for a, b in pairs if a != b]
@@ -65,9 +73,15 @@ def test_a_folder_as_it_was_is_one_number() -> None:
     assert list(changes(found(files, set()), cursor(files))) == [50]
 
 
+def test_a_folder_of_which_nothing_was_known_is_one_run() -> None:
+    known, new = ({b"%c/%02d" % (folder, number): 0 for number in range(50)} for folder in b"ab")
+    first, second = changes(found({**known, **new}, set()), cursor(known))
+    assert (first, second) == (50, [(path, 0, 1) for path in sorted(new)])
+
+
 def test_one_new_file_makes_only_its_folder_be_looked_through() -> None:
     known = {b"%c/%02d" % (folder, number): 0 for folder in b"abc" for number in range(50)}
-    told = list(changes(found({**known, b"b/00x": 0}, set()), cursor(known)))
+    told = one_by_one(changes(found({**known, b"b/00x": 0}, set()), cursor(known)))
     assert [told[0], told[-1]] == [50, 50]
     assert [pair for pair in told[1:-1] if not isinstance(pair, int) and pair[0] != pair[1]] == [(File(b"b/00x", 0, 1), None)]
 
