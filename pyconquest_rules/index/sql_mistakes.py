@@ -8,10 +8,19 @@ from itertools import islice
 
 from pyconquest_rules.dicom import dictionary, tags
 from pyconquest_rules.errors import Mistake, did_you_mean
+from pyconquest_rules.index.sql_functions import LONGEST
 from pyconquest_rules.index.tables import VIEWS
 
 READS = "a query must be one SELECT that only reads"
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UNION SELECT name FROM sqlite_temp_master"
+TOO_MUCH = {
+    "interrupted": "the query took too long and was stopped",
+    "out of memory": "the query takes too much memory and was stopped",
+    "string or blob too big": f"a text in the query is longer than {LONGEST} bytes",
+    "query string is too large": "the SQL is longer than 32768 bytes",
+    "LIKE or GLOB pattern too complex": "a pattern of LIKE or GLOB is longer than 80 bytes",
+    "user-defined function raised exception": "a function cannot use a value: it is too long, or no text in UTF-8",
+}
 WRITES = re.compile(
     r"(?i)\b(?:insert|replace|update|delete|drop|create|alter|attach|detach|vacuum|reindex|analyze|pragma\w*)\b(?!\s*\()"
     r"|\bpragma_\w+"
@@ -36,6 +45,8 @@ def explained(
     """
     try:
         yield
+    except MemoryError:
+        said = "out of memory"
     except (sqlite3.Error, sqlite3.Warning) as error:
         said = str(error)
     else:
@@ -72,8 +83,8 @@ def _other(said: str, text: str) -> Mistake:
         return Mistake("values are bound by name", fragment="?", hint="write :name, and give it in params or in [vars]")
     if "one statement at a time" in said:
         return Mistake(READS, fragment=";", hint="leave out what follows the semicolon")
-    if said == "interrupted":
-        return Mistake("the query took too long and was stopped")
+    if said in TOO_MUCH:
+        return Mistake(TOO_MUCH[said])
     if "not authorized" in said or "prohibited" in said:
         word = WRITES.search(text)
         return Mistake(READS, fragment=word[0] if word else None)
