@@ -21,7 +21,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.paths import ESCAPE, MANY, MARK, SPECIAL, Destination, UnsafePath, destination
 
-LONGEST_VALUE = 65536
+LONGEST_TEMPLATE, LONGEST_VALUE, LONGEST_PRINTED = 100_000, 65536, 1024
+MOST_BITS = 1024  # of a whole number
 SAMPLE = MARK + "x"
 
 DATE = re.compile(r"([1-9][0-9]{3})(\.?)([0-9]{2})\2([0-9]{2})")
@@ -119,6 +120,8 @@ class Template:
 
 
 def _parsed(text: str) -> nodes.Template:
+    if len(text) > LONGEST_TEMPLATE:
+        raise Mistake(f"the template is longer than {LONGEST_TEMPLATE} characters")
     try:
         tree = ImmutableSandboxedEnvironment().parse(text)
     except TemplateSyntaxError as error:
@@ -128,6 +131,9 @@ def _parsed(text: str) -> nodes.Template:
     for node in tree.find_all(nodes.Stmt):
         if not isinstance(node, nodes.Output | nodes.If):
             raise _unknown_tag(text)
+    for constant in tree.find_all(nodes.Const):
+        if isinstance(constant.value, int) and constant.value.bit_length() > MOST_BITS:
+            raise Mistake("the template cannot be read: it holds a number of hundreds of digits")
     return tree
 
 
@@ -159,11 +165,13 @@ def _own(text: str) -> Print:
     return lambda values: text or MARK
 
 
-def _value(evaluate: Evaluate) -> Print:
-    """A value, printed as a part of a name whatever it holds."""
+def _value(evaluate: Evaluate, name: str) -> Print:
+    """A value, printed as a part of a name whatever it holds. `name` is to blame where it is too long."""
 
     def value(values: Values) -> str:
         text = _text(evaluate(values))
+        if len(text) > LONGEST_PRINTED:
+            raise BadValue(name, f"is longer than {LONGEST_PRINTED} characters")
         if "/" in text or not text.isprintable():
             text = SPECIAL.sub(lambda match: f"{ESCAPE}{ord(match[0]):x}{ESCAPE}", text)
         return MARK + text
@@ -207,7 +215,7 @@ class _Compiler:
                 return self.choice([(branch.test, branch.body) for branch in (node, *node.elif_)], node.else_)
             case nodes.CondExpr():
                 return self.choice([(node.test, [node.expr1])], [node.expr2 or nodes.Const("")])
-        return _value(self.expression(node))
+        return _value(self.expression(node), _name_of(node))
 
     def joined(self, children: Iterable[nodes.Node]) -> Print:
         pieces = [self.printed(child) for child in children]
@@ -234,8 +242,7 @@ class _Compiler:
             case nodes.Name(name=name) if name != "vars":
                 return _look_up(name, self.positions[name])
             case nodes.Concat(nodes=children):
-                parts = [self.expression(child) for child in children]
-                return lambda values: "".join([_text(part(values)) for part in parts])
+                return self.concatenated([self.expression(child) for child in children], _name_of(node))
             case nodes.And(left=left, right=right):
                 first, second = self.expression(left), self.expression(right)
                 return lambda values: first(values) and second(values)
@@ -267,6 +274,17 @@ class _Compiler:
             case nodes.Getattr():
                 return self.variable(node)
         raise _not_allowed(node)
+
+    def concatenated(self, parts: Sequence[Evaluate], name: str) -> Evaluate:
+        def concatenate(values: Values) -> str:
+            text = ""
+            for part in parts:
+                text += _text(part(values))
+                if len(text) > LONGEST_VALUE:
+                    raise BadValue(name, "gets too long with what stands beside it")
+            return text
+
+        return concatenate
 
     def comparison(self, node: nodes.Compare) -> Evaluate:
         sides = [self.expression(node.expr), *map(self.operand, node.ops)]

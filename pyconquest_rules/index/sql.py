@@ -161,7 +161,7 @@ def check_functions(text: str) -> None:
 
 
 def _may_be_function(word: str) -> bool:
-    return (word[0] in "\"`[" or word[0] == "_" or word[0].isalnum()) and word not in NO_FUNCTIONS
+    return (word[0] in '"`[' or word[0] == "_" or word[0].isalnum()) and word not in NO_FUNCTIONS
 
 
 def rows(
@@ -175,12 +175,12 @@ def rows(
     longest = min(LONGEST, LONGEST_ROW // len(names))
 
     def stream() -> Generator[Row, None, None]:
-        with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest):
-            with Deadline(connection, seconds) as deadline:
-                for row in connection.execute(_one(query), params):
-                    deadline.stop()
-                    yield row
-                    deadline.start()
+        deadline = Deadline(connection, seconds)
+        with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest), deadline:
+            for row in connection.execute(_one(query), params):
+                deadline.stop()
+                yield row
+                deadline.start()
 
     return names, stream()
 

@@ -38,8 +38,10 @@ def set_up(connection: sqlite3.Connection) -> None:
 def _instr(plain: sqlite3.Connection, text: Value, part: Value) -> Value:
     """Python finds in linear time; SQLite looks at the whole of `part` at every place."""
     match text, part:
-        case (str(), str()) | (bytes(), bytes()):
-            return text.find(part) + 1  # type: ignore[arg-type]  # both are of one type
+        case str(), str():
+            return text.find(part) + 1
+        case bytes(), bytes():
+            return text.find(part) + 1
     return _by_sqlite(plain, "instr", text, _short(part))
 
 

@@ -3,8 +3,12 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
+from errno import EFBIG
 from functools import cached_property
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from time import monotonic
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.actions.listen import Listen
@@ -12,6 +16,7 @@ from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
+from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
@@ -28,6 +33,10 @@ from pyconquest_rules.rules.rules import Action, Rules
 from pyconquest_rules.rules.tables import csv_tables, table_problems
 from pyconquest_rules.rules.validation import STAND_IN
 from pyconquest_rules.templates import Template
+
+# Of queries on an index that holds nothing: one of them, and all.
+SECONDS, MOST_SECONDS = 1.0, 20.0
+LARGEST_DICOM_SQL = 1 << 20
 
 
 class Check:
@@ -49,7 +58,7 @@ class Check:
         self.problems += problems
         self.schema = schema(layout or parse(standard_text()), added, content_hash=rules_file.index.hash)
         self.connection = _empty(statements(self.schema))
-        self.tables = csv_tables(rules_file.tables, self.base)
+        self.tables = csv_tables(rules_file.tables, self.base, places)
         self.problems += table_problems(self.tables, self.connection, places)
         self.layouts: dict[str, Template] = {}
         for name, source in rules_file.sources.items():
@@ -59,7 +68,8 @@ class Check:
             name: Selection(name, select.level, select.query, select.where, {**rules_file.vars, **select.params})
             for name, select in rules_file.select.items()
         }
-        self.sets = Sets(self.connection, self.schema, self.selections)
+        self.sets = Sets(self.connection, self.schema, self.selections, SECONDS)
+        self._left = MOST_SECONDS
         # The sets and tables of which nothing more can be told.
         self.broken: set[str] = {*self._known("select"), *self._known("tables")} - {*self.selections, *self._made()}
         if layout is None:
@@ -125,13 +135,20 @@ class Check:
         self.dicom_sql = standard_text()
         if (name := self.model.index.dicom_sql) is None:
             return None if "dicom_sql" in self.places.document.get("index", {}) else parse(self.dicom_sql)
+        shown = self.places.written(("index", "dicom_sql"), name)
         try:
-            self.dicom_sql = (self.base / name).read_text(encoding="utf-8")
-            return parse(self.dicom_sql, name)
+            with open_regular(self.base / name) as file:
+                data = file.read(LARGEST_DICOM_SQL + 1)
+            if len(data) > LARGEST_DICOM_SQL:
+                raise OSError(EFBIG, "it is too large")
+            self.dicom_sql = TextIOWrapper(BytesIO(data), encoding="utf-8").read()
+            return parse(self.dicom_sql, shown)
         except RulesError as error:
-            self.problems += error.problems
+            inside = (self.base / name).resolve().is_relative_to(self.base)
+            # What is no dicom.sql at all may be a secret of somebody else's.
+            self.problems += error.problems if inside else [replace(each, source_line="") for each in error.problems]
         except (OSError, UnicodeDecodeError):
-            message, hint = f'cannot read "{name}"', "leave dicom_sql out for the standard layout"
+            message, hint = f'cannot read "{shown}"', "leave dicom_sql out for the standard layout"
             self.problems.append(self.places.at_value(("index", "dicom_sql"), message, hint))
         return None
 
@@ -176,6 +193,10 @@ class Check:
 
     def _make(self, name: str) -> None:
         """Makes a set, and with it the sets that it needs. A mistake is reported once, in the set in whose SQL it is."""
+        if self._left <= 0:
+            self.broken.add(name)
+            return
+        began = monotonic()
         try:
             self.sets.make(name)
         except SetMistake as mistake:
@@ -184,6 +205,10 @@ class Check:
             if not known:
                 key = "query" if self.model.select[mistake.name].query is not None else "where"
                 self.problems.append(self.places.within(("select", mistake.name, key), mistake.mistake))
+        self._left -= monotonic() - began
+        if self._left <= 0:
+            message = f"the sets up to this one take more than {MOST_SECONDS:g} seconds to check, the others are not checked"
+            self.problems.append(self.places.at_key(("select", name), message))
 
     def _check_copy(self, name: str, copy: Copy) -> None:
         place = ("copy", name)
@@ -217,7 +242,8 @@ class Check:
         try:
             self.outputs.place(f"{template.prefix}/x" if template.prefix else "x")
         except UnsafePath as unsafe:
-            below = " or ".join(f'"{folder}"' for folder in self.model.outputs) or "an output, and there are none"
+            folders = [self.places.written(("outputs", number), folder) for number, folder in enumerate(self.model.outputs)]
+            below = " or ".join(f'"{folder}"' for folder in folders) or "an output, and there are none"
             mistake = Mistake(str(unsafe), fragment=template.prefix, hint=f"it must lie below {below}, and in no source")
             if STAND_IN not in template.prefix:
                 self.problems.append(self.places.within(place, mistake))
