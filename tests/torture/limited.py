@@ -9,7 +9,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -45,7 +45,8 @@ def query(text: str, seconds: float) -> tuple[str, str]:
         sets.seconds = seconds
         sets.make_named(text, {"one": 1})
         _, rows = sql.rows(sets.connection, text, {"one": 1}, seconds)
-        return "done", repr([row for row in islice(rows, MOST_ROWS)])[:100_000]
+        with closing(rows):
+            return "done", repr([*islice(rows, MOST_ROWS)])[:100_000]
 
 
 def where(text: str, seconds: float) -> tuple[str, str]:

@@ -6,10 +6,10 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
-from pyconquest_rules.index.sql import FUNCTIONS
 from tests.conftest import Workplace, save
 from tests.torture.conftest import Some
 from tests.torture.limited import CPU_SECONDS, MEGABYTES, Came, attacks
@@ -185,19 +185,17 @@ def test_a_refused_query_of_the_rules_is_told_by_its_place(workplace: Workplace)
 class Grammar:
     """Makes SQL, sound for the most part, of what could do harm."""
 
-    NAMES = (
-        "images",
-        "series",
-        "DICOMImages",
-        "sqlite_master",
-        "rules_files",
-        "json_each('[1,2,3]')",
-        "dbstat",
-        "r",
-        "t",
-        "pragma_database_list",
-    )
-    COLUMNS = ("x", "PatientID", "SOPInstanceUID", "Rows", "ObjectFile", "name", "sql", "value", "*", "rowid", '"x"')
+    TABLES: ClassVar[dict[str, tuple[str, ...]]] = {
+        "images": ("PatientID", "Rows", "ObjectFile", "SOPInstanceUID"),
+        "DICOMImages": ("ImagePat", "ObjectFile", "rowid"),
+        "sqlite_master": ("name", "sql", "rootpage"),
+        "rules_files": ("path", "size"),
+        "json_each('[1, 2, [3]]')": ("value", "key"),
+        "json_tree('{\"a\": [1, {}]}')": ("atom", "fullkey"),
+        "r": ("x",),
+        "t": ("x", "y"),
+    }
+    STRANGE = ("dbstat", "sqlite_stmt", "pragma_database_list", "fts5vocab", "sqlite_temp_master", "canary", "'canary'")
     LITERALS = (
         "1",
         "-1",
@@ -208,47 +206,20 @@ class Grammar:
         "null",
         "9223372036854775807",
         "'[1,2]'",
-        "'../../etc/passwd'",
+        "'/etc/passwd'",
         ":one",
     )
-    FUNCTIONS = (
-        *sorted(FUNCTIONS),
-        "load_extension",
-        "readfile",
-        "writefile",
-        "zeroblob",
-        "randomblob",
-        "edit",
-        "fts5",
-        "json_patch",
-    )
-    OPERATORS = (
-        "+",
-        "*",
-        "||",
-        "like",
-        "glob",
-        "=",
-        "<",
-        "and",
-        "or",
-        "in",
-        "->",
-        "->>",
-        "is",
-        "collate",
-        "%",
-        "<<",
-        "match",
-        "regexp",
-    )
+    ONE = ("lower", "hex", "quote", "json_quote", "length", "abs", "typeof", "char", "soundex", "json_valid", "trim", "date")
+    TWO = ("instr", "trim", "printf", "ifnull", "nullif", "substr", "strftime", "json_array", "round", "max", "glob", "like")
+    TOTAL = ("count", "sum", "group_concat", "json_group_array", "min", "total")
+    OPERATORS = ("+", "*", "||", "like", "glob", "=", "<", "and", "or", "is", "%", "<<", "-", "/", "not like")
+    FORBIDDEN = ("load_extension", "readfile", "writefile", "zeroblob", "randomblob", "edit", "fts5", "json_patch", "sqlite_log")
     WRITES = (
         "attach 'x' as y",
         "pragma user_version = 1",
         "drop table DICOMImages",
         "vacuum into 'x'",
         "delete from DICOMImages",
-        "commit",
     )
 
     def __init__(self, seed: int) -> None:
@@ -256,7 +227,10 @@ class Grammar:
 
     def query(self) -> str:
         """A statement, now and then with something behind, before or within it that is none of a query's."""
-        text = self.select(3)
+        base, step = self.random.choice((("1", "x + 1"), ("'a'", "x || x"), ("'1'", "x || ',1'"), ("1", "x * 2")))
+        bound = self.random.choice(("", " limit 100", " limit 1000", " limit 100000"))
+        with_ = f"with recursive r(x) as (select {base} union all select {step} from r{bound}), "
+        text = f"{with_}t(x, y) as (select r.x, a.x from r, r a{bound}) {self.select(3)}"
         match self.random.randrange(12):
             case 0:
                 return f"{text}; {self.random.choice(self.WRITES)}"
@@ -267,40 +241,39 @@ class Grammar:
         return text
 
     def select(self, depth: int) -> str:
-        columns = ", ".join(self.expression(depth) for _ in range(self.random.randrange(1, 4)))
-        tables = ", ".join(self.table(depth) for _ in range(self.random.randrange(1, 4)))
-        text = f"select {columns} from {tables}"
+        tables = self.random.choices([*self.TABLES], k=self.random.randrange(1, 4))
+        columns = [f"a{depth}{n}.{column}" for n, table in enumerate(tables) for column in self.TABLES[table]]
+        named = [f"{table} a{depth}{n}" for n, table in enumerate(tables)]
+        if self.random.random() < 0.05:
+            named.append(self.random.choice(self.STRANGE))
+        of = [self.expression(depth, columns) for _ in range(1 if depth < 3 else 3)]
+        if self.random.random() < 0.3:
+            of[0] = f"{self.random.choice(self.TOTAL)}({of[0]}){self.random.choice(('', '', ' over ()', ' over (order by 1)'))}"
+        text = f"select {', '.join(of)} from {', '.join(named)}"
         if self.random.random() < 0.4:
-            text += f" where {self.expression(depth)}"
-        if self.random.random() < 0.2:
-            text += f" order by {self.random.randrange(1, 3)}"
-        if self.random.random() < 0.2:
-            text += f" union all {self.select(0)}"
-        if self.random.random() < 0.6:
-            base, step = self.random.choice((("1", "x + 1"), ("'a'", "x || x"), ("'1'", "x || ',1'"), ("1", "x * 2")))
-            bound = self.random.choice(("", "", " limit 1000", " limit 100000"))
-            tables = f"with recursive r(x) as (select {base} union all select {step} from r{bound}), t as (select * from r, r a{bound}) "
-            text = tables + text if depth == 3 else f"select * from ({tables}{text})"
-        return text
+            text += f" where {self.expression(depth, columns)}"
+        if self.random.random() < 0.3:
+            text += " order by 1"
+        return text if depth < 3 or self.random.random() < 0.5 else f"select * from ({text}) union select 1, 2, 3"
 
-    def table(self, depth: int) -> str:
-        if depth and self.random.random() < 0.25:
-            return f"({self.select(depth - 1)})"
-        return self.random.choice(self.NAMES)
-
-    def expression(self, depth: int) -> str:
+    def expression(self, depth: int, columns: list[str]) -> str:
         if not depth:
-            return self.random.choice(self.COLUMNS + self.LITERALS)
-        match self.random.randrange(6):
-            case 0 | 1:
-                arguments = ", ".join(self.expression(depth - 1) for _ in range(self.random.choice((0, 1, 1, 1, 2, 2, 3))))
-                over = self.random.choice(("", "", "", "", " over (order by 1)", " filter (where 1)"))
-                return f"{self.random.choice(self.FUNCTIONS)}({arguments}){over}"
+            return self.random.choice([*columns, *self.LITERALS])
+        inner = [self.expression(depth - 1, columns) for _ in range(3)]
+        match self.random.randrange(8):
+            case 0:
+                return f"{self.random.choice(self.ONE)}({inner[0]})"
+            case 1:
+                return f"{self.random.choice(self.TWO)}({inner[0]}, {inner[1]})"
             case 2:
-                return f"{self.expression(depth - 1)} {self.random.choice(self.OPERATORS)} {self.expression(depth - 1)}"
-            case 3:
-                return f"({self.select(depth - 1)})"
-        return self.random.choice(self.COLUMNS + self.LITERALS)
+                return f"replace({', '.join(inner)})"
+            case 3 | 4:
+                return f"({inner[0]} {self.random.choice(self.OPERATORS)} {inner[1]})"
+            case 5:
+                return f"({self.select(depth - 1)} limit 1)"
+            case 6 if self.random.random() < 0.1:
+                return f"{self.random.choice(self.FORBIDDEN)}({inner[0]})"
+        return self.random.choice([*columns, *self.LITERALS])
 
 
 def state(folder: Path) -> dict[str, str]:
