@@ -11,6 +11,8 @@ from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
 from pyconquest_rules.steps import Selected
 
+DEEPEST = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -61,6 +63,8 @@ class Sets:
         if name in self._making:
             ring = [*self._making[self._making.index(name) :], name]
             raise Mistake(f'the set "{name}" needs itself', fragment=name, hint=" → ".join(ring))
+        if len(self._making) >= DEEPEST:
+            raise Mistake(f"more than {DEEPEST} sets need each other in a row", fragment=name)
         self._making.append(name)
         try:
             selection = self.selections[name]

@@ -127,7 +127,8 @@ def attacks(folder: Path, seconds: float) -> Iterator[Callable[[str, str], Came]
 
         def attacked(kind: str, text: str) -> Came:
             print(json.dumps([kind, text]), file=server.stdin, flush=True)
-            return Came(**json.loads(server.stdout.readline()))
+            answer = server.stdout.readline() if server.stdout else ""
+            return Came(**json.loads(answer))
 
         yield attacked
         server.stdin.close()
