@@ -86,8 +86,10 @@ class CsvTable:
             for values in reader:
                 yield reader.line_num, values
                 taken = 0
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise self.error(reader.line_num, f"it cannot be read: {type(error).__name__}") from None
+        except UnicodeDecodeError:
+            raise self.error(reader.line_num, "it cannot be read: it is not UTF-8") from None
+        except csv.Error as error:  # its text holds no value
+            raise self.error(reader.line_num, f"it cannot be read: {error}") from None
         if not reader.line_num:
             yield 1, []
 

@@ -9,13 +9,16 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pyconquest_rules import app
+from pyconquest_rules.cli.common import Options
+from pyconquest_rules.cli.main import run
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
 from pyconquest_rules.index import sql
@@ -26,7 +29,7 @@ from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.templates import RenderError, Template
 
 CPU_SECONDS, MEGABYTES = 2, 256
-MOST_ROWS = 10_000
+MOST_ROWS, LONGEST_ANSWER = 10_000, 300_000
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,32 @@ def template(text: str, seconds: float) -> tuple[str, str]:
     return "done", repr(found)[:100_000]
 
 
-KINDS: dict[str, Callable[[str, float], tuple[str, str]]] = {"query": query, "where": where, "template": template}
+def check(text: str, seconds: float) -> tuple[str, str]:
+    """What `check` says of a rules file."""
+    return _command("check", text)
+
+
+def index(text: str, seconds: float) -> tuple[str, str]:
+    """What `index` says, of a rules file that `check` may find right."""
+    return _command("index", text)
+
+
+def _command(name: str, text: str) -> tuple[str, str]:
+    rules, said = Path("attack.toml"), StringIO()
+    rules.write_text(f"rules_version = 1\n{text}", encoding="utf-8")
+    with redirect_stderr(said), redirect_stdout(said):
+        code = run(["-f", str(rules), name], Options())
+    assert len(said.getvalue()) < LONGEST_ANSWER, "who reads that?"
+    return "done" if code == 0 else "mistake", said.getvalue()
+
+
+KINDS: dict[str, Callable[[str, float], tuple[str, str]]] = {
+    "query": query,
+    "where": where,
+    "template": template,
+    "check": check,
+    "index": index,
+}
 
 
 def attack(kind: str, text: str, seconds: float) -> Came:
@@ -119,7 +147,8 @@ def _tried(kind: str, text: str, seconds: float) -> tuple[str, str]:
 def attacks(folder: Path, seconds: float) -> Iterator[Callable[[str, str], Came]]:
     """Gives a function that does an attack of a kind in `folder`."""
     command = [sys.executable, "-m", "tests.torture.limited", str(seconds)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "CANARY": "canary-of-the-environment"}
+    environment = {**os.environb, b"PYTHONPATH": os.fsencode(Path(__file__).parents[2])}
+    environment |= {b"CANARY": b"canary-of-the-environment", b"BYTES": b"\xff"}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as server:
         assert server.stdin
