@@ -75,7 +75,7 @@ class CsvTable:
 
         def lines() -> Iterator[str]:
             nonlocal taken
-            while line := file.readline(LONGEST_RECORD):
+            while line := file.readline(LONGEST_RECORD + 1):
                 taken += len(line)
                 if taken > LONGEST_RECORD:
                     raise self.error(reader.line_num + 1, f"a record is longer than {LONGEST_RECORD} characters")
