@@ -59,7 +59,7 @@ def _replace(plain: sqlite3.Connection, text: Value, old: Value, new: Value) -> 
 def _trim(plain: sqlite3.Connection, name: str, strip: Callable[[str, str], str], text: Value, letters: Value) -> Value:
     _short(letters)
     if isinstance(text, str) and isinstance(letters, str):
-        return strip(text, letters)
+        return strip(text, letters.partition("\0")[0])  # where SQLite stops to read
     return _by_sqlite(plain, name, text, letters)
 
 

@@ -50,7 +50,7 @@ def explained(
     except MemoryError:
         said = "out of memory"
     except UnicodeEncodeError:
-        raise Mistake("a parameter is no text in UTF-8") from None
+        raise Mistake("the SQL or a parameter is no text in UTF-8") from None
     except OverflowError:
         raise Mistake("a parameter is a number that is too large") from None
     except (sqlite3.Error, sqlite3.Warning) as error:
