@@ -21,7 +21,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.paths import ESCAPE, MANY, MARK, SPECIAL, Destination, UnsafePath, destination
 
-LONGEST_TEMPLATE, LONGEST_VALUE, LONGEST_PRINTED = 100_000, 65536, 1024
+LONGEST_TEMPLATE, LONGEST_VALUE, LONGEST_PRINTED = 100_000, 65536, 524_288
+FEW = 16  # pieces, of which each may be that long
 MOST_BITS = 1024  # of a whole number
 SAMPLE = MARK + "x"
 
@@ -107,8 +108,8 @@ class Template:
             raise Mistake(f"the template gives no path: {error}") from None
         fixed = "".join(text for text, _ in takewhile(lambda piece: not piece[1], zip(sample, used, strict=True)))
         self.prefix = posixpath.dirname(destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
-        self._shared, self._last = len(shared), pieces[above:]
-        self._many = lru_cache(MANY, typed=True)(lambda *values: "".join([piece(values) for piece in pieces[:above]]))
+        self._shared, self._last, first = len(shared), _together(pieces[above:]), _together(pieces[:above])
+        self._many = lru_cache(MANY, typed=True)(lambda *values: first(values))
 
     def path(self, values: Mapping[str, object]) -> Destination:
         """As `render`, of values by name."""
@@ -116,7 +117,7 @@ class Template:
 
     def render(self, values: Values) -> Destination:
         """The destination of the instance that has these values of `columns`. Raises MissingValue, BadValue or UnsafePath."""
-        return destination(self._many(*values[: self._shared]) + "".join([piece(values) for piece in self._last]))
+        return destination(self._many(*values[: self._shared]) + self._last(values))
 
 
 def _parsed(text: str) -> nodes.Template:
@@ -165,18 +166,30 @@ def _own(text: str) -> Print:
     return lambda values: text or MARK
 
 
-def _value(evaluate: Evaluate, name: str) -> Print:
-    """A value, printed as a part of a name whatever it holds. `name` is to blame where it is too long."""
+def _value(evaluate: Evaluate) -> Print:
+    """A value, printed as a part of a name whatever it holds."""
 
     def value(values: Values) -> str:
         text = _text(evaluate(values))
-        if len(text) > LONGEST_PRINTED:
-            raise BadValue(name, f"is longer than {LONGEST_PRINTED} characters")
         if "/" in text or not text.isprintable():
             text = SPECIAL.sub(lambda match: f"{ESCAPE}{ord(match[0]):x}{ESCAPE}", text)
         return MARK + text
 
     return value
+
+
+def _together(pieces: Sequence[Print]) -> Print:
+    """What pieces print, one behind the other. Raises UnsafePath where that is by far too long, before it fills the memory."""
+    while len(pieces) > FEW:
+        pieces = [_together(pieces[start : start + FEW]) for start in range(0, len(pieces), FEW)]
+
+    def together(values: Values) -> str:
+        text = "".join([piece(values) for piece in pieces])
+        if len(text) > LONGEST_PRINTED:
+            raise UnsafePath("it is by far too long")
+        return text
+
+    return together
 
 
 def _look_up(name: str, position: int) -> Evaluate:
@@ -215,11 +228,10 @@ class _Compiler:
                 return self.choice([(branch.test, branch.body) for branch in (node, *node.elif_)], node.else_)
             case nodes.CondExpr():
                 return self.choice([(node.test, [node.expr1])], [node.expr2 or nodes.Const("")])
-        return _value(self.expression(node), _name_of(node))
+        return _value(self.expression(node))
 
     def joined(self, children: Iterable[nodes.Node]) -> Print:
-        pieces = [self.printed(child) for child in children]
-        return lambda values: "".join([piece(values) for piece in pieces])
+        return _together([self.printed(child) for child in children])
 
     def choice(self, branches: Iterable[tuple[nodes.Node, Sequence[nodes.Node]]], otherwise: Sequence[nodes.Node]) -> Print:
         tests = [(self.expression(test), self.joined(body)) for test, body in branches]

@@ -70,6 +70,8 @@ ATTACKS: dict[str, tuple[str, str | None]] = {
     "values joined": ("{{ " + " ~ ".join(["x"] * 10_000) + " }}", None),
     "values joined and filtered": ("{{ (" + " ~ ".join(["x"] * 10_000) + ") | lower }}", None),
     "values joined and compared": ("{{ 1 if (" + " ~ ".join(["x"] * 10_000) + ") == 'a' else 2 }}", None),
+    "values": ("{{ x }}" * 2000, None),
+    "values, some filtered": ("{{ (" + " ~ ".join(["x"] * 32) + ") | lower }}" + "{{ y | upper }}" * 31, None),
     "brackets": ("{{ " + "(" * 40_000 + "1" + ")" * 40_000 + " }}", "nested too deeply"),
     "brackets that stay open": ("{{ " + "[" * 90_000, "nested too deeply|cannot be read"),
     "nots": ("{{ " + "not " * 20_000 + "x }}", "nested too deeply"),
