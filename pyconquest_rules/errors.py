@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar
 
+MOST_TOLD, LONGEST_TOLD = 100, 2000
+
 
 class Error(Exception):
     """Any error that ends a command; `exit_code` is the one of DESIGN section 2."""
@@ -76,25 +78,30 @@ class Problem:
     source_line: str
 
     def __str__(self) -> str:
-        """`file:line:column: message`, the source line, a caret line and the hint."""
-        place = f"{self.file}:{self.line}:{self.column}: {self.message}"
-        if not self.source_line:
-            return place if self.hint is None else f"{place}\n  = {self.hint}"
+        """`file:line:column: message`, the source line, a caret line and the hint; none of them without end."""
+        place, hint = f"{self.file}:{self.line}:{self.column}: {_short(self.message)}", _short(self.hint or "")
+        if not self.source_line or len(self.source_line) > LONGEST_TOLD:
+            return f"{place}\n  = {hint}" if hint else place
         shown, margin = SECRET.sub(lambda found: f"{found[1]}{'*' * len(found[2])}", self.source_line), f"{self.line:>5} | "
         # Tabs are kept in the margin of the caret, so that it stands under its word in any terminal.
         lead = "".join("\t" if c == "\t" else " " for c in self.source_line[: self.column - 1])
         caret = "^" * max(1, min(self.length, len(self.source_line) - self.column + 1))
         text = f"{place}\n{margin}{shown}\n{' ' * (len(margin) - 2)}| {lead}{caret}"
-        return text if self.hint is None else f"{text}\n{' ' * (len(margin) - 2)}= {self.hint}"
+        return f"{text}\n{' ' * (len(margin) - 2)}= {hint}" if hint else text
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_TOLD else f"{text[:LONGEST_TOLD]}…"
 
 
 class RulesError(Error):
-    """All the mistakes of a rules file, in the order of their places."""
+    """All the mistakes of a rules file, in the order of their places. The text tells the first MOST_TOLD of them."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         files = list(dict.fromkeys(problem.file for problem in problems))
         self.problems = tuple(sorted(problems, key=lambda p: (files.index(p.file), p.line, p.column, p.message)))
-        super().__init__("\n\n".join(map(str, self.problems)))
+        more = [f"and {len(self.problems) - MOST_TOLD} more"] if len(self.problems) > MOST_TOLD else []
+        super().__init__("\n\n".join([*map(str, self.problems[:MOST_TOLD]), *more]))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -21,7 +21,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.paths import ESCAPE, MANY, MARK, SPECIAL, Destination, UnsafePath, destination
 
-LONGEST_VALUE = 65536
+LONGEST_TEMPLATE, LONGEST_VALUE, LONGEST_PRINTED = 100_000, 65536, 524_288
+FEW = 16  # pieces, of which each may be that long
+MOST_BITS = 1024  # of a whole number
 SAMPLE = MARK + "x"
 
 DATE = re.compile(r"([1-9][0-9]{3})(\.?)([0-9]{2})\2([0-9]{2})")
@@ -106,8 +108,8 @@ class Template:
             raise Mistake(f"the template gives no path: {error}") from None
         fixed = "".join(text for text, _ in takewhile(lambda piece: not piece[1], zip(sample, used, strict=True)))
         self.prefix = posixpath.dirname(destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
-        self._shared, self._last = len(shared), pieces[above:]
-        self._many = lru_cache(MANY, typed=True)(lambda *values: "".join([piece(values) for piece in pieces[:above]]))
+        self._shared, self._last, first = len(shared), _together(pieces[above:]), _together(pieces[:above])
+        self._many = lru_cache(MANY, typed=True)(lambda *values: first(values))
 
     def path(self, values: Mapping[str, object]) -> Destination:
         """As `render`, of values by name."""
@@ -115,10 +117,12 @@ class Template:
 
     def render(self, values: Values) -> Destination:
         """The destination of the instance that has these values of `columns`. Raises MissingValue, BadValue or UnsafePath."""
-        return destination(self._many(*values[: self._shared]) + "".join([piece(values) for piece in self._last]))
+        return destination(self._many(*values[: self._shared]) + self._last(values))
 
 
 def _parsed(text: str) -> nodes.Template:
+    if len(text) > LONGEST_TEMPLATE:
+        raise Mistake(f"the template is longer than {LONGEST_TEMPLATE} characters")
     try:
         tree = ImmutableSandboxedEnvironment().parse(text)
     except TemplateSyntaxError as error:
@@ -128,6 +132,9 @@ def _parsed(text: str) -> nodes.Template:
     for node in tree.find_all(nodes.Stmt):
         if not isinstance(node, nodes.Output | nodes.If):
             raise _unknown_tag(text)
+    for constant in tree.find_all(nodes.Const):
+        if isinstance(constant.value, int) and constant.value.bit_length() > MOST_BITS:
+            raise Mistake("the template cannot be read: it holds a number of hundreds of digits")
     return tree
 
 
@@ -171,6 +178,20 @@ def _value(evaluate: Evaluate) -> Print:
     return value
 
 
+def _together(pieces: Sequence[Print]) -> Print:
+    """What pieces print, one behind the other. Raises UnsafePath where that is by far too long, before it fills the memory."""
+    while len(pieces) > FEW:
+        pieces = [_together(pieces[start : start + FEW]) for start in range(0, len(pieces), FEW)]
+
+    def together(values: Values) -> str:
+        text = "".join([piece(values) for piece in pieces])
+        if len(text) > LONGEST_PRINTED:
+            raise UnsafePath("it is by far too long")
+        return text
+
+    return together
+
+
 def _look_up(name: str, position: int) -> Evaluate:
     def look_up(values: Values) -> object:
         value = values[position]
@@ -210,8 +231,7 @@ class _Compiler:
         return _value(self.expression(node))
 
     def joined(self, children: Iterable[nodes.Node]) -> Print:
-        pieces = [self.printed(child) for child in children]
-        return lambda values: "".join([piece(values) for piece in pieces])
+        return _together([self.printed(child) for child in children])
 
     def choice(self, branches: Iterable[tuple[nodes.Node, Sequence[nodes.Node]]], otherwise: Sequence[nodes.Node]) -> Print:
         tests = [(self.expression(test), self.joined(body)) for test, body in branches]
@@ -234,8 +254,7 @@ class _Compiler:
             case nodes.Name(name=name) if name != "vars":
                 return _look_up(name, self.positions[name])
             case nodes.Concat(nodes=children):
-                parts = [self.expression(child) for child in children]
-                return lambda values: "".join([_text(part(values)) for part in parts])
+                return self.concatenated([self.expression(child) for child in children], _name_of(node))
             case nodes.And(left=left, right=right):
                 first, second = self.expression(left), self.expression(right)
                 return lambda values: first(values) and second(values)
@@ -267,6 +286,17 @@ class _Compiler:
             case nodes.Getattr():
                 return self.variable(node)
         raise _not_allowed(node)
+
+    def concatenated(self, parts: Sequence[Evaluate], name: str) -> Evaluate:
+        def concatenate(values: Values) -> str:
+            text = ""
+            for part in parts:
+                text += _text(part(values))
+                if len(text) > LONGEST_VALUE:
+                    raise BadValue(name, "gets too long with what stands beside it")
+            return text
+
+        return concatenate
 
     def comparison(self, node: nodes.Compare) -> Evaluate:
         sides = [self.expression(node.expr), *map(self.operand, node.ops)]

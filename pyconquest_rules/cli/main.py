@@ -129,6 +129,8 @@ def _of_the_system(error: Exception) -> str:
     match error:
         case OSError(errno=int(number)) if number:  # its text has a path in it, which may name a patient
             return os.strerror(number)
+        case MemoryError():
+            return "there is too little memory"
         case OSError() | SQLiteError():
             return str(error)
     raise error

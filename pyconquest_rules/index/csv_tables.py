@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
 from pyconquest_rules.errors import SourceError
+from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.tables import quoted
 
 LARGEST = 1 << 30
+LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16, 18, 1000
 
 
 class Type(StrEnum):
@@ -26,10 +29,14 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A CSV file and what becomes of it: `renamed` is from the file's names to the table's, `types` by the table's names."""
+    """A CSV file and what becomes of it: `renamed` is from the file's names to the table's, `types` by the table's names.
+
+    `shown` is the file as the rules name it.
+    """
 
     name: str
     file: Path
+    shown: str
     delimiter: str
     key: tuple[str, ...]
     renamed: tuple[tuple[str, str], ...]
@@ -40,44 +47,70 @@ class CsvTable:
         try:
             status = self.file.stat()
         except OSError as error:
-            raise SourceError(f'table "{self.name}": cannot read {self.file}: {error.strerror}') from None
+            raise SourceError(f'table "{self.name}": cannot read {self.shown}: {error.strerror}') from None
         if status.st_size > LARGEST:
-            raise SourceError(f'table "{self.name}": {self.file} is larger than {LARGEST} bytes')
+            raise SourceError(f'table "{self.name}": {self.shown} is larger than {LARGEST} bytes')
         return hashlib.sha256(f"{self!r} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
 
     def columns(self) -> tuple[str, ...]:
         """The columns of the table, from the first line of the file. Raises SourceError where that names none, or one twice."""
         with self._opened() as file:
-            return self._columns(next(csv.reader(file, delimiter=self.delimiter), []))
+            return self._columns(next(self._records(file))[1])
 
     def rows(self) -> Iterator[tuple[int, list[str | int | float | None]]]:
         """The line number and the values of each row; NULL for an empty value. Raises SourceError for a row that does not fit."""
         with self._opened() as file:
-            reader = csv.reader(file, delimiter=self.delimiter)
-            columns = self._columns(next(reader, []))
+            records = self._records(file)
+            columns = self._columns(next(records)[1])
             types = [dict(self.types).get(column, Type.TEXT) for column in columns]
-            try:
-                for values in filter(None, reader):
-                    if len(values) != len(columns):
-                        raise self.error(reader.line_num, f"{len(values)} values for {len(columns)} columns")
-                    yield reader.line_num, [self._value(*pair, reader.line_num) for pair in zip(values, types, strict=True)]
-            except (csv.Error, UnicodeDecodeError) as error:
-                raise self.error(reader.line_num, f"it cannot be read: {type(error).__name__}") from None
+            for line, values in records:
+                if values and len(values) != len(columns):
+                    raise self.error(line, f"{len(values)} values for {len(columns)} columns")
+                if values:
+                    yield line, [self._value(*pair, line) for pair in zip(values, types, strict=True)]
+
+    def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+        """The line number and the fields of each record, none of which is longer than LONGEST_RECORD; at least one record."""
+        taken = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal taken
+            while line := file.readline(LONGEST_RECORD + 1):
+                taken += len(line)
+                if taken > LONGEST_RECORD:
+                    raise self.error(reader.line_num + 1, f"a record is longer than {LONGEST_RECORD} characters")
+                yield line
+
+        reader = csv.reader(lines(), delimiter=self.delimiter)
+        try:
+            for values in reader:
+                yield reader.line_num, values
+                taken = 0
+        except UnicodeDecodeError:
+            raise self.error(reader.line_num, "it cannot be read: it is not UTF-8") from None
+        except csv.Error as error:  # its text holds no value
+            raise self.error(reader.line_num, f"it cannot be read: {error}") from None
+        if not reader.line_num:
+            yield 1, []
 
     def error(self, line: int, what: str) -> SourceError:
         """An error of a line; the text must hold no value."""
-        return SourceError(f'table "{self.name}": {self.file}:{line}: {what}')
+        return SourceError(f'table "{self.name}": {self.shown}:{line}: {what}')
 
     def _opened(self) -> TextIO:
+        if self.delimiter in '"\r\n':
+            raise self.error(1, "quotes and line ends cannot stand between values")
         try:
-            return self.file.open(encoding="utf-8-sig", newline="")
+            return TextIOWrapper(open_regular(self.file), encoding="utf-8-sig", newline="")
         except OSError as error:
-            raise SourceError(f'table "{self.name}": cannot read {self.file}: {error.strerror}') from None
+            raise SourceError(f'table "{self.name}": cannot read {self.shown}: {error.strerror}') from None
 
     def _columns(self, names: Sequence[str]) -> tuple[str, ...]:
         columns = tuple(dict(self.renamed).get(name.strip(), name.strip()) for name in names)
         if not columns or not all(columns) or len({column.lower() for column in columns}) < len(columns):
             raise self.error(1, "the first line must name every column, each once")
+        if len(columns) > MOST_COLUMNS:
+            raise self.error(1, f"there are more than {MOST_COLUMNS} columns")
         for wanted in (*self.key, *dict(self.types)):
             if wanted not in columns:
                 raise self.error(1, f'there is no column "{wanted}"')
@@ -85,7 +118,11 @@ class CsvTable:
 
     def _value(self, text: str, type_: Type, line: int) -> str | int | float | None:
         text = text.strip()
+        if len(text) > LONGEST_VALUE:
+            raise self.error(line, f"a value is longer than {LONGEST_VALUE} characters")
         try:
+            if type_ is Type.INTEGER and len(text) > LONGEST_INTEGER:
+                raise ValueError
             return None if not text else int(text) if type_ is Type.INTEGER else float(text) if type_ is Type.REAL else text
         except ValueError:
             raise self.error(line, f"a value is no {type_}") from None

@@ -3,35 +3,49 @@
 import json
 import re
 from functools import lru_cache
+from typing import NamedTuple
 
-MOST_PATTERNS, LONGEST_PATTERN, LONGEST_NAME, MOST_REPEATS = 50, 200, 64, 3
+MOST_PATTERNS, LONGEST_PATTERN, LONGEST_NAME, MOST_REPEATS, MOST_NAMES = 50, 200, 64, 3, 2000
 
-REPEAT = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|([*+?{])", re.DOTALL)
+MOST_WAYS = 10**8
+"""Of all names and patterns of a call together: about a tenth of a second."""
+
+TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|([*+?{(|)])", re.DOTALL)
+
+
+class Pattern(NamedTuple):
+    """A pattern. A name of n letters is matched in no more than `ways * n ** repeats` ways."""
+
+    compiled: re.Pattern[str]
+    repeats: int
+    ways: int
 
 
 def roi_match(names: str | None, include: str | None, exclude: str | None) -> str | None:
     """The names of a JSON list that a pattern of `include` matches and none of `exclude`, as a JSON list; NULL if there is none.
 
     Patterns are regular expressions, or a JSON list of them; they match from the beginning of a name, without case. NULL or
-    "" as `include` is every name, as `exclude` none. Raises ValueError for a pattern that is wrong or could run for ever.
+    "" as `include` is every name, as `exclude` none. Raises ValueError for a pattern that is wrong or could run for ever, and
+    where there are too many names for the patterns.
     """
     try:
-        found = json.loads(names) if names else []
-    except ValueError:
+        listed = json.loads(names) if names else []
+    except (ValueError, RecursionError):
         return None
+    found = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     wanted, unwanted = patterns(include), patterns(exclude)
+    _check_work(found, (*wanted, *unwanted))
     kept = [
         name
-        for name in (found if isinstance(found, list) else [])
-        if isinstance(name, str)
-        and (not wanted or any(pattern.match(name[:LONGEST_NAME]) for pattern in wanted))
-        and not any(pattern.match(name[:LONGEST_NAME]) for pattern in unwanted)
+        for name in found
+        if (not wanted or any(pattern.compiled.match(name[:LONGEST_NAME]) for pattern in wanted))
+        and not any(pattern.compiled.match(name[:LONGEST_NAME]) for pattern in unwanted)
     ]
     return json.dumps(kept, ensure_ascii=False) if kept else None
 
 
 @lru_cache(64)
-def patterns(text: str | None) -> tuple[re.Pattern[str], ...]:
+def patterns(text: str | None) -> tuple[Pattern, ...]:
     """The patterns of an argument."""
     found = json.loads(text) if text and text.startswith('["') else [text] if text else []
     if len(found) > MOST_PATTERNS:
@@ -39,12 +53,36 @@ def patterns(text: str | None) -> tuple[re.Pattern[str], ...]:
     return tuple(_pattern(each) for each in found if each)
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str) -> Pattern:
     """A pattern that ends soon on every name: few repeats, none of a group, no look back at what was matched."""
-    repeats = sum(1 for found in REPEAT.finditer(text) if found[1])
+    signs = "".join(found[1] or "" for found in TOKEN.finditer(text))
+    repeats = len(re.findall(r"[*+?{]", signs))
     if len(text) > LONGEST_PATTERN or repeats > MOST_REPEATS or re.search(r"\)[*+?{]|\\[1-9]|\(\?", text):
         raise ValueError("the pattern is too long, or repeats too much")
     try:
-        return re.compile(text, re.IGNORECASE)
+        return Pattern(re.compile(text, re.IGNORECASE), repeats, _ways(signs))
     except re.error:
         raise ValueError("the pattern is no regular expression") from None
+
+
+def _ways(signs: str) -> int:
+    """In how many ways the groups of a pattern, and the pattern as a whole, can choose."""
+    ways, open_groups = 1, [1]
+    for sign in signs:
+        match sign:
+            case "(":
+                open_groups.append(1)
+            case "|":
+                open_groups[-1] += 1
+            case ")" if len(open_groups) > 1:
+                ways *= open_groups.pop()
+    return ways * open_groups[0]
+
+
+def _check_work(names: list[str], wanted: tuple[Pattern, ...]) -> None:
+    """Raises ValueError where matching would take long."""
+    if len(names) > MOST_NAMES:
+        raise ValueError("there are too many names")
+    lengths = [min(len(name), LONGEST_NAME) for name in names]
+    if sum(pattern.ways * length**pattern.repeats for length in lengths for pattern in wanted) > MOST_WAYS:
+        raise ValueError("the patterns have too many ways to match so many names")

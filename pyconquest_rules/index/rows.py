@@ -21,7 +21,7 @@ from pyconquest_rules.index.tables import (
     Schema,
     quoted,
 )
-from pyconquest_rules.index.values import stored
+from pyconquest_rules.index.values import LIMIT, stored
 from pyconquest_rules.index.walk import File
 
 NO_EXTRAS = rt.Extras()
@@ -215,8 +215,8 @@ class _Stored(dict[str | None, str | None]):
 
 
 def text_of_value(value: Value) -> str | None:
-    """Of all items of a sequence their texts, joined as several values are."""
-    return "\\".join(text or "" for text in value) if isinstance(value, tuple) else value
+    """Of all items of a sequence their texts, joined as several values are; no more than of one value."""
+    return "\\".join(text or "" for text in value)[:LIMIT] if isinstance(value, tuple) else value
 
 
 def stored_in(field: Field, text: str | None) -> str | None:

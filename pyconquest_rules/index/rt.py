@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, Value, tag_path
+from pyconquest_rules.index import values
 
 Record = Mapping[TagPath, Value]
 
@@ -129,5 +130,7 @@ def _number(text: str | None) -> int | float | str | None:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+def _json(value: object) -> str | None:
+    """None for a list that is too long for a query to read (`sql_functions.LONGEST`)."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= values.LIMIT else None

@@ -11,6 +11,8 @@ from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
 from pyconquest_rules.steps import Selected
 
+DEEPEST = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -43,8 +45,11 @@ class SetMistake(Mistake):
 class Sets:
     """The sets of a rules file on one read-only connection. Each is made once, as a temporary table or view of its name."""
 
-    def __init__(self, connection: sqlite3.Connection, schema: Schema, selections: Mapping[str, Selection]) -> None:
-        self.connection, self.schema, self.selections = connection, schema, selections
+    def __init__(
+        self, connection: sqlite3.Connection, schema: Schema, selections: Mapping[str, Selection], seconds: float = sql.SECONDS
+    ) -> None:
+        """`seconds` is how long each query may take."""
+        self.connection, self.schema, self.selections, self.seconds = connection, schema, selections, seconds
         self.columns: dict[str, tuple[str, ...]] = {}
         self._making: list[str] = []
 
@@ -58,6 +63,8 @@ class Sets:
         if name in self._making:
             ring = [*self._making[self._making.index(name) :], name]
             raise Mistake(f'the set "{name}" needs itself', fragment=name, hint=" → ".join(ring))
+        if len(self._making) >= DEEPEST:
+            raise Mistake(f"more than {DEEPEST} sets need each other in a row", fragment=name)
         self._making.append(name)
         try:
             selection = self.selections[name]
@@ -85,15 +92,16 @@ class Sets:
 
     def _by_query(self, selection: Selection) -> tuple[str, ...]:
         self.make_named(selection.text, selection.params)
-        columns = sql.names(self.connection, selection.text, selection.params)
+        columns = sql.names(self.connection, selection.text, selection.params, self.seconds)
         self.key(selection.level, columns)
-        return sql.fill(self.connection, selection.name, columns, selection.text, selection.params)
+        return sql.fill(self.connection, selection.name, columns, selection.text, selection.params, self.seconds)
 
     def _by_condition(self, selection: Selection) -> tuple[str, ...]:
         """The keys are found once, with the parameters; the view of the set's name shows every column of its level."""
         view, key, keys = VIEWS[selection.level], selection.level.key, f"{selection.name} keys"
         self.make_named(selection.text, selection.params, f"SELECT {key} FROM main.{view} WHERE\n")
-        sql.fill(self.connection, keys, [key], f"SELECT {key} FROM main.{view} WHERE (\n{selection.text}\n)", selection.params)
+        query = f"SELECT {key} FROM main.{view} WHERE (\n{selection.text}\n)"
+        sql.fill(self.connection, keys, [key], query, selection.params, self.seconds)
         chosen = f"SELECT {key} FROM temp.{quoted(keys)}"
         self.connection.execute(
             f"CREATE TEMP VIEW {quoted(selection.name)} AS SELECT * FROM main.{view} WHERE {key} IN ({chosen})"
@@ -132,7 +140,7 @@ class Sets:
         own = {column.lower(): column for column in columns}
         values = [f"q.{quoted(own[n.lower()])}" if n.lower() in own else f"i.{quoted(n)}" for n in names]
         # What the paths hold is bytes. A root that is "/" has its slash already.
-        source = "CAST(rtrim(s.path, '/') || '/' || f.path AS BLOB)"
+        source = "CAST(CASE s.path WHEN '/' THEN '' ELSE s.path END || '/' || f.path AS BLOB)"
         return self.connection.execute(
             f"SELECT i.SOPInstanceUID, {source}, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
             f" FROM {rows} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"

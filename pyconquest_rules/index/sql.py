@@ -2,17 +2,22 @@
 
 The connection is opened read-only, an authorizer lets through reading and an allow-list of functions, and a deadline
 stops what never ends. One statement, values always bound.
+
+SQLite asks whether to stop only where a statement loops. What one row takes is kept short by limits: on the length of the
+statement and of every text, and on the number of functions.
 """
 
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pyconquest_rules.errors import DatabaseError, Mistake
+from pyconquest_rules.index import sql_functions
+from pyconquest_rules.index.deadline import Deadline
 from pyconquest_rules.index.roi import roi_match
+from pyconquest_rules.index.sql_functions import LONGEST
 from pyconquest_rules.index.sql_mistakes import READS, explained
 
 Value = str | int | float | bool | None
@@ -20,6 +25,18 @@ Values = Mapping[str, Value]
 Row = tuple[Value, ...]
 
 SECONDS = 300.0
+
+MOST_MEMORY = 128 * 1024 * 1024
+"""All that SQLite may have in this process, in bytes: it writes to the disk what takes more, or fails."""
+
+MOST_COLUMNS, MOST_FUNCTIONS, LONGEST_ROW = 500, 64, 16 * 1024 * 1024
+LIMITS = {
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 32 * 1024,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 80,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 100,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 32,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+}
 
 FUNCTIONS = frozenset(
     """
@@ -50,8 +67,10 @@ def open_read_only(database: Path) -> sqlite3.Connection:
 
 def set_up(connection: sqlite3.Connection) -> None:
     """Makes functions usable: table-valued ones are set up by their first use, which `guarded` would not let through."""
+    connection.execute(f"PRAGMA hard_heap_limit = {MOST_MEMORY}")
     connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
     connection.create_function("roi_match", 3, roi_match, deterministic=True)
+    sql_functions.set_up(connection)
 
 
 def text_of(stored: bytes) -> str:
@@ -60,24 +79,20 @@ def text_of(stored: bytes) -> str:
 
 
 @contextmanager
-def guarded(connection: sqlite3.Connection, seconds: float = SECONDS, into: str | None = None) -> Iterator[Callable[[], None]]:
-    """Within it, `connection` only reads, and at most for `seconds`. `into` names the one temporary table that may be filled.
+def guarded(connection: sqlite3.Connection, into: str | None = None, longest: int = LONGEST) -> Iterator[None]:
+    """Within it, `connection` only reads, and within LIMITS. `into` names the one temporary table that may be filled.
 
-    Gives a function that starts the time anew: a query that goes on giving rows may go on.
+    `longest` is the length of texts in bytes.
     """
-    end = time.monotonic() + seconds
-
-    def anew() -> None:
-        nonlocal end
-        end = time.monotonic() + seconds
-
+    limits = {**LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: longest}
+    before = {category: connection.setlimit(category, limit) for category, limit in limits.items()}
     connection.set_authorizer(_authorizer(into))
-    connection.set_progress_handler(lambda: int(time.monotonic() > end), 10_000)
     try:
-        yield anew
+        yield
     finally:
         connection.set_authorizer(None)
-        connection.set_progress_handler(None, 0)
+        for category, limit in before.items():
+            connection.setlimit(category, limit)
 
 
 def _authorizer(into: str | None) -> Callable[[int, str | None, str | None, str | None, str | None], int]:
@@ -94,20 +109,23 @@ def _authorizer(into: str | None) -> Callable[[int, str | None, str | None, str 
     return authorize
 
 
-def columns(connection: sqlite3.Connection, query: str, params: Values) -> tuple[str, ...]:
+def columns(connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS) -> tuple[str, ...]:
     """The names of the columns that a query gives, found without reading a row.
 
-    Raises Mistake where it is not one read-only statement or names what does not exist.
+    Raises Mistake where it is not one read-only statement, names what does not exist, or takes too long or too much.
     """
     compiled(connection, _one(query), params)
-    return names(connection, query, params)
+    return names(connection, query, params, seconds)
 
 
-def names(connection: sqlite3.Connection, query: str, params: Values) -> tuple[str, ...]:
+def names(connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS) -> tuple[str, ...]:
     """As `columns`, of a query that was compiled as the user wrote it."""
-    with explained(connection, query, params, FUNCTIONS), guarded(connection):
+    with explained(connection, query, params, FUNCTIONS), guarded(connection), Deadline(connection, seconds):
         cursor = connection.execute(f"SELECT * FROM ({_one(query)}\n) LIMIT 0", params)
-        return tuple(column[0] for column in cursor.description)
+        found = tuple(column[0] for column in cursor.description)
+    if len(found) > MOST_COLUMNS:
+        raise Mistake(f"the query gives more than {MOST_COLUMNS} columns")
+    return found
 
 
 def compiled(connection: sqlite3.Connection, text: str, params: Values, before: str = "") -> None:
@@ -115,6 +133,7 @@ def compiled(connection: sqlite3.Connection, text: str, params: Values, before: 
 
     What is put around it later would show up in the errors: an open bracket would be closed by ours.
     """
+    check_functions(text)
     with explained(connection, text, params, FUNCTIONS, before), guarded(connection):
         connection.execute(f"EXPLAIN {before}{text}", params).close()
 
@@ -122,6 +141,7 @@ def compiled(connection: sqlite3.Connection, text: str, params: Values, before: 
 def unknown_table(connection: sqlite3.Connection, query: str, params: Values, before: str = "") -> str | None:
     """Compiles as `compiled` does, but gives the first table that the database does not have; None where it has all."""
     text = query if before else _one(query)
+    check_functions(text)
     with explained(connection, text, params, FUNCTIONS, before), guarded(connection):
         try:
             connection.execute(f"EXPLAIN {before}{text}", params).close()
@@ -132,27 +152,47 @@ def unknown_table(connection: sqlite3.Connection, query: str, params: Values, be
     return None
 
 
+def check_functions(text: str) -> None:
+    """Raises Mistake where a query names more functions than may be."""
+    words = [token.lower() for token in TOKEN.findall(text) if not token[0].isspace() and token[:2] not in ("--", "/*")]
+    called = sum(1 for word, next_ in zip(words, [*words[1:], ""], strict=True) if next_ == "(" and _may_be_function(word))
+    if called + sum(words.count(word) for word in ("like", "glob", "match", "->", "->>")) > MOST_FUNCTIONS:
+        raise Mistake(f"the query uses more than {MOST_FUNCTIONS} functions", hint="LIKE and GLOB are functions too")
+
+
+def _may_be_function(word: str) -> bool:
+    return (word[0] in '"`[' or word[0] == "_" or word[0].isalnum()) and word not in NO_FUNCTIONS
+
+
 def rows(
     connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS
 ) -> tuple[tuple[str, ...], Generator[Row, None, None]]:
-    """The names of the columns of a query and its rows, one by one. Raises Mistake as `columns` does."""
-    names = columns(connection, query, params)
+    """The names of the columns of a query and its rows, one by one. Raises Mistake as `columns` does.
+
+    A query that goes on giving rows may go on: `seconds` are those until the next one.
+    """
+    names = columns(connection, query, params, seconds)
+    longest = min(LONGEST, LONGEST_ROW // len(names))
 
     def stream() -> Generator[Row, None, None]:
-        with explained(connection, query, params, FUNCTIONS), guarded(connection, seconds) as anew:
+        deadline = Deadline(connection, seconds)
+        with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest), deadline:
             for row in connection.execute(_one(query), params):
+                deadline.stop()
                 yield row
-                anew()
+                deadline.start()
 
     return names, stream()
 
 
-def fill(connection: sqlite3.Connection, table: str, columns: Sequence[str], query: str, params: Values) -> tuple[str, ...]:
+def fill(
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], query: str, params: Values, seconds: float = SECONDS
+) -> tuple[str, ...]:
     """Makes the temporary table `table` of the rows of a query and returns its columns. Raises Mistake as `columns` does."""
     names = _distinct(columns)
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     connection.execute(f'CREATE TEMP TABLE "{table}" ({quoted})')
-    with explained(connection, query, params, FUNCTIONS), guarded(connection, into=table):
+    with explained(connection, query, params, FUNCTIONS), guarded(connection, table), Deadline(connection, seconds):
         connection.execute(f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n)', params)
     return names
 
@@ -177,3 +217,9 @@ def _one(query: str) -> str:
 
 
 BEGINNING = re.compile(r"(?s)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?P<word>\w+)")
+
+# Words, what is in quotes, comments, and all else letter by letter.
+TOKEN = re.compile(
+    r"""(?sx) '[^']*'? | "[^"]*"? | `[^`]*`? | \[[^\]]*\]? | --[^\n]* | /\*.*?(?:\*/|\Z) | \s+ | [\w$]+ | ->>? | . """
+)
+NO_FUNCTIONS = frozenset({"in", "values", "as", "over", "filter", "exists", "and", "or", "not", "on", "where", "from", "select"})

@@ -5,13 +5,24 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from time import monotonic
 
 from pyconquest_rules.dicom import dictionary, tags
 from pyconquest_rules.errors import Mistake, did_you_mean
+from pyconquest_rules.index.sql_functions import LONGEST
 from pyconquest_rules.index.tables import VIEWS
 
 READS = "a query must be one SELECT that only reads"
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UNION SELECT name FROM sqlite_temp_master"
+TOO_MUCH = {
+    "interrupted": "the query took too long and was stopped",
+    "out of memory": "the query takes too much memory and was stopped",
+    "string or blob too big": f"a text in the query is longer than {LONGEST} bytes",
+    "query string is too large": "the SQL is longer than 32768 bytes",
+    "LIKE or GLOB pattern too complex": "a pattern of LIKE or GLOB is longer than 80 bytes",
+    "user-defined function raised exception": "a function cannot use a value: it is too long, or no text in UTF-8",
+}
+SECONDS = 0.5  # to find a place; of most queries they need a thousandth
 WRITES = re.compile(
     r"(?i)\b(?:insert|replace|update|delete|drop|create|alter|attach|detach|vacuum|reindex|analyze|pragma\w*)\b(?!\s*\()"
     r"|\bpragma_\w+"
@@ -36,6 +47,12 @@ def explained(
     """
     try:
         yield
+    except MemoryError:
+        said = "out of memory"
+    except UnicodeEncodeError:
+        raise Mistake("the SQL or a parameter is no text in UTF-8") from None
+    except OverflowError:
+        raise Mistake("a parameter is a number that is too large") from None
     except (sqlite3.Error, sqlite3.Warning) as error:
         said = str(error)
     else:
@@ -57,6 +74,8 @@ def explained(
 
 def _other(said: str, text: str) -> Mistake:
     """The Mistakes that need no more than what SQLite said."""
+    if said in TOO_MUCH:
+        return Mistake(TOO_MUCH[said])
     if said == "incomplete input":
         return Mistake("the SQL ends too early", hint="a bracket is not closed, or something is missing at the end")
     if match := re.fullmatch(r'unrecognized token: "(.+)"', said, re.DOTALL):
@@ -72,8 +91,8 @@ def _other(said: str, text: str) -> Mistake:
         return Mistake("values are bound by name", fragment="?", hint="write :name, and give it in params or in [vars]")
     if "one statement at a time" in said:
         return Mistake(READS, fragment=";", hint="leave out what follows the semicolon")
-    if said == "interrupted":
-        return Mistake("the query took too long and was stopped")
+    if match := re.fullmatch(r"vtable constructor failed: (\w+)", said):
+        return Mistake(READS, fragment=match[1])
     if "not authorized" in said or "prohibited" in said:
         word = WRITES.search(text)
         return Mistake(READS, fragment=word[0] if word else None)
@@ -83,7 +102,10 @@ def _other(said: str, text: str) -> Mistake:
 def _nth(connection: sqlite3.Connection, text: str, word: str, said: str, before: str) -> int:
     """Which of the places of `word` SQLite means: the first up to which the text makes it say the same."""
     places = re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)" if re.fullmatch(r"\w+", word) else re.escape(word), text)
+    end = monotonic() + SECONDS
     for nth, place in enumerate(islice(places, 100), start=1):
+        if monotonic() > end:
+            break
         try:
             connection.execute(f"EXPLAIN {before}{text[: place.end()]}").close()
         except (sqlite3.Error, sqlite3.Warning) as error:

@@ -3,16 +3,22 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
+from errno import EFBIG
 from functools import cached_property
+from io import BytesIO, TextIOWrapper
+from itertools import islice
 from pathlib import Path
+from time import thread_time
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.actions.retrieve import By, Retrieve
 from pyconquest_rules.dicom import Level, tags
-from pyconquest_rules.errors import Mistake, Problem, RulesError, did_you_mean
+from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
+from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
@@ -31,6 +37,10 @@ from pyconquest_rules.rules.tables import csv_tables, table_problems
 from pyconquest_rules.rules.validation import STAND_IN
 from pyconquest_rules.steps import Mode
 from pyconquest_rules.templates import Template
+
+# Of queries on an index that holds nothing: one of them, and all.
+SECONDS, MOST_SECONDS = 1.0, 10.0
+LARGEST_DICOM_SQL = 1 << 20
 
 
 class Check:
@@ -52,7 +62,7 @@ class Check:
         self.problems += problems
         self.schema = schema(layout or parse(standard_text()), added, content_hash=rules_file.index.hash)
         self.connection = _empty(statements(self.schema))
-        self.tables = csv_tables(rules_file.tables, self.base)
+        self.tables = csv_tables(rules_file.tables, self.base, places)
         self.problems += table_problems(self.tables, self.connection, places)
         self.layouts: dict[str, Template] = {}
         for name, source in rules_file.sources.items():
@@ -62,12 +72,13 @@ class Check:
             name: Selection(name, select.level, select.query, select.where, {**rules_file.vars, **select.params})
             for name, select in rules_file.select.items()
         }
-        self.sets = Sets(self.connection, self.schema, self.selections)
+        self.sets = Sets(self.connection, self.schema, self.selections, SECONDS)
+        self._left = MOST_SECONDS
         # The sets and tables of which nothing more can be told.
         self.broken: set[str] = {*self._known("select"), *self._known("tables")} - {*self.selections, *self._made()}
         if layout is None:
             self.broken |= {*self.selections}
-        for name in self.selections:
+        for name in self.selections if not self._enough() else ():
             self._check_select(name)
         # What is retrieved is there for all others: these come first.
         self.actions: dict[str, Action] = {f"retrieve.{name}": retrieve for name, retrieve in rules_file.retrieve.items()}
@@ -111,6 +122,10 @@ class Check:
         files = [database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal")]
         return [self.file, self.base / ".pyconquest-rules", *files]
 
+    def _enough(self) -> bool:
+        """Whether there are more mistakes than are told: to find a hint for each of thousands would take minutes."""
+        return len(self.problems) > MOST_TOLD
+
     def _known(self, kind: str) -> list[str]:
         """The names that the file has of a kind, sound or not."""
         return [*self.places.document.get(kind, {})]
@@ -132,25 +147,34 @@ class Check:
         self.dicom_sql = standard_text()
         if (name := self.model.index.dicom_sql) is None:
             return None if "dicom_sql" in self.places.document.get("index", {}) else parse(self.dicom_sql)
+        shown = self.places.written(("index", "dicom_sql"), name)
         try:
-            self.dicom_sql = (self.base / name).read_text(encoding="utf-8")
-            return parse(self.dicom_sql, name)
+            with open_regular(self.base / name) as file:
+                data = file.read(LARGEST_DICOM_SQL + 1)
+            if len(data) > LARGEST_DICOM_SQL:
+                raise OSError(EFBIG, "it is too large")
+            self.dicom_sql = TextIOWrapper(BytesIO(data), encoding="utf-8").read()
+            return parse(self.dicom_sql, shown)
         except RulesError as error:
-            self.problems += error.problems
+            inside = (self.base / name).resolve().is_relative_to(self.base)
+            # What is no dicom.sql at all may be a secret of somebody else's.
+            self.problems += error.problems if inside else [replace(each, source_line="") for each in error.problems]
         except (OSError, UnicodeDecodeError):
-            message, hint = f'cannot read "{name}"', "leave dicom_sql out for the standard layout"
+            message, hint = f'cannot read "{shown}"', "leave dicom_sql out for the standard layout"
             self.problems.append(self.places.at_value(("index", "dicom_sql"), message, hint))
         return None
 
     def _check_layout(self, name: str, layout: str) -> None:
         """A layout may use what every image has: nothing of a query."""
         place: Place = ("sources", name, "layout")
+        if self._enough():
+            return
         try:
             template = self.layouts[name] = Template(layout, self.model.vars)
         except Mistake as mistake:
             self.problems.append(self.places.within(place, mistake))
             return
-        for used in sorted(template.names - {*self._columns_of_images}):
+        for used in sorted(template.names - {*self._columns_of_images})[:MOST_TOLD]:
             unknown = Mistake(f'"{used}" is not a column of the index', fragment=used, hint=how_to_index(used))
             self.problems.append(self.places.within(place, unknown))
 
@@ -183,6 +207,10 @@ class Check:
 
     def _make(self, name: str) -> None:
         """Makes a set, and with it the sets that it needs. A mistake is reported once, in the set in whose SQL it is."""
+        if self._left <= 0 or self._enough():
+            self.broken.add(name)
+            return
+        began = thread_time()
         try:
             self.sets.make(name)
         except SetMistake as mistake:
@@ -191,8 +219,14 @@ class Check:
             if not known:
                 key = "query" if self.model.select[mistake.name].query is not None else "where"
                 self.problems.append(self.places.within(("select", mistake.name, key), mistake.mistake))
+        self._left -= thread_time() - began
+        if self._left <= 0:
+            message = f"the sets up to this one take more than {MOST_SECONDS:g} seconds to check, the others are not checked"
+            self.problems.append(self.places.at_key(("select", name), message))
 
     def _check_copy(self, name: str, copy: Copy) -> None:
+        if self._enough():
+            return
         place = ("copy", name)
         self._check_known((*place, "select"), "set", copy.select, self._known("select"))
         if copy.prune and copy.mode is Mode.MOVE:
@@ -205,7 +239,7 @@ class Check:
             return
         self._check_place(template, (*place, "to"))
         if copy.select in {*self.selections} - self.broken:
-            self.problems += self._unknown_names(template, copy, (*place, "to"))
+            self.problems += islice(self._unknown_names(template, copy, (*place, "to")), MOST_TOLD)
 
     def _check_known(self, place: Place, what: str, name: str, known: list[str]) -> None:
         """Whether what a rule refers to is there."""
@@ -266,7 +300,8 @@ class Check:
         try:
             self.outputs.place(f"{template.prefix}/x" if template.prefix else "x")
         except UnsafePath as unsafe:
-            below = " or ".join(f'"{folder}"' for folder in self.model.outputs) or "an output, and there are none"
+            folders = [self.places.written(("outputs", number), folder) for number, folder in enumerate(self.model.outputs)]
+            below = " or ".join(f'"{folder}"' for folder in folders) or "an output, and there are none"
             mistake = Mistake(str(unsafe), fragment=template.prefix, hint=f"it must lie below {below}, and in no source")
             if STAND_IN not in template.prefix:
                 self.problems.append(self.places.within(place, mistake))

@@ -4,11 +4,13 @@ import sqlite3
 from collections.abc import Iterator
 
 from pyconquest_rules.dicom import TagPath, tag_path
-from pyconquest_rules.errors import Mistake, Problem
+from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem
 from pyconquest_rules.index.dicom_sql import Layout
 from pyconquest_rules.index.tables import LEVELS, TABLES, VIEWS, Addition, schema, statements
 from pyconquest_rules.rules.model import SchemaTable
 from pyconquest_rules.rules.places import Places
+
+MOST = 200  # of a level
 
 # Stands in for a tag that is wrong: what uses the column is right all the same.
 NO_TAG = TagPath((), 0)
@@ -21,6 +23,9 @@ def additions(table: SchemaTable, layout: Layout, places: Places) -> tuple[tuple
     for level in LEVELS:
         for number, added in enumerate(getattr(table, level)):
             place = ("schema", level.value, number)
+            if number >= MOST or len(problems) > MOST_TOLD:
+                problems.append(places.at_key(place, f"the level {level} gets more than {MOST} columns"))
+                break
             in_view, in_table = (VIEWS[level], added.column.lower()), (TABLES[level], added.column[:10].lower())
             other = taken.get(in_view) or taken.get(in_table)
             if other and other.lower() == added.column.lower():

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Mapping
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 from pyconquest_rules.errors import RulesError, UsageError
 from pyconquest_rules.rules.check import Check
+from pyconquest_rules.rules.limits import beyond
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.rules.syntax import parsed
@@ -22,6 +24,8 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Rules:
     source = _text(file)
     shown = min(os.path.relpath(file), str(file), key=len)
     places = Places(shown, source, parsed(shown, source))
+    if too_much := beyond(places):
+        raise RulesError(too_much)
     model, problems = validated(places, environment)
     if model is None:
         raise RulesError(problems)
@@ -33,10 +37,12 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Rules:
 
 def _text(file: Path) -> str:
     try:
-        if file.stat().st_size > LARGEST:
+        with file.open("rb") as opened:
+            data = opened.read(LARGEST + 1)
+        if len(data) > LARGEST:
             raise UsageError(f"{file} is larger than {LARGEST} bytes, which no rules file is")
         # Some editors begin UTF-8 with a mark that TOML does not know.
-        return file.read_text(encoding="utf-8-sig")
+        return TextIOWrapper(BytesIO(data), encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UsageError(f"{file} is not UTF-8 text (line {line})") from None

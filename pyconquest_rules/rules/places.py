@@ -28,6 +28,18 @@ class Places:
         span = self.positions.within(path, mistake.fragment, nth) if mistake.fragment else self.positions.value(path)
         return self._problem(span, mistake.message, mistake.hint)
 
+    def written(self, path: Path, value: str) -> str:
+        """How to tell a value: what the environment has may be a secret, so its variable is named."""
+        found, rest = self.follow((*path, "env"))
+        return value if rest else f"${self.at(found)}"
+
+    def at(self, path: Path) -> Any:
+        """What the document has at a path."""
+        value: Any = self.document
+        for part in path:
+            value = value[part]
+        return value
+
     def follow(self, place: Sequence[int | str]) -> tuple[Path, Sequence[int | str]]:
         """As much of a place as the document has, and the rest: a key that is missing, or pydantic's own words."""
         at: Any = self.document

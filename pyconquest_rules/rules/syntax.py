@@ -1,6 +1,7 @@
 """What is no TOML, in the words of who wrote it."""
 
 import re
+from time import monotonic
 from typing import Any, NamedTuple
 
 import tomli
@@ -49,7 +50,8 @@ TOLD = (
 STATEMENT = re.compile(r"\[\[?[^\]\n]*\]*|[^=\s][^=\n]*[^=\s]|.|$")
 WORD = re.compile(r"[^\s,\]}#\"']+")
 TRUTH = {"True": "true", "False": "false", "yes": "true", "no": "false", "on": "true", "off": "false"}
-MOST_LINES = 100
+MOST_LINES, SECONDS = 100, 0.5
+DIGITS = re.compile(r"[0-9_]{4300}")
 
 
 def parsed(file: str, source: str) -> dict[str, Any]:
@@ -58,6 +60,12 @@ def parsed(file: str, source: str) -> dict[str, Any]:
         return tomli.loads(source)
     except tomli.TOMLDecodeError as error:
         raise RulesError([_problem(file, error)]) from None
+    except RecursionError:
+        raise RulesError([Problem(file, 1, 1, 1, "tables, lists or keys are nested too deeply", None, "")]) from None
+    except ValueError:
+        place = DIGITS.search(source)
+        line = source.count("\n", 0, place.start()) + 1 if place else 1
+        raise RulesError([Problem(file, line, 1, 1, "a number has thousands of digits", None, "")]) from None
 
 
 def _problem(file: str, error: tomli.TOMLDecodeError) -> Problem:
@@ -83,12 +91,14 @@ def _instead(word: str) -> str:
 
 def _statement(source: str, position: int) -> int:
     """Where the statement begins that tomli was reading at `position`: the last line up to which all is well."""
-    start = position
+    start, end = position, monotonic() + SECONDS
     for _ in range(MOST_LINES):
+        if monotonic() > end:
+            break
         start = source.rfind("\n", 0, start) + 1
         try:
             tomli.loads(source[:start])
-        except tomli.TOMLDecodeError:
+        except (ValueError, RecursionError):
             start -= 1
             continue
         break

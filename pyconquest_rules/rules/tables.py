@@ -12,10 +12,18 @@ from pyconquest_rules.rules.model import CsvFile
 from pyconquest_rules.rules.places import Places
 
 
-def csv_tables(files: Mapping[str, CsvFile], base: Path) -> tuple[CsvTable, ...]:
+def csv_tables(files: Mapping[str, CsvFile], base: Path, places: Places) -> tuple[CsvTable, ...]:
     """The tables as the index takes them. Paths count from `base`."""
     return tuple(
-        CsvTable(name, base / of.csv, of.delimiter, of.key, tuple(of.columns.items()), tuple(of.types.items()))
+        CsvTable(
+            name,
+            base / of.csv,
+            places.written(("tables", name, "csv"), of.csv),
+            of.delimiter,
+            of.key,
+            tuple(of.columns.items()),
+            tuple(of.types.items()),
+        )
         for name, of in files.items()
     )
 

@@ -1,0 +1,49 @@
+"""How much a rules file may hold: so much that none ever needs it, and so little that all of it is soon looked at."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pyconquest_rules.errors import Problem
+from pyconquest_rules.rules.places import Places
+from pyconquest_rules.rules.positions import Path
+
+DEEPEST, MOST_VALUES, LONGEST_TEXT = 16, 10_000, 65536
+LARGEST_NUMBER = 2**63 - 1
+
+
+def beyond(places: Places) -> list[Problem]:
+    """What is too much or too large in a document; nothing that comes later has to reckon with it."""
+    problems, number = list[Problem](), 0
+    waiting: list[tuple[Path, Any]] = [((), dict(places.document))]
+    while waiting:
+        path, value = waiting.pop()
+        number += 1
+        if number > MOST_VALUES:
+            return [*problems, places.at_key(path, f"the file holds more than {MOST_VALUES} keys and values")]
+        if len(path) > DEEPEST:
+            return [*problems, places.at_key(path, f"tables and lists are nested more than {DEEPEST} deep")]
+        if what := _wrong(path, value):
+            problems.append(places.at_value(path, what))
+        waiting += reversed([*_inside(path, value)])
+    return problems
+
+
+def _inside(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
+    match value:
+        case dict():
+            yield from (((*path, key), inside) for key, inside in value.items())
+        case list():
+            yield from (((*path, number), inside) for number, inside in enumerate(value))
+
+
+def _wrong(path: Path, value: object) -> str | None:
+    match value:
+        case int() if not -LARGEST_NUMBER - 1 <= value <= LARGEST_NUMBER:
+            return "this number is too large"
+        case str() if len(value) > LONGEST_TEXT:
+            return f"this text is longer than {LONGEST_TEXT} characters"
+        case str() if "\0" in value:
+            return "this text holds the character U+0000"
+    if path and isinstance(path[-1], str) and ("\0" in path[-1] or len(path[-1]) > LONGEST_TEXT):
+        return f"no key is longer than {LONGEST_TEXT} characters or holds the character U+0000"
+    return None
