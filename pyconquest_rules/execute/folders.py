@@ -26,7 +26,7 @@ def opened(outputs: Outputs, folder: str, *, make: bool = False) -> Iterator[int
     """
     root, below = outputs.locate(folder)
     if make:
-        os.makedirs(root, exist_ok=True)
+        _make_root(root)
     descriptor = os.open(root, FOLDER & ~os.O_NOFOLLOW)
     try:
         for name in below:
@@ -36,6 +36,22 @@ def opened(outputs: Outputs, folder: str, *, make: bool = False) -> Iterator[int
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _make_root(root: str) -> None:
+    """Makes the root of an output where it is missing, and durable at once: `Folders` goes up to it, and no further."""
+    lacking, folder = list[str](), root
+    while not os.path.isdir(folder):
+        lacking.append(folder)
+        folder = os.path.dirname(folder)
+    if lacking:
+        os.makedirs(root, exist_ok=True)
+    for folder in map(os.path.dirname, reversed(lacking)):
+        descriptor = os.open(folder, FOLDER & ~os.O_NOFOLLOW)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _inner(descriptor: int, name: str, make: bool) -> int:

@@ -78,6 +78,12 @@ def test_a_row_comes_after_the_file_and_all_folders_that_lead_to_it_are_durable(
     assert len(disk.rows) == 30
 
 
+def test_an_output_that_was_missing_is_durable_too(thirty: Workplace, disk: Disk) -> None:
+    thirty.rules(f'outputs = ["far/out"]\n{copies("far/out/{{ InstanceNumber }}.dcm")}')
+    assert thirty.run("apply", "--json").summary["done"] == 30
+    assert len(disk.rows) == 30
+
+
 def test_what_is_replaced_is_durable_before_its_row(thirty: Workplace, disk: Disk) -> None:
     for number in range(30):
         (thirty.folder / f"export/P{number % 2}/S{number % 3}").mkdir(parents=True, exist_ok=True)
