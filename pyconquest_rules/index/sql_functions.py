@@ -48,7 +48,7 @@ def _instr(plain: sqlite3.Connection, text: Value, part: Value) -> Value:
 def _replace(plain: sqlite3.Connection, text: Value, old: Value, new: Value) -> Value:
     match text, old, new:
         case str(), str(), str():
-            if not old:
+            if not old or old[0] == "\0":  # for SQLite a text of no letters
                 return text
             if len(text) + text.count(old) * (len(new) - len(old)) > LONGEST:
                 raise ValueError("the text gets too long")
