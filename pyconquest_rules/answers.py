@@ -18,6 +18,11 @@ class Indexed:
         """Files that are DICOM, or were to be, but could not be indexed. What is not DICOM at all does no harm."""
         return self.counts["rejected"] - self.reasons.get("not-dicom", 0)
 
+    @property
+    def unread(self) -> int:
+        """Files and folders that may be right, but could not be read this time; the next run tries again."""
+        return self.reasons.get("unreadable", 0) + self.reasons.get("reader-killed", 0)
+
 
 @dataclass(frozen=True, slots=True)
 class ActionStatus:

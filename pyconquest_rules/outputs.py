@@ -3,10 +3,9 @@
 import os
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from pyconquest_rules.paths import MANY, UnsafePath
+from pyconquest_rules.paths import UnsafePath, remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Outputs:
         places = [os.path.split(os.path.realpath(path).casefold()) for path in own]
         self._own = tuple(_slashed(os.path.join(*place)) for place in places)
         self._taken = {_slashed(folder): {name for inner, name in places if inner == folder} for folder, _ in places}
-        self._placed = lru_cache(MANY)(self._place)
+        self._placed = remembered(self._place)
 
     def place(self, path: str) -> str:
         """A rendered path as steps and ledger name it.

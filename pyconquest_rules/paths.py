@@ -7,15 +7,18 @@ and in it the few characters that mean something to us are written as ESCAPE, th
 import posixpath
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 MARK, ESCAPE = "\0", "\1"
 SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
 ESCAPED = re.compile("\1([0-9a-f]+)\1")
 LONGEST_PATH, LONGEST_NAME = 4096, 255
 MANY = 16384  # folders that are remembered: files of many may come in turn
+# Of texts that are longer nothing is remembered: files made for it would fill the memory.
+LONGEST_REMEMBERED = 256
 # What is safe as it is, and soon seen to be; the names of RESERVED that are of such letters are none.
 PLAIN = re.compile(r"(?!(?i:con|prn|aux|nul|(?:com|lpt)[1-9])(?:\.|\Z))[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
 EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
@@ -23,6 +26,23 @@ FORBIDDEN = frozenset('/\\:*?"<>|')
 # Windows takes superscript digits for digits here.
 PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"}
 RESERVED = frozenset({"con", "prn", "aux", "nul", "conin$", "conout$"} | PORTS)
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def remembered(function: Callable[P, T]) -> Callable[P, T]:
+    """Remembers what a function gave lately, as far as the texts that it was given are short."""
+    known = lru_cache(MANY, typed=True)(function)
+
+    def ask(*given: P.args, **named: P.kwargs) -> T:
+        for each in given:
+            if isinstance(each, str) and len(each) > LONGEST_REMEMBERED:
+                return function(*given, **named)
+        return known(*given, **named)  # type: ignore[arg-type]
+
+    return ask
 
 
 class UnsafePath(Exception):
@@ -113,7 +133,7 @@ def destination(raw: str) -> Destination:
     return Destination(folder, name, last)
 
 
-@lru_cache(MANY)
+@remembered
 def _folder(raw: str) -> Folder:
     """The folder of that text. Many destinations share it, so it is worked out once."""
     root = "/" if raw.startswith("/") else ""

@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 from hashlib import sha256
 from itertools import takewhile
 
@@ -19,7 +18,7 @@ from jinja2 import TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from pyconquest_rules.errors import Mistake, did_you_mean
-from pyconquest_rules.paths import ESCAPE, MANY, MARK, SPECIAL, Destination, UnsafePath, destination
+from pyconquest_rules.paths import ESCAPE, MARK, SPECIAL, Destination, UnsafePath, destination, remembered
 
 LONGEST_TEMPLATE, LONGEST_VALUE, LONGEST_PRINTED = 100_000, 65536, 524_288
 FEW = 16  # pieces, of which each may be that long
@@ -109,7 +108,7 @@ class Template:
         fixed = "".join(text for text, _ in takewhile(lambda piece: not piece[1], zip(sample, used, strict=True)))
         self.prefix = posixpath.dirname(destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
         self._shared, self._last, first = len(shared), _together(pieces[above:]), _together(pieces[:above])
-        self._many = lru_cache(MANY, typed=True)(lambda *values: first(values))
+        self._many = remembered(lambda *values: first(values))
 
     def path(self, values: Mapping[str, object]) -> Destination:
         """As `render`, of values by name."""

@@ -28,8 +28,7 @@ def apply(
 
     Brings the index up to date and plans first; what is retrieved comes before the rest is planned.
     A second run does nothing; a run after a kill does the rest.
-    Exits with 1 where steps failed or are blocked or a DICOM file could not be indexed, 5 for a stale plan, 6 where another run
-    is going on.
+    Exits with 1 where steps failed or are blocked, or files could not be read, 5 for a stale plan, 6 where another run goes on.
     """
     from pyconquest_rules.index.workers import here, processes
 
@@ -40,12 +39,12 @@ def apply(
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
-    refused = 0
+    unread = 0
     with app.running(loaded), shown.progress() as emit:
         if not no_index:
             indexed = app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
             shown.refused(indexed)
-            refused = indexed.refused
+            unread = indexed.unread
         chosen = tuple(targets or ())
 
         def plans() -> Iterator["Plan"]:
@@ -57,5 +56,5 @@ def apply(
 
         result = app.apply(loaded, plans(), targets=chosen, emit=emit)
     shown.applied(result)
-    failed = refused or result.counts["failed"] or result.counts["blocked"]
+    failed = unread or result.counts["failed"] or result.counts["blocked"]
     end(INTERRUPTED if result.interrupted else FAILED if failed else 0)

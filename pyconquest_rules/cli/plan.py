@@ -28,7 +28,7 @@ def plan(
 ) -> None:
     """Says what would be done, and why.
 
-    Writes nothing but the index and FILE. Exits with 1 where steps are blocked or a DICOM file could not be indexed.
+    Writes nothing but the index and FILE. Exits with 1 where steps are blocked or files could not be read.
     """
     from pyconquest_rules.index.workers import here, processes
 
@@ -37,12 +37,12 @@ def plan(
     from pyconquest_rules import app
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
-    refused = 0
+    unread = 0
     with shown.progress() as emit:
         if not no_index:
             indexed = app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
             shown.refused(indexed)
-            refused = indexed.refused
+            unread = indexed.unread
         made = app.plan(loaded, tuple(targets or ()), allow_prune=allow_prune, emit=emit)
     with made:
         shown.planned(made, steps=steps)
@@ -50,4 +50,4 @@ def plan(
             made.save(output)
         counts = made.counts().values()
     blocked, todo = (any(of[status] for of in counts) for status in (Status.BLOCKED, Status.TODO))
-    end(FAILED if blocked or refused else PENDING if todo and detailed_exitcode else 0)
+    end(FAILED if blocked or unread else PENDING if todo and detailed_exitcode else 0)

@@ -3,12 +3,11 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from itertools import chain, repeat
 from sqlite3 import Connection
 
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.paths import MANY, collision_key, renamed
+from pyconquest_rules.paths import collision_key, remembered, renamed
 from pyconquest_rules.plan.conflicts import AGAIN, PLACES, TABLES, find_obstacles, find_rivals, find_trouble
 from pyconquest_rules.plan.facts import Facts
 from pyconquest_rules.plan.prune import prune
@@ -195,7 +194,7 @@ def hold_back(plan: Plan, needs: Mapping[str, tuple[str, ...]]) -> None:
 def _folders(connection: Connection, outputs: Outputs) -> Iterator[tuple[str, str, str, str, str, str, str | None]]:
     """Every folder that steps need, from the root of its output on, with what it was to be called where that is another name."""
 
-    @lru_cache(MANY)
+    @remembered
     def needed(folder: str, printed: str) -> tuple[str, str, str, str, str, str, str | None]:
         parent, (above, name) = outputs.parent(folder), os.path.split(folder)
         # A root, and the folder of the rules file in it, may be written in several ways.

@@ -5,13 +5,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import cached_property, lru_cache
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.paths import MANY, collision_key
+from pyconquest_rules.paths import collision_key, remembered
 from pyconquest_rules.steps import (
     Mode,
     Operation,
@@ -79,8 +79,8 @@ class Plan:
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(TABLES)
         self.connection.execute("PRAGMA cache_size = -32768")
-        self._folder = lru_cache(MANY)(self._noted)
-        self._series = lru_cache(MANY)(self._noted_series)
+        self._folder = remembered(self._noted)
+        self._series = remembered(self._noted_series)
 
     def __enter__(self) -> "Plan":
         return self

@@ -64,8 +64,8 @@ class Console:
 
     def refused(self, result: Indexed) -> None:
         """The reasons, and how to see which files they are."""
-        if result.refused:
-            self.err.print((f"index: {result.refused:,} refused", "yellow"))
+        if number := result.refused or result.unread:
+            self.err.print((f"index: {number:,} could not be indexed", "yellow"))
             self._reasons(result)
 
     def _reasons(self, result: Indexed) -> None:

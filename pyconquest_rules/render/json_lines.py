@@ -41,8 +41,8 @@ class JsonLines:
 
     def refused(self, result: Indexed) -> None:
         """One line, with the reasons."""
-        if result.refused:
-            write("refused", files=result.refused, reasons=result.reasons)
+        if number := result.refused or result.unread:
+            write("refused", files=number, reasons=result.reasons)
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """A line for each step that is not unchanged, where they are asked for; the summary."""

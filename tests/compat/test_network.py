@@ -27,6 +27,9 @@ from tests.network.peers import storescp
 from tests.test_docs import blocks
 
 SCRIPT = """
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 from pyconquest_rules.compat.pyconquest import pyconquest
 
 c = pyconquest(data_directory="data2")

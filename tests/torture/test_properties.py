@@ -33,8 +33,8 @@ def test_none_of_100_000_strings_leaves_its_folder(request: pytest.FixtureReques
 
 
 def test_after_apply_nothing_is_to_be_done_and_no_two_instances_share_a_destination(request: pytest.FixtureRequest) -> None:
-    often(request, 500, 5)(given(INSTANCES, st.sampled_from(["error", "skip", "overwrite", "rename"]))(after_apply))()
+    often(request, 200, 5)(given(INSTANCES, st.sampled_from(["error", "skip", "overwrite", "rename"]))(after_apply))()
 
 
 def test_what_is_lost_or_changed_is_mended(request: pytest.FixtureRequest) -> None:
-    often(request, 200, 5)(given(INSTANCES, st.data())(mended))()
+    often(request, 80, 5)(given(INSTANCES, st.data())(mended))()
