@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,8 @@ def _process(command: Sequence[str], cwd: Path) -> Iterator["subprocess.Popen[st
         try:
             yield process
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # and the processes that it made for associations
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and the processes that it made for associations
 
 
 def _until_it_listens(process: "subprocess.Popen[str]", port: int) -> None:

@@ -99,15 +99,16 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
             for answer in _batch(batch, sender, ending):
                 answers.put(answer)
         finally:
-            if sending.associations > 1:  # some nodes serve one at a time: the others have their turn
+            if not all(each.is_associated for each in everybody):  # some nodes serve few at a time: others have their turn
                 sender.release()
             senders.put(sender)
             answers.put(None)
 
     rate = sending.max_rate / sending.associations if sending.max_rate else None
     with ExitStack() as stack, ThreadPoolExecutor(sending.associations) as pool:
-        for _ in range(sending.associations):
-            senders.put(stack.enter_context(Sender(sending.node, max_rate=rate)))
+        everybody = [stack.enter_context(Sender(sending.node, max_rate=rate)) for _ in range(sending.associations)]
+        for sender in everybody:
+            senders.put(sender)
         try:
             # The steps are read here alone: a connection of SQLite belongs to one thread.
             while True:

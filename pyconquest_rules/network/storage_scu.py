@@ -113,6 +113,11 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self.release()
 
+    @property
+    def is_associated(self) -> bool:
+        """Whether there is an association now."""
+        return self._association is not None
+
     def release(self) -> None:
         """Ends the association, if there is one."""
         if self._association is not None:
