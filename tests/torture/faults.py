@@ -1,5 +1,6 @@
 """A command whose system calls fail, or at one of which it is killed: strace does that (its `inject`)."""
 
+import os
 import re
 import subprocess
 import sys
@@ -27,10 +28,13 @@ class Point(NamedTuple):
 def traced(folder: Path, arguments: tuple[str, ...], *options: str) -> subprocess.CompletedProcess[str]:
     """Runs `pyconquest-rules ARGUMENTS` in `folder` under strace."""
     log, command = folder / "strace.log", [sys.executable, "-m", "pyconquest_rules", *arguments]
+    # With one processor no others are made ready to read: what Python puts into the temporary folder for them is not ours.
+    processors = sorted(os.sched_getaffinity(0))
+    one = ["taskset", "--cpu-list", str(processors[os.getpid() % len(processors)])]
     # Modules are compiled by a run before: writing them is not what is looked at.
     strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-o", str(log), f"--trace={','.join(MUTATING)}", *options]
     return subprocess.run(
-        [*strace, *command], cwd=folder, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*one, *strace, *command], cwd=folder, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
 
 
