@@ -133,10 +133,10 @@ READERS: dict[str, Callable[[Elements], Read]] = {
 def standard() -> Elements:
     """What the index asks every file for where the rules add no column."""
     from pyconquest_rules.index.dicom_sql import parse, standard_text
-    from pyconquest_rules.index.rows import wanted
+    from pyconquest_rules.index.records import records
     from pyconquest_rules.index.tables import schema
 
-    return [(path.path, path.tag) for path in wanted(schema(parse(standard_text())))]
+    return [(path.path, path.tag) for path in records(schema(parse(standard_text()))).wanted.paths]
 
 
 def digest(texts: Sequence[Text]) -> str:

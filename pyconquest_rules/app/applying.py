@@ -10,7 +10,6 @@ from pyconquest_rules.actions.send import Send
 from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.opening import writing
 from pyconquest_rules.app.retrieving import retrieving
-from pyconquest_rules.app.sending import sending
 from pyconquest_rules.app.stopping import stop_asked
 from pyconquest_rules.events import Emit, silent
 from pyconquest_rules.execute.copying import Copying
@@ -60,6 +59,8 @@ def _doer(rules: Rules, name: str, clock: Callable[[], datetime]) -> Doer:
         case Copy():
             return Copying(rules.outputs)
         case Send() as send:
+            from pyconquest_rules.app.sending import sending  # with all that the network needs
+
             return sending(rules, send, clock)
         case Retrieve() as retrieve:
             return retrieving(rules, retrieve)

@@ -34,7 +34,7 @@ def index(
     """
     from pyconquest_rules.index.scan import Scan
 
-    names = tuple(sources)
+    names = tuple(dict.fromkeys(sources))
     known = {tree.name: tree for tree in rules.trees}
     for name in names:
         named("source", name, known)

@@ -30,11 +30,9 @@ def apply(
     A second run does nothing; a run after a kill does the rest.
     Exits with 1 where steps failed or are blocked, or files could not be read, 5 for a stale plan, 6 where another run goes on.
     """
-    from pyconquest_rules.index.workers import here, processes
-
     shown, loaded = renderer(context, json), rules(context)
-    workers = here if no_index else processes(loaded.database)
     from pyconquest_rules import app
+    from pyconquest_rules.index.workers import processes
 
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")
@@ -42,7 +40,7 @@ def apply(
     unread = 0
     with app.running(loaded), shown.progress() as emit:
         if not no_index:
-            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
+            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
             shown.refused(indexed)
             unread = indexed.unread
         chosen = tuple(targets or ())

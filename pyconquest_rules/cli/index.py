@@ -26,18 +26,16 @@ def index(
 
     Reads what is new or changed by size and mtime, forgets what is gone. Exits with 1 where a DICOM file could not be indexed.
     """
-    from pyconquest_rules.index.workers import processes
-
     shown, loaded = renderer(context, json), rules(context)
-    workers = processes(loaded.database)
     from pyconquest_rules import app
+    from pyconquest_rules.index.workers import processes
 
     with shown.progress() as emit, reporting(report, emit) as told:
         result = app.index(
             loaded,
             sources or (),
             allow_vanish=allow_vanish,
-            workers=workers,
+            workers=processes,
             emit=told,
             every_file=report is not None,
         )

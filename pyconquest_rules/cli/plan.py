@@ -30,17 +30,15 @@ def plan(
 
     Writes nothing but the index and FILE. Exits with 1 where steps are blocked or files could not be read.
     """
-    from pyconquest_rules.index.workers import here, processes
-
     shown, loaded = renderer(context, json), rules(context)
-    workers = here if no_index else processes(loaded.database)
     from pyconquest_rules import app
+    from pyconquest_rules.index.workers import processes
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     unread = 0
     with shown.progress() as emit:
         if not no_index:
-            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=workers, emit=emit)
+            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
             shown.refused(indexed)
             unread = indexed.unread
         made = app.plan(loaded, tuple(targets or ()), allow_prune=allow_prune, emit=emit)

@@ -118,7 +118,7 @@ def put(store: Store, device: str, root: Path, file: File, header: Header | str)
 
 def _note(store: Store, device: str, root: Path, file: File, header: Header | str) -> None:
     if isinstance(header, Header):
-        store.add(device, root, file, header)
+        store.add(device, root, file, store.records.record(header))
     else:
         store.reject(device, file, header)
 
@@ -126,7 +126,7 @@ def _note(store: Store, device: str, root: Path, file: File, header: Header | st
 def header_of(path: Path, store: Store) -> Header | str:
     """What the index wants of a file, or why it is no instance."""
     try:
-        return read(path, store.wanted)
+        return read(path, store.records.wanted)
     except Rejected as rejected:
         return rejected.reason.value
 
@@ -149,11 +149,11 @@ def add_dataset(store: Store, root: Path, dataset: Dataset, path: str, *, check:
         ).fetchall():
             store.forget(device_of, there)
         store.forget(device, name)
-        store.add(device, root, _file(root, name) or File(name, 0, 0), header)
+        store.add(device, root, _file(root, name) or File(name, 0, 0), store.records.record(header))
 
 
 def _header(store: Store, dataset: Dataset) -> Header:
-    wanted = store.wanted.tags | NEEDED
+    wanted = store.records.wanted.tags | NEEDED
     plain = Dataset({tag: dataset[tag] for tag in dataset.keys() if tag in wanted})  # noqa: SIM118 - its iterator gives elements
     with TemporaryDirectory() as folder:
         file = Path(folder) / "header.dcm"

@@ -16,7 +16,7 @@ from pyconquest_rules.dicom import Level, Value, tag_path
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.execute.folders import INCOMING, opened
 from pyconquest_rules.index.header import Header, Reader, Rejected, Wanted
-from pyconquest_rules.index.rows import wanted
+from pyconquest_rules.index.records import Record, records
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS, Schema
 from pyconquest_rules.index.walk import File
@@ -228,8 +228,9 @@ class _Indexer:
 
     def __init__(self, source: str, root: Path, database: Path, schema: Schema) -> None:
         self.source, self.root, self.database, self.schema = source, root, database, schema
-        of_rows = wanted(schema)
-        self._count, self.paths = len(of_rows), of_rows if SOP_CLASS in of_rows else (*of_rows, SOP_CLASS)
+        self._records = records(schema)
+        paths = self._records.wanted.paths
+        self.paths = paths if SOP_CLASS in paths else (*paths, SOP_CLASS)
         self._reader = Reader(Wanted(self.paths))
         self._waiting: deque[_Row] = deque()
         self._reading, self._using = Lock(), Lock()
@@ -263,7 +264,7 @@ class _Indexer:
 
     def add(self, file: File, header: Header) -> None:
         """Comes back when an instance is in the index. Raises OSError where it cannot be."""
-        row = _Row(file, header._replace(values=header.values[: self._count]))
+        row = _Row(file, self._records.record(header))
         self._waiting.append(row)
         with self._using:
             while row.written is None:
@@ -277,7 +278,7 @@ class _Indexer:
             with self._store.transaction():
                 for row in rows:
                     self._store.forget(self._device, row.file.path)
-                    self._store.add(self._device, self.root, row.file, row.header)
+                    self._store.add(self._device, self.root, row.file, row.record)
             written = True
         except (sqlite3.Error, DatabaseError):  # a busy moment of the index is told to those who waited
             pass
@@ -291,7 +292,7 @@ class _Row:
     """A file that is to come into the index, and whether it did; None while it waits."""
 
     file: File
-    header: Header
+    record: Record
     written: bool | None = None
 
 

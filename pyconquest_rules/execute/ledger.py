@@ -340,6 +340,18 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a process that was forked while a run goes on: it must not hold the lock on when that run is killed."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def locked(base: Path) -> Iterator[None]:
     """Holds the run lock of a rules file; a killed holder holds nothing.
@@ -354,7 +366,9 @@ def locked(base: Path) -> Iterator[None]:
         if isinstance(error, BlockingIOError):
             raise Locked("another run of this rules file is going on; wait for it to end") from None
         raise DatabaseError(f"cannot lock {base / FOLDER}: {os.strerror(error.errno or 0)}") from None
+    _held.add(descriptor)
     try:
         yield
     finally:
+        _held.remove(descriptor)
         os.close(descriptor)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.header import Header
-from pyconquest_rules.index.rows import stored_in, text_of_value
+from pyconquest_rules.index.records import stored_in, text_of_value
 from pyconquest_rules.index.tables import FORMAT, LEVELS, MODALITY, TABLES, Field, Schema, declared, quoted, statements
 
 # Groups of elements that only RT objects have (PS3.6).
@@ -78,8 +78,8 @@ def pending(connection: sqlite3.Connection, schema: Schema) -> list[tuple[Level,
     return [(level, field) for level in LEVELS for field in schema.level(level) if (level, field.column) in names]
 
 
-def choose_concerned(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Level, Field]]) -> int:
-    """Puts the files of the instances that these columns can concern into `temp.to_fill`; gives their number."""
+def choose_concerned(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Level, Field]]) -> None:
+    """Puts the files of the instances that these columns can concern into `temp.to_fill`."""
     chosen = " UNION ".join(_instances(schema, level, field) for level, field in columns)
     files = (
         "SELECT f.device, CAST(f.path AS BLOB), f.size, f.mtime_ns FROM DICOMImages AS i"
@@ -90,7 +90,6 @@ def choose_concerned(connection: sqlite3.Connection, schema: Schema, columns: li
         "CREATE TEMP TABLE to_fill (device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
     )
     connection.execute(f"INSERT INTO temp.to_fill {files} WHERE i.{quoted(schema.key(Level.IMAGE))} IN ({chosen})")
-    return int(connection.execute("SELECT count(*) FROM temp.to_fill").fetchone()[0])
 
 
 def _instances(schema: Schema, level: Level, field: Field) -> str:

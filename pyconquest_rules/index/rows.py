@@ -2,38 +2,13 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
+from collections.abc import Iterable, Iterator
 from time import time
-from typing import cast
 
-from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags
-from pyconquest_rules.index import geometry, references, rt
-from pyconquest_rules.index.header import Header
-from pyconquest_rules.index.tables import (
-    LEVELS,
-    MODALITIES_IN_STUDY,
-    MODALITY,
-    PYCONQUEST_COLUMNS,
-    REFERENCED,
-    TABLES,
-    Field,
-    Schema,
-    quoted,
-)
-from pyconquest_rules.index.values import LIMIT, stored
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.index.records import Full, Record, Row
+from pyconquest_rules.index.tables import LEVELS, MODALITIES_IN_STUDY, MODALITY, PYCONQUEST_COLUMNS, TABLES, Schema, quoted
 from pyconquest_rules.index.walk import File
-
-NO_EXTRAS = rt.Extras()
-MOST_TEXTS = 5000
-
-# What names a patient, a study, a series or an instance is never cut and never NULL: cutting would make two of them one.
-IDENTIFIERS = frozenset(TagPath((), tags()[key]) for key in KEYS.values())
-
-
-def wanted(schema: Schema) -> tuple[TagPath, ...]:
-    """Every element that a file must be asked for, each once."""
-    return tuple(dict.fromkeys((*schema.tags(), *rt.PATHS, *references.PATHS, *geometry.PATHS)))
 
 
 class Rows:
@@ -44,17 +19,8 @@ class Rows:
     """
 
     def __init__(self, schema: Schema) -> None:
-        self.schema, self.tags = schema, wanted(schema)
-        self.levels = [_Level(schema, level, self.tags) for level in LEVELS]
-        *_, series, self.image = self.levels
-        self.study_at, self.series_at, self.uid_at = series.places[-1], self.image.places[-1], self.image.places[0]
-        self.lists = [self.tags.index(tag) for tag in schema.tags() if tag.all_items]
-        self.modality_at, self.frame_at = self.tags.index(rt.MODALITY), self.tags.index(references.FRAME)
-        has_referenced = any(field.tag == REFERENCED for field in schema.level(Level.SERIES))
-        self.referenced_at = self.tags.index(REFERENCED) if has_referenced else None
-        self.rt_of, self.references_of, self.slice_of = (
-            itemgetter(*map(self.tags.index, paths)) for paths in (rt.PATHS, references.PATHS, geometry.PATHS)
-        )
+        self.schema = schema
+        *self.levels_above, self.image = (_Level(schema, level) for level in LEVELS)
         self.modalities = _modalities(schema)
         self.above, self.pruning = _above(schema), list(_pruning(schema))
         self.begin()
@@ -63,33 +29,28 @@ class Rows:
         """Forgets which rows are there: between two transactions another process may have changed that."""
         self.home: tuple[str | None, str | None] = (None, None)
         self.reshaped: str | None = None
-        for level in self.levels:
+        self.last: tuple[Row, ...] = ()
+        for level in self.levels_above:
             level.last_key = None
 
-    def write(self, connection: sqlite3.Connection, header: Header, device: str, file: File) -> None:
+    def write(self, connection: sqlite3.Connection, record: Record, device: str, file: File) -> None:
         """Inserts what is not there yet; an image row is replaced."""
-        found, uid, extras = header.values, header.SOPInstanceUID, NO_EXTRAS
-        values = cast("list[str | None]", [*found])  # where columns of ours are made of lists, they become texts now
-        for at in self.lists:
-            values[at] = text_of_value(found[at])
-        # Not as text: what makes it a UID does not depend on the VR that the file tells.
-        values[self.uid_at] = uid
-        if found[self.modality_at] in rt.MODALITIES:
-            extras = rt.extras(dict(zip(rt.PATHS, self.rt_of(found), strict=True)))
-        if self.referenced_at is not None:
-            values[self.referenced_at] = extras.ReferencedSeriesUID or values[self.referenced_at]
-            values[self.frame_at] = values[self.frame_at] or extras.UniqueFOR_UID
-        series, study, now = values[self.series_at] or "", values[self.study_at] or "", time()
-        before = self._study_of(connection, series)
-        place = (int(now), os.fsencode(file.path), device, *extras, now, header.content)
-        new = {level.level for level in self.levels if level.write(connection, values, place)}
-        self._write_ours(connection, uid, found, series)
+        above, image = record.rows[:-1], record.rows[-1]
+        series, study, now = image[-1] or "", above[-1][-1] or "", time()
+        before, new = self._study_of(connection, series), set()
+        if above != self.last:
+            levels = zip(self.levels_above, above, record.full, strict=False)
+            new = {level.level for level, row, full in levels if level.write(connection, row, full, (int(now),))}
+            self.last = above
+        place = (int(now), os.fsencode(file.path), device, *record.extras, now, record.content)
+        self.image.write(connection, image, record.full[-1], place)
+        self._write_ours(connection, record, series)
         if Level.SERIES in new:
             self.home = (series, study)
             if before not in (None, study):
                 self._moved(connection, series, str(before), study)
         elif study != before:
-            connection.execute("INSERT OR REPLACE INTO rules_strays VALUES (?, ?)", (uid, study))
+            connection.execute("INSERT OR REPLACE INTO rules_strays VALUES (?, ?)", (record.SOPInstanceUID, study))
         if new & {Level.STUDY, Level.SERIES}:
             self.say_modalities(connection, [study])
 
@@ -109,13 +70,13 @@ class Rows:
         connection.execute(at_home, (study, series))
         connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('study', ?)", (before,))
 
-    def _write_ours(self, connection: sqlite3.Connection, uid: str, found: Sequence[Value], series: str) -> None:
+    def _write_ours(self, connection: sqlite3.Connection, record: Record, series: str) -> None:
         """What the instance points at, and where its slice lies; the series is noted to be measured."""
-        to = references.references(*self.references_of(found))
-        if to:
-            connection.executemany("INSERT OR IGNORE INTO rules_references VALUES (?, ?, ?)", ((uid, *each) for each in to))
-        if slice_ := geometry.slice_of(*self.slice_of(found)):
-            connection.execute("INSERT OR REPLACE INTO rules_slices VALUES (?, ?, ?, ?)", (uid, series, *slice_))
+        uid = record.SOPInstanceUID
+        for to in record.references:
+            connection.execute("INSERT OR IGNORE INTO rules_references VALUES (?, ?, ?)", (uid, *to))
+        if record.slice:
+            connection.execute("INSERT OR REPLACE INTO rules_slices VALUES (?, ?, ?, ?)", (uid, series, *record.slice))
             if series != self.reshaped:
                 connection.execute("INSERT OR IGNORE INTO temp.reshaped VALUES (?)", (series,))
                 self.reshaped = series
@@ -153,17 +114,13 @@ class Rows:
 class _Level:
     """Writes the row of one level."""
 
-    def __init__(self, schema: Schema, level: Level, tags: Sequence[TagPath]) -> None:
-        """`tags` are those of the values that rows are made of, in their order."""
+    def __init__(self, schema: Schema, level: Level) -> None:
         self.level, self.fields = level, schema.level(level)
-        self.places = [tags.index(field.tag) for field in self.fields]
-        self.columns = [(place, _Stored(field)) for place, field in zip(self.places, self.fields, strict=True)]
         extra = ["AccessTime"]
         if level is Level.IMAGE:
             extra += ["ObjectFile", "DeviceName", *(name for name, _ in PYCONQUEST_COLUMNS)]
         names = ", ".join([*(quoted(field.column) for field in self.fields), *extra])
         marks = ", ".join(["?"] * len(self.fields) + ["CAST(? AS TEXT)" if name == "ObjectFile" else "?" for name in extra])
-        self.extra = len(extra)
         verb, if_stale = ("INSERT OR REPLACE", "") if level is Level.IMAGE else ("INSERT", self._if_stale())
         self.insert = f"{verb} INTO {TABLES[level]} ({names}) VALUES ({marks}){if_stale}"
         self.last_key: str | None = None
@@ -175,55 +132,24 @@ class _Level:
         values = ", ".join(f"{column} = excluded.{column}" for column in columns[1:] or columns)
         return f" ON CONFLICT ({columns[0]}) DO UPDATE SET {values} WHERE EXISTS ({stale})"
 
-    def write(self, connection: sqlite3.Connection, values: Sequence[str | None], place: tuple[object, ...]) -> bool:
+    def write(self, connection: sqlite3.Connection, row: Row, full: Full, place: tuple[object, ...]) -> bool:
         """Whether a row was written. `place` is the time, and what an image row has beside its elements."""
-        key = values[self.places[0]] or ""
+        key = row[0] or ""
         if key == self.last_key and self.level is not Level.IMAGE:
             return False
-        texts = [values[place] for place in self.places]
-        row = [column[values[place]] for place, column in self.columns]
-        new = connection.execute(self.insert, [*row, *place[: self.extra]]).rowcount == 1
+        new = connection.execute(self.insert, row + place).rowcount == 1
         self.last_key = key
         if new:
-            self._keep_full(connection, key, texts, row)
+            self._keep_full(connection, key, full)
         return new
 
-    def _keep_full(self, connection: sqlite3.Connection, key: str, texts: list[str | None], row: list[str | None]) -> None:
+    def _keep_full(self, connection: sqlite3.Connection, key: str, full: Full) -> None:
         """Keeps the whole text of what the columns hold cut or changed."""
         if self.level is not Level.IMAGE:
             for table in ("rules_full", "rules_stale"):
                 connection.execute(f"DELETE FROM {table} WHERE level = ? AND key = ?", (self.level.value, key))
-        if row == texts:
-            return
-        for field, text, value in zip(self.fields, texts, row, strict=True):
-            if text and text != value and field.tag not in IDENTIFIERS:
-                full = (self.level.value, key, field.name, text.strip(" "))
-                connection.execute("INSERT OR REPLACE INTO rules_full VALUES (?, ?, ?, ?)", full)
-
-
-class _Stored(dict[str | None, str | None]):
-    """What a column holds of each text; most texts come again."""
-
-    def __init__(self, field: Field) -> None:
-        self._field = field
-
-    def __missing__(self, text: str | None) -> str | None:
-        if len(self) > MOST_TEXTS:
-            self.clear()
-        self[text] = stored_in(self._field, text)
-        return self[text]
-
-
-def text_of_value(value: Value) -> str | None:
-    """Of all items of a sequence their texts, joined as several values are; no more than of one value."""
-    return "\\".join(text or "" for text in value)[:LIMIT] if isinstance(value, tuple) else value
-
-
-def stored_in(field: Field, text: str | None) -> str | None:
-    """What the column of a Conquest table holds of a full value."""
-    if field.tag in IDENTIFIERS:
-        return text or ""
-    return stored(text, field.dicom_type, field.sql_type, field.length)
+        for name, text in full:
+            connection.execute("INSERT OR REPLACE INTO rules_full VALUES (?, ?, ?, ?)", (self.level.value, key, name, text))
 
 
 def _modalities(schema: Schema) -> str | None:

@@ -6,6 +6,7 @@ Workers turn paths into headers; this process alone writes. Size and mtime say w
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -13,8 +14,9 @@ from pathlib import Path
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
 from pyconquest_rules.index.changes import changes
-from pyconquest_rules.index.chunks import Chunk, Read, Reading
+from pyconquest_rules.index.chunks import Chunk, Reading, read_headers, reads_records
 from pyconquest_rules.index.header import Header, Reason, Wanted
+from pyconquest_rules.index.records import Record
 from pyconquest_rules.index.store import Outcome, Store
 from pyconquest_rules.index.walk import File, Run, Skipped, Tree, files_of, runs
 from pyconquest_rules.index.workers import Workers
@@ -51,25 +53,26 @@ class Scan:
         Raises SourceError, before anything is changed, where a root is missing, or where more than half of a source
         vanished or what was indexed cannot be seen.
         """
-        troubles = [trouble for tree in trees for trouble in self._look(tree, own, allow_vanish)]
+        new = self.store.is_empty()  # nothing can be gone then, so what is found is read while the rest is walked
+        troubles = [trouble for tree in trees for trouble in self._look(tree, own, allow_vanish, new)]
         if troubles:
             raise SourceError("\n".join(troubles))
         self._forget(trees)
         self._tell_unchanged([self.store.device(tree.name, tree.root) for tree in trees])
         self._fill(workers)
-        (number,) = self.store.connection.execute("SELECT count(*) FROM temp.to_read").fetchone()
-        if number:
-            with Reading(workers, number, self.store.wanted, self.roots) as reading:
-                self._read(reading.in_order(self._chunks("to_read")))
-            self.store.refer()
+        chunks = self._found(trees, own) if new else self._chunks("to_read")
+        with Reading(workers, chunks, reads_records(self.store.schema), self.roots) as reading:
+            if self._read(reading.in_order()):
+                self.store.refer()
 
     def _fill(self, workers: Workers) -> None:
         """Reads what columns that came can concern, and fills them; after a kill all of it again."""
         if not (columns := self.store.pending()):
             return
-        wanted = Wanted(tuple(field.tag for _, field in columns))
-        with Reading(workers, self.store.choose_concerned(columns), wanted, self.roots) as reading:
-            results = reading.in_order(self._chunks("to_fill"))
+        reads = partial(read_headers, Wanted(tuple(field.tag for _, field in columns)))
+        self.store.choose_concerned(columns)
+        with Reading(workers, self._chunks("to_fill"), reads, self.roots) as reading:
+            results = reading.in_order()
             while group := list(islice(results, CHUNKS_A_TRANSACTION)):
                 with self.store.transaction():
                     for _, files in group:
@@ -85,14 +88,20 @@ class Scan:
         paths = "SELECT device, CAST(path AS BLOB) FROM rules_files WHERE device = ?"
         self.store.connection.execute(f"INSERT INTO temp.gone {paths}", (device,))
 
-    def _look(self, tree: Tree, own: frozenset[bytes], allow_vanish: bool) -> Iterator[str]:
-        """Compares a tree with what the index knows of it, notes what to read and what is gone, gives what stands against it."""
+    def _look(self, tree: Tree, own: frozenset[bytes], allow_vanish: bool, new: bool) -> Iterator[str]:
+        """Compares a tree with what the index knows of it, notes what to read and what is gone, gives what stands against it.
+
+        Only looks whether it is there at all where the index is `new`.
+        """
         missing = _cannot_list(tree.root)
         if missing and not allow_vanish:
             hint = "mount it, or say --allow-vanish if it is gone for good"
             yield f'source "{tree.name}": there is no folder {tree.root} ({missing}); {hint}'
             return
-        counts = self._compare(tree, iter(()) if missing else runs(os.fsencode(tree.root), tree.exclude, own))
+        device = self.store.device(tree.name, tree.root)
+        if new:
+            return
+        counts = self._compare(device, tree.root, _runs(tree, own))
         self.counts["vanished"] += counts["vanished"]
         self.emit(Walked(tree.name, counts["seen"], counts["to_read"]))
         if counts["hidden"] and not allow_vanish:
@@ -102,9 +111,9 @@ class Scan:
             what = f'source "{tree.name}": {counts["vanished"]} of {counts["known"]} indexed files vanished from {tree.root}'
             yield f"{what}; say --allow-vanish if that is right"
 
-    def _compare(self, tree: Tree, found: Iterator[Run | Skipped]) -> Counter[str]:
+    def _compare(self, device: str, root: Path, found: Iterable[Run | Skipped]) -> Counter[str]:
         """Notes every file of a tree that is not as it was; counts what was seen, known, vanished or hidden, and will be read."""
-        device, counts = self.store.device(tree.name, tree.root), Counter[str]()
+        counts = Counter[str]()
         closed = Skipped(b"/", "")  # the last that may be a folder left out; no path begins like this
         for change in changes(found, self.store.known(device)):
             if isinstance(change, int):
@@ -123,7 +132,7 @@ class Scan:
             counts["known"] += then is not None
             counts["hidden"] += below and closed.reason == Reason.UNREADABLE
             counts["vanished"] += now is None and not (below and closed.reason != Reason.UNREADABLE)
-            counts["to_read"] += self._note(device, tree.root, now, then)
+            counts["to_read"] += self._note(device, root, now, then)
         return counts
 
     def _note(self, device: str, root: Path, now: File | Skipped | None, then: File | None) -> bool:
@@ -177,23 +186,26 @@ class Scan:
             for path, reason in self.store.connection.execute(unchanged, (device,)) if self.every_file else ():
                 self.emit(FileTold(self.inside[device] + path, "unchanged", reason))
 
-    def _read(self, results: Iterator[tuple[str, Read]]) -> None:
-        """Writes what was read, many chunks to a transaction."""
+    def _read(self, results: Iterator[tuple[str, list[tuple[File, Record | str]]]]) -> int:
+        """Writes what was read, many chunks to a transaction; gives the number of files."""
+        number = 0
         while group := list(islice(results, CHUNKS_A_TRANSACTION)):
             with self.store.transaction():
                 for device, files in group:
-                    for file, header in files:
-                        self._put(device, file, header)
+                    number += len(files)
+                    for file, record in files:
+                        self._put(device, file, record)
+        return number
 
-    def _put(self, device: str, file: File, header: Header | str) -> None:
+    def _put(self, device: str, file: File, record: Record | str) -> None:
         path = self.inside[device] + file.path
         outcome = self.store.noted(device, file)
-        if outcome is None and isinstance(header, Header):
-            outcome = self.store.add(device, self.roots[device], file, header)
-        elif outcome is None and header == Reason.UNREADABLE and not os.path.lexists(path):
+        if outcome is None and isinstance(record, Record):
+            outcome = self.store.add(device, self.roots[device], file, record)
+        elif outcome is None and record == Reason.UNREADABLE and not os.path.lexists(path):
             outcome = Outcome("skipped", "vanished")
         elif outcome is None:
-            outcome = self.store.reject(device, file, str(header))
+            outcome = self.store.reject(device, file, str(record))
         self.counts["read"] += outcome.reason != "vanished"
         self._tell(path, outcome)
 
@@ -204,6 +216,25 @@ class Scan:
         if outcome.outcome in ("rejected", "skipped") and outcome.reason:
             self.reasons[outcome.reason] += 1
         self.emit(FileTold(path, outcome.outcome, outcome.reason))
+
+    def _found(self, trees: Sequence[Tree], own: frozenset[bytes]) -> Iterator[Chunk]:
+        """The files of trees of which none is known, as they are walked."""
+        for tree in trees:
+            device, seen, waiting = self.store.device(tree.name, tree.root), Counter[str](), list[File]()
+            for run in _runs(tree, own):
+                if isinstance(run, Skipped):
+                    seen["skipped"] += 1
+                    self._tell(inside(tree.root) + run.path, Outcome("skipped", run.reason))
+                    continue
+                seen["files"] += len(run)
+                waiting += files_of(run)
+                whole = len(waiting) // CHUNK * CHUNK
+                for start in range(0, whole, CHUNK):
+                    yield device, waiting[start : start + CHUNK]
+                waiting = waiting[whole:]
+            self.emit(Walked(tree.name, seen.total(), seen["files"]))
+            if waiting:
+                yield device, waiting
 
     def _chunks(self, table: str) -> Iterator[Chunk]:
         """The files of a temporary table, in the order of the walk, each chunk of one device."""
@@ -220,6 +251,11 @@ class Scan:
 def inside(root: Path) -> bytes:
     """What the paths of files below a root begin with."""
     return os.fsencode(root).rstrip(b"/") + b"/"
+
+
+def _runs(tree: Tree, own: frozenset[bytes]) -> Iterator[Run | Skipped]:
+    """What is in a tree; nothing where it is missing."""
+    return iter(()) if _cannot_list(tree.root) else runs(os.fsencode(tree.root), tree.exclude, own)
 
 
 def _cannot_list(folder: Path) -> str | None:

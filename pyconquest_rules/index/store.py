@@ -12,9 +12,10 @@ from time import monotonic, sleep
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.geometry import measure
-from pyconquest_rules.index.header import Header, Reason, Wanted
+from pyconquest_rules.index.header import Header, Reason
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
-from pyconquest_rules.index.rows import Rows, wanted
+from pyconquest_rules.index.records import Record, records
+from pyconquest_rules.index.rows import Rows
 from pyconquest_rules.index.sql import open_read_only, text_of
 from pyconquest_rules.index.tables import Field, Schema, fill_referenced, quoted, statements
 from pyconquest_rules.index.walk import File
@@ -32,6 +33,9 @@ class Outcome:
 
     outcome: str
     reason: str | None = None
+
+
+INDEXED = Outcome("indexed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,7 @@ class Store:
         except sqlite3.Error as error:
             self.connection.close()
             raise _unusable(database, error) from None
-        self.wanted = Wanted(wanted(schema), schema.content_hash)
-        self._rows = Rows(schema)
+        self.records, self._rows = records(schema), Rows(schema)
         self._alone, self._version = True, _version(self.connection)
 
     def __enter__(self) -> "Store":
@@ -95,9 +98,9 @@ class Store:
         """The columns that came, for which instances are still to be read."""
         return pending(self.connection, self.schema)
 
-    def choose_concerned(self, columns: list[tuple[Level, Field]]) -> int:
-        """Puts the files that are to be read for these columns into `temp.to_fill`; gives their number."""
-        return choose_concerned(self.connection, self.schema, columns)
+    def choose_concerned(self, columns: list[tuple[Level, Field]]) -> None:
+        """Puts the files that are to be read for these columns into `temp.to_fill`."""
+        choose_concerned(self.connection, self.schema, columns)
 
     def fill(self, columns: list[tuple[Level, Field]], header: Header) -> None:
         """Takes what was read of an instance for these columns."""
@@ -128,6 +131,10 @@ class Store:
         """The sources of the index by name."""
         rows = self.connection.execute("SELECT name, device, CAST(path AS BLOB) FROM rules_sources")
         return {name: Device(device, Path(os.fsdecode(path))) for name, device, path in rows}
+
+    def is_empty(self) -> bool:
+        """Whether the index knows no file at all."""
+        return self.connection.execute("SELECT 1 FROM rules_files LIMIT 1").fetchone() is None
 
     def known(self, device: str) -> sqlite3.Cursor:
         """Path, size and mtime_ns of the files of a device, in the byte order of their paths.
@@ -180,12 +187,12 @@ class Store:
         self._note(device, file, outcome, None)
         return outcome
 
-    def add(self, device: str, root: Path, file: File, header: Header) -> Outcome:
+    def add(self, device: str, root: Path, file: File, record: Record) -> Outcome:
         """Puts an instance into the index. One with its SOPInstanceUID that is there already stays."""
-        outcome = self._clash(device, root, file, header.SOPInstanceUID) or Outcome("indexed")
-        if outcome.outcome == "indexed":
-            self._rows.write(self.connection, header, device, file)
-        self._note(device, file, outcome, header)
+        outcome = self._clash(device, root, file, record.SOPInstanceUID) or INDEXED
+        if outcome is INDEXED:
+            self._rows.write(self.connection, record, device, file)
+        self._note(device, file, outcome, record)
         return outcome
 
     def place_of(self, uid: str) -> Path | None:
@@ -193,8 +200,8 @@ class Store:
         there = self._there(uid)
         return Path(os.fsdecode(os.path.join(os.fsencode(there[2]), there[1]))) if there else None
 
-    def _note(self, device: str, file: File, outcome: Outcome, header: Header | None) -> None:
-        uid, syntax = (header.SOPInstanceUID, header.TransferSyntaxUID) if header else (None, None)
+    def _note(self, device: str, file: File, outcome: Outcome, record: Record | None) -> None:
+        uid, syntax = (record.SOPInstanceUID, record.TransferSyntaxUID) if record else (None, None)
         self.connection.execute(
             "INSERT OR REPLACE INTO rules_files VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, NULL)",
             (device, file.path, file.size, file.mtime_ns, outcome.outcome, outcome.reason, uid, syntax),

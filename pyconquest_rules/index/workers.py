@@ -1,20 +1,21 @@
 """Who reads the files, this process for a few, others for many."""
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from pathlib import Path
+from threading import active_count
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 Workers = Callable[[int], Executor]
-"""Who reads so many files."""
+"""Who reads so many files, or more."""
 
 # Fewer files are read here, if they are in the memory of the system, before processes that start could help; from a disk, or
 # from one that is far away, processes would be sooner with fewer.
-WORTH_PROCESSES = 4000
+WORTH_PROCESSES = 1000
 
 
 class Here(Executor):
@@ -35,21 +36,8 @@ def here(files: int) -> Executor:
     return Here()
 
 
-def processes(database: Path) -> Workers:
-    """Processes where the files are worth it, else this one.
-
-    For a new index, for which there is much to read, what processes start from is begun now: by the time that it is known how
-    much, it need not be waited for.
-    """
-    if not database.exists() and _processors() > 1:
-        from multiprocessing import forkserver
-
-        forkserver.set_forkserver_preload(["__main__", "pyconquest_rules.index.chunks"])
-        forkserver.ensure_running()
-    return _processes
-
-
-def _processes(files: int) -> Executor:
+def processes(files: int) -> Executor:
+    """Processes where so many files are worth them, else this one."""
     return pool() if files >= WORTH_PROCESSES and _processors() > 1 else Here()
 
 
@@ -58,7 +46,9 @@ def pool() -> Executor:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    return ProcessPoolExecutor(_processors(), mp_context=get_context("forkserver"), initializer=_end_with_parent)
+    # A process that forks begins at once, with all that is imported here; it must not where another thread may hold a lock.
+    method = "fork" if sys.platform == "linux" and active_count() == 1 else "forkserver"
+    return ProcessPoolExecutor(_processors(), mp_context=get_context(method), initializer=_end_with_parent)
 
 
 def _processors() -> int:

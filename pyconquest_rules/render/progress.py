@@ -25,6 +25,7 @@ class Bar:
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
         self.reading: TaskID | None = None
+        self.to_read = 0
         self.doing: TaskID | None = None
 
     def write(self, *parts: Part) -> None:
@@ -35,15 +36,19 @@ class Bar:
         """Takes any event."""
         match event:
             case Walked(to_read=to_read) if to_read:
-                total = to_read + (self.bar.tasks[self.reading].total or 0 if self.reading is not None else 0)
-                if self.reading is None:
-                    self.reading = self.bar.add_task("reading headers", total=0)
-                self.bar.update(self.reading, total=total)
-            case FileTold(outcome="indexed" | "rejected" | "duplicate") if self.reading is not None:
-                self.bar.advance(self.reading)
+                self.to_read += to_read
+                self.bar.update(self._reading(), total=self.to_read)
+            case FileTold(outcome="indexed" | "rejected" | "duplicate"):
+                self.bar.advance(self._reading())
             case Planning(action=action, steps=steps):
                 self.write((f"planning {action}: {steps:,} steps", "dim"))
             case RunStarted(steps=steps):
                 self.doing = self.bar.add_task("files", total=steps)
             case StepDone() | StepFailed() if self.doing is not None:
                 self.bar.advance(self.doing)
+
+    def _reading(self) -> TaskID:
+        """The bar of the reading; a new index is read while it is not known yet how much there is."""
+        if self.reading is None:
+            self.reading = self.bar.add_task("reading headers", total=None)
+        return self.reading

@@ -9,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from pyconquest_rules.errors import Locked
+from pyconquest_rules.execute.ledger import locked
 from tests.conftest import Instance, Workplace
 from tests.plan.manual import copies
 
@@ -133,6 +136,18 @@ def test_two_runs_at_once_are_one_too_many_and_a_killed_one_needs_no_unlock(many
         process.kill()
     assert many.run("apply").code == 0
     assert len(placed(many)) == NUMBER
+
+
+def test_who_reads_headers_for_a_run_does_not_hold_its_lock_on_when_it_is_killed(tmp_path: Path) -> None:
+    with locked(tmp_path):
+        with pytest.raises(Locked), locked(tmp_path):
+            pass
+        worker = get_context("fork").Process(target=signal.pause)
+        worker.start()
+    with locked(tmp_path):
+        assert worker.is_alive()
+    worker.kill()
+    worker.join()
 
 
 def test_what_a_killed_run_left_in_a_folder_goes_with_the_next_step_there(workplace: Workplace, instance: Instance) -> None:

@@ -14,7 +14,7 @@ from pyconquest_rules.index.dialect import Odd
 from pyconquest_rules.index.dicom_sql import parse, standard_text
 from pyconquest_rules.index.header import Header, Reader, Reason, Rejected, Wanted
 from pyconquest_rules.index.layouts import Found, Layouts
-from pyconquest_rules.index.rows import wanted
+from pyconquest_rules.index.records import records
 from pyconquest_rules.index.tables import schema
 from pyconquest_rules.index.values import BINARY
 from tests.index.test_header import as_text, bare
@@ -25,7 +25,7 @@ MORE = (
     *("ReferencedImageSequence[0].ReferencedSOPInstanceUID", "ReferencedImageSequence[*].ReferencedSOPClassUID"),
     *('0019,"GEMS_ACQU_01",02', '0029,"SIEMENS CSA HEADER",08', '2005,"Philips MR Imaging DD 001",0E'),
 )
-STANDARD = Wanted(wanted(schema(parse(standard_text()))))
+STANDARD = records(schema(parse(standard_text()))).wanted
 WANTED = (STANDARD, Wanted((*STANDARD.paths, *map(tag_path, MORE))))
 
 

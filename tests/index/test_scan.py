@@ -100,6 +100,10 @@ def test_the_first_run_reads_everything_and_the_second_nothing(archive: Workplac
     assert sizes(archive) == [2, 2, 3, 4]
 
 
+def test_a_source_that_is_named_twice_is_read_once(archive: Workplace) -> None:
+    assert counts(index(archive, "archive", "archive")) == {"seen": 4, "read": 4, "indexed": 4}
+
+
 def test_what_is_not_dicom_is_not_read_twice_either(archive: Workplace) -> None:
     (archive.folder / "data/notes.txt").write_text("no DICOM")
     assert counts(index(archive)) == {"seen": 5, "read": 5, "indexed": 4, "rejected": 1}

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import silent
-from pyconquest_rules.index.chunks import MOST_KILLERS, Chunk, Reading
+from pyconquest_rules.index.chunks import MOST_KILLERS, Chunk, Reading, read_headers
 from pyconquest_rules.index.dicom_sql import parse, standard_text
 from pyconquest_rules.index.header import Header, Reason, Wanted
 from pyconquest_rules.index.scan import Scan
@@ -38,11 +41,11 @@ class Perilous(Executor):
         self.pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
-def perilous(deadly: frozenset[bytes], function: Callable[..., Any], root: bytes, files: list[File], wanted: Wanted) -> Any:
+def perilous(deadly: frozenset[bytes], function: Callable[..., Any], root: bytes, files: list[File]) -> Any:
     """In a worker: ends it as a killer would, where a file is deadly. "*" is any file, "" even none."""
     if b"" in deadly or any(deadly & {file.path, b"*"} for file in files):
         os.kill(os.getpid(), signal.SIGKILL)
-    return function(root, files, wanted)
+    return function(root, files)
 
 
 def workers(*deadly: bytes, limit: int = 100) -> Workers:
@@ -66,8 +69,8 @@ def chunks(instance: Instance, tmp_path: Path) -> list[Chunk]:
 
 def outcomes(workers: Workers, chunks: list[Chunk], root: Path) -> Iterator[tuple[bytes, str]]:
     """The files as they come, each with "read" or the reason why it was not."""
-    with Reading(workers, NUMBER, Wanted(()), {name: root / name for name in "01"}) as reading:
-        for name, read in reading.in_order(iter(chunks)):
+    with Reading(workers, iter(chunks), partial(read_headers, Wanted(())), {name: root / name for name in "01"}) as reading:
+        for name, read in reading.in_order():
             assert name in "01"
             for file, header in read:
                 yield file.path, "read" if isinstance(header, Header) else header
@@ -117,3 +120,26 @@ def test_a_file_that_killed_its_worker_is_told_and_tried_again_by_the_next_run(c
         {"reader-killed": 1},
     )
     assert index(here) == ({"seen": NUMBER, "read": 1, "indexed": 1, "unchanged": NUMBER - 1}, {})
+
+
+ASK = """
+import os, threading
+from pyconquest_rules.index.workers import pool
+
+def is_forked():
+    with pool() as workers:
+        return workers.submit(os.getppid).result() == os.getpid()
+
+if __name__ == "__main__":
+    print(is_forked())
+    done = threading.Event()
+    threading.Thread(target=done.wait).start()
+    print(is_forked())
+    done.set()
+"""
+
+
+def test_a_worker_is_forked_only_while_no_other_thread_can_hold_a_lock(tmp_path: Path) -> None:
+    (tmp_path / "ask.py").write_text(ASK)
+    asked = subprocess.run([sys.executable, tmp_path / "ask.py"], capture_output=True, text=True, check=True)
+    assert asked.stdout.split() == [str(sys.platform == "linux"), "False"]

@@ -108,11 +108,11 @@ def as_asked_for(report: Path, out: Path) -> Iterator[dict[str, str]]:
 READ_ALL = """
 import os, signal, sys
 from pyconquest_rules.index.header import Reader, Rejected, Wanted
-from pyconquest_rules.index.rows import wanted
+from pyconquest_rules.index.records import records
 from pyconquest_rules.rules.rules import Rules
 from pathlib import Path
 
-reader = Reader(Wanted(wanted(Rules.load(Path("rules.toml")).schema)))
+reader = Reader(records(Rules.load(Path("rules.toml")).schema).wanted)
 for folder, _, names in os.walk(os.fsencode(sys.argv[1])):
     for name in names:
         signal.setitimer(signal.ITIMER_PROF, float(sys.argv[2]))

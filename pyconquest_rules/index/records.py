@@ -1,0 +1,136 @@
+"""What the index takes of an instance: from its header to what the columns of its rows will hold. No database is asked."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple, cast
+
+from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags
+from pyconquest_rules.index import geometry, references, rt
+from pyconquest_rules.index.header import Header, Wanted
+from pyconquest_rules.index.tables import LEVELS, REFERENCED, Field, Schema
+from pyconquest_rules.index.values import LIMIT, stored
+
+Row = tuple[str | None, ...]
+"""The columns of one level, key first and link to the level above last."""
+
+Full = tuple[tuple[str, str], ...]
+"""The names of columns that hold a text cut or changed, each with the whole text."""
+
+NO_EXTRAS = rt.Extras()
+MOST_TEXTS = 5000
+
+# What names a patient, a study, a series or an instance is never cut and never NULL: cutting would make two of them one.
+IDENTIFIERS = frozenset(TagPath((), tags()[key]) for key in KEYS.values())
+
+
+class Record(NamedTuple):
+    """An instance as the index holds it. `rows` and `full` have one for each level, that of the patient first."""
+
+    SOPInstanceUID: str
+    TransferSyntaxUID: str | None
+    rows: tuple[Row, ...]
+    full: tuple[Full, ...]
+    references: tuple[tuple[str, str], ...]
+    slice: geometry.Slice | None
+    extras: rt.Extras
+    content: str | None
+
+
+class Records:
+    """Makes the records of many headers. What it remembers of them makes it fast."""
+
+    def __init__(self, schema: Schema) -> None:
+        paths = tuple(dict.fromkeys((*schema.tags(), *rt.PATHS, *references.PATHS, *geometry.PATHS)))
+        self.wanted = Wanted(paths, schema.content_hash)
+        """What a header must have been asked for: its values are taken in this order."""
+        self._levels = [_Level(schema, level, paths) for level in LEVELS]
+        self._uid_at = self._levels[-1].places[0]
+        self._lists = [paths.index(tag) for tag in schema.tags() if tag.all_items]
+        self._modality_at, self._frame_at = paths.index(rt.MODALITY), paths.index(references.FRAME)
+        has_referenced = any(field.tag == REFERENCED for field in schema.level(Level.SERIES))
+        self._referenced_at = paths.index(REFERENCED) if has_referenced else None
+        self._rt_of, self._references_of, self._slice_of = (
+            itemgetter(*map(paths.index, each)) for each in (rt.PATHS, references.PATHS, geometry.PATHS)
+        )
+
+    def record(self, header: Header) -> Record:
+        """The record of an instance, whose header has the values of `wanted`, and may have more behind them."""
+        found, uid, extras = header.values, header.SOPInstanceUID, NO_EXTRAS
+        values = cast("list[str | None]", [*found])  # where columns of ours are made of lists, they become texts now
+        for at in self._lists:
+            values[at] = text_of_value(found[at])
+        # Not as text: what makes it a UID does not depend on the VR that the file tells.
+        values[self._uid_at] = uid
+        if found[self._modality_at] in rt.MODALITIES:
+            extras = rt.extras(dict(zip(rt.PATHS, self._rt_of(found), strict=True)))
+        if self._referenced_at is not None:
+            values[self._referenced_at] = extras.ReferencedSeriesUID or values[self._referenced_at]
+            values[self._frame_at] = values[self._frame_at] or extras.UniqueFOR_UID
+        rows, full = zip(*[level.row(values) for level in self._levels], strict=True)
+        points_at = tuple(references.references(*self._references_of(found)))
+        slice_ = geometry.slice_of(*self._slice_of(found))
+        return Record(uid, header.TransferSyntaxUID, rows, full, points_at, slice_, extras, header.content)
+
+
+@lru_cache(4)
+def records(schema: Schema) -> Records:
+    """The Records of this process for a schema."""
+    return Records(schema)
+
+
+class _Level:
+    """Makes the row of one level."""
+
+    def __init__(self, schema: Schema, level: Level, paths: Sequence[TagPath]) -> None:
+        """`paths` are those of the values that rows are made of, in their order."""
+        self.fields = schema.level(level)
+        self.places = [paths.index(field.tag) for field in self.fields]
+        self._texts_of = itemgetter(*self.places) if len(self.places) > 1 else self._only_text
+        self._columns = [_Stored(field) for field in self.fields]
+        self._last: tuple[Row, tuple[Row, Full]] = ((), ((), ()))
+
+    def row(self, values: Sequence[str | None]) -> tuple[Row, Full]:
+        """The row, and what it does not hold whole. Most rows above the instances come again, and are the same object then."""
+        texts = self._texts_of(values)
+        before, made = self._last
+        if texts != before:
+            row = tuple([column[text] for column, text in zip(self._columns, texts, strict=True)])
+            made = row, self._full(texts, row) if row != texts else ()
+            self._last = texts, made
+        return made
+
+    def _only_text(self, values: Sequence[str | None]) -> Row:
+        return (values[self.places[0]],)
+
+    def _full(self, texts: Row, row: Row) -> Full:
+        return tuple(
+            (field.name, text.strip(" "))
+            for field, text, value in zip(self.fields, texts, row, strict=True)
+            if text and text != value and field.tag not in IDENTIFIERS
+        )
+
+
+class _Stored(dict[str | None, str | None]):
+    """What a column holds of each text; most texts come again."""
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+
+    def __missing__(self, text: str | None) -> str | None:
+        if len(self) > MOST_TEXTS:
+            self.clear()
+        self[text] = kept = stored_in(self._field, text)
+        return kept
+
+
+def text_of_value(value: Value) -> str | None:
+    """Of all items of a sequence their texts, joined as several values are; no more than of one value."""
+    return "\\".join(text or "" for text in value)[:LIMIT] if isinstance(value, tuple) else value
+
+
+def stored_in(field: Field, text: str | None) -> str | None:
+    """What the column of a Conquest table holds of a full value."""
+    if field.tag in IDENTIFIERS:
+        return text or ""
+    return stored(text, field.dicom_type, field.sql_type, field.length)
