@@ -19,9 +19,10 @@ NO_TAG = TagPath((), 0)
 def additions(table: SchemaTable, layout: Layout, places: Places) -> tuple[tuple[Addition, ...], list[Problem]]:
     """The columns that the rules add, without those that clash with another, and what is wrong with them."""
     made, problems = list[Addition](), list[Problem]()
-    taken = dict(_taken(layout))
-    for level in LEVELS:
-        for number, added in enumerate(getattr(table, level)):
+    added_to = {level: columns for level in LEVELS if (columns := getattr(table, level))}
+    taken = dict(_taken(layout)) if added_to else {}
+    for level, columns in added_to.items():
+        for number, added in enumerate(columns):
             place = ("schema", level.value, number)
             if number >= MOST or len(problems) > MOST_TOLD:
                 problems.append(places.at_key(place, f"the level {level} gets more than {MOST} columns"))
