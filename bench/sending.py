@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pyconquest_rules import app
 from pyconquest_rules.app import sending as _imported_before  # noqa: F401
+from pyconquest_rules.network import storage_scu as _imported_too  # noqa: F401
 
 
 def main() -> None:

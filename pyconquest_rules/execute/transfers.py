@@ -6,9 +6,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
 
 from pyconquest_rules.execute.confirming import Asking, confirm
 from pyconquest_rules.execute.runner import Runner, Steps
@@ -18,12 +19,15 @@ from pyconquest_rules.steps import SendInstance, Step
 if TYPE_CHECKING:
     from pyconquest_rules.network.storage_scu import Sender, Sent
 
+T = TypeVar("T")
+
 # So many instances are given to one association at once.
 BATCH = 100
 # What may go well later is tried again so often, each time after twice as many seconds.
 DELAYS = (1.0, 2.0, 4.0)
-# Answers are remembered together, as one of them after the other would wait for the disk each time.
-TOGETHER = 16
+# So many answers are remembered together, or those of so many seconds: to remember one takes as long as to send one. What was
+# answered and not remembered yet when a run is killed is sent again.
+TOGETHER, SECONDS = 16, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,6 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
 
     answers: SimpleQueue[tuple[Step, Sent] | None] = SimpleQueue()
     senders: SimpleQueue[Sender] = SimpleQueue()
-    some: list[tuple[Step, Sent]] = []
     ending, running, workers = Event(), 0, list[Future[None]]()
 
     def work(batch: list[Step]) -> None:
@@ -117,20 +120,27 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
                     running += 1
                 if not running:
                     break
-                answer = answers.get()
-                if answer is None:
-                    running -= 1
-                else:
-                    some.append(answer)
-                if some and (answers.empty() or len(some) == TOGETHER):
+                came = _together(answers)
+                running -= came.count(None)
+                if some := [answer for answer in came if answer is not None]:
                     yield some
-                    some = []
                 if stop():
                     ending.set()
         finally:
             ending.set()
     for worker in workers:
         worker.result()  # what nobody expected must not be lost
+
+
+def _together(answers: "SimpleQueue[T | None]") -> list[T | None]:
+    """The answers that come in a short while; None, which is the last of them, is the end of a batch."""
+    found, end = [answers.get()], monotonic() + SECONDS
+    while found[-1] is not None and len(found) < TOGETHER:
+        try:
+            found.append(answers.get(timeout=max(end - monotonic(), 0)))
+        except Empty:
+            break
+    return found
 
 
 def _batch(batch: list[Step], sender: "Sender", ending: Event) -> Iterator[tuple[Step, "Sent"]]:
