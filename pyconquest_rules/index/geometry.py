@@ -74,9 +74,10 @@ def measure(connection: sqlite3.Connection, series: Iterable[str]) -> None:
         slices = connection.execute(
             "SELECT Position, Orientation FROM rules_slices WHERE SeriesInstanceUID = ?", (uid,)
         ).fetchall()
-        connection.execute("DELETE FROM geometry WHERE SeriesInstanceUID = ?", (uid,))
         if slices:
-            connection.execute("INSERT INTO geometry VALUES (?, ?, ?, ?, ?, ?, ?)", (uid, *_summary(slices)))
+            connection.execute("INSERT OR REPLACE INTO geometry VALUES (?, ?, ?, ?, ?, ?, ?)", (uid, *_summary(slices)))
+        else:
+            connection.execute("DELETE FROM geometry WHERE SeriesInstanceUID = ?", (uid,))
 
 
 def _summary(slices: list[tuple[float, str]]) -> tuple[int, float, float, float, float | None, int]:

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Iterator
 from time import time
 
 from pyconquest_rules.dicom import Level
+from pyconquest_rules.index.geometry import measure
 from pyconquest_rules.index.records import Full, Record, Row
 from pyconquest_rules.index.tables import LEVELS, MODALITIES_IN_STUDY, MODALITY, PYCONQUEST_COLUMNS, TABLES, Schema, quoted
 from pyconquest_rules.index.walk import File
+
+MOST_RESHAPED = 10_000
 
 
 class Rows:
@@ -23,12 +26,13 @@ class Rows:
         *self.levels_above, self.image = (_Level(schema, level) for level in LEVELS)
         self.modalities = _modalities(schema)
         self.above, self.pruning = _above(schema), list(_pruning(schema))
+        self.reshaped, self.touched = set[str](), False
+        """Series whose slices are to be measured anew; whether a row above the instances may be one too many now."""
         self.begin()
 
     def begin(self) -> None:
-        """Forgets which rows are there: between two transactions another process may have changed that."""
+        """Forgets which rows are there, as others may have changed that, or a transaction was rolled back."""
         self.home: tuple[str | None, str | None] = (None, None)
-        self.reshaped: str | None = None
         self.last: tuple[Row, ...] = ()
         for level in self.levels_above:
             level.last_key = None
@@ -69,6 +73,7 @@ class Rows:
         at_home = f"DELETE FROM rules_strays WHERE StudyInstanceUID = ? AND SOPInstanceUID IN ({images})"
         connection.execute(at_home, (study, series))
         connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('study', ?)", (before,))
+        self.touched = True
 
     def _write_ours(self, connection: sqlite3.Connection, record: Record, series: str) -> None:
         """What the instance points at, and where its slice lies; the series is noted to be measured."""
@@ -77,18 +82,19 @@ class Rows:
             connection.execute("INSERT OR IGNORE INTO rules_references VALUES (?, ?, ?)", (uid, *to))
         if record.slice:
             connection.execute("INSERT OR REPLACE INTO rules_slices VALUES (?, ?, ?, ?)", (uid, series, *record.slice))
-            if series != self.reshaped:
-                connection.execute("INSERT OR IGNORE INTO temp.reshaped VALUES (?)", (series,))
-                self.reshaped = series
+            self.reshaped.add(series)
 
     def remove(self, connection: sqlite3.Connection, uid: str) -> None:
         """Takes an instance out, with all that is said of it alone. `prune` looks after the levels above."""
         self.begin()
-        key, series = quoted(self.schema.key(Level.IMAGE)), quoted(self.schema.level(Level.IMAGE)[-1].column)
+        key = quoted(self.schema.key(Level.IMAGE))
         above = connection.execute(self.above, {"uid": uid}).fetchall()
+        self.touched = True
+        self.reshaped.update(uid for level, uid in above if level == Level.SERIES.value)
+        if len(self.reshaped) > MOST_RESHAPED:
+            self.measure(connection)
         for table in ("temp.touched", "rules_stale"):
             connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", above)
-        connection.execute(f"INSERT OR IGNORE INTO temp.reshaped SELECT {series} FROM DICOMImages WHERE {key} = ?", (uid,))
         connection.execute(f"DELETE FROM DICOMImages WHERE {key} = ?", (uid,))
         connection.execute("DELETE FROM rules_full WHERE level = 'image' AND key = ?", (uid,))
         for table in ("rules_references", "rules_slices", "rules_strays"):
@@ -96,14 +102,20 @@ class Rows:
 
     def prune(self, connection: sqlite3.Connection) -> None:
         """Removes series, studies and patients that lost their last instance, and says anew the modalities of studies left."""
-        self.begin()
-        if not connection.execute("SELECT 1 FROM temp.touched LIMIT 1").fetchone():
+        if not self.touched:
             return
+        self.begin()
         for statement in self.pruning:
             connection.execute(statement)
         studies = connection.execute("SELECT key FROM temp.touched WHERE level = 'study'")
         self.say_modalities(connection, (study for (study,) in studies))
         connection.execute("DELETE FROM temp.touched")
+        self.touched = False
+
+    def measure(self, connection: sqlite3.Connection) -> None:
+        """Says anew how the slices of the series lie that got or lost any."""
+        measure(connection, self.reshaped)
+        self.reshaped.clear()
 
     def say_modalities(self, connection: sqlite3.Connection, studies: Iterable[str]) -> None:
         """Says anew which modalities the series of these studies have; the server does not read that from files either."""

@@ -11,7 +11,6 @@ from time import monotonic, sleep
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.index.geometry import measure
 from pyconquest_rules.index.header import Header, Reason
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.records import Record, records
@@ -63,7 +62,7 @@ class Store:
             self.connection.close()
             raise _unusable(database, error) from None
         self.records, self._rows = records(schema), Rows(schema)
-        self._alone, self._version = True, _version(self.connection)
+        self._alone, self._version, self._met = True, _version(self.connection), -1
 
     def __enter__(self) -> "Store":
         return self
@@ -79,14 +78,25 @@ class Store:
 
         Raises DatabaseError where another process made the index anew, for other columns, since it was opened.
         """
-        with _transaction(self.connection):
-            if _fingerprint(self.connection) != self.fingerprint:
-                raise DatabaseError(f"{self.database} was made anew for other columns by another run; run this one again")
-            self._alone = self._alone and self._version == _version(self.connection)
+        try:
+            with _transaction(self.connection):
+                self._meet_others()
+                yield
+                self.prune()
+                self.measure()
+        except BaseException:
             self._rows.begin()
-            yield
-            self.prune()
-            self.measure()
+            raise
+
+    def _meet_others(self) -> None:
+        """Finds out whether another process changed the index since the last transaction, and believes nothing any more then."""
+        version = _version(self.connection)
+        if version == self._met:
+            return
+        if _fingerprint(self.connection) != self.fingerprint:
+            raise DatabaseError(f"{self.database} was made anew for other columns by another run; run this one again")
+        self._alone, self._met = self._alone and version == self._version, version
+        self._rows.begin()
 
     def refer(self) -> None:
         """Says anew which series plans and doses are made for: what they point at may have been indexed after them."""
@@ -170,8 +180,7 @@ class Store:
 
     def measure(self) -> None:
         """Says anew how the slices of the series lie that got or lost any."""
-        measure(self.connection, (series for (series,) in self.connection.execute("SELECT series FROM temp.reshaped")))
-        self.connection.execute("DELETE FROM temp.reshaped")
+        self._rows.measure(self.connection)
 
     def noted(self, device: str, file: File) -> Outcome | None:
         """What became of a file that is in the index, as another process put it there since this store was opened."""
@@ -287,7 +296,6 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
     _use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("CREATE TEMP TABLE touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID")
-    connection.execute("CREATE TEMP TABLE reshaped (series TEXT PRIMARY KEY) WITHOUT ROWID")
     if _fingerprint(connection) == schema.fingerprint:
         return  # without waiting for anybody who writes
     with _transaction(connection):
