@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.paths import ESCAPE, MARK, SPECIAL, Destination, UnsafePath, destination, remembered
 
-LONGEST_TEMPLATE, LONGEST_VALUE, LONGEST_PRINTED = 100_000, 65536, 524_288
+LONGEST_TEMPLATE, LONGEST_VALUE, LONGEST_PRINTED = 20_000, 65536, 524_288
 FEW = 16  # pieces, of which each may be that long
 MOST_BITS = 1024  # of a whole number
 SAMPLE = MARK + "x"
@@ -298,14 +298,13 @@ class _Compiler:
         return concatenate
 
     def comparison(self, node: nodes.Compare) -> Evaluate:
-        sides = [self.expression(node.expr), *map(self.operand, node.ops)]
-        relations = [COMPARISONS[operand.op] for operand in node.ops]
-        name = _name_of(node)
+        first, name = self.expression(node.expr), _name_of(node)
+        others = [(COMPARISONS[operand.op], self.operand(operand)) for operand in node.ops]
 
         def compare(values: Values) -> bool:
-            found = [side(values) for side in sides]
+            left = first(values)
             try:
-                return all(holds(left, right) for holds, left, right in zip(relations, found, found[1:], strict=False))
+                return all(holds(left, left := side(values)) for holds, side in others)
             except TypeError:
                 raise BadValue(name, "cannot be compared: one side is a number, the other a text") from None
 
