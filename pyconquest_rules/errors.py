@@ -49,6 +49,12 @@ class Locked(Error):
     exit_code = 6
 
 
+class Interrupted(Error):
+    """Ctrl-C ended a command before its end."""
+
+    exit_code = 130
+
+
 class Mistake(Error):
     """A mistake in a text of the rules file (a query, a template, a tag), before its place in the file is known.
 

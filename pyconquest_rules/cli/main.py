@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated
 
@@ -27,9 +29,9 @@ from pyconquest_rules.cli import (
     summary,
     verify,
 )
-from pyconquest_rules.cli.common import FAILED, INTERRUPTED, USAGE, Options, chosen
+from pyconquest_rules.cli.common import FAILED, USAGE, Options, chosen
 from pyconquest_rules.cli.discreet import be_discreet, tell
-from pyconquest_rules.errors import Error, Mistake
+from pyconquest_rules.errors import Error, Interrupted, Mistake
 
 app = typer.Typer(
     name="pyconquest-rules",
@@ -40,6 +42,20 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _told_of_interrupts(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that says so when Ctrl-C ends it; typer would be silent."""
+
+    @wraps(command)
+    def tells(*arguments: object, **keywords: object) -> None:
+        try:
+            command(*arguments, **keywords)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; run it again to go on") from None
+
+    return tells
+
 
 for command in (
     init,
@@ -62,7 +78,7 @@ for command in (
     explain,
 ):
     name = command.__name__.rpartition(".")[2]
-    app.command(name.replace("_", "-"))(getattr(command, name))
+    app.command(name.replace("_", "-"))(_told_of_interrupts(getattr(command, name)))
 
 
 def _version(asked: bool) -> None:
@@ -121,7 +137,7 @@ def run(arguments: list[str], asked: Options) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (typer.Abort, KeyboardInterrupt):
-        text, code = "interrupted", INTERRUPTED
+        text, code = "interrupted", Interrupted.exit_code
     except Exception as error:  # noqa: BLE001 - what is not of the system is raised again
         text, code = f"the run cannot go on: {_of_the_system(error)}; mend that and run again", FAILED
     chosen(asked.json or "--json" in arguments).error(text, code)

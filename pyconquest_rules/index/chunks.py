@@ -56,7 +56,7 @@ class Reading(Generic[T]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.executor.shutdown()
+        self.executor.shutdown(cancel_futures=True)
 
     def in_order(self) -> Iterator[tuple[str, list[tuple[File, T | str]]]]:
         """The chunks in their order, each file with what was read of it; workers are a few chunks ahead.

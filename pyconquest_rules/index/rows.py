@@ -11,6 +11,7 @@ from pyconquest_rules.index.records import Full, Record, Row
 from pyconquest_rules.index.tables import LEVELS, MODALITIES_IN_STUDY, MODALITY, PYCONQUEST_COLUMNS, TABLES, Schema, quoted
 from pyconquest_rules.index.walk import File
 
+# Where a whole archive goes, the names of its series are not all held in memory.
 MOST_RESHAPED = 10_000
 
 

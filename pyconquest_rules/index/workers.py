@@ -48,20 +48,22 @@ def pool() -> Executor:
 
     # A process that forks begins at once, with all that is imported here; it must not where another thread may hold a lock.
     method = "fork" if sys.platform == "linux" and active_count() == 1 else "forkserver"
-    return ProcessPoolExecutor(_processors(), mp_context=get_context(method), initializer=_end_with_parent)
+    return ProcessPoolExecutor(_processors(), mp_context=get_context(method), initializer=_serve)
 
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _end_with_parent() -> None:
-    """In a worker: ends it when the process that it works for is killed; it would wait for work for ever."""
+def _serve() -> None:
+    """In a worker: Ctrl-C is for the process that it works for, and when that is killed it ends, or would wait for ever."""
     import gc
+    import signal
     from multiprocessing import parent_process
     from multiprocessing.connection import wait
     from threading import Thread
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.set_threshold(50_000, 20, 100)
 
     def wait_and_end(sentinel: int) -> None:

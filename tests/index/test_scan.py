@@ -891,6 +891,25 @@ def test_workers_end_with_a_run_that_is_killed(many: Path, tmp_path: Path) -> No
     assert [worker for worker in workers if Path(f"/proc/{worker}/cmdline").exists() and not zombie(worker)] == []
 
 
+def test_ctrl_c_ends_a_run_with_workers_in_one_line(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
+    folder = linked(many, tmp_path)
+    script = "from pyconquest_rules.index import workers; workers.WORTH_PROCESSES = 1;"
+    script += "from pyconquest_rules.cli import main; main()"
+    command = [sys.executable, "-c", script, "index"]
+    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while process.poll() is None and written(folder / "conquest.db") < 1:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to all processes in front
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (
+        130,
+        "error: interrupted; run it again to go on\n",
+    )
+    run = subprocess.run([sys.executable, "-m", "pyconquest_rules", "index"], cwd=folder, capture_output=True, check=True)
+    assert b"unchanged" in run.stderr
+    assert dump(folder / "conquest.db") == clean
+
+
 def test_a_worker_that_somebody_kills_does_no_harm(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
     def kill(event: Event) -> None:
         if isinstance(event, FileTold) and not killed:
