@@ -283,9 +283,9 @@ def test_filters_cannot_blow_up() -> None:
         ("{{ }}", "cannot be read"),
         ("{% if Modality %}", "cannot be read"),
         ("{{ " + "9" * 9999 + " }}", "digits"),
-        ("{{ " + "(" * 9999 + "1" + ")" * 9999 + " }}", "nested too deeply"),
-        ("{{ x" + " | lower" * 9999 + " }}", "nested too deeply"),
-        ("{{ x" + " or x" * 9999 + " }}", "nested too deeply"),
+        ("{{ " + "(" * 1500 + "1" + ")" * 1500 + " }}", "nested too deeply"),
+        ("{{ x" + " | lower" * 1500 + " }}", "nested too deeply"),
+        ("{{ x" + " or x" * 1500 + " }}", "nested too deeply"),
         ("{{ PatientID }}\n/x", "U\\+000A"),
         ("{{ PatientID }}/a\tb", "U\\+0009"),
         ("{{ PatientID }}/{{ '\\x00' }}", "U\\+0000"),
@@ -367,7 +367,7 @@ def test_a_value_of_no_use_is_named_and_never_shown(text: str, value: object) ->
         "{{ SeriesDescription | default('') }}/c",
         "a/{{ SeriesDescription | default('') }}",
         "a/{% if Modality == 'CT' %}..{% endif %}/{{ PatientID }}/{% if Modality == 'CT' %}../{% endif %}b",
-        "/".join(["{{ PatientID }}"] * 2000),
+        "/".join(["{{ PatientID }}"] * 1200),
     ],
 )
 def test_what_is_no_path_is_said_without_values(text: str) -> None:

@@ -142,8 +142,10 @@ def test_who_reads_headers_for_a_run_does_not_hold_its_lock_on_when_it_is_killed
     with locked(tmp_path):
         with pytest.raises(Locked), locked(tmp_path):
             pass
-        worker = get_context("fork").Process(target=signal.pause)
+        begun = get_context("fork").Event()
+        worker = get_context("fork").Process(target=lambda: (begun.set(), signal.pause()))
         worker.start()
+        assert begun.wait(30)
     with locked(tmp_path):
         assert worker.is_alive()
     worker.kill()
