@@ -142,13 +142,18 @@ def test_who_reads_headers_for_a_run_does_not_hold_its_lock_on_when_it_is_killed
     with locked(tmp_path):
         with pytest.raises(Locked), locked(tmp_path):
             pass
-        begun = get_context("fork").Event()
-        worker = get_context("fork").Process(target=lambda: (begun.set(), signal.pause()))
+        begun, ended = get_context("fork").Event(), get_context("fork").Event()
+
+        def work() -> None:
+            begun.set()
+            ended.wait(60)
+
+        worker = get_context("fork").Process(target=work)
         worker.start()
-        assert begun.wait(30)
+        assert begun.wait(60)
     with locked(tmp_path):
         assert worker.is_alive()
-    worker.kill()
+    ended.set()
     worker.join()
 
 
