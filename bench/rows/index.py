@@ -33,6 +33,7 @@ def whole(place: Workplace) -> Iterator[Contest]:
         Line("index, one process", ONE, PYCONQUEST, By.CPU, (AtLeast(20),)),
         Line("index, as called", CALLED, PYCONQUEST, By.WALL, (AtLeast(20),)),
         Line("index, one process", ONE, READER, By.CPU, (AtLeast(0.6),)),
+        Line("index, as called", CALLED, READER, By.WALL, (AtLeast(0.6),)),
     ]
     yield Contest(sides, lines)
 
