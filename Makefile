@@ -20,7 +20,7 @@ test: .venv/ready                          ## the test suite
 	$(BIN)/python -m pytest -n auto
 
 torture: .venv/ready                       ## the whole of what the test suite does in part
-	$(BIN)/python -m pytest -n auto tests/torture --torture
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/torture --torture
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

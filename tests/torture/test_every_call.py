@@ -50,18 +50,19 @@ def at(point: Point) -> Iterator[None]:
         raise
 
 
-@pytest.mark.parametrize("half", [0, 1])
-def test_a_kill(small: Sound, every: list[Point], some: Some[Point], half: int) -> None:
-    for point in some(every, 10)[half::2]:
+@pytest.mark.parametrize("quarter", range(4))
+def test_a_kill(small: Sound, every: list[Point], some: Some[Point], quarter: int) -> None:
+    for point in some(every, 12)[quarter::4]:
         small.anew()
         with at(point):
             traced(small.folder, ("apply",), fault(point, "signal=KILL"))
             small.assert_next_run_does_the_rest(len(small.assert_sound()))
 
 
+@pytest.mark.parametrize("quarter", range(4))
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
-def test_an_error(small: Sound, every: list[Point], some: Some[Point], error: str) -> None:
-    for point in some(every, 8):
+def test_an_error(small: Sound, every: list[Point], some: Some[Point], error: str, quarter: int) -> None:
+    for point in some(every, 8)[quarter::4]:
         small.anew()
         with at(point):
             run = traced(small.folder, ("apply",), fault(point, f"error={error}"))
