@@ -904,6 +904,7 @@ def tell(self, path, outcome):
         os.killpg(0, signal.SIGINT)
 
 workers.WORTH_PROCESSES, told, Scan._tell = 1, Scan._tell, tell
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs in the background ignore it
 main()
 """
 
