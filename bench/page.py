@@ -31,6 +31,7 @@ clock, or that of the processors (user and system, of all processes of the comma
 The peak of memory is that of the largest process; some 10 MB is the least that can be measured. Page cache and bytecode are
 warm. Every run is checked: it counts only if its summary, or what it left on the disk, is what it should be.
 
+Ratios differ from machine to machine: where memory is slow, copies and large instances on the wire show it first.
 A ratio says how many times *as fast* ours is, or how many times *as long* it takes. A target that is not met says NO. A peer
 that is not on the machine is named in its row.
 
