@@ -63,8 +63,7 @@ def dictionary() -> Mapping[int, Element]:
         raise ImportError("the data dictionary of pydicom cannot be read")
     table = module_from_spec(spec)
     spec.loader.exec_module(table)
-    found: Mapping[int, tuple[str, str, str, str, str]] = table.DicomDictionary
-    return dict(zip(found, map(Element._make, found.values()), strict=True))
+    return {tag: Element(*entry) for tag, entry in table.DicomDictionary.items()}
 
 
 @cache

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, INTERRUPTED, AllowPrune, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
-from pyconquest_rules.errors import UsageError
+from pyconquest_rules.cli.common import FAILED, AllowPrune, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
+from pyconquest_rules.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from pyconquest_rules.plan.store import Plan
@@ -55,4 +55,4 @@ def apply(
         result = app.apply(loaded, plans(), targets=chosen, emit=emit)
     shown.applied(result)
     failed = unread or result.counts["failed"] or result.counts["blocked"]
-    end(INTERRUPTED if result.interrupted else FAILED if failed else 0)
+    end(Interrupted.exit_code if result.interrupted else FAILED if failed else 0)

@@ -31,7 +31,7 @@ AllowPrune = Annotated[
     bool, typer.Option("--allow-prune", help="An action may remove more than half of the files that it made (`prune`).")
 ]
 
-FAILED, USAGE, PENDING, INTERRUPTED = 1, 2, 3, 130
+FAILED, USAGE, PENDING = 1, 2, 3
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from typing import Generic, Self, TypeVar
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.index.header import Header, Reader, Reason, Rejected, Wanted, reader
-from pyconquest_rules.index.records import Record, Records
+from pyconquest_rules.index.records import Record, Records, records
 from pyconquest_rules.index.rt import MODALITY
 from pyconquest_rules.index.tables import Schema
 from pyconquest_rules.index.walk import File
@@ -135,7 +135,7 @@ def _read_records(schema: bytes, root: bytes, files: Sequence[File]) -> Read[Rec
 @lru_cache(4)
 def _records(schema: bytes) -> Records:
     """The Records of a pickled schema: to take it apart for every chunk would cost more than to make the records."""
-    return Records(pickle.loads(schema))  # noqa: S301 - of ours
+    return records(pickle.loads(schema))  # noqa: S301 - of ours
 
 
 def _header(path: bytes, reader: Reader) -> Header | str:

@@ -62,7 +62,8 @@ class Scan:
         self._fill(workers)
         chunks = self._found(trees, own) if new else self._chunks("to_read")
         with Reading(workers, chunks, reads_records(self.store.schema), self.roots) as reading:
-            if self._read(reading.in_order()):
+            self._read(reading.in_order())
+            if reading.files:
                 self.store.refer()
 
     def _fill(self, workers: Workers) -> None:
@@ -186,16 +187,13 @@ class Scan:
             for path, reason in self.store.connection.execute(unchanged, (device,)) if self.every_file else ():
                 self.emit(FileTold(self.inside[device] + path, "unchanged", reason))
 
-    def _read(self, results: Iterator[tuple[str, list[tuple[File, Record | str]]]]) -> int:
-        """Writes what was read, many chunks to a transaction; gives the number of files."""
-        number = 0
+    def _read(self, results: Iterator[tuple[str, list[tuple[File, Record | str]]]]) -> None:
+        """Writes what was read, many chunks to a transaction."""
         while group := list(islice(results, CHUNKS_A_TRANSACTION)):
             with self.store.transaction():
                 for device, files in group:
-                    number += len(files)
                     for file, record in files:
                         self._put(device, file, record)
-        return number
 
     def _put(self, device: str, file: File, record: Record | str) -> None:
         path = self.inside[device] + file.path
@@ -224,7 +222,7 @@ class Scan:
             for run in _runs(tree, own):
                 if isinstance(run, Skipped):
                     seen["skipped"] += 1
-                    self._tell(inside(tree.root) + run.path, Outcome("skipped", run.reason))
+                    self._tell(self.inside[device] + run.path, Outcome("skipped", run.reason))
                     continue
                 seen["files"] += len(run)
                 waiting += files_of(run)
