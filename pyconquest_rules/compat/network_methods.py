@@ -22,7 +22,7 @@ from pyconquest_rules.execute.listening import GRACE
 from pyconquest_rules.execute.receivers import by_move, kept
 from pyconquest_rules.execute.retrievals import Retrieving, retrieved
 from pyconquest_rules.execute.transfers import Sending, transferred
-from pyconquest_rules.index.header import Rejected, Wanted, read
+from pyconquest_rules.headers.header import Rejected, Wanted, read
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query_retrieve import find
 from pyconquest_rules.network.storage_scp import Listener, Listening

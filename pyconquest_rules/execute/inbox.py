@@ -15,7 +15,7 @@ from uuid import uuid4
 from pyconquest_rules.dicom import Level, Value, tag_path
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.execute.folders import INCOMING, opened
-from pyconquest_rules.index.header import Header, Reader, Rejected, Wanted
+from pyconquest_rules.headers.header import Header, Reader, Rejected, Wanted
 from pyconquest_rules.index.records import Record, records
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS, Schema

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 from pyconquest_rules.errors import SourceError
-from pyconquest_rules.index.header import Header, Reader, Reason, Rejected, Wanted, reader
+from pyconquest_rules.headers.header import Header, Reader, Reason, Rejected, Wanted, reader
 from pyconquest_rules.index.records import Record, Records, records
 from pyconquest_rules.index.rt import MODALITY
 from pyconquest_rules.index.tables import Schema

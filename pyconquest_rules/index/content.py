@@ -11,7 +11,7 @@ from warnings import catch_warnings
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
 
-from pyconquest_rules.index.header import check_elements
+from pyconquest_rules.headers.header import check_elements
 
 COUNTED = frozenset({"DS", "IS", "FL", "FD", "US", "SS", "UL", "SL", "CS", "AT"})
 

@@ -9,7 +9,7 @@ import sqlite3
 from typing import Any
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.index.header import Header
+from pyconquest_rules.headers.header import Header
 from pyconquest_rules.index.records import stored_in, text_of_value
 from pyconquest_rules.index.tables import FORMAT, LEVELS, MODALITY, TABLES, Field, Schema, declared, quoted, statements
 

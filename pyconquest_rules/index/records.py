@@ -6,10 +6,10 @@ from operator import itemgetter
 from typing import NamedTuple, cast
 
 from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags
+from pyconquest_rules.headers.header import Header, Wanted
+from pyconquest_rules.headers.values import LIMIT
 from pyconquest_rules.index import geometry, references, rt
-from pyconquest_rules.index.header import Header, Wanted
 from pyconquest_rules.index.tables import LEVELS, REFERENCED, Field, Schema
-from pyconquest_rules.index.values import LIMIT, stored
 
 Row = tuple[str | None, ...]
 """The columns of one level, key first and link to the level above last."""
@@ -134,3 +134,18 @@ def stored_in(field: Field, text: str | None) -> str | None:
     if field.tag in IDENTIFIERS:
         return text or ""
     return stored(text, field.dicom_type, field.sql_type, field.length)
+
+
+def stored(text: str | None, dicom_type: str, sql_type: str, length: int) -> str | None:
+    """What a column of Conquest's layout holds of a full value, as `text` gives it; None stays None.
+
+    `dicom_type`, `sql_type` and `length` are those of the column's row in dicom.sql. Of several numbers the first is
+    stored. The text is cut to `length` bytes of UTF-8, never within a character; a date loses the `.` and `/` of
+    ACR-NEMA after that, as in the server: `1997.04.30` in eight bytes becomes `199704`.
+    """
+    if text is None:
+        return None
+    if dicom_type in {"DT_UINT16", "DT_UINT32", "DT_FL", "DT_FD"}:
+        text = text.partition("\\")[0]
+    text = text.encode()[:length].decode(errors="ignore").rstrip(" ")
+    return text.translate({ord("."): None, ord("/"): None}) if sql_type == "SQL_C_DATE" else text

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, Value, tag_path
-from pyconquest_rules.index import values
+from pyconquest_rules.headers import values
 
 Record = Mapping[TagPath, Value]
 

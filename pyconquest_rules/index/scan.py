@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
+from pyconquest_rules.headers.header import Header, Reason, Wanted
 from pyconquest_rules.index.changes import changes
 from pyconquest_rules.index.chunks import Chunk, Reading, read_headers, reads_records
-from pyconquest_rules.index.header import Header, Reason, Wanted
 from pyconquest_rules.index.records import Record
 from pyconquest_rules.index.store import Outcome, Store
 from pyconquest_rules.index.walk import File, Run, Skipped, Tree, files_of, runs

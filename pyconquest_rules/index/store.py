@@ -11,7 +11,7 @@ from time import monotonic, sleep
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.index.header import Header, Reason
+from pyconquest_rules.headers.header import Header, Reason
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.records import Record, records
 from pyconquest_rules.index.rows import Rows

@@ -11,7 +11,7 @@ from pyconquest_rules.index import content
 from pyconquest_rules.index.content import digest
 from pyconquest_rules.index.roi import roi_match
 from tests.conftest import Instance, Workplace, save
-from tests.index.test_nested import item
+from tests.headers.test_nested import item
 
 RULES = """
 [sources.archive]

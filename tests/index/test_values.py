@@ -14,10 +14,11 @@ from pydicom.charset import CODES_TO_ENCODINGS, convert_encodings, decode_bytes,
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from pyconquest_rules.dicom import TagPath, tags
-from pyconquest_rules.index.charsets import BY_ESCAPE, CODECS, charset
-from pyconquest_rules.index.elements import LONG_VRS, SHORT_VRS
-from pyconquest_rules.index.header import Reason, Rejected, Wanted, read
-from pyconquest_rules.index.values import CHARSET_VRS, LIMIT, stored, text
+from pyconquest_rules.headers.charsets import BY_ESCAPE, CODECS, charset
+from pyconquest_rules.headers.elements import LONG_VRS, SHORT_VRS
+from pyconquest_rules.headers.header import Reason, Rejected, Wanted, read
+from pyconquest_rules.headers.values import CHARSET_VRS, LIMIT, text
+from pyconquest_rules.index.records import stored
 
 LATIN_1 = charset(b"ISO_IR 100")
 UTF_8 = charset(b"ISO_IR 192")

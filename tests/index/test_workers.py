@@ -15,9 +15,9 @@ import pytest
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import silent
+from pyconquest_rules.headers.header import Header, Reason, Wanted
 from pyconquest_rules.index.chunks import MOST_KILLERS, Chunk, Reading, read_headers
 from pyconquest_rules.index.dicom_sql import parse, standard_text
-from pyconquest_rules.index.header import Header, Reason, Wanted
 from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import schema

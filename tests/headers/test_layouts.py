@@ -10,14 +10,14 @@ import pydicom
 import pytest
 
 from pyconquest_rules.dicom import TagPath, tag_path
-from pyconquest_rules.index.dialect import Odd
+from pyconquest_rules.headers.dialect import Odd
+from pyconquest_rules.headers.header import Header, Reader, Reason, Rejected, Wanted
+from pyconquest_rules.headers.layouts import Found, Layouts
+from pyconquest_rules.headers.values import BINARY
 from pyconquest_rules.index.dicom_sql import parse, standard_text
-from pyconquest_rules.index.header import Header, Reader, Reason, Rejected, Wanted
-from pyconquest_rules.index.layouts import Found, Layouts
 from pyconquest_rules.index.records import records
 from pyconquest_rules.index.tables import schema
-from pyconquest_rules.index.values import BINARY
-from tests.index.test_header import as_text, bare
+from tests.headers.test_header import as_text, bare
 
 # What every index wants, and what is read in other ways: items, private creators, values whose VR depends on others.
 MORE = (

@@ -12,9 +12,9 @@ from struct import Struct, error
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import Value
-from pyconquest_rules.index import values
-from pyconquest_rules.index.dataset import PIXEL_DATA, VRS, Encoding, check_end, check_pixel_data
-from pyconquest_rules.index.elements import LONG_VRS, SHORT_VRS, UNDEFINED_LENGTH, WINDOW, Element, Window, behind
+from pyconquest_rules.headers import values
+from pyconquest_rules.headers.dataset import PIXEL_DATA, VRS, Encoding, check_end, check_pixel_data
+from pyconquest_rules.headers.elements import LONG_VRS, SHORT_VRS, UNDEFINED_LENGTH, WINDOW, Element, Window, behind
 
 # A file with more elements than these in no run is worth learning from; along a series some ten differ.
 MANY_NEW = 12

@@ -9,7 +9,7 @@ from pydicom.sequence import Sequence
 
 from pyconquest_rules.dicom import ALL, TagPath, tag_path
 from pyconquest_rules.errors import Mistake
-from pyconquest_rules.index.header import Wanted, read
+from pyconquest_rules.headers.header import Wanted, read
 from tests.conftest import Instance, Workplace
 
 

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import ALL, CREATORS, TagPath, Value, dictionary
-from pyconquest_rules.index import values
-from pyconquest_rules.index.charsets import charset
-from pyconquest_rules.index.elements import (
+from pyconquest_rules.headers import values
+from pyconquest_rules.headers.charsets import charset
+from pyconquest_rules.headers.elements import (
     DELIMITERS,
     ITEM,
     ITEM_END,

@@ -1,11 +1,8 @@
-"""What a value of a DICOM element becomes: its bytes a text, and the text what a column of Conquest's layout holds.
-
-Nothing here opens a file. What the texts look like was measured on a Conquest 1.5.0e server.
-"""
+"""The bytes of the value of a data element as text. Nothing here opens a file."""
 
 from struct import calcsize, iter_unpack
 
-from pyconquest_rules.index.charsets import decoded
+from pyconquest_rules.headers.charsets import decoded
 
 LIMIT = 64 * 1024
 """No more bytes than these of a value become text, so that one value can fill neither the memory nor a column."""
@@ -45,18 +42,3 @@ def _numbers(raw: bytes, vr: str, little: bool) -> str:
     # An eighth of the limit in binary stays below the limit as text. Bytes that make no whole number are left out.
     size = min(len(raw), LIMIT // 8) // calcsize(layout) * calcsize(layout)
     return "\\".join(SPELLINGS.get(vr, "%d") % number for number in iter_unpack(layout, raw[:size]))
-
-
-def stored(text: str | None, dicom_type: str, sql_type: str, length: int) -> str | None:
-    """What a column of Conquest's layout holds of a full value, as `text` gives it; None stays None.
-
-    `dicom_type`, `sql_type` and `length` are those of the column's row in dicom.sql. Of several numbers the first is
-    stored. The text is cut to `length` bytes of UTF-8, never within a character; a date loses the `.` and `/` of
-    ACR-NEMA after that, as in the server: `1997.04.30` in eight bytes becomes `199704`.
-    """
-    if text is None:
-        return None
-    if dicom_type in {"DT_UINT16", "DT_UINT32", "DT_FL", "DT_FD"}:
-        text = text.partition("\\")[0]
-    text = text.encode()[:length].decode(errors="ignore").rstrip(" ")
-    return text.translate({ord("."): None, ord("/"): None}) if sql_type == "SQL_C_DATE" else text

@@ -19,8 +19,8 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from pyconquest_rules.dicom import TagPath, tag_path, tags
-from pyconquest_rules.index import elements
-from pyconquest_rules.index.header import Header, Reason, Rejected, Wanted, read
+from pyconquest_rules.headers import elements
+from pyconquest_rules.headers.header import Header, Reason, Rejected, Wanted, read
 
 UID = "1.2.826.0.1.3680043.10.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"

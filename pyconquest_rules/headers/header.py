@@ -17,10 +17,10 @@ from struct import Struct, error
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, Value
-from pyconquest_rules.index.dataset import DIRECTORY_RECORDS, DataSet, encoding
-from pyconquest_rules.index.dialect import Odd
-from pyconquest_rules.index.elements import KNOWN_VRS, LONG_VRS, WINDOW, TooMany, Window, every
-from pyconquest_rules.index.layouts import Found, Layouts
+from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet, encoding
+from pyconquest_rules.headers.dialect import Odd
+from pyconquest_rules.headers.elements import KNOWN_VRS, LONG_VRS, WINDOW, TooMany, Window, every
+from pyconquest_rules.headers.layouts import Found, Layouts
 
 INFLATED_LIMIT = 64 * 1024 * 1024
 """A deflated data set (PS3.5 A.5) of more bytes is refused: it is inflated in memory."""

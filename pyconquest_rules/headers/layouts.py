@@ -7,9 +7,9 @@ from collections.abc import Set
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, Value
-from pyconquest_rules.index import values
-from pyconquest_rules.index.charsets import charset
-from pyconquest_rules.index.dataset import (
+from pyconquest_rules.headers import values
+from pyconquest_rules.headers.charsets import charset
+from pyconquest_rules.headers.dataset import (
     CHARACTER_SET,
     ENDS,
     PIXEL_REPRESENTATION,
@@ -18,8 +18,8 @@ from pyconquest_rules.index.dataset import (
     encoding,
     standard_vr,
 )
-from pyconquest_rules.index.dialect import LONGEST_TEXT, Dialect, Odd, Role
-from pyconquest_rules.index.elements import UNDEFINED_LENGTH, WITHOUT_VR, Window, head
+from pyconquest_rules.headers.dialect import LONGEST_TEXT, Dialect, Odd, Role
+from pyconquest_rules.headers.elements import UNDEFINED_LENGTH, WITHOUT_VR, Window, head
 
 # The elements that may come before the character set.
 BEFORE = range(0x00080000, CHARACTER_SET)
