@@ -38,6 +38,11 @@ Value = str | tuple[str | None, ...] | None
 """The text of an element that was read, None where there is none; of every item of a sequence, a tuple of these."""
 
 
+def unpadded(text: str | None) -> str:
+    """Return a PatientID, UID or code as it is compared: spaces at both ends are padding (PS3.5 6.2). "" for None."""
+    return text.strip(" ") if text else ""
+
+
 class Element(NamedTuple):
     """What the data dictionary (PS3.6) says of a tag."""
 

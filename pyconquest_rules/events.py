@@ -35,6 +35,21 @@ class Planning:
 
 
 @dataclass(frozen=True, slots=True)
+class BroughtAlong:
+    """The set of an action brings along instances whose PatientID is not that of the study or series that the set selects."""
+
+    action: str
+    instances: int
+
+    @property
+    def message(self) -> str:
+        """What it means and how to see them; no value of a patient."""
+        have = "instance has" if self.instances == 1 else "instances have"
+        what = f"{self.instances:,} selected {have} another PatientID than their study or series"
+        return f'{what}; to see them: pyconquest-rules query "select * from contradictions"'
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """A run begins: its number in the ledger, and what it has to do."""
 
@@ -99,7 +114,7 @@ class Ran:
     counts: dict[str, int]
 
 
-Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed | StepsWait | Listens | Healthy | Ran
+Event = Walked | FileTold | Planning | BroughtAlong | RunStarted | StepDone | StepFailed | StepsWait | Listens | Healthy | Ran
 Emit = Callable[[Event], None]
 
 

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     CONFLICT = "conflict"
     COLLISION = "collision"
     MISSING_VALUE = "missing-value"
+    BAD_VALUE = "bad-value"
     UNSAFE_PATH = "unsafe-path"
     NODE_FAILED = "node-failed"
     NEEDS = "needs"

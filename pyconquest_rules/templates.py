@@ -26,6 +26,16 @@ MOST_BITS = 1024  # of a whole number
 SAMPLE = MARK + "x"
 
 DATE = re.compile(r"([1-9][0-9]{3})(\.?)([0-9]{2})\2([0-9]{2})")
+# What is not a date of DATE, told without the value.
+NO_DATES = (
+    (re.compile(r"[0-9]{4}"), "is a year without a month and a day"),
+    (re.compile(r"[0-9]{4}[-./]?[0-9]{2}"), "is a year and a month without a day"),
+    (re.compile(r"0[0-9]{7}|0[0-9]{3}\.[0-9]{2}\.[0-9]{2}"), "is a date of an impossible year"),
+    (re.compile(r"[0-9]{8}|[0-9]{4}\.[0-9]{2}\.[0-9]{2}"), "is a date that is not in the calendar"),
+    (re.compile(r"[0-9]{8}[T ]?[0-9]{2}.*"), "is a date with a time"),
+    (re.compile(r"[0-9]{8}-([0-9]{8})?|-[0-9]{8}"), "is a range of dates"),
+    (re.compile(r"[0-9]{1,4}[-./][0-9]{1,2}[-./][0-9]{1,4}"), "is a date in another form"),
+)
 DATE_FORMAT = re.compile(r"(?:[^%]|%[YmdybBjaA%])+")
 FILTERS = {
     "default": "default('text')",
@@ -330,8 +340,10 @@ class _Compiler:
         def apply(values: Values) -> str:
             text = _text(evaluate(values))
             result = _clean(change(text)) if text else ""
+            if text and not result and node.name == "date":
+                raise BadValue(name, f'{_no_date(text)}; the filter "date" needs a date as YYYYMMDD')
             if (text and not result) or len(result) > LONGEST_VALUE:
-                raise BadValue(name, f'cannot be used with the filter "{node.name}"')
+                raise BadValue(name, f'becomes {"too long" if result else "empty"} with the filter "{node.name}"')
             return result
 
         return apply
@@ -369,7 +381,7 @@ def _change(name: str, arguments: tuple[object, ...]) -> Callable[[str], str] | 
         case ("slug",):
             return _slug
         case ("replace", str(old), str(new)) if old and len(new) <= 255:
-            return lambda text: text.replace(old, new) if len(text) <= LONGEST_VALUE else ""
+            return lambda text: text.replace(old, new) if len(text) <= LONGEST_VALUE else text
         case ("truncate", int(length)) if 1 <= length <= 255:
             return lambda text: text[:length]
         case ("pad", int(length)) if 1 <= length <= 64:
@@ -395,6 +407,11 @@ def _date(text: str, form: str) -> str:
         return date(int(found[1]), int(found[3]), int(found[4])).strftime(form) if found else ""
     except ValueError:
         return ""
+
+
+def _no_date(text: str) -> str:
+    """What a value is that is not a date; never the value."""
+    return next((kind for form, kind in NO_DATES if form.fullmatch(text)), "is not a date")
 
 
 def _name_of(node: nodes.Node) -> str:

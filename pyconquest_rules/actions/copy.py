@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Mode, OnConflict, Reason, Selected, Wish
-from pyconquest_rules.templates import MissingValue, RenderError, Template
+from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template
 
 
 class Copy(BaseModel):
@@ -61,5 +61,13 @@ def wishes(template: Template, outputs: Outputs, instances: Iterable[Selected]) 
             to = template.render(values)
             yield Wish(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
         except (RenderError, UnsafePath) as error:
-            reason = Reason.MISSING_VALUE if isinstance(error, MissingValue) else Reason.UNSAFE_PATH
-            yield Wish(uid, source, size, mtime_ns, "", "", "", reason, str(error))
+            yield Wish(uid, source, size, mtime_ns, "", "", "", _reason(error), str(error))
+
+
+def _reason(error: RenderError | UnsafePath) -> Reason:
+    match error:
+        case MissingValue():
+            return Reason.MISSING_VALUE
+        case BadValue():
+            return Reason.BAD_VALUE
+    return Reason.UNSAFE_PATH

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pyconquest_rules.answers import ActionStatus, Explained
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
+from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.mending import Mending
@@ -81,7 +82,7 @@ def explain(rules: Rules, what: str) -> list[Explained]:
     """
     with opened(rules) as sets, planned(rules, without_nodes(rules, (*rules.actions,))) as made:
         what = _instance_at(rules, sets, made, what) or what
-        rows = sets.connection.execute(INSTANCES, {"what": what, "most": MOST_EXPLAINED}).fetchall()
+        rows = sets.connection.execute(INSTANCES, {"what": unpadded(what), "most": MOST_EXPLAINED}).fetchall()
         if not rows:
             raise UsageError("the index has no such file, UID or PatientID")
         steps: dict[str, list[Step]] = {uid: [] for uid, *_ in rows}

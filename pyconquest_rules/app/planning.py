@@ -13,7 +13,7 @@ from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import StalePlan, UsageError
-from pyconquest_rules.events import Emit, Planning, StepFailed, silent
+from pyconquest_rules.events import BroughtAlong, Emit, Planning, StepFailed, silent
 from pyconquest_rules.execute import folders
 from pyconquest_rules.execute.files import is_made
 from pyconquest_rules.execute.ledger import Ledger
@@ -73,6 +73,9 @@ def planned(rules: Rules, names: tuple[str, ...], *, allow_prune: bool = False, 
     with opened(rules) as sets, Ledger(rules.base) as ledger:
         for name in names:
             emit(Planning(name, made.add(name, _wishes(rules, name, sets, made, allow_prune, emit))))
+            if instances := _brought_along(rules, name, sets):
+                made.note_brought_along(name, instances)
+                emit(BroughtAlong(name, instances))
         decide(made, _Facts(ledger, rules.outputs), rules.outputs)
         hold_back(made, rules.needs)
     return made
@@ -91,6 +94,14 @@ def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool, 
         case Retrieve() as retrieve:
             made.add_retrieve(name, rules.nodes[retrieve.node].identity, retrieve.into, retrieve.fingerprint)
             return _asked(rules, name, retrieve, sets, emit)
+
+
+def _brought_along(rules: Rules, name: str, sets: Sets) -> int:
+    match rules.actions[name]:
+        case Copy(select=select) | Send(select=select):
+            return sets.brought_along(select)
+        case Retrieve():
+            return 0
 
 
 def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) -> Iterator[Wish]:

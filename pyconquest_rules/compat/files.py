@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 from pyconquest_rules.compat.errors import Conflict, NotCopied
 from pyconquest_rules.compat.indexing import PART, SOURCE, add, at
-from pyconquest_rules.dicom import tag_path
+from pyconquest_rules.dicom import tag_path, unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.files import StepError, hash_of, is_made, put, take_away
 from pyconquest_rules.headers.header import Rejected, Wanted, read
@@ -45,7 +45,7 @@ def instances(connection: sqlite3.Connection, root: Path, level: str, key: str) 
         "SELECT i.SOPInstanceUID, coalesce(i.PatientID, ''), CAST(i.ObjectFile AS BLOB), s.name, CAST(s.path AS BLOB)"
         f" FROM images AS i JOIN rules_sources AS s ON s.device = i.DeviceName WHERE i.{level} = ?"
         " ORDER BY i.DeviceName, i.ObjectFile",
-        (key,),
+        (key if level == "ObjectFile" else unpadded(key),),
     ).fetchall()
     return [
         Instance(uid, patient, path, os.path.join(os.fsencode(root) if name == SOURCE else elsewhere, path))
@@ -97,7 +97,7 @@ def store_file(store: Store, root: Path, source: Path, own: frozenset[bytes], *,
         add(store, root, iter([os.fsencode(operation.destination)]))
         if move:
             take_away(operation, outputs)
-    return str(series or "")
+    return unpadded(str(series or ""))
 
 
 def _check_known(store: Store, device: str, root: Path, uid: str, source: Path) -> None:

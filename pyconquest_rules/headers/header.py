@@ -31,8 +31,8 @@ SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
 DIRECTORY = "1.2.840.10008.1.3.10"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
-# Wider than PS3.5 9.1: tools that de-identify put UUIDs where UIDs belong.
-UID = re.compile(r"(?=.*[0-9])[0-9A-Fa-f][0-9A-Fa-f.-]{0,63}")
+# Wider than PS3.5 9.1: tools that de-identify put UUIDs where UIDs belong, and some writers make UIDs too long.
+UID = re.compile(r"(?=.*[0-9])[0-9A-Fa-f][0-9A-Fa-f.-]{0,127}")
 
 # A first element of group 0002 or 0008, of which are little endian, big endian, and either with a VR or a length.
 BARE = re.compile(rb"([\2\10]\0.\0|\0[\2\10]\0.)([A-Z][A-Z]|..\0\0)", re.DOTALL)
@@ -104,7 +104,7 @@ class Reader:
 
         Raises Rejected, and nothing else whatever is found at `path`: where it is not a regular file or cannot be read, is
         not DICOM, ends too early (within the pixel data too), breaks the encoding of PS3.5, is a DICOMDIR, or has no SOP
-        Instance UID of 1 to 64 hexadecimal digits, dots and dashes.
+        Instance UID of 1 to 128 hexadecimal digits, dots and dashes.
         """
         try:
             # O_NONBLOCK: opening a FIFO would wait for somebody who writes.
@@ -242,4 +242,4 @@ def _inflated(window: Window, start: int) -> Window:
 
 
 def _text(raw: bytes) -> str:
-    return raw.rstrip(b" \0").decode("latin-1")
+    return raw.strip(b" \0").decode("latin-1")

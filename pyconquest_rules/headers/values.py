@@ -19,9 +19,9 @@ def text(raw: bytes, vr: str, little: bool, codec: str) -> str | None:
     """The bytes of a value as text, whatever they hold; None for no bytes and for a binary value.
 
     Several values stay joined by a backslash. Spaces and NULs at the end are dropped (so that spaces alone give ""),
-    and all else is kept as it stands in the file, IS and DS too. FL and FD are written with `%.16g`, AT as
-    `(gggg,eeee)`. UN is text if all of it is printable ASCII. A NUL within a text becomes U+FFFD, as most tools for
-    databases stop at a NUL and would lose what follows. The text can always be encoded as UTF-8.
+    and those at the beginning of a UI too. All else is kept as it stands in the file, IS and DS too. FL and FD are
+    written with `%.16g`, AT as `(gggg,eeee)`. UN is text if all of it is printable ASCII. A NUL within a text becomes
+    U+FFFD, as most tools for databases stop at a NUL and would lose what follows. The text can always be encoded as UTF-8.
 
     `codec` is that of `charsets.charset`; bytes that are wrong in it become U+FFFD.
     """
@@ -30,6 +30,8 @@ def text(raw: bytes, vr: str, little: bool, codec: str) -> str | None:
     if vr in NUMBERS:
         return _numbers(raw, vr, little)
     raw = raw[:LIMIT].rstrip(b" \0")
+    if vr == "UI":
+        raw = raw.lstrip(b" \0")
     if vr == "UN":
         found = raw.decode("latin-1")
         return found if found.isascii() and found.isprintable() else None

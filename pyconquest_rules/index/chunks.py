@@ -14,6 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
+from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.headers.header import Header, Reader, Reason, Rejected, Wanted, reader
 from pyconquest_rules.index.records import Record, Records, records
@@ -144,9 +145,10 @@ def _header(path: bytes, reader: Reader) -> Header | str:
     except Rejected as rejected:
         return rejected.reason.value
     wanted = reader.wanted
-    modality = header.values[wanted.paths.index(MODALITY)] if wanted.content else None
+    found = header.values[wanted.paths.index(MODALITY)] if wanted.content else None
+    modality = unpadded(found) if isinstance(found, str) else None
     if modality not in RT_OBJECTS:
         return header
     from pyconquest_rules.index.content import digest
 
-    return header._replace(content=digest(path, str(modality)))
+    return header._replace(content=digest(path, modality))

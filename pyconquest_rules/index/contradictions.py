@@ -1,15 +1,38 @@
-"""What instances of one index say against each other: view `contradictions`, one row an instance that differs from the rest."""
+"""What instances of one index say against each other: view `contradictions`, one row an instance that differs from the rest.
+
+Table `rules_several_patients` has the studies in which instances were seen that hold another PatientID than their study. It
+may have more of them than there still are, never fewer: only these are looked through, however large the index is.
+"""
 
 import sqlite3
 
-VIEW = """
+from pyconquest_rules.dicom import Level
+
+TABLE = "CREATE TABLE rules_several_patients (StudyInstanceUID TEXT PRIMARY KEY) WITHOUT ROWID"
+
+VIEWS = (
+    """
+CREATE VIEW rules_patient_of AS
+SELECT i.{image} AS SOPInstanceUID, s.{series} AS SeriesInstanceUID, t.{study} AS StudyInstanceUID,
+    {image_patient} AS PatientID, {series_patient} AS of_series, t.{patient} AS of_study
+FROM rules_several_patients m CROSS JOIN DICOMStudies t ON t.{study} = m.StudyInstanceUID
+    CROSS JOIN DICOMSeries s ON s.{study_link} = t.{study} CROSS JOIN DICOMImages i ON i.{series_link} = s.{series}
+""",
+    """
 CREATE VIEW contradictions AS
 SELECT 'series-in-two-studies' AS Kind, r.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, r.StudyInstanceUID
 FROM rules_strays r JOIN DICOMImages i ON i.{image} = r.SOPInstanceUID
 UNION ALL
-SELECT 'study-of-two-patients', i.{image}, s.{series}, t.{study}
-FROM DICOMStudies t JOIN DICOMSeries s ON s.{study_link} = t.{study} JOIN DICOMImages i ON i.{series_link} = s.{series}
-WHERE {image_patient} != t.{patient} AND i.{image} NOT IN (SELECT SOPInstanceUID FROM rules_strays)
+SELECT 'study-of-two-patients', SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID FROM rules_patient_of
+WHERE PatientID != of_study AND SOPInstanceUID NOT IN (SELECT SOPInstanceUID FROM rules_strays)
+""",
+)
+
+# IS NOT: where a layout does not have the PatientID of its images, nothing is known.
+OF_ONE_PATIENT = """
+DELETE FROM rules_several_patients WHERE StudyInstanceUID IN (SELECT key FROM temp.touched WHERE level = 'study')
+    AND NOT EXISTS (SELECT 1 FROM rules_patient_of AS o WHERE o.StudyInstanceUID = rules_several_patients.StudyInstanceUID
+        AND (PatientID IS NOT of_study OR PatientID IS NOT of_series))
 """
 
 COUNT = """
@@ -21,3 +44,16 @@ FROM contradictions GROUP BY Kind
 def count(connection: sqlite3.Connection) -> dict[str, int]:
     """How many series lie in two studies, and how many studies have two patients; {} where there are none."""
     return dict(connection.execute(COUNT).fetchall())
+
+
+def brought_along(connection: sqlite3.Connection, level: Level, keys: str) -> int:
+    """Return how many instances of some studies or series hold another PatientID than these.
+
+    `keys` is SQL that gives the UIDs of the studies or series.
+    """
+    if not connection.execute("SELECT 1 FROM rules_several_patients LIMIT 1").fetchone():
+        return 0
+    of = {Level.STUDY: "of_study", Level.SERIES: "of_series"}[level]
+    query = f"SELECT count(*) FROM rules_patient_of WHERE PatientID != {of} AND {level.key} IN ({keys})"
+    (number,) = connection.execute(query).fetchone()
+    return int(number)

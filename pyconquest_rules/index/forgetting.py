@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyconquest_rules.answers import Going
-from pyconquest_rules.dicom import Level
+from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS
@@ -31,7 +31,7 @@ class Forgetting:
 
     def choose(self, what: str) -> None:
         """Chooses by a PatientID or a UID of any level. Raises UsageError where the index has none such."""
-        chosen = sum(self.store.connection.execute(self._by(level), (what,)).rowcount for level in LEVELS)
+        chosen = sum(self.store.connection.execute(self._by(level), (unpadded(what),)).rowcount for level in LEVELS)
         if not chosen:
             raise UsageError("the index has no such UID or PatientID, and the rules no such set")
 

@@ -8,9 +8,9 @@ import json
 import sqlite3
 from typing import Any
 
-from pyconquest_rules.dicom import Level
+from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.headers.header import Header
-from pyconquest_rules.index.records import stored_in, text_of_value
+from pyconquest_rules.index.records import is_changed, stored_in, text_of_value
 from pyconquest_rules.index.tables import FORMAT, LEVELS, MODALITY, TABLES, Field, Schema, declared, quoted, statements
 
 # Groups of elements that only RT objects have (PS3.6).
@@ -18,7 +18,7 @@ RADIOTHERAPY = frozenset({0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C, 0x300E
 
 
 MADE_OF_COLUMNS = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'index') AND sql IS NOT NULL"
-OURS = {"referenced", "contradictions"}  # views that not every layout has
+OURS = {"referenced", "contradictions", "rules_patient_of"}  # views that not every layout has
 
 
 def described(schema: Schema) -> str:
@@ -115,6 +115,6 @@ def fill(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Lev
         kept = stored_in(field, text)
         update = f"UPDATE {TABLES[level]} SET {quoted(field.column)} = ? WHERE {quoted(schema.key(level))} = ?"
         connection.execute(update, (kept, key))
-        if text and text != kept:
-            row = (level.value, key, field.name, text.strip(" "))
+        if text and is_changed(field, text, kept):
+            row = (level.value, key, field.name, unpadded(text))
             connection.execute("INSERT OR REPLACE INTO rules_full VALUES (?, ?, ?, ?)", row)

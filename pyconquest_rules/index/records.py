@@ -5,7 +5,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple, cast
 
-from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags
+from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags, unpadded
 from pyconquest_rules.headers.header import Header, Wanted
 from pyconquest_rules.headers.values import LIMIT
 from pyconquest_rules.index import geometry, references, rt
@@ -21,7 +21,11 @@ NO_EXTRAS = rt.Extras()
 MOST_TEXTS = 5000
 
 # What names a patient, a study, a series or an instance is never cut and never NULL: cutting would make two of them one.
+# Spaces around it are padding (PS3.5 6.2): keeping them would make two of one.
 IDENTIFIERS = frozenset(TagPath((), tags()[key]) for key in KEYS.values())
+
+# Other UIDs by which rows are joined are not cut either, and are without padding too.
+KEPT_WHOLE = IDENTIFIERS | {references.FRAME, REFERENCED}
 
 
 class Record(NamedTuple):
@@ -62,7 +66,7 @@ class Records:
             values[at] = text_of_value(found[at])
         # Not as text: what makes it a UID does not depend on the VR that the file tells.
         values[self._uid_at] = uid
-        if found[self._modality_at] in rt.MODALITIES:
+        if unpadded(values[self._modality_at]) in rt.MODALITIES:
             extras = rt.extras(dict(zip(rt.PATHS, self._rt_of(found), strict=True)))
         if self._referenced_at is not None:
             values[self._referenced_at] = extras.ReferencedSeriesUID or values[self._referenced_at]
@@ -105,9 +109,9 @@ class _Level:
 
     def _full(self, texts: Row, row: Row) -> Full:
         return tuple(
-            (field.name, text.strip(" "))
+            (field.name, unpadded(text))
             for field, text, value in zip(self.fields, texts, row, strict=True)
-            if text and text != value and field.tag not in IDENTIFIERS
+            if text and is_changed(field, text, value)
         )
 
 
@@ -132,8 +136,15 @@ def text_of_value(value: Value) -> str | None:
 def stored_in(field: Field, text: str | None) -> str | None:
     """What the column of a Conquest table holds of a full value."""
     if field.tag in IDENTIFIERS:
-        return text or ""
+        return unpadded(text)
+    if field.tag in KEPT_WHOLE:
+        return text and unpadded(text)
     return stored(text, field.dicom_type, field.sql_type, field.length)
+
+
+def is_changed(field: Field, text: str, kept: str | None) -> bool:
+    """Whether a column holds a value cut or changed, so that its whole text must be kept beside it."""
+    return text != kept and field.tag not in KEPT_WHOLE
 
 
 def stored(text: str | None, dicom_type: str, sql_type: str, length: int) -> str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from pyconquest_rules.dicom import Value, tag_path
+from pyconquest_rules.dicom import Value, tag_path, unpadded
 
 MODALITY = tag_path("Modality")
 FRAME = tag_path("FrameOfReferenceUID")
@@ -35,7 +35,7 @@ DERIVED = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTIMAGE", "SEG", "REG", 
 def references(modality: Value, frame: Value, *found: Value) -> list[tuple[str, str]]:
     """What an instance with these values of PATHS points at: `series`, `image` or `frame`, and UID; each once."""
     pairs = [(kind, uid) for kind, value in zip(KINDS, found, strict=True) if value for uid in _uids(value)]
-    if modality in DERIVED:
+    if isinstance(modality, str) and unpadded(modality) in DERIVED:
         pairs += [("frame", uid) for uid in _uids(frame)]
     return list(dict.fromkeys(pairs)) if pairs else pairs
 
@@ -44,7 +44,7 @@ KINDS = (*("series" for _ in SERIES), *("image" for _ in INSTANCES), *("frame" f
 
 
 def _uids(value: Value) -> Iterator[str]:
-    yield from filter(None, value if isinstance(value, tuple) else (value,))
+    yield from filter(None, map(unpadded, value if isinstance(value, tuple) else (value,)))
 
 
 TABLE = (
@@ -58,23 +58,23 @@ FILL_REFERENCED = """
 UPDATE DICOMSeries SET {referenced} = (
     SELECT t.{series_link} FROM DICOMImages i JOIN DICOMImages t ON t.{image} = i.ReferencedSOPUID
     WHERE i.{series_link} = DICOMSeries.{series} ORDER BY i.{image} LIMIT 1)
-WHERE {modality} IN ('RTPLAN', 'RTDOSE')
+WHERE trim({modality}) IN ('RTPLAN', 'RTDOSE')
 """
 
 # A row for each instance and each series or instance that it points at, whether that is in the index or not. By a frame of
 # reference it points at every image series of that frame in the index, unless it names series by their UID.
 VIEW = """
 CREATE VIEW referenced AS
-SELECT r.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, s.{modality} AS Modality, 'uid' AS Method,
+SELECT r.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, trim(s.{modality}) AS Modality, 'uid' AS Method,
     CASE r.kind WHEN 'image' THEN r.UID END AS ReferencedSOPInstanceUID,
     CASE r.kind WHEN 'series' THEN r.UID ELSE t.{series_link} END AS ReferencedSeriesInstanceUID
 FROM rules_references r JOIN DICOMImages i ON i.{image} = r.SOPInstanceUID JOIN DICOMSeries s ON s.{series} = i.{series_link}
 LEFT JOIN DICOMImages t ON r.kind = 'image' AND t.{image} = r.UID
 WHERE r.kind IN ('series', 'image')
 UNION ALL
-SELECT r.SOPInstanceUID, i.{series_link}, s.{modality}, 'frame-of-reference', NULL, t.{series}
+SELECT r.SOPInstanceUID, i.{series_link}, trim(s.{modality}), 'frame-of-reference', NULL, t.{series}
 FROM rules_references r JOIN DICOMImages i ON i.{image} = r.SOPInstanceUID JOIN DICOMSeries s ON s.{series} = i.{series_link}
-JOIN DICOMSeries t ON t.{frame} = r.UID AND t.{series} != s.{series} AND t.{modality} NOT IN ({derived})
+JOIN DICOMSeries t ON t.{frame} = r.UID AND t.{series} != s.{series} AND trim(t.{modality}) NOT IN ({derived})
 WHERE r.kind = 'frame' AND NOT EXISTS (
     SELECT 1 FROM rules_references n WHERE n.SOPInstanceUID = r.SOPInstanceUID AND n.kind = 'series')
 """

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from time import time
 
 from pyconquest_rules.dicom import Level
+from pyconquest_rules.index.contradictions import OF_ONE_PATIENT
 from pyconquest_rules.index.geometry import measure
 from pyconquest_rules.index.records import Full, Record, Row
 from pyconquest_rules.index.tables import LEVELS, MODALITIES_IN_STUDY, MODALITY, PYCONQUEST_COLUMNS, TABLES, Schema, quoted
@@ -26,7 +27,7 @@ class Rows:
         self.schema = schema
         *self.levels_above, self.image = (_Level(schema, level) for level in LEVELS)
         self.modalities = _modalities(schema)
-        self.above, self.pruning = _above(schema), list(_pruning(schema))
+        self.above, self.pruning, self.patient_of = _above(schema), list(_pruning(schema)), _patient_of(schema)
         self.reshaped, self.touched = set[str](), False
         """Series whose slices are to be measured anew; whether a row above the instances may be one too many now."""
         self.begin()
@@ -44,6 +45,7 @@ class Rows:
         series, study, now = image[-1] or "", above[-1][-1] or "", time()
         before, new = self._study_of(connection, series), set()
         if above != self.last:
+            self._compare_patient(connection, str(above[0][0]), {study, before or study})
             levels = zip(self.levels_above, above, record.full, strict=False)
             new = {level.level for level, row, full in levels if level.write(connection, row, full, (int(now),))}
             self.last = above
@@ -67,6 +69,13 @@ class Rows:
             self.home = (series, *(connection.execute(query, (series,)).fetchone() or (None,)))
         return self.home[1]
 
+    def _compare_patient(self, connection: sqlite3.Connection, patient: str, studies: set[str]) -> None:
+        """Notes the studies of an instance that the index knows as another patient's, before any of this is written."""
+        for study in studies:
+            row = connection.execute(self.patient_of, (study,)).fetchone()
+            if row and row[0] != patient:
+                connection.execute("INSERT OR IGNORE INTO rules_several_patients VALUES (?)", (study,))
+
     def _moved(self, connection: sqlite3.Connection, series: str, before: str, study: str) -> None:
         """A series is in another study now: strays in that one are at home, and the one before may be empty."""
         fields = self.schema.level(Level.IMAGE)
@@ -74,6 +83,7 @@ class Rows:
         at_home = f"DELETE FROM rules_strays WHERE StudyInstanceUID = ? AND SOPInstanceUID IN ({images})"
         connection.execute(at_home, (study, series))
         connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('study', ?)", (before,))
+        connection.execute("INSERT OR IGNORE INTO rules_several_patients VALUES (?)", (study,))
         self.touched = True
 
     def _write_ours(self, connection: sqlite3.Connection, record: Record, series: str) -> None:
@@ -180,6 +190,12 @@ def _modalities(schema: Schema) -> str | None:
     )
 
 
+def _patient_of(schema: Schema) -> str:
+    """A query for the PatientID of a study."""
+    link = quoted(schema.level(Level.STUDY)[-1].column)
+    return f"SELECT {link} FROM DICOMStudies WHERE {quoted(schema.key(Level.STUDY))} = ?"
+
+
 def _above(schema: Schema) -> str:
     """A query for the rows above the instance :uid: its series, the studies and patients that this is in and that it tells."""
     image, series, study = (quoted(schema.key(level)) for level in reversed(LEVELS[1:]))
@@ -216,3 +232,4 @@ def _pruning(schema: Schema) -> Iterator[str]:
         for kept in ("rules_full", "rules_stale"):
             gone = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {key} = {kept}.key)"
             yield f"DELETE FROM {kept} WHERE level = '{level.value}' AND key IN {touched} AND {gone}"
+    yield OF_ONE_PATIENT

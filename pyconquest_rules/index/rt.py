@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pyconquest_rules.dicom import TagPath, Value, tag_path
+from pyconquest_rules.dicom import TagPath, Value, tag_path, unpadded
 from pyconquest_rules.headers import values
 
 Record = Mapping[TagPath, Value]
@@ -78,9 +78,10 @@ MODALITIES = frozenset({"RTSTRUCT", "RTPLAN", "RTDOSE", "REG"})
 
 def extras(record: Record) -> Extras:
     """What pyconquest's columns hold for an instance, whose `record` has the values of PATHS."""
-    match record[MODALITY]:
+    modality = record[MODALITY]
+    match unpadded(modality) if isinstance(modality, str) else None:
         case "RTSTRUCT":
-            names, frames = _items(record, ROI_NAMES), {frame for frame in _items(record, ROI_FRAMES) if frame}
+            names, frames = _items(record, ROI_NAMES), set(_uids(record, ROI_FRAMES))
             frame = frames.pop() if len(frames) == 1 else None
             return Extras(len(names), _json([name or "" for name in names]), None, frame, _first(record, STRUCTURE_SET_SERIES))
         case "RTPLAN":
@@ -89,7 +90,7 @@ def extras(record: Record) -> Extras:
         case "RTDOSE":
             return Extras(ReferencedSOPUID=_first(record, PLANS))
         case "REG":
-            series = [uid for uid in _items(record, REFERENCED_SERIES) if uid]
+            series = _uids(record, REFERENCED_SERIES)
             return Extras(len(series), _json(series), ReferencedSeriesUID=series[0] if series else None)
     return Extras()
 
@@ -115,8 +116,12 @@ def _items(record: Record, path: TagPath) -> tuple[str | None, ...]:
     return value if isinstance(value, tuple) else ()
 
 
+def _uids(record: Record, path: TagPath) -> list[str]:
+    return [uid for uid in map(unpadded, _items(record, path)) if uid]
+
+
 def _first(record: Record, path: TagPath) -> str | None:
-    return next((uid for uid in _items(record, path) if uid), None)
+    return next(iter(_uids(record, path)), None)
 
 
 def _number(text: str | None) -> int | float | str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake, did_you_mean
-from pyconquest_rules.index import sql
+from pyconquest_rules.index import contradictions, sql
 from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
 from pyconquest_rules.steps import Selected
@@ -143,7 +143,7 @@ class Sets:
         source = "CAST(CASE s.path WHEN '/' THEN '' ELSE s.path END || '/' || f.path AS BLOB)"
         return self.connection.execute(
             f"SELECT i.SOPInstanceUID, {source}, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
-            f" FROM {rows} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"
+            f" FROM {rows} AS q JOIN images AS i ON i.{target} = {_named(key, target)}"
             " JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
             " JOIN rules_sources AS s ON s.device = f.device"
         )
@@ -152,8 +152,25 @@ class Sets:
         """Whether a set holds an instance."""
         columns, rows = self._rows(name)
         key, target = self.key(self.selections[name].level, columns)
-        found = self.connection.execute(
-            f"SELECT 1 FROM images AS i JOIN {rows} AS q ON i.{target} = q.{quoted(key)} WHERE i.SOPInstanceUID = ? LIMIT 1",
-            (SOPInstanceUID,),
-        )
+        both = f"images AS i JOIN {rows} AS q ON i.{target} = {_named(key, target)}"
+        found = self.connection.execute(f"SELECT 1 FROM {both} WHERE i.SOPInstanceUID = ? LIMIT 1", (SOPInstanceUID,))
         return found.fetchone() is not None
+
+    def brought_along(self, name: str) -> int:
+        """Return how many instances a set of studies or series selects whose PatientID is not that of their study or series.
+
+        A set of patients or images selects by the PatientID or UID that instances hold themselves.
+        """
+        level = self.selections[name].level
+        if level not in (Level.STUDY, Level.SERIES):
+            return 0
+        columns, rows = self._rows(name)
+        key, target = self.key(level, columns)
+        keys = f"SELECT {_named(key, target)} FROM {rows} AS q"
+        return contradictions.brought_along(self.connection, level, keys)
+
+
+def _named(key: str, target: str) -> str:
+    """The key of a row `q` as the index has it: without padding, whatever the query or a CSV file gave; paths as they are."""
+    column = f"q.{quoted(key)}"
+    return column if target == "ObjectFile" else f"iif(typeof({column}) = 'text', trim({column}), {column})"

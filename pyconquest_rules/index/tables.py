@@ -13,7 +13,7 @@ from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
 from pyconquest_rules.index import contradictions, geometry, references, rt
 from pyconquest_rules.index.dicom_sql import Column, DICOMType, Layout, SQLType
 
-FORMAT = 2
+FORMAT = 3
 
 TABLES = {Level.PATIENT: "DICOMPatients", Level.STUDY: "DICOMStudies", Level.SERIES: "DICOMSeries", Level.IMAGE: "DICOMImages"}
 VIEWS = {Level.PATIENT: "patients", Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "images"}
@@ -131,7 +131,8 @@ def statements(schema: Schema) -> Iterator[str]:
     yield from references.TABLE
     yield from geometry.TABLES
     yield from _referenced(schema)
-    yield _contradictions(schema)
+    yield contradictions.TABLE
+    yield from _contradictions(schema)
     for level in LEVELS:
         yield f"CREATE VIEW {VIEWS[level]} AS {_view(schema, level)}"
 
@@ -242,16 +243,17 @@ def fill_referenced(schema: Schema) -> str | None:
     return references.FILL_REFERENCED.format(**keys, **names)
 
 
-def _contradictions(schema: Schema) -> str:
-    """The view of what instances say against each other. Without PatientID in its images, a layout tells of one patient only."""
+def _contradictions(schema: Schema) -> Iterator[str]:
+    """The views of what instances say against each other. Without PatientID in its images, a layout tells of one patient only."""
     names = {"image": Level.IMAGE, "series": Level.SERIES, "study": Level.STUDY}
     links = {"series_link": Level.IMAGE, "study_link": Level.SERIES, "patient": Level.STUDY}
-    own = (f"i.{quoted(field.column)}" for field in schema.level(Level.IMAGE) if field.tag == PATIENT_ID)
-    return contradictions.VIEW.format(
-        **{name: quoted(schema.key(level)) for name, level in names.items()},
-        **{name: quoted(schema.level(level)[-1].column) for name, level in links.items()},
-        image_patient=next(own, "NULL"),
-    )
+    columns = {name: quoted(schema.key(level)) for name, level in names.items()}
+    columns |= {name: quoted(schema.level(level)[-1].column) for name, level in links.items()}
+    of_image, of_series = (schema.patient_id(level) for level in (Level.IMAGE, Level.SERIES))
+    columns["image_patient"] = f"i.{of_image}" if of_image else "NULL"
+    columns["series_patient"] = f"s.{of_series}" if of_series else f"t.{columns['patient']}"
+    for view in contradictions.VIEWS:
+        yield view.format(**columns)
 
 
 ALIAS = {Level.PATIENT: "p", Level.STUDY: "st", Level.SERIES: "se", Level.IMAGE: "i"}
@@ -328,15 +330,24 @@ def _value(schema: Schema, level: Level, field: Field) -> str:
     return f"CASE WHEN {may_be_cut} THEN coalesce({full}, {shown(column)}) ELSE {shown(column)} END"
 
 
+SPACE = "\t\n\r "
+"""What may stand around a number: PS3.5 6.2 has spaces only, but readers take line ends too."""
+
+# What a text that is one number does not hold, in turn: other letters; space within; no digit or point at the end, space aside;
+# a sign within; two points; a point or e after an e; no digit before an e.
+NO_NUMBERS = (
+    *(f"*[^-+.0-9eE{SPACE}]*", f"*[-+.0-9eE][{SPACE}]*[-+.0-9eE]*"),
+    *("*[-+eE]", f"*[-+eE][{SPACE}]*", "*[-+.0-9][-+]*", "*.*.*", "*[eE]*[.eE]*"),
+    *("*[^.0-9][eE]*", "[eE]*", "*[^0-9].[eE]*", ".[eE]*"),
+)
+
+
 def _number(text: str) -> str:
-    """A number where a text is one number by PS3.5 (IS, DS) and of a size that there is; else the text."""
-    trimmed = f"trim({text})"
-    # In turn: other letters; no digit at the end; a sign within; two points; a point or e after an e; no digit before an e.
-    wrong = ("*[^-+.0-9eE]*", "*[^0-9.]", "*[-+.0-9][-+]*", "*.*.*", "*[eE]*[.eE]*", "*[^0-9][eE]*", "[eE]*")
-    right = " AND ".join([f"{trimmed} GLOB '*[0-9]*'", *(f"{trimmed} NOT GLOB '{glob}'" for glob in wrong)])
-    right += f" AND abs(CAST({trimmed} AS REAL)) < 9e999"
-    digits = f"{trimmed} GLOB '[0-9]*' AND {trimmed} NOT GLOB '*[^0-9]*' AND length({trimmed}) < 300"  # most, and soon told
-    return f"CASE WHEN {digits} OR ({right}) THEN CAST({trimmed} AS NUMERIC) ELSE {trimmed} END"
+    """A number where a text is one number, as pydicom reads IS and DS, that SQLite can hold; else the text."""
+    right = " AND ".join([f"{text} GLOB '*[0-9]*'", *(f"{text} NOT GLOB '{glob}'" for glob in NO_NUMBERS)])
+    right += f" AND abs(CAST({text} AS REAL)) < 9e999"
+    digits = f"{text} GLOB '[0-9]*' AND {text} NOT GLOB '*[^0-9]*' AND length({text}) < 300"  # most, and soon told
+    return f"CASE WHEN {digits} OR ({right}) THEN CAST({text} AS NUMERIC) ELSE trim({text}) END"
 
 
 def quoted(name: str) -> str:

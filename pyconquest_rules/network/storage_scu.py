@@ -23,6 +23,7 @@ EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 
 UID = re.compile(r"[0-9.]{1,64}")
+LONGEST_UID = 64  # characters (PS3.5 9.1)
 
 SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
 META_SOP_CLASS, META_TRANSFER_SYNTAX = 0x00020002, 0x00020010
@@ -331,6 +332,8 @@ def _context(instance: Instance) -> Context:
         with _opened(instance) as file:
             sop_class, syntax = file.sop_class, file.syntax
     for uid, what in ((sop_class, "SOP Class"), (syntax, "Transfer Syntax"), (instance.SOPInstanceUID, "SOP Instance")):
+        if len(uid) > LONGEST_UID:
+            raise _Unfit(f"its {what} UID has {len(uid)} characters, more than the {LONGEST_UID} that a UID may have")
         if not UID.fullmatch(uid):
             raise _Unfit(f"the file has no valid {what} UID")
     return Context(sop_class, (syntax,))
@@ -378,7 +381,7 @@ def _explicit(data: bytes, position: int) -> bool:
 
 
 def _text(value: bytes) -> str:
-    return value.rstrip(b" \0").decode("latin-1")
+    return value.strip(b" \0").decode("latin-1")
 
 
 def _write(association: Association, context_id: int, command: bytes, file: _File, throttle: "_Throttle") -> None:

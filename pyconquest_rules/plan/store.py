@@ -44,6 +44,7 @@ CREATE TABLE wish (
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
+CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
 INSERT INTO series VALUES (0, '', '', '');
 """
@@ -180,6 +181,14 @@ class Plan:
             counts[action][status] += number
             counts[action]["bytes"] += size if status is Status.TODO else 0
         return counts
+
+    def note_brought_along(self, action: str, instances: int) -> None:
+        """Notes that the set of an action brings along instances of another PatientID."""
+        self.connection.execute("INSERT INTO brought_along VALUES (?, ?)", (action, instances))
+
+    def brought_along(self) -> dict[str, int]:
+        """Return, for each action that has any, how many instances of another PatientID its set brings along."""
+        return dict(self.connection.execute("SELECT action, instances FROM brought_along ORDER BY rowid"))
 
     def reasons(self) -> Counter[tuple[str, Status, Reason]]:
         """How many steps of each action have each status and reason."""

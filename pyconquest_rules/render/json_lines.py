@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, StepDone, StepFailed, StepsWait
+from pyconquest_rules.events import BroughtAlong, Emit, Event, Healthy, Listens, Ran, StepDone, StepFailed, StepsWait
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -185,13 +185,15 @@ def _failures(event: Event) -> None:
             write("waiting", **asdict(event))
         case StepDone(action, uid, _, str(warning)):
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
+        case BroughtAlong(action, instances):
+            write("warning", action=action, instances=instances, message=event.message)
 
 
 def _totals(plan: Plan) -> dict[str, object]:
     counts = plan.counts()
     totals = {str(status): sum(of[status] for of in counts.values()) for status in Status}
     reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
-    return {**totals, "actions": counts, "reasons": reasons}
+    return {**totals, "actions": counts, "reasons": reasons, "contradictions": plan.brought_along()}
 
 
 def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:

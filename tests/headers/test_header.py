@@ -171,7 +171,7 @@ def test_a_uid_may_be_a_uuid_of_a_tool_that_deidentifies(file: Path, uid: str) -
 
 
 @pytest.mark.parametrize(
-    "uid", ["1." + "2" * 63, ".1", "-1", "abc", "..", "1.2/3", "1.2 3", " 1.2", "1.2\\1.3", "1.2\0" * 2, "1.\u0663"]
+    "uid", ["1." + "2" * 127, ".1", "-1", "abc", "..", "1.2/3", "1.2 3", "\t1.2", "1.2\\1.3", "1.2\0" * 2, "1.\u0663"]
 )
 def test_a_uid_is_not_a_path(file: Path, uid: str) -> None:
     assert reason(file, meta() + body(uid=uid)) is Reason.BAD_SOP_INSTANCE_UID
