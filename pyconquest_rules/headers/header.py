@@ -21,6 +21,7 @@ from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet, encodin
 from pyconquest_rules.headers.dialect import Odd
 from pyconquest_rules.headers.elements import KNOWN_VRS, LONG_VRS, WINDOW, TooMany, Window, every
 from pyconquest_rules.headers.layouts import Found, Layouts
+from pyconquest_rules.headers.notes import Note
 
 INFLATED_LIMIT = 64 * 1024 * 1024
 """A deflated data set (PS3.5 A.5) of more bytes is refused: it is inflated in memory."""
@@ -80,12 +81,14 @@ class Header(NamedTuple):
     """What was read of an instance. `values` has a text or None for each of the wanted paths, in their order.
 
     For a path over all items of a sequence it has a tuple of these, one for each item; None where there is no sequence.
+    `notes` are the oddities of the file, each of which cost no more than a value.
     """
 
     SOPInstanceUID: str
     TransferSyntaxUID: str | None
     values: tuple[Value, ...]
     content: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 class Reader:
