@@ -20,7 +20,7 @@ to standard error.
 | command | its summary |
 |---|---|
 | `check` | `sources, sets, actions` |
-| `index` | `seen, read, indexed, unchanged, rejected, skipped, duplicate, conflict, vanished, reasons`; `read`: files opened; `conflict`: those of the rejected that have other bytes than the indexed file of their SOPInstanceUID |
+| `index` | `seen, read, indexed, unchanged, rejected, skipped, duplicate, conflict, vanished, reasons, notes`; `read`: files opened; `conflict`: those of the rejected that have other bytes than the indexed file of their SOPInstanceUID |
 | `query` | `rows`; before it a `row` line each |
 | `summary` | `patients`; before it a `patient` line each |
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}`; before it a `refused` line where DICOM files could not be indexed (`apply` too), and with `--list` a `step` line each |
@@ -32,7 +32,9 @@ to standard error.
 | `status`, `history`, `explain` | counts; before it an `action`, `run` or `instance` line each |
 
 `index --report FILE` writes a line for every file seen, each once: `{"path_b64": …, "outcome":
-"indexed|unchanged|duplicate|rejected|skipped", "reason": CODE}`. The path is in base64, as it is on the disk.
+"indexed|unchanged|duplicate|rejected|skipped", "reason": CODE}`. The path is in base64, as it is on the disk. The reason of an
+indexed file is null, or the codes of its notes joined by commas: oddities that cost no more than a value. The summary counts them
+as `notes`. [safety.md](safety.md#files-that-are-not-as-they-should-be) lists the reasons and the notes.
 """  # noqa: E501 - a row of a table is one line
 
 

@@ -7,10 +7,14 @@ from pyconquest_rules.steps import Step
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What bringing an index up to date came to: counts of files, and of the reasons of those that are not in it."""
+    """What bringing an index up to date came to: counts of files, of the reasons of those that are not in it, and of notes.
+
+    Notes are oddities of files that were indexed.
+    """
 
     counts: dict[str, int]
     reasons: dict[str, int]
+    notes: dict[str, int]
     contradictions: dict[str, int]
 
     @property

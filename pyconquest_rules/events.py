@@ -17,7 +17,7 @@ class Walked:
 class FileTold:
     """The outcome of one file of a source: `indexed | unchanged | duplicate | rejected | skipped`, and why.
 
-    Files that are unchanged are told only to who asks for every file.
+    The reason of an indexed file is its notes (`headers.notes`). Unchanged files are reported only if every file is asked for.
     `path` is the whole path in the bytes of the file system.
     """
 

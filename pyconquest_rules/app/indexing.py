@@ -47,7 +47,7 @@ def index(
         bring_tables_up_to_date(store.connection, rules.tables, store.transaction)
         # Looking through the whole index would make a run that reads nothing a slow one.
         contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
-    return Indexed(dict(scan.counts), dict(scan.reasons), contradictions)
+    return Indexed(dict(scan.counts), dict(scan.reasons), dict(scan.notes), contradictions)
 
 
 def _own(rules: Rules) -> frozenset[bytes]:

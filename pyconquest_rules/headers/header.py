@@ -21,6 +21,7 @@ from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet, encodin
 from pyconquest_rules.headers.dialect import Odd
 from pyconquest_rules.headers.elements import KNOWN_VRS, LONG_VRS, WINDOW, TooMany, Window, every
 from pyconquest_rules.headers.layouts import Found, Layouts
+from pyconquest_rules.headers.notes import Note
 
 INFLATED_LIMIT = 64 * 1024 * 1024
 """A deflated data set (PS3.5 A.5) of more bytes is refused: it is inflated in memory."""
@@ -33,6 +34,9 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # Wider than PS3.5 9.1: tools that de-identify put UUIDs where UIDs belong, and some writers make UIDs too long.
 UID = re.compile(r"(?=.*[0-9])[0-9A-Fa-f][0-9A-Fa-f.-]{0,127}")
+
+LONGEST_UID = 64
+"""The characters that a UID may have (PS3.5 9.1). Longer ones are read and noted."""
 
 # A first element of group 0002 or 0008, of which are little endian, big endian, and either with a VR or a length.
 BARE = re.compile(rb"([\2\10]\0.\0|\0[\2\10]\0.)([A-Z][A-Z]|..\0\0)", re.DOTALL)
@@ -80,12 +84,14 @@ class Header(NamedTuple):
     """What was read of an instance. `values` has a text or None for each of the wanted paths, in their order.
 
     For a path over all items of a sequence it has a tuple of these, one for each item; None where there is no sequence.
+    `notes` are the oddities of the file, each of which cost no more than a value.
     """
 
     SOPInstanceUID: str
     TransferSyntaxUID: str | None
     values: tuple[Value, ...]
     content: str | None = None
+    notes: tuple[Note, ...] = ()
 
 
 class Reader:
@@ -129,7 +135,8 @@ class Reader:
             raise Rejected(Reason.NOT_DICOM)
         if not uid or not valid:
             raise Rejected(Reason.BAD_SOP_INSTANCE_UID if uid else Reason.NO_SOP_INSTANCE_UID)
-        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values)
+        notes = (Note.LONG_UID,) if len(uid) > LONGEST_UID else ()
+        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=notes)
 
     def _found(self, window: Window, start: int, *, bare: bool) -> Found:
         if not bare:

@@ -9,6 +9,7 @@ import sqlite3
 from typing import Any
 
 from pyconquest_rules.dicom import Level, unpadded
+from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header
 from pyconquest_rules.index.records import is_changed, stored_in, text_of_value
 from pyconquest_rules.index.tables import FORMAT, LEVELS, MODALITY, TABLES, Field, Schema, declared, quoted, statements
@@ -118,3 +119,13 @@ def fill(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Lev
         if text and is_changed(field, text, kept):
             row = (level.value, key, field.name, unpadded(text))
             connection.execute("INSERT OR REPLACE INTO rules_full VALUES (?, ?, ?, ?)", row)
+    if header.notes:
+        _note(connection, header)
+
+
+def _note(connection: sqlite3.Connection, header: Header) -> None:
+    """Adds the notes of an instance to those that its file has."""
+    where = "WHERE SOPInstanceUID = ? AND outcome = 'indexed'"
+    for (before,) in connection.execute(f"SELECT reason FROM rules_files {where}", (header.SOPInstanceUID,)).fetchall():
+        reason = notes.reason((*notes.notes(before), *header.notes))
+        connection.execute(f"UPDATE rules_files SET reason = ? {where}", (reason, header.SOPInstanceUID))

@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags, unpadded
 from pyconquest_rules.headers.header import Header, Wanted
+from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.headers.values import LIMIT
 from pyconquest_rules.index import geometry, references, rt
 from pyconquest_rules.index.tables import LEVELS, REFERENCED, Field, Schema
@@ -39,6 +40,7 @@ class Record(NamedTuple):
     slice: geometry.Slice | None
     extras: rt.Extras
     content: str | None
+    notes: tuple[Note, ...] = ()
 
 
 class Records:
@@ -74,7 +76,7 @@ class Records:
         rows, full = zip(*[level.row(values) for level in self._levels], strict=True)
         points_at = tuple(references.references(*self._references_of(found)))
         slice_ = geometry.slice_of(*self._slice_of(found))
-        return Record(uid, header.TransferSyntaxUID, rows, full, points_at, slice_, extras, header.content)
+        return Record(uid, header.TransferSyntaxUID, rows, full, points_at, slice_, extras, header.content, header.notes)
 
 
 @lru_cache(4)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
+from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header, Reason, Wanted
 from pyconquest_rules.index.changes import changes
 from pyconquest_rules.index.chunks import Chunk, Reading, read_headers, reads_records
@@ -29,7 +30,7 @@ COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplic
 
 
 class Scan:
-    """One bringing up to date of one index. `counts` and `reasons` say what became of the files.
+    """One bringing up to date of one index. `counts`, `reasons` and `notes` say what became of the files.
 
     `emit` is told of files that are unchanged only where `every_file` is asked for: there may be millions.
     """
@@ -38,6 +39,7 @@ class Scan:
         self.store, self.emit, self.every_file = store, emit, every_file
         self.counts = Counter(dict.fromkeys(COUNTS, 0))
         self.reasons: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
         self.roots: dict[str, Path] = {}
         self.inside: dict[str, bytes] = {}  # the same, each with a slash behind it
         store.connection.execute(
@@ -58,8 +60,8 @@ class Scan:
         if troubles:
             raise SourceError("\n".join(troubles))
         self._forget(trees)
-        self._tell_unchanged([self.store.device(tree.name, tree.root) for tree in trees])
         self._fill(workers)
+        self._tell_unchanged([self.store.device(tree.name, tree.root) for tree in trees])
         chunks = self._found(trees, own) if new else self._chunks("to_read")
         with Reading(workers, chunks, reads_records(self.store.schema), self.roots) as reading:
             self._read(reading.in_order())
@@ -81,6 +83,7 @@ class Scan:
                         for _, header in files:
                             if isinstance(header, Header):
                                 self.store.fill(columns, header)
+                                self.notes.update(header.notes)
         self.store.filled()
 
     def drop(self, name: str) -> None:
@@ -213,6 +216,8 @@ class Scan:
         self.counts["conflict"] += outcome.reason == "conflict" and outcome.outcome == "rejected"
         if outcome.outcome in ("rejected", "skipped") and outcome.reason:
             self.reasons[outcome.reason] += 1
+        if outcome.outcome == "indexed":
+            self.notes.update(notes.notes(outcome.reason))
         self.emit(FileTold(path, outcome.outcome, outcome.reason))
 
     def _found(self, trees: Sequence[Tree], own: frozenset[bytes]) -> Iterator[Chunk]:

@@ -11,6 +11,7 @@ from time import monotonic, sleep
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
+from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header, Reason
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.records import Record, records
@@ -28,13 +29,10 @@ MAGIC = b"SQLite format 3\0"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file: `indexed | duplicate | rejected`, and the reason where it was not indexed."""
+    """What became of a file: `indexed | duplicate | rejected`, and the reason; of an indexed file its notes."""
 
     outcome: str
     reason: str | None = None
-
-
-INDEXED = Outcome("indexed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +196,9 @@ class Store:
 
     def add(self, device: str, root: Path, file: File, record: Record) -> Outcome:
         """Puts an instance into the index. One with its SOPInstanceUID that is there already stays."""
-        outcome = self._clash(device, root, file, record.SOPInstanceUID) or INDEXED
-        if outcome is INDEXED:
+        outcome = self._clash(device, root, file, record.SOPInstanceUID)
+        if outcome is None:
+            outcome = Outcome("indexed", notes.reason(record.notes))
             self._rows.write(self.connection, record, device, file)
         self._note(device, file, outcome, record)
         return outcome

@@ -55,11 +55,13 @@ class Console:
         self.out.print(("ok", "green"), f": {', '.join(numbers)}")
 
     def indexed(self, result: Indexed) -> None:
-        """The counts that are not nought, and the reasons."""
+        """The counts that are not zero, the notes and the reasons."""
         counts = {name: number for name, number in result.counts.items() if number or name in ("seen", "read")}
         self.err.print("index: " + ", ".join(f"{name} {number:,}" for name, number in counts.items()))
         for kind, number in result.contradictions.items():
             self.err.print((f"  {number:,} {kind}: see the view contradictions", "yellow"))
+        for note, number in sorted(result.notes.items()):
+            self.err.print(f"  {number:,} indexed with a note: {note}")
         self._reasons(result)
 
     def refused(self, result: Indexed) -> None:
@@ -71,7 +73,7 @@ class Console:
     def _reasons(self, result: Indexed) -> None:
         for reason, number in sorted(result.reasons.items()):
             self.err.print(f"  {number:,} not indexed: {reason}")
-        if result.reasons:
+        if result.reasons or result.notes:
             self.err.print(("  which files: index --report FILE", "dim"))
 
     def planned(self, plan: Plan, *, steps: bool) -> None:

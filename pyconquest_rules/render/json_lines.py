@@ -36,8 +36,9 @@ class JsonLines:
         write("summary", **counts)
 
     def indexed(self, result: Indexed) -> None:
-        """One summary, with the reasons of what was rejected or skipped."""
-        write("summary", **result.counts, reasons=result.reasons, contradictions=result.contradictions)
+        """One summary, with the reasons of what was rejected or skipped, and the notes of what was indexed."""
+        found = {"reasons": result.reasons, "notes": result.notes, "contradictions": result.contradictions}
+        write("summary", **result.counts, **found)
 
     def refused(self, result: Indexed) -> None:
         """One line, with the reasons."""
