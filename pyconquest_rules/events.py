@@ -44,8 +44,9 @@ class BroughtAlong:
     @property
     def message(self) -> str:
         """What it means and how to see them; no value of a patient."""
-        have = "instance has" if self.instances == 1 else "instances have"
-        what = f"{self.instances:,} selected {have} another PatientID than their study or series"
+        one = self.instances == 1
+        have, whose = ("instance has", "its") if one else ("instances have", "their")
+        what = f"{self.instances:,} selected {have} another PatientID than {whose} study or series"
         return f'{what}; to see them: pyconquest-rules query "select * from contradictions"'
 
 

@@ -45,7 +45,7 @@ def instances(connection: sqlite3.Connection, root: Path, level: str, key: str) 
         "SELECT i.SOPInstanceUID, coalesce(i.PatientID, ''), CAST(i.ObjectFile AS BLOB), s.name, CAST(s.path AS BLOB)"
         f" FROM images AS i JOIN rules_sources AS s ON s.device = i.DeviceName WHERE i.{level} = ?"
         " ORDER BY i.DeviceName, i.ObjectFile",
-        (key if level == "ObjectFile" else unpadded(key),),
+        (key if level == "ObjectFile" else unpadded(str(key)),),
     ).fetchall()
     return [
         Instance(uid, patient, path, os.path.join(os.fsencode(root) if name == SOURCE else elsewhere, path))

@@ -11,7 +11,7 @@ from pydicom.tag import Tag
 from pyconquest_rules.compat import indexing
 from pyconquest_rules.compat.connection import Connection
 from pyconquest_rules.compat.files import instances
-from pyconquest_rules.dicom import Level
+from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.content import digest
 from pyconquest_rules.index.tables import quoted
@@ -77,7 +77,7 @@ class IndexMethods(Connection):
 
     def calculate_robust_hash(self, seriesuid: str = "") -> str | None:
         """A digest of what the RT object of a series says, noted in the column `hash`; "" for anything else, None without one."""
-        connection = self.conn_pacs
+        connection, seriesuid = self.conn_pacs, unpadded(seriesuid)
         found = instances(connection, self._root(), "SeriesInstanceUID", seriesuid)
         if not found:
             log.error("no instance of series %s", seriesuid)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyconquest_rules.compat.connection import Connection
-from pyconquest_rules.dicom import Level
+from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import quoted
 
@@ -83,7 +83,7 @@ class ReportMethods(Connection):
                 series = [uid for (uid,) in store.connection.execute(images).fetchall()]
             else:
                 series = [list_of_seriesuid] if isinstance(list_of_seriesuid, str) else list(list_of_seriesuid)
-            return [uid for uid in series if not _analysed(store, uid)]
+            return [uid for uid in series if not _analysed(store, unpadded(uid))]
 
 
 def _analysed(store: Store, series: str) -> bool:
