@@ -23,7 +23,7 @@ to standard error.
 | `index` | `seen, read, indexed, unchanged, rejected, skipped, duplicate, conflict, vanished, reasons, notes`; `read`: files opened; `conflict`: those of the rejected that have other bytes than the indexed file of their SOPInstanceUID |
 | `query` | `rows`; before it a `row` line each |
 | `summary` | `patients`; before it a `patient` line each |
-| `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}`; before it a `refused` line where DICOM files could not be indexed (`apply` too), and with `--list` a `step` line each |
+| `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}, contradictions: {NAME: n}`; before it a `refused` line if DICOM files could not be indexed, a `warning` line for each action of `contradictions` (`apply` prints both too), and with `--list` a `step` line each. `contradictions`: instances that a set of studies or series selects, but whose PatientID is another one |
 | `apply` | `done, unchanged, failed, blocked, waiting, bytes, run, interrupted`; before it a `failed` or `warning` line for each such step, and a `waiting` line for each action of which steps are left for a later run, as outside its window |
 | `echo` | `node, seconds` |
 | `find` | `rows`; before it a `row` line each |

@@ -94,7 +94,12 @@ class Sets:
         self.make_named(selection.text, selection.params)
         columns = sql.names(self.connection, selection.text, selection.params, self.seconds)
         self.key(selection.level, columns)
-        return sql.fill(self.connection, selection.name, columns, selection.text, selection.params, self.seconds)
+        columns = sql.fill(self.connection, selection.name, columns, selection.text, selection.params, self.seconds)
+        key, target = self.key(selection.level, columns)
+        if target == selection.level.key:  # as the index has it: a query or a CSV file may give it with padding
+            trim = f"UPDATE temp.{quoted(selection.name)} SET {quoted(key)} = trim({quoted(key)})"
+            self.connection.execute(f"{trim} WHERE {quoted(key)} GLOB ' *' OR {quoted(key)} GLOB '* '")
+        return columns
 
     def _by_condition(self, selection: Selection) -> tuple[str, ...]:
         """The keys are found once, with the parameters; the view of the set's name shows every column of its level."""
@@ -143,7 +148,7 @@ class Sets:
         source = "CAST(CASE s.path WHEN '/' THEN '' ELSE s.path END || '/' || f.path AS BLOB)"
         return self.connection.execute(
             f"SELECT i.SOPInstanceUID, {source}, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
-            f" FROM {rows} AS q JOIN images AS i ON i.{target} = {_named(key, target)}"
+            f" FROM {rows} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"
             " JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
             " JOIN rules_sources AS s ON s.device = f.device"
         )
@@ -152,8 +157,10 @@ class Sets:
         """Whether a set holds an instance."""
         columns, rows = self._rows(name)
         key, target = self.key(self.selections[name].level, columns)
-        both = f"images AS i JOIN {rows} AS q ON i.{target} = {_named(key, target)}"
-        found = self.connection.execute(f"SELECT 1 FROM {both} WHERE i.SOPInstanceUID = ? LIMIT 1", (SOPInstanceUID,))
+        found = self.connection.execute(
+            f"SELECT 1 FROM images AS i JOIN {rows} AS q ON i.{target} = q.{quoted(key)} WHERE i.SOPInstanceUID = ? LIMIT 1",
+            (SOPInstanceUID,),
+        )
         return found.fetchone() is not None
 
     def brought_along(self, name: str) -> int:
@@ -165,12 +172,5 @@ class Sets:
         if level not in (Level.STUDY, Level.SERIES):
             return 0
         columns, rows = self._rows(name)
-        key, target = self.key(level, columns)
-        keys = f"SELECT {_named(key, target)} FROM {rows} AS q"
-        return contradictions.brought_along(self.connection, level, keys)
-
-
-def _named(key: str, target: str) -> str:
-    """The key of a row `q` as the index has it: without padding, whatever the query or a CSV file gave; paths as they are."""
-    column = f"q.{quoted(key)}"
-    return column if target == "ObjectFile" else f"iif(typeof({column}) = 'text', trim({column}), {column})"
+        key, _ = self.key(level, columns)
+        return contradictions.brought_along(self.connection, level, f"SELECT {quoted(key)} FROM {rows}")

@@ -67,7 +67,7 @@ def random_values(seed: int, number: int) -> list[str]:
     return ["".join(random.choices("0123456789.+-eE, \t\n", k=random.randint(1, 7))) for _ in range(number)]
 
 
-@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length")
+@pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length", "ignore:Value ")
 @pytest.mark.parametrize("values", [VALUES, random_values(1, 300), random_values(2, 300)], ids=["chosen", "seed 1", "seed 2"])
 def test_a_number_is_what_pydicom_reads(workplace: Workplace, values: list[str]) -> None:
     values = [value for value in values if value.strip(" ")]
