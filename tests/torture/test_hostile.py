@@ -100,6 +100,8 @@ def as_asked_for(report: Path, out: Path) -> Iterator[dict[str, str]]:
         # A path that is too long is told as far down as it could be followed; the case is the folder that it begins in.
         path = path if path in cases else next((case for case in cases if path.startswith(case + b"/")), path)
         outcome = "indexed" if line["outcome"] == "duplicate" else line["outcome"]
+        if line["reason"] == "long-SOPInstanceUID":  # the script wants a UID of 65 characters refused; it is indexed and noted
+            outcome = "rejected"
         if line["reason"] != "excluded":  # from one source: it is told by another
             yield {**line, "path_b64": b64encode(path).decode(), "outcome": outcome}
 
