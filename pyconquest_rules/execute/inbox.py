@@ -21,7 +21,7 @@ from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS, Schema
 from pyconquest_rules.index.walk import File
 from pyconquest_rules.network.part10 import data_set_offset
-from pyconquest_rules.network.storage_scp import Status
+from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.templates import RenderError, Template
