@@ -15,7 +15,7 @@ from pyconquest_rules.headers.header import Header, Rejected, written
 from pyconquest_rules.index.store import Place
 from pyconquest_rules.index.walk import File
 from pyconquest_rules.network.part10 import data_set_offset, file_meta_information
-from pyconquest_rules.network.storage_scp import Status
+from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.syntaxes import DEFLATED, NotAsAgreed, real_syntax
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.templates import RenderError

@@ -10,7 +10,7 @@ from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.part10 import file_meta_information
 from pyconquest_rules.network.query_retrieve import get, move
 from pyconquest_rules.network.server import ListenError
-from pyconquest_rules.network.storage_scp import Status
+from pyconquest_rules.network.statuses import Status
 
 # So many bytes of the disk stay free.
 MIN_FREE = 1 << 28

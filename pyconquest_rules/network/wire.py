@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-ASSOCIATE_RQ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 1, 4, 5, 6, 7
+ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 1, 2, 3, 4, 5, 6, 7
 
 HEAD, ITEM = struct.Struct(">BxI"), struct.Struct(">IBB")
 COMMAND, LAST = 1, 2

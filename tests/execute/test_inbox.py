@@ -15,7 +15,7 @@ from pyconquest_rules.execute import placing
 from pyconquest_rules.execute.inbox import Inbox, Received
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.network.part10 import file_meta_information
-from pyconquest_rules.network.storage_scp import Status
+from pyconquest_rules.network.statuses import Status
 from tests.conftest import Workplace, needs
 from tests.execute.test_power import Disk
 from tests.network.test_storage_scp import CT, EXPLICIT, element, small

@@ -9,7 +9,7 @@ from uuid import uuid4
 from pydicom.filereader import read_partial
 
 from pyconquest_rules.network.part10 import data_set_offset
-from pyconquest_rules.network.storage_scp import Status
+from pyconquest_rules.network.statuses import Status
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 BLOCK = 1 << 20
