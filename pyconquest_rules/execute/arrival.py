@@ -4,7 +4,6 @@ import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
@@ -26,13 +25,6 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 
 OCCUPIED = "another file has the path that the layout gives it; a layout with {{ SOPInstanceUID }} has a path for each instance"
-
-
-class OnConflict(StrEnum):
-    """What becomes of another data set of an instance that is there: it is refused, or takes the place of the one before."""
-
-    REFUSE = "refuse"
-    NEWEST = "newest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +145,7 @@ class Part:
 
     def _conflict(self, header: Header, known: Place) -> None:
         """Another data set of this instance is at `known`: refuse this one, or keep both."""
-        if self.inbox.on_conflict is OnConflict.REFUSE:
+        if not self.inbox.newest:
             raise _Refused(Status.DUPLICATE_SOP_INSTANCE, 'another data set of this instance is there (on_conflict = "refuse")')
         if known.device != self.inbox.indexer.device:
             raise _Refused(Status.DUPLICATE_SOP_INSTANCE, "another data set of this instance is there, in another source")

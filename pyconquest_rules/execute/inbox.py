@@ -9,20 +9,21 @@ from threading import Condition, Lock
 from uuid import uuid4
 
 from pyconquest_rules.dicom import Level, Value
-from pyconquest_rules.execute.arrival import OnConflict, Part, Received
+from pyconquest_rules.execute.arrival import Part, Received
 from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.indexer import SOP_CLASS, Indexer
 from pyconquest_rules.execute.placing import Places
 from pyconquest_rules.index.tables import LEVELS, Schema
 from pyconquest_rules.templates import Template
 
-__all__ = ["Inbox", "OnConflict", "Received"]
+__all__ = ["Inbox", "Received"]
 
 
 class Inbox:
     """Keeps instances in a source. Use as a context manager; threads of many associations may call it at once.
 
-    `received` is called for every new instance once it is durable and in the index.
+    `received` is called for every new instance once it is durable and in the index. Another data set of an instance that is there
+    is refused; with `newest` it takes the place of the one before, which is kept in OLDER.
 
     An instance waits for the disk twice: its bytes are durable before it gets its name, so that no power loss leaves a name
     with half of them, and its name is durable before anybody is told. The row of the index is committed by then, but not
@@ -38,9 +39,10 @@ class Inbox:
         database: Path,
         schema: Schema,
         received: Callable[[Received], None],
-        on_conflict: OnConflict = OnConflict.REFUSE,
+        *,
+        newest: bool = False,
     ) -> None:
-        self.source, self.root, self.layout, self.received, self.on_conflict = source, root, layout, received, on_conflict
+        self.source, self.root, self.layout, self.received, self.newest = source, root, layout, received, newest
         self.incoming = root / INCOMING
         self.places, self.indexer = Places(root), Indexer(source, root, database, schema)
         at = self.indexer.paths.index

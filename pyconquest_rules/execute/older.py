@@ -11,7 +11,7 @@ from pyconquest_rules.execute.placing import same_data_set, sync_folder
 
 
 def kept_older(root: Path, sop_instance: str, file: Path) -> str:
-    """Keep the bytes of a file, durably; return their path from `root`. The oldest of an instance has number 1. Raises OSError."""
+    """Keep the bytes of a file, durably; return their path from `root`. The oldest of an instance is number 1. Raises OSError."""
     folder = root / OLDER / sop_instance
     folder.mkdir(parents=True, exist_ok=True)
     for number in count(1):

@@ -39,7 +39,8 @@ LOCAL_LIMIT_EXCEEDED = Rejection(TRANSIENT, 3, 2)
 class Offer:
     """What an acceptor takes. It must be called by `ae_title`, unless that is ""; `allow` may call, empty: all.
 
-    `takes` says whether a SOP class is taken, `knows` whether a SOP class is taken in a transfer syntax. A requestor gets the
+    `takes` says whether a SOP class is taken, `knows` whether a SOP class is taken in a transfer syntax, `takes_unknown` whether
+    in one that it does not know: that is the choice if none is known. A requestor gets the
     `roles` that it proposes for a SOP class as far as they are here; for a class that is not here it is SCU alone.
     """
 
@@ -48,6 +49,7 @@ class Offer:
     maximum_length: int
     takes: Callable[[str], bool]
     knows: Callable[[str, str], bool]
+    takes_unknown: Callable[[str, str], bool] = lambda sop_class, transfer_syntax: False
     roles: Mapping[str, Roles] = field(default_factory=dict)
 
 
@@ -86,7 +88,7 @@ def requested(wire: Wire, wait: float) -> Request:
 def accept(wire: Wire, offer: Offer, request: Request, *, full: bool) -> Accepted | Rejected:
     """Answers a request. `full`: no more associations are taken. Raises WireError if the answer cannot be sent.
 
-    Of the transfer syntaxes of a context the first that is known is accepted.
+    Of the transfer syntaxes of a context the first that is known is accepted, else the first unknown one that is taken.
     """
     rejection = _rejection(offer, request, full=full)
     if rejection is not None:
@@ -125,9 +127,10 @@ def _answer(offer: Offer, context: Proposed) -> Answered:
     """The answer to a presentation context. If it is refused, its transfer syntax means nothing (PS3.8 9.3.3.2)."""
     if not offer.takes(context.abstract_syntax):
         return Answered(context.context_id, ABSTRACT_SYNTAX_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN)
-    for syntax in context.transfer_syntaxes:
-        if offer.knows(context.abstract_syntax, syntax):
-            return Answered(context.context_id, ACCEPTANCE, syntax)
+    for takes in (offer.knows, offer.takes_unknown):
+        for syntax in context.transfer_syntaxes:
+            if takes(context.abstract_syntax, syntax):
+                return Answered(context.context_id, ACCEPTANCE, syntax)
     return Answered(context.context_id, TRANSFER_SYNTAXES_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN)
 
 

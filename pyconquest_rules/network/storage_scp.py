@@ -2,25 +2,25 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from pynetdicom import ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
-
+from pyconquest_rules.events import FromListener, InstanceNoted, InstanceRefused, PeerRefused
 from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, Offer, Rejected, accept, requested
 from pyconquest_rules.network.receiving import Message, Messages
 from pyconquest_rules.network.server import Server, ServerTLS
-from pyconquest_rules.network.statuses import Status
-from pyconquest_rules.network.storing import VERIFICATION, About, Keep, Stored, kept, refusal, response
-from pyconquest_rules.network.wire import Lost, Wire, WireError
-
-TAKEN = frozenset([VERIFICATION, *(str(context.abstract_syntax) for context in AllStoragePresentationContexts)])
-TRANSFER_SYNTAXES = frozenset(map(str, ALL_TRANSFER_SYNTAXES))
-"""The SOP classes and transfer syntaxes that are taken."""
+from pyconquest_rules.network.statuses import STORE, Status, words
+from pyconquest_rules.network.storable import is_known, is_private, is_storable
+from pyconquest_rules.network.storing import VERIFICATION, About, Keep, Stored, instance_uid, kept, refusal, response
+from pyconquest_rules.network.wire import Lost, Silent, Wire, WireError
 
 # Connections beyond the associations: those in their handshake, and those that are told that there are too many.
 WAITING = 100
+# How long a request waits, in seconds, where an idle association of another address is to make room.
+WAIT_FOR_PLACE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class Listening:
 
     `association_timeout`: seconds in which a handshake must be over, an association be asked for, and a next message begin;
     `pdu_timeout`: in which a PDU must be there whole, and within a message the next. `min_free`: bytes that stay free.
+    `private`: SOP classes and transfer syntaxes that are none of the Standard's are taken too.
     """
 
     ae_title: str
@@ -44,17 +45,19 @@ class Listening:
     association_timeout: float = 60.0
     pdu_timeout: float = 30.0
     min_free: int = 0
+    private: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """What a listener did so far: instances received (answered 0x0000), duplicates among them, refused; bytes of data sets.
 
-    `associations` are open now, `rejected` were not accepted.
+    `associations` are open now, `rejected` were not accepted, `aborted` were broken off by the listener.
     """
 
     associations: int = 0
     rejected: int = 0
+    aborted: int = 0
     received: int = 0
     duplicates: int = 0
     refused: int = 0
@@ -64,11 +67,10 @@ class Health:
 class Listener:
     """Listens for verification and storage, and gives what comes to `keep`."""
 
-    def __init__(self, settings: Listening, keep: Keep) -> None:
-        self.settings, self.keep = settings, keep
-        self._offer = Offer(
-            settings.ae_title, settings.allow, settings.max_pdu, TAKEN.__contains__, lambda _, syntax: syntax in TRANSFER_SYNTAXES
-        )
+    def __init__(self, settings: Listening, keep: Keep, tell: Callable[[FromListener], None] = lambda event: None) -> None:
+        """`tell` gets what is refused, and what is odd about what is kept; from the threads of all associations at once."""
+        self.settings, self.keep, self._tell = settings, keep, tell
+        self._offer = _offer(settings)
         self._health, self._lock = Health(), threading.Lock()
         self._server = Server(
             settings.host,
@@ -78,6 +80,7 @@ class Listener:
             tls=settings.tls,
             most=settings.max_associations + WAITING,
             handshake=settings.association_timeout,
+            refused=lambda address, reason: self._refuse("connection", reason, "", address),
         )
 
     @property
@@ -101,28 +104,45 @@ class Listener:
         with self._lock:
             self._health = replace(self._health, **{name: getattr(self._health, name) + n for name, n in more.items()})
 
+    def _refuse(self, what: str, reason: str, calling_ae_title: str, address: str) -> None:
+        self._tell(PeerRefused(now(), what, reason, calling_ae_title, address))
+
     def _takes_place(self) -> bool:
-        """Whether there was a place for one more association, which is taken then."""
-        with self._lock:
-            there_is = self._health.associations < self.settings.max_associations
-            self._health = replace(self._health, associations=self._health.associations + there_is)
-        return there_is
+        """Take a place for one more association; False if there is none, and no idle one of another address to be had."""
+        end = time.monotonic() + WAIT_FOR_PLACE
+        while True:
+            with self._lock:
+                if self._health.associations < self.settings.max_associations:
+                    self._health = replace(self._health, associations=self._health.associations + 1)
+                    return True
+            if not self._server.make_room(self.settings.max_associations) or time.monotonic() > end:
+                return False
+            time.sleep(0.01)
 
     def _serve(self, connection: socket.socket) -> None:
         wire = Wire(connection, longest=LONGEST_REQUEST, seconds=self.settings.association_timeout)
+        calling, address = "", self._server.address()
         try:
             request = requested(wire, self.settings.association_timeout)
-            place = self._takes_place()
+            calling, place = request.calling_ae_title, self._takes_place()
             try:
                 accepted = accept(wire, self._offer, request, full=not place)
                 if isinstance(accepted, Rejected):
                     self._count(rejected=1)
+                    self._refuse("association", accepted.reason, calling, address)
                 else:
+                    self._server.associated()
+                    for context in accepted.refused:
+                        self._refuse("context", f"not taken: {context.abstract_syntax}", calling, address)
                     wire.longest, wire.seconds = self.settings.max_pdu, self.settings.pdu_timeout
                     self._answer(wire, accepted)
             finally:
                 self._count(associations=-place)
-        except WireError:
+        except WireError as error:
+            # Who broke an association off, or went away, was not refused anything.
+            if not isinstance(error, Lost) or isinstance(error, Silent):
+                self._count(aborted=1)
+                self._refuse("abort", str(error), calling, address)
             wire.abort()
 
     def _answer(self, wire: Wire, accepted: Accepted) -> None:
@@ -157,11 +177,33 @@ class Listener:
     def _store(self, message: Message, data_set: Iterator[bytearray | memoryview], accepted: Accepted) -> int:
         """Receives an instance and returns what to answer. Raises WireError."""
         sop_class, transfer_syntax = accepted.contexts[message.context_id]
+        calling, uid = accepted.calling_ae_title, instance_uid(message)
         stored = Stored(refusal(message, sop_class))
         if stored.status == Status.SUCCESS:
-            sop_instance = message.command[dimse.AFFECTED_SOP_INSTANCE].decode()
-            about = About(sop_class, sop_instance, transfer_syntax, accepted.calling_ae_title)
-            stored = kept(self.keep, about, data_set, min_free=self.settings.min_free)
+            stored = kept(self.keep, About(sop_class, uid, transfer_syntax, calling), data_set, min_free=self.settings.min_free)
         good = stored.status == Status.SUCCESS
         self._count(received=good, refused=not good, duplicates=stored.duplicate, bytes=stored.size if good else 0)
+        if not good:
+            why = stored.reason or words(stored.status, STORE)
+            self._tell(InstanceRefused(now(), uid, stored.status, why, calling, self._server.address()))
+        elif stored.note:
+            self._tell(InstanceNoted(now(), uid, stored.note, calling, self._server.address()))
         return stored.status
+
+
+def _offer(settings: Listening) -> Offer:
+    """What a listener takes."""
+    private = settings.private
+    return Offer(
+        settings.ae_title,
+        settings.allow,
+        settings.max_pdu,
+        lambda sop_class: sop_class == VERIFICATION or is_storable(sop_class, private=private),
+        is_known,
+        lambda sop_class, syntax: private and is_private(sop_class, syntax),
+    )
+
+
+def now() -> str:
+    """The time of this moment, as ISO 8601 has it."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

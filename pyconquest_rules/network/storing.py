@@ -13,7 +13,8 @@ from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.wire import WireError
 
 UID = re.compile(rb"[0-9]+(\.[0-9]+)*")
-VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION, STORAGE_COMMITMENT = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
+NOT_STORED = frozenset({VERIFICATION, STORAGE_COMMITMENT})
 
 # The bit of a Command Field that makes it a response (PS3.7 E.1-1).
 RESPONSE = 0x8000
@@ -24,6 +25,10 @@ class Part(Protocol):
 
     duplicate: bool
     """Whether `finish` found that the same bytes were there already."""
+    reason: str
+    """Why `finish` refused the instance."""
+    note: str
+    """What is odd about an instance that `finish` kept."""
 
     def write(self, data: bytes | bytearray | memoryview) -> object:
         """Takes the next bytes of the file. Raises OSError."""
@@ -58,11 +63,16 @@ class About(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What became of an instance: what is answered, the bytes of its data set, whether it was there already."""
+    """What became of an instance: what is answered, the bytes of its data set, whether it was there already.
+
+    `reason` is why it was refused, `note` what is odd about one that was kept; neither holds a value of a patient.
+    """
 
     status: int
     size: int = 0
     duplicate: bool = False
+    reason: str = ""
+    note: str = ""
 
 
 def kept(keep: Keep, about: About, data_set: Iterator[bytes | bytearray | memoryview], *, min_free: int) -> Stored:
@@ -73,26 +83,37 @@ def kept(keep: Keep, about: About, data_set: Iterator[bytes | bytearray | memory
             part.write(file_meta_information(*about))
             for block in data_set:
                 if keep.free() - len(block) < min_free:
-                    raise OSError(errno.ENOSPC, "less would stay free than must")
+                    raise OSError(errno.ENOSPC, f"fewer than {min_free} bytes (min_free) would stay free")
                 part.write(block)
                 size += len(block)
             status = part.finish()
-            return Stored(status, size, status == Status.SUCCESS and part.duplicate)
+            return Stored(status, size, status == Status.SUCCESS and part.duplicate, part.reason, part.note)
     except WireError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the keeper comes to must not end the association
         no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Stored(Status.OUT_OF_RESOURCES if no_room else Status.PROCESSING_FAILURE, size)
+        status = Status.OUT_OF_RESOURCES if no_room else Status.PROCESSING_FAILURE
+        return Stored(status, size, reason=_words(error))
+
+
+def _words(error: Exception) -> str:
+    """Why something failed. The name of a file, which may hold values of a patient, is left out, as is the text of a bug."""
+    return error.strerror or "input/output error" if isinstance(error, OSError) else f"internal error: {type(error).__name__}"
 
 
 def refusal(message: Message, sop_class: str) -> int:
     """What is wrong with a C-STORE-RQ in a context of this SOP class, before its data set comes; SUCCESS if nothing is."""
-    sop_instance = message.command.get(dimse.AFFECTED_SOP_INSTANCE, b"")
-    if message.command.get(dimse.AFFECTED_SOP_CLASS) != sop_class.encode() or sop_class == VERIFICATION:
+    if message.command.get(dimse.AFFECTED_SOP_CLASS) != sop_class.encode() or sop_class in NOT_STORED:
         return Status.SOP_CLASS_NOT_SUPPORTED
-    if not UID.fullmatch(sop_instance) or len(sop_instance) > 64:
+    if not instance_uid(message):
         return Status.INVALID_SOP_INSTANCE
     return Status.SUCCESS if message.has_data_set else Status.CANNOT_UNDERSTAND
+
+
+def instance_uid(message: Message) -> str:
+    """The Affected SOP Instance UID of a request; "" if it has no valid one (PS3.5 9.1)."""
+    uid = message.command.get(dimse.AFFECTED_SOP_INSTANCE, b"")
+    return uid.decode() if UID.fullmatch(uid) and len(uid) <= 64 else ""
 
 
 def response(message: Message, status: int) -> bytes:

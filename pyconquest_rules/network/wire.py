@@ -38,6 +38,10 @@ class Lost(WireError):
     """The connection is gone, or the peer is silent beyond a deadline."""
 
 
+class Silent(Lost):
+    """The peer is silent beyond a deadline."""
+
+
 class Fragment(NamedTuple):
     """A presentation data value: of which presentation context, its bits, and its bytes."""
 
@@ -215,7 +219,7 @@ class Wire:
                 self.connection.settimeout(left)
                 received = self.connection.recv_into(self._room())
             except TimeoutError:
-                raise Lost("the peer is silent") from None
+                raise Silent("the peer is silent") from None
             except OSError:
                 raise Lost("the connection was lost") from None
             if not received:

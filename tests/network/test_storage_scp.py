@@ -199,14 +199,14 @@ def test_a_port_in_use_is_said(listen: Listen, tmp_path: Path) -> None:
         Listener(Listening("RULES", port=port), Folder(tmp_path)).start()
 
 
-def test_the_first_transfer_syntax_that_we_know_is_taken_and_what_is_private_is_not(listen: Listen) -> None:
+def test_the_first_transfer_syntax_that_we_know_is_taken_and_what_is_private_is_not_if_so_set(listen: Listen) -> None:
     contexts = [
         (CT, ["1.2.3.4", JPEG_BASELINE, IMPLICIT]),
         (CT, [IMPLICIT, JPEG_BASELINE]),
         (CT, ["1.2.3.4"]),
         ("1.3.12.2.1107.5.9.1", [IMPLICIT]),
     ]
-    kind, data = Peer(listen().port).request(contexts=contexts)
+    kind, data = Peer(listen(private=False).port).request(contexts=contexts)
     answer = A_ASSOCIATE_AC()
     answer.decode(struct.pack(">BxI", kind, len(data)) + data)
     told = {
