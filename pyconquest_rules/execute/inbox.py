@@ -12,11 +12,15 @@ from pyconquest_rules.dicom import Level, Value
 from pyconquest_rules.execute.arrival import Part, Received
 from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.indexer import SOP_CLASS, Indexer
-from pyconquest_rules.execute.placing import Places
+from pyconquest_rules.execute.placing import Places, sync_file
+from pyconquest_rules.headers.header import Rejected
 from pyconquest_rules.index.tables import LEVELS, Schema
+from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.templates import Template
 
 __all__ = ["Inbox", "Received"]
+
+CLASS_INSTANCE_CONFLICT = 0x0119
 
 
 class Inbox:
@@ -135,6 +139,23 @@ class Inbox:
         """Return how many bytes of room there are."""
         room = os.statvfs(self.root)
         return room.f_bavail * room.f_frsize
+
+    def holds(self, sop_class: str, sop_instance: str) -> int:
+        """Return 0 for an instance that is durable, as it was indexed, and can be read; else why not (PS3.3 C.14.1.1).
+
+        Raises OSError.
+        """
+        known = self.indexer.known(sop_instance)
+        if known is None or not known.is_there():
+            return Status.NO_SUCH_INSTANCE
+        try:
+            header = self.indexer.read(known.path)
+        except Rejected:
+            return Status.PROCESSING_FAILURE
+        if header.SOPInstanceUID != sop_instance or header.values[self.class_at] != sop_class:
+            return CLASS_INSTANCE_CONFLICT
+        sync_file(known.path)  # it may be of another program, that did not wait for the disk
+        return 0
 
     @contextmanager
     def alone(self, sop_instance: str) -> Iterator[None]:

@@ -61,7 +61,7 @@ class Places:
         except FileExistsError:
             if not same_data_set(part, there):
                 raise
-            _sync(there)  # another program may have put it there
+            sync_file(there)  # another program may have put it there
             return True
         return False
 
@@ -132,9 +132,15 @@ def sync_folder(descriptor: int) -> None:
             raise
 
 
-def _sync(file: Path) -> None:
+def sync_file(file: Path) -> None:
+    """Make a file and its name durable, whichever program put it there. Raises OSError."""
     with file.open("rb") as opened_file:
         os.fsync(opened_file.fileno())
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_folder(folder)
+    finally:
+        os.close(folder)
 
 
 def same_data_set(one: Path, other: Path) -> bool:

@@ -54,6 +54,13 @@ class Place:
         """The whole path of the file."""
         return self.root / os.fsdecode(self.file.path)
 
+    def is_there(self) -> bool:
+        """Whether the file is still there, with the size that it was indexed with. Raises OSError."""
+        try:
+            return self.path.stat().st_size == self.file.size
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
