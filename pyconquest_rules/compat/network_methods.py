@@ -19,13 +19,14 @@ from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.inbox import Inbox
 from pyconquest_rules.execute.listening import GRACE
-from pyconquest_rules.execute.receivers import by_move, kept
+from pyconquest_rules.execute.receivers import MIN_FREE, by_move
 from pyconquest_rules.execute.retrievals import Retrieving, retrieved
 from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.headers.header import Rejected, Wanted, read
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query_retrieve import find
 from pyconquest_rules.network.storage_scp import Listener, Listening
+from pyconquest_rules.network.storing import About, kept
 from pyconquest_rules.steps import Reason, RetrieveInstance, SendInstance, Stamp, Status, Step
 from pyconquest_rules.templates import Template
 
@@ -150,9 +151,14 @@ class NetworkMethods(Connection):
         """Keeps the instance of a C-STORE request of pynetdicom (EVT_C_STORE), and gives the status to answer."""
         self._ready_to_write()
         request = event.request
-        about = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID), str(event.context.transfer_syntax))
+        about = About(
+            str(request.AffectedSOPClassUID),
+            str(request.AffectedSOPInstanceUID),
+            str(event.context.transfer_syntax),
+            str(event.assoc.requestor.ae_title).strip(),
+        )
         with self._inbox(self._opened().file) as inbox:
-            return kept(inbox, str(event.assoc.requestor.ae_title).strip(), about, request.DataSet.getvalue())
+            return kept(inbox, about, iter([request.DataSet.getvalue()]), min_free=MIN_FREE).status
 
     def query_dicom(
         self,

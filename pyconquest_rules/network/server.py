@@ -69,14 +69,14 @@ class Server:
         serve: Callable[[socket.socket], None],
         *,
         addresses: tuple[str, ...] = (),
-        tls: ServerTLS | None = None,
+        tls: ServerTLS | ssl.SSLContext | None = None,
         most: int,
         handshake: float,
         refused: Callable[[str, str], None] = lambda address, reason: None,
     ) -> None:
         self.host, self.port, self._serve, self._most, self._handshake = host, port, serve, most, handshake
         self._networks = tuple(ip_network(address, strict=False) for address in addresses)
-        self._context = tls.context() if tls else None
+        self._context = tls.context() if isinstance(tls, ServerTLS) else tls
         self._refused = refused
         self._open: dict[threading.Thread, _Open] = {}
         self._stopping = threading.Event()

@@ -15,7 +15,7 @@ from pyconquest_rules.network.server import Server, ServerTLS
 from pyconquest_rules.network.statuses import STORE, Status, words
 from pyconquest_rules.network.storable import is_known, is_private, is_storable
 from pyconquest_rules.network.storing import VERIFICATION, About, Keep, Stored, instance_uid, kept, refusal, response
-from pyconquest_rules.network.wire import Lost, Silent, Wire, WireError
+from pyconquest_rules.network.wire import Lost, Wire, WireError
 
 # Connections beyond the associations: those in their handshake, and those that are told that there are too many.
 WAITING = 100
@@ -140,7 +140,7 @@ class Listener:
                 self._count(associations=-place)
         except WireError as error:
             # Who broke an association off, or went away, was not refused anything.
-            if not isinstance(error, Lost) or isinstance(error, Silent):
+            if not isinstance(error, Lost) or isinstance(error.__cause__, TimeoutError):
                 self._count(aborted=1)
                 self._refuse("abort", str(error), calling, address)
             wire.abort()

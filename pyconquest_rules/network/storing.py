@@ -16,9 +16,6 @@ UID = re.compile(rb"[0-9]+(\.[0-9]+)*")
 VERIFICATION, STORAGE_COMMITMENT = "1.2.840.10008.1.1", "1.2.840.10008.1.20.1"
 NOT_STORED = frozenset({VERIFICATION, STORAGE_COMMITMENT})
 
-# The bit of a Command Field that makes it a response (PS3.7 E.1-1).
-RESPONSE = 0x8000
-
 
 class Part(Protocol):
     """An instance that is being received: what `Keep.part` opened."""
@@ -118,12 +115,12 @@ def instance_uid(message: Message) -> str:
 
 def response(message: Message, status: int) -> bytes:
     """The command that answers another (PS3.7 9.3). Raises WireError where that is no request."""
-    if message.kind & RESPONSE:
+    if message.kind & dimse.RESPONSE:
         raise WireError("the peer answered what was not asked")
     told = (dimse.AFFECTED_SOP_CLASS, dimse.AFFECTED_SOP_INSTANCE)
     elements: dict[int, bytes | int] = {element: message.command[element] for element in told if element in message.command}
     elements |= {
-        dimse.COMMAND_FIELD: message.kind | RESPONSE,
+        dimse.COMMAND_FIELD: message.kind | dimse.RESPONSE,
         dimse.MESSAGE_ID_RESPONDED: dimse.number(message.command, dimse.MESSAGE_ID),
         dimse.DATA_SET_TYPE: dimse.NO_DATA_SET,
         dimse.STATUS: status,
