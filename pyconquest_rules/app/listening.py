@@ -26,8 +26,8 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
 
     settings = named("listener", name, rules.listeners)
     woken, emit = ThreadEvent(), one_at_a_time(emit)
-    where = place(rules, settings.into)
-    with stop_asked(woken.set) as stop, Listening(settings, *where, woken.set, emit) as listening:
+    where, nodes = place(rules, settings.into), rules.nodes.values()
+    with stop_asked(woken.set) as stop, Listening(settings, *where, woken.set, emit, nodes) as listening:
         emit(Listens(name, settings.ae_title, settings.host, listening.port))
         told = monotonic()
         while not stop():

@@ -1,7 +1,7 @@
 """A listener of the rules at work: what comes in, and when a study has been quiet."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock
 
@@ -9,6 +9,7 @@ from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.events import FromListener
 from pyconquest_rules.execute.inbox import Inbox, Received
 from pyconquest_rules.index.tables import Schema
+from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.server import ListenError, ServerTLS
 from pyconquest_rules.network.storage_scp import Health, Listener
 from pyconquest_rules.network.storage_scp import Listening as Settings
@@ -33,10 +34,11 @@ class Listening:
         schema: Schema,
         told: Callable[[], None],
         tell: Callable[[FromListener], None] = lambda event: None,
+        nodes: Iterable[Node] = (),
     ) -> None:
         """`told` is called when something of another study came, where `then` waits for it; `tell` gets what is refused or odd.
 
-        Both are called from other threads.
+        Both are called from other threads. `nodes` get reports of storage commitment on associations of their own.
         """
         self.listen, self._told = listen, told
         newest = listen.on_conflict == "newest"
@@ -59,6 +61,8 @@ class Listening:
             ),
             self._inbox,
             tell,
+            self._inbox,
+            nodes,
         )
         # Of every study of which something came since `then` ran: when the last of it did.
         self._studies: dict[str, float] = {}

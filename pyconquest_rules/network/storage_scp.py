@@ -3,18 +3,31 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pyconquest_rules.events import FromListener, InstanceNoted, InstanceRefused, PeerRefused
 from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, Offer, Rejected, accept, requested
+from pyconquest_rules.network.commitments import Commitments
+from pyconquest_rules.network.committing import Archive
+from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.receiving import Message, Messages
 from pyconquest_rules.network.server import Server, ServerTLS
 from pyconquest_rules.network.statuses import STORE, Status, words
 from pyconquest_rules.network.storable import is_known, is_private, is_storable
-from pyconquest_rules.network.storing import VERIFICATION, About, Keep, Stored, instance_uid, kept, refusal, response
+from pyconquest_rules.network.storing import (
+    STORAGE_COMMITMENT,
+    VERIFICATION,
+    About,
+    Keep,
+    Stored,
+    instance_uid,
+    kept,
+    refusal,
+    response,
+)
 from pyconquest_rules.network.wire import Lost, Wire, WireError
 
 # Connections beyond the associations: those in their handshake, and those that are told that there are too many.
@@ -67,10 +80,22 @@ class Health:
 class Listener:
     """Listens for verification and storage, and gives what comes to `keep`."""
 
-    def __init__(self, settings: Listening, keep: Keep, tell: Callable[[FromListener], None] = lambda event: None) -> None:
-        """`tell` gets what is refused, and what is odd about what is kept; from the threads of all associations at once."""
+    def __init__(
+        self,
+        settings: Listening,
+        keep: Keep,
+        tell: Callable[[FromListener], None] = lambda event: None,
+        archive: Archive | None = None,
+        nodes: Iterable[Node] = (),
+    ) -> None:
+        """`tell` gets what is refused, and what is odd about what is kept; from the threads of all associations at once.
+
+        With an `archive` storage commitment is provided too: one of `nodes` gets the report on an association of its own, others
+        on that of their request.
+        """
         self.settings, self.keep, self._tell = settings, keep, tell
-        self._offer = _offer(settings)
+        self._commitments = Commitments(settings.ae_title, nodes, archive, self._commitment_failed) if archive else None
+        self._offer = _offer(settings, commits=archive is not None)
         self._health, self._lock = Health(), threading.Lock()
         self._server = Server(
             settings.host,
@@ -95,10 +120,14 @@ class Listener:
     def start(self) -> None:
         """Listens from now on; returns at once. Raises ListenError."""
         self._server.start()
+        if self._commitments is not None:
+            self._commitments.start()
 
     def stop(self, grace: float = 10.0) -> None:
         """No new associations; those that receive an instance may finish it within `grace` seconds; then all are aborted."""
         self._server.stop(grace)
+        if self._commitments is not None:
+            self._commitments.stop(grace)
 
     def _count(self, **more: int) -> None:
         with self._lock:
@@ -106,6 +135,9 @@ class Listener:
 
     def _refuse(self, what: str, reason: str, calling_ae_title: str, address: str) -> None:
         self._tell(PeerRefused(now(), what, reason, calling_ae_title, address))
+
+    def _commitment_failed(self, calling_ae_title: str, address: str, reason: str) -> None:
+        self._refuse("commitment", reason, calling_ae_title, address)
 
     def _takes_place(self) -> bool:
         """Take a place for one more association; False if there is none, and no idle one of another address to be had."""
@@ -156,8 +188,14 @@ class Listener:
             if message.kind == dimse.C_CANCEL_RQ:  # of nothing: there is never an operation under way
                 continue
             with self._server.busy():
-                status = self._status(messages, message, accepted)
-                wire.write(dimse.message(message.context_id, response(message, status), accepted.maximum_length))
+                commitments = self._commitments if accepted.contexts[message.context_id][0] == STORAGE_COMMITMENT else None
+                if commitments is not None and message.kind == dimse.N_ACTION_RQ:
+                    commitments.request(wire, messages, message, accepted, self._server.address())
+                elif commitments is not None and message.kind == dimse.N_EVENT_REPORT_RQ | dimse.RESPONSE:
+                    commitments.answered(message, accepted, self._server.address())
+                else:
+                    status = self._status(messages, message, accepted)
+                    wire.write(dimse.message(message.context_id, response(message, status), accepted.maximum_length))
         raise Lost("it is time to stop")
 
     def _status(self, messages: Messages, message: Message, accepted: Accepted) -> int:
@@ -191,14 +229,14 @@ class Listener:
         return stored.status
 
 
-def _offer(settings: Listening) -> Offer:
+def _offer(settings: Listening, *, commits: bool) -> Offer:
     """What a listener takes."""
-    private = settings.private
+    private, others = settings.private, {VERIFICATION} | ({STORAGE_COMMITMENT} if commits else set())
     return Offer(
         settings.ae_title,
         settings.allow,
         settings.max_pdu,
-        lambda sop_class: sop_class == VERIFICATION or is_storable(sop_class, private=private),
+        lambda sop_class: sop_class in others or is_storable(sop_class, private=private),
         is_known,
         lambda sop_class, syntax: private and is_private(sop_class, syntax),
     )
