@@ -72,11 +72,8 @@ class Listening:
         try:
             self._inbox.__enter__()
         except OSError as error:
-            into, root = self.listen.into, self._inbox.root
-            why = error.strerror or error
-            raise ListenError(
-                f'the source "{into}" cannot be written: {root}: {why}; listen writes what it receives there'
-            ) from None
+            where = f'to the source "{self.listen.into}": {self._inbox.root}: {error.strerror or error}'
+            raise ListenError(f"cannot write {where}; check the folder and its permissions") from None
         try:
             self._check_room()
             self._listener.start()

@@ -20,6 +20,7 @@ TOLERANCE = 0.1
 
 # The "level" of `rules_stale` whose keys are series to be measured.
 STALE = "geometry"
+ALL = -1
 
 COLUMNS = ("NumberOfSlices", "FirstPosition", "LastPosition", "ScanRange", "SliceSpacing", "IsUniform")
 
@@ -89,7 +90,7 @@ def postpone(connection: sqlite3.Connection, series: Iterable[str]) -> None:
 
 
 def stale(connection: sqlite3.Connection, most: int = 1) -> list[str]:
-    """Return up to `most` series whose row of `geometry` is out of date."""
+    """Return up to `most` series, or ALL, whose row of `geometry` is out of date."""
     query = "SELECT key FROM rules_stale WHERE level = ? LIMIT ?"
     return [uid for (uid,) in connection.execute(query, (STALE, most))]
 
