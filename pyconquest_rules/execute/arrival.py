@@ -108,22 +108,38 @@ class Part:
     def _keep(self, header: Header) -> None:
         """Bring the instance to its place and into the index, unless it is there. Raises _Refused, OSError."""
         known = self.inbox.indexer.known(self._sop_instance)
-        there = _regular(known.path) if known is not None else None
-        if known is not None and there is not None:
-            if not self._is_same(known.path):
-                self._conflict(header, known)
-                return
-            self.duplicate = True
-            if (there.st_size, there.st_mtime_ns) != known.file[1:]:  # a kill came before the index knew of it
-                file = known.file._replace(size=there.st_size, mtime_ns=there.st_mtime_ns)
-                self.inbox.indexer.add(Place(known.device, known.root, file), header)
-            return
         if known is not None:
+            if (there := _regular(known.path)) is not None:
+                if self._is_same(known.path):
+                    self._is_there(header, known, there)
+                    return
+                found = self._instance_in(known.path)
+                if found == self._sop_instance:
+                    self._conflict(header, known)
+                    return
+                if found is None and known.device == self.inbox.indexer.device:
+                    self._supersede(header, known, "a file that cannot be read")
+                    return
             self._say("the file that the index had of it is gone")
+        path = self._path(header)
         try:
-            self.duplicate = self._place(header, self._path(header), known)
+            self.duplicate = self._place(header, path, known)
         except FileExistsError:
-            self._conflict_at(header, self._path(header))
+            self._conflict_at(header, path)
+
+    def _is_there(self, header: Header, known: Place, there: os.stat_result) -> None:
+        """The same data set is at `known`; if a kill came before the index knew of it, index it."""
+        self.duplicate = True
+        if (there.st_size, there.st_mtime_ns) != known.file[1:]:
+            file = known.file._replace(size=there.st_size, mtime_ns=there.st_mtime_ns)
+            self.inbox.indexer.add(Place(known.device, known.root, file), header)
+
+    def _instance_in(self, path: Path) -> str | None:
+        """Return the SOPInstanceUID in a file; None if it cannot be read as an instance."""
+        try:
+            return self.inbox.indexer.read(path).SOPInstanceUID
+        except Rejected:
+            return None
 
     def _path(self, header: Header) -> str:
         try:
@@ -131,13 +147,16 @@ class Part:
         except (RenderError, UnsafePath) as error:
             raise _Refused(Status.PROCESSING_FAILURE, f"its values fit no path of the layout: {error}") from None
 
-    def _place(self, header: Header, path: str, gone: Place | None, *, replace: bool = False) -> bool:
-        """Place and index; return whether the same data set was at its place. Raises _Refused, FileExistsError, OSError."""
+    def _place(self, header: Header, path: str, gone: Place | None, *, replace: bool = False, remove: bool = False) -> bool:
+        """Place and index; return whether the same data set was at its place.
+
+        With `replace`, what is at `path` goes; with `remove`, what is at `gone`. Raises _Refused, FileExistsError, OSError.
+        """
         try:
             same, file = self.inbox.places.put(self.path, path, replace=replace)
         except UnsafePath as error:
             raise _Refused(Status.PROCESSING_FAILURE, str(error)) from None
-        if gone is not None and gone.device == self.inbox.indexer.device and gone.file.path != file.path:
+        if remove and gone is not None and gone.file.path != file.path:
             self.inbox.places.remove(gone.file.path)
         self.inbox.indexer.add(Place(self.inbox.indexer.device, self.inbox.root, file), header, gone)
         self.inbox.received(Received(self._sop_instance, str(header.values[self.inbox.study_at] or "")))
@@ -149,25 +168,26 @@ class Part:
             raise _Refused(Status.DUPLICATE_SOP_INSTANCE, 'another data set of this instance is there (on_conflict = "refuse")')
         if known.device != self.inbox.indexer.device:
             raise _Refused(Status.DUPLICATE_SOP_INSTANCE, "another data set of this instance is there, in another source")
+        self._supersede(header, known, "an older data set")
+
+    def _supersede(self, header: Header, known: Place, what: str) -> None:
+        """Take the place of the file at `known`, which is kept beside."""
         path = self._path(header)
         older = kept_older(self.inbox.root, self._sop_instance, known.path)
-        replace = os.fsencode(path) == known.file.path
         try:
-            self._place(header, path, known, replace=replace)
+            self._place(header, path, known, replace=os.fsencode(path) == known.file.path, remove=True)
         except FileExistsError:
             raise _Refused(Status.PROCESSING_FAILURE, OCCUPIED) from None
-        self._say(f"takes the place of an older data set, which is kept as {older}")
+        self._say(f"takes the place of {what}, which is kept as {older}")
 
     def _conflict_at(self, header: Header, path: str) -> None:
-        """A file is at the path of the layout: another data set of this instance, or nothing of ours."""
+        """A file that the index has not is at the path of the layout: another data set of this instance, or nothing of it."""
         place = self.inbox.root / path
-        with suppress(Rejected):
-            if self.inbox.indexer.read(place).SOPInstanceUID == self._sop_instance:
-                status = place.stat()
-                file = File(os.fsencode(path), status.st_size, status.st_mtime_ns)
-                self._conflict(header, Place(self.inbox.indexer.device, self.inbox.root, file))
-                return
-        raise _Refused(Status.PROCESSING_FAILURE, OCCUPIED)
+        if self._instance_in(place) != self._sop_instance:
+            raise _Refused(Status.PROCESSING_FAILURE, OCCUPIED)
+        status = place.stat()
+        file = File(os.fsencode(path), status.st_size, status.st_mtime_ns)
+        self._conflict(header, Place(self.inbox.indexer.device, self.inbox.root, file))
 
     def _is_same(self, there: Path) -> bool:
         try:

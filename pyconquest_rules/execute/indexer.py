@@ -44,8 +44,8 @@ class Indexer:
         """Open the index. Raises DatabaseError if it cannot be written."""
         self._store = Store(self.database, self.schema)
         try:
-            self.device = self._store.device(self.source, self.root)
             self._store.check_writable()
+            self.device = self._store.device(self.source, self.root)
             self._measuring.start()
         except BaseException:
             self._store.connection.close()

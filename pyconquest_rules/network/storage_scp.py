@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -133,8 +134,13 @@ class Listener:
         with self._lock:
             self._health = replace(self._health, **{name: getattr(self._health, name) + n for name, n in more.items()})
 
+    def _report(self, event: FromListener) -> None:
+        """Report what is refused or odd. A log that cannot be written must not stop the listener."""
+        with suppress(OSError):
+            self._tell(event)
+
     def _refuse(self, what: str, reason: str, calling_ae_title: str, address: str) -> None:
-        self._tell(PeerRefused(now(), what, reason, calling_ae_title, address))
+        self._report(PeerRefused(now(), what, reason, calling_ae_title, address))
 
     def _commitment_failed(self, calling_ae_title: str, address: str, reason: str) -> None:
         self._refuse("commitment", reason, calling_ae_title, address)
@@ -223,9 +229,9 @@ class Listener:
         self._count(received=good, refused=not good, duplicates=stored.duplicate, bytes=stored.size if good else 0)
         if not good:
             why = stored.reason or words(stored.status, STORE)
-            self._tell(InstanceRefused(now(), uid, stored.status, why, calling, self._server.address()))
+            self._report(InstanceRefused(now(), uid, stored.status, why, calling, self._server.address()))
         elif stored.note:
-            self._tell(InstanceNoted(now(), uid, stored.note, calling, self._server.address()))
+            self._report(InstanceNoted(now(), uid, stored.note, calling, self._server.address()))
         return stored.status
 
 

@@ -194,6 +194,31 @@ def test_a_vanished_instance_comes_to_its_new_place(archive: Workplace) -> None:
     assert archive.run("index", "--json").summary["unchanged"] == 1
 
 
+@pytest.mark.parametrize("damage", [b"", b"notes", "cut", "another instance"])
+def test_a_file_that_is_not_this_instance_any_more_is_no_duplicate(damage: bytes | str, archive: Workplace) -> None:
+    place, data = archive.folder / "archive/P1/1.2.9.dcm", data_set("1.2.9", pixels=bytes(100))
+    with receiving(archive) as inbox:
+        assert put(inbox, "1.2.9", data)[0] == 0
+        if isinstance(damage, bytes):
+            place.write_bytes(damage)
+        elif damage == "cut":
+            place.write_bytes(place.read_bytes()[:-50])
+        else:
+            place.write_bytes(file_meta_information(CT, "1.2.10", EXPLICIT, "OTHER") + data_set("1.2.10"))
+        there = place.read_bytes()
+        status, said, _ = put(inbox, "1.2.9", data)
+        if damage == "another instance":
+            assert (status, "another file has the path" in said) == (Status.PROCESSING_FAILURE, True)
+            assert place.read_bytes() == there
+            status, said, _ = put(inbox, "1.2.9", data_set("1.2.9", patient="P2"))
+            assert (status, said) == (0, "the file that the index had of it is gone")
+            assert place.read_bytes() == there
+        else:
+            assert (status, said) == (0, f"takes the place of a file that cannot be read, which is kept as {NOTE}1.dcm")
+            assert kept(place) == data
+            assert (archive.folder / "archive" / NOTE / "1.dcm").read_bytes() == there
+
+
 @pytest.mark.parametrize("layout", ["x.dcm", "{{ PatientID }}.dcm", "{{ PatientID }}/{{ InstanceNumber }}", "{{ Modality }}/1"])
 def test_two_instances_of_one_path(layout: str, archive: Workplace) -> None:
     archive.rules(RULES.replace("{{ PatientID }}/{{ SOPInstanceUID }}.dcm", layout))
