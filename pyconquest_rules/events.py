@@ -66,6 +66,17 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeNoted:
+    """A node did something odd that failed no step, or something of it was refused here; the message holds no value of a patient.
+
+    The action is "" if none asked the node.
+    """
+
+    action: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepsWait:
     """So many steps of an action are left for a later run, and why; that is no failure."""
 
@@ -99,7 +110,7 @@ class Ran:
     counts: dict[str, int]
 
 
-Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed | StepsWait | Listens | Healthy | Ran
+Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed | NodeNoted | StepsWait | Listens | Healthy | Ran
 Emit = Callable[[Event], None]
 
 

@@ -36,7 +36,7 @@ FIND, MOVE, GET = 1, 2, 3
 
 Matches = Generator[dict[str, str], None, None]
 
-Skip = Callable[[], None]
+Skip = Callable[[], object]
 """Called for each match that is skipped."""
 
 

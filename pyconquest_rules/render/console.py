@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, StepDone, StepFailed, StepsWait
+from pyconquest_rules.events import Emit, Event, Healthy, Listens, NodeNoted, Ran, StepDone, StepFailed, StepsWait
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -234,6 +234,8 @@ class _Failures:
                 self._show(f"failed: {' '.join(filter(None, (action, uid)))}: {message}", "red")
             case StepsWait(action, steps, why):
                 self._show(f"{action}: {why}: {steps:,} {'instances wait' if steps != 1 else 'instance waits'}", "yellow")
+            case NodeNoted(action, message):
+                self._show(f"warning: {f'{action}: ' if action else ''}{message}", "yellow")
             case StepDone(action, uid, _, str(warning)):
                 self._show(f"warning: {action} {uid}: {warning}", "yellow")
 

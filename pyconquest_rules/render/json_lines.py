@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, StepDone, StepFailed, StepsWait
+from pyconquest_rules.events import Emit, Event, Healthy, Listens, NodeNoted, Ran, StepDone, StepFailed, StepsWait
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -183,6 +183,8 @@ def _failures(event: Event) -> None:
             write("failed", **asdict(event))
         case StepsWait():
             write("waiting", **asdict(event))
+        case NodeNoted(action, message):
+            write("warning", action=action, SOPInstanceUID="", message=message)
         case StepDone(action, uid, _, str(warning)):
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
 
