@@ -66,6 +66,17 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeNoted:
+    """A node did something odd that failed no step, or something of it was refused here; the message holds no value of a patient.
+
+    The action is "" if none asked the node.
+    """
+
+    action: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepsWait:
     """So many steps of an action are left for a later run, and why; that is no failure."""
 
@@ -141,7 +152,20 @@ class PeerRefused:
 
 FromListener = InstanceRefused | InstanceNoted | PeerRefused
 
-Event = Walked | FileTold | Planning | RunStarted | StepDone | StepFailed | StepsWait | Listens | Healthy | Ran | FromListener
+Event = (
+    Walked
+    | FileTold
+    | Planning
+    | RunStarted
+    | StepDone
+    | StepFailed
+    | NodeNoted
+    | StepsWait
+    | Listens
+    | Healthy
+    | Ran
+    | FromListener
+)
 Emit = Callable[[Event], None]
 
 

@@ -17,10 +17,11 @@ from pyconquest_rules.compat.files import instances
 from pyconquest_rules.compat.indexing import SOURCE, at
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import UsageError
+from pyconquest_rules.execute.identities import identities
 from pyconquest_rules.execute.inbox import Inbox
 from pyconquest_rules.execute.listening import GRACE
 from pyconquest_rules.execute.receivers import MIN_FREE, by_move
-from pyconquest_rules.execute.retrievals import Retrieving, retrieved
+from pyconquest_rules.execute.retrievals import Identity, Retrieving, retrieved
 from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.headers.header import Rejected, Wanted, read
 from pyconquest_rules.network.node import Node, NodeError
@@ -280,6 +281,10 @@ class _Index:
         query = "SELECT FileSize FROM images WHERE SOPInstanceUID = ?"
         found = ((uid, self._script.conn_pacs.execute(query, (uid,)).fetchone()) for uid in uids)
         return {uid: int(row[0]) for uid, row in found if row}
+
+    def identities(self, uids: Collection[str]) -> dict[str, Identity]:
+        """What the files of instances say of them, as far as they are indexed and can be read."""
+        return identities(self._script.conn_pacs, uids)
 
     def has_series(self, uid: str) -> bool:
         """Whether it has anything of a series."""

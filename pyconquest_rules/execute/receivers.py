@@ -36,6 +36,7 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
             if stop():
                 raise Stopped
             if about.sop_instance not in wanted:  # nobody asked for it
+                refuse(about.sop_instance, Status.NOT_AUTHORIZED)
                 return Status.NOT_AUTHORIZED
             status = kept(inbox, about, data_set, min_free=MIN_FREE).status
             if status in WHY:

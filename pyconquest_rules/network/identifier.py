@@ -68,6 +68,15 @@ def _element(keyword: str, tag: int, text: str) -> DataElement:
         raise Mistake(f"{keyword} has no value that its VR ({VR}) can have", fragment=keyword) from None
 
 
+def answer(data: bytes, syntax: str, keywords: Iterable[str]) -> dict[str, str] | None:
+    """The values of an answer from its bytes, "" where there is none; None if it cannot be read."""
+    identifier = read(data, syntax)
+    try:
+        return None if identifier is None else texts(identifier, keywords)
+    except Exception:  # noqa: BLE001 - whatever pydicom's reading of foreign bytes comes to
+        return None
+
+
 def texts(identifier: Dataset, keywords: Iterable[str]) -> dict[str, str]:
     """The values of an answer, "" where there is none."""
     encodings = convert_encodings(identifier.get("SpecificCharacterSet") or "ISO_IR 6")

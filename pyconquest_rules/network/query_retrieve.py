@@ -14,7 +14,7 @@ from pyconquest_rules.errors import Mistake
 from pyconquest_rules.network import wire
 from pyconquest_rules.network.association import Association, Context, requested
 from pyconquest_rules.network.dimse import UNCOMPRESSED, Blocks, Responses, Serve, performed, refusal, unrecognized
-from pyconquest_rules.network.identifier import encoded, query, read, texts
+from pyconquest_rules.network.identifier import answer, encoded, query
 from pyconquest_rules.network.keys import UNIQUE, is_above
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.proposals import CLASSES_AT_ONCE, CONTEXTS, standard, syntaxes
@@ -36,7 +36,7 @@ FIND, MOVE, GET = 1, 2, 3
 
 Matches = Generator[dict[str, str], None, None]
 
-Skip = Callable[[], None]
+Skip = Callable[[], object]
 """Called for each match that is skipped."""
 
 
@@ -111,10 +111,10 @@ def _answers(association: Association, level: Level, keys: Mapping[str, str], sk
     with closing(performed(association, context_id, request, encoded(query(level, keys), syntax))) as responses:
         for status, _, data_set in responses:
             if kind(status) is Kind.PENDING:
-                identifier = read(data_set, syntax)
-                found = texts(identifier, keys) if identifier is not None else {}
-                found |= {keyword: value for keyword, value in asked.items() if not found.get(keyword)}
-                if identifier is not None and all(_is_one(found[keyword]) for keyword in uids):
+                found = answer(data_set, syntax, keys)
+                if found is not None:
+                    found |= {keyword: value for keyword, value in asked.items() if not found[keyword]}
+                if found is not None and all(_is_one(found[keyword]) for keyword in uids):
                     yield found
                 else:
                     skipped()

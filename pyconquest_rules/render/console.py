@@ -16,6 +16,7 @@ from pyconquest_rules.events import (
     InstanceNoted,
     InstanceRefused,
     Listens,
+    NodeNoted,
     PeerRefused,
     Ran,
     StepDone,
@@ -249,6 +250,8 @@ class _Failures:
                 self._show(f"failed: {' '.join(filter(None, (action, uid)))}: {message}", "red")
             case StepsWait(action, steps, why):
                 self._show(f"{action}: {why}: {steps:,} {'instances wait' if steps != 1 else 'instance waits'}", "yellow")
+            case NodeNoted(action, message):
+                self._show(f"warning: {f'{action}: ' if action else ''}{message}", "yellow")
             case StepDone(action, uid, _, str(warning)):
                 self._show(f"warning: {action} {uid}: {warning}", "yellow")
 

@@ -17,6 +17,7 @@ from pyconquest_rules.events import (
     InstanceNoted,
     InstanceRefused,
     Listens,
+    NodeNoted,
     PeerRefused,
     Ran,
     StepDone,
@@ -201,6 +202,8 @@ def _failures(event: Event) -> None:
             write("failed", **asdict(event))
         case StepsWait():
             write("waiting", **asdict(event))
+        case NodeNoted(action, message):
+            write("warning", action=action, SOPInstanceUID="", message=message)
         case StepDone(action, uid, _, str(warning)):
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
 
