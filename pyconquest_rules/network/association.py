@@ -3,7 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pyconquest_rules.network import associate, wire
@@ -164,8 +164,10 @@ def negotiated(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = 
 
 def _answer(node: Node, over: wire.Wire, request: associate.Request) -> associate.Acceptance:
     """The acceptance of a request. Raises NodeError for anything else."""
-    try:
+    # A peer that closes at once may have said why before it did, as in TLS 1.3 that it wants a certificate.
+    with suppress(wire.Lost):
         over.write(request.encode())
+    try:
         kind, data = over.read_pdu(node.acse_timeout)
         if kind == wire.ASSOCIATE_AC:
             return associate.read_acceptance(data)
@@ -195,7 +197,7 @@ def _rejected(node: Node, answer: associate.Rejection) -> NodeError:
 
 def _unanswered(node: Node, error: BaseException | None) -> NodeError:
     """What it means that the connection was lost before an answer; `error` is None if the node closed it."""
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return NodeError(node, _tls_words(error), retry=False)
     if isinstance(error, TimeoutError):
         return NodeError(node, f"does not answer the association request within {node.acse_timeout:g} s")
