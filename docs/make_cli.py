@@ -24,10 +24,10 @@ to standard error.
 | `query` | `rows`; before it a `row` line each |
 | `summary` | `patients`; before it a `patient` line each |
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}, contradictions: {NAME: n}`; before it a `refused` line if DICOM files could not be indexed, a `warning` line for each action of `contradictions` (`apply` prints both too), and with `--list` a `step` line each. `contradictions`: instances that a set of studies or series selects, but whose PatientID is another one |
-| `apply` | `done, unchanged, failed, blocked, waiting, bytes, run, interrupted`; before it a `failed` or `warning` line for each such step, and a `waiting` line for each action of which steps are left for a later run, as outside its window |
+| `apply` | `done, unchanged, failed, blocked, waiting, bytes, run, interrupted`; before it a `failed` or `warning` line for each such step, a `warning` line without a SOPInstanceUID for what a node did otherwise, and a `waiting` line for each action of which steps are left for a later run, as outside its window |
 | `echo` | `node, seconds` |
-| `find` | `rows`; before it a `row` line each |
-| `listen` | `listener, associations, rejected, received, duplicates, refused, bytes`; before it a `listening` line, a `ran` line for each run of `then`, and a `health` line each minute |
+| `find` | `rows`; before it a `row` line each, and a `warning` line if matches were skipped |
+| `listen` | `listener, associations, rejected, aborted, received, duplicates, refused, bytes`; before it a `listening` line, a `ran` line for each run of `then`, a `health` line each minute, and a line for each `instance_refused` (`time, SOPInstanceUID, status, reason, calling_ae_title, address`), `instance_noted` (`note` instead of status and reason) and `peer_refused` (`time, what, reason, calling_ae_title, address`; `what` is `connection`, `association`, `context`, `commitment` or `abort`) |
 | `verify` | `ok, missing, changed, extra, outside`; before it a `finding` line for each that is not ok. With `--repair` also `unmended`, and `plan`: the summary of the plan; before it an `unmended` line for each destination that the plan does not mend |
 | `status`, `history`, `explain` | counts; before it an `action`, `run` or `instance` line each |
 

@@ -82,6 +82,17 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeNoted:
+    """A node did something odd that failed no step, or something of it was refused here; the message holds no value of a patient.
+
+    The action is "" if none asked the node.
+    """
+
+    action: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepsWait:
     """So many steps of an action are left for a later run, and why; that is no failure."""
 
@@ -115,7 +126,63 @@ class Ran:
     counts: dict[str, int]
 
 
-Event = Walked | FileTold | Planning | BroughtAlong | RunStarted | StepDone | StepFailed | StepsWait | Listens | Healthy | Ran
+@dataclass(frozen=True, slots=True)
+class InstanceRefused:
+    """A listener refused an instance: when, which, the status that it answered, and why; who sent it, from which address.
+
+    The SOPInstanceUID is "" if it is not valid. No text holds a value of a patient.
+    """
+
+    time: str
+    SOPInstanceUID: str
+    status: int
+    reason: str
+    calling_ae_title: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceNoted:
+    """A listener kept an instance, and something about it is odd."""
+
+    time: str
+    SOPInstanceUID: str
+    note: str
+    calling_ae_title: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRefused:
+    """A listener refused a peer something: a connection, an association, a presentation context or a commitment; or it aborted.
+
+    `what` is `connection | association | context | commitment | abort`. The calling AE title is "" before it is known.
+    """
+
+    time: str
+    what: str
+    reason: str
+    calling_ae_title: str
+    address: str
+
+
+FromListener = InstanceRefused | InstanceNoted | PeerRefused
+
+Event = (
+    Walked
+    | FileTold
+    | Planning
+    | BroughtAlong
+    | RunStarted
+    | StepDone
+    | StepFailed
+    | NodeNoted
+    | StepsWait
+    | Listens
+    | Healthy
+    | Ran
+    | FromListener
+)
 Emit = Callable[[Event], None]
 
 

@@ -66,11 +66,12 @@ Selected = tuple[Any, ...]
 
 
 class Series(NamedTuple):
-    """Where an instance is to be found at a node, and of which SOP class it is; "" where the node does not say."""
+    """Where an instance is to be found at a node, its SOP class and its patient; "" where the node does not say."""
 
     StudyInstanceUID: str
     SeriesInstanceUID: str
     SOPClassUID: str
+    PatientID: str = ""
 
 
 class Wish(NamedTuple):

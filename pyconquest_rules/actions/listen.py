@@ -2,7 +2,7 @@
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -71,6 +71,24 @@ class Listen(BaseModel):
     )
     tls: Annotated[ListenTLS | None, Field(description="How the connections are secured; not at all if left out.")] = None
     min_free: Annotated[int, Field(strict=True, ge=0, description="How many bytes of the disk stay free.")] = 1 << 28
+    accept: Annotated[
+        Literal["standard", "any"],
+        Field(
+            description=(
+                '"any": private SOP classes and transfer syntaxes are taken too; '
+                '"standard": those of the DICOM Standard alone, retired ones among them.'
+            )
+        ),
+    ] = "any"
+    on_conflict: Annotated[
+        Literal["refuse", "newest"],
+        Field(
+            description=(
+                'For another data set of an existing instance: "refuse" keeps the first and answers 0111; "newest" puts the last '
+                "one in its place, and keeps the older one below the source in .pyconquest-rules-older."
+            )
+        ),
+    ] = "refuse"
     then: Annotated[tuple[str, ...], Field(description='Actions to run when a study has been quiet, as "copy.NAME".')] = ()
     quiet: Annotated[
         float, Field(gt=0, le=86400, description="For how many seconds nothing of a study must have come before `then`.")

@@ -52,12 +52,15 @@ class Retrieve(BaseModel):
 def retrieve_wishes(matches: Iterable[Mapping[str, str]], known: Callable[[list[str]], Iterable[str]]) -> Iterator[Wish]:
     """One wish for each instance that a node says it has, series by series; done is what the index has already.
 
-    `matches` have StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID and SOPClassUID; those of a series follow each other.
+    `matches` have StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID, perhaps PatientID; those of a series
+    follow each other.
     `known` gives, of SOPInstanceUIDs, those that the index has.
     """
     for (study, series), members in groupby(matches, key=itemgetter("StudyInstanceUID", "SeriesInstanceUID")):
-        classes = {match["SOPInstanceUID"]: match["SOPClassUID"] for match in members}
-        there = set(known([*classes]))
-        for uid, sop_class in classes.items():
+        found = {
+            match["SOPInstanceUID"]: Series(study, series, match["SOPClassUID"], match.get("PatientID", "")) for match in members
+        }
+        there = set(known([*found]))
+        for uid, at in found.items():
             reason = Reason.DONE if uid in there else None
-            yield Wish(uid, b"", 0, 0, "", "", "", reason, series=Series(study, series, sop_class))
+            yield Wish(uid, b"", 0, 0, "", "", "", reason, series=at)

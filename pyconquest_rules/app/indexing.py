@@ -8,7 +8,7 @@ from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.app.opening import writing
 from pyconquest_rules.events import Emit, silent
-from pyconquest_rules.execute.folders import INCOMING
+from pyconquest_rules.execute.folders import INCOMING, OLDER
 from pyconquest_rules.execute.ledger import FOLDER
 from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
@@ -44,6 +44,7 @@ def index(
         for name in store.sources().keys() - known.keys() if not names else ():
             scan.drop(name)
         scan.run([known[name] for name in names or known], workers, own=_own(rules), allow_vanish=allow_vanish)
+        store.measure_stale()  # left by a listener that was killed
         bring_tables_up_to_date(store.connection, rules.tables, store.transaction)
         # Looking through the whole index would make a run that reads nothing a slow one.
         contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
@@ -54,5 +55,5 @@ def _own(rules: Rules) -> frozenset[bytes]:
     """The real paths of what this program itself keeps, which may lie inside a source."""
     database = os.path.realpath(rules.database)
     files = [database + end for end in ("", "-wal", "-shm", "-journal")]
-    incoming = [os.path.join(tree.root, INCOMING) for tree in rules.trees]
+    incoming = [os.path.join(tree.root, name) for tree in rules.trees for name in (INCOMING, OLDER)]
     return frozenset(map(os.fsencode, [*files, *incoming, os.path.realpath(rules.base / FOLDER)]))

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from threading import Event as ThreadEvent
+from threading import Lock
 from time import monotonic
 
 from pyconquest_rules.app.applying import apply, running
@@ -10,7 +11,7 @@ from pyconquest_rules.app.planning import stages
 from pyconquest_rules.app.retrieving import place
 from pyconquest_rules.app.stopping import stop_asked
 from pyconquest_rules.errors import Locked
-from pyconquest_rules.events import Emit, Healthy, Listens, Ran, silent
+from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, silent
 from pyconquest_rules.rules.rules import Rules
 
 HEALTH_SECONDS = 60.0
@@ -24,8 +25,9 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
     from pyconquest_rules.execute.listening import Listening
 
     settings = named("listener", name, rules.listeners)
-    woken = ThreadEvent()
-    with stop_asked(woken.set) as stop, Listening(settings, *place(rules, settings.into), woken.set) as listening:
+    woken, emit = ThreadEvent(), one_at_a_time(emit)
+    where, nodes = place(rules, settings.into), rules.nodes.values()
+    with stop_asked(woken.set) as stop, Listening(settings, *where, woken.set, emit, nodes) as listening:
         emit(Listens(name, settings.ae_title, settings.host, listening.port))
         told = monotonic()
         while not stop():
@@ -38,6 +40,17 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
                 emit(Healthy(name, asdict(listening.health())))
                 told = monotonic()
     return Healthy(name, asdict(listening.health()))
+
+
+def one_at_a_time(emit: Emit) -> Emit:
+    """The same for several threads at once."""
+    lock = Lock()
+
+    def take(event: Event) -> None:
+        with lock:
+            emit(event)
+
+    return take
 
 
 def _then(rules: Rules, targets: tuple[str, ...], emit: Emit) -> bool:

@@ -1,12 +1,18 @@
 """Asking the nodes of the rules: whether they are there, and what they have."""
 
 from collections.abc import Iterator, Mapping
+from itertools import count
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.dicom import Level
+from pyconquest_rules.events import Emit, NodeNoted, silent
 from pyconquest_rules.index import sql
 from pyconquest_rules.rules.rules import Rules
+
+if TYPE_CHECKING:
+    from pyconquest_rules.network.node import Node
 
 
 def echo(rules: Rules, name: str) -> float:
@@ -21,14 +27,30 @@ def echo(rules: Rules, name: str) -> float:
     return monotonic() - start
 
 
-def find(rules: Rules, name: str, level: Level, match: Mapping[str, str]) -> tuple[tuple[str, ...], Iterator[sql.Row]]:
+def find(
+    rules: Rules, name: str, level: Level, match: Mapping[str, str], emit: Emit = silent
+) -> tuple[tuple[str, ...], Iterator[sql.Row]]:
     """What a node has at a level, by C-FIND: the keys that were asked for, and for each match their values.
 
+    If matches were skipped, one event after the last row has their number.
     Raises UsageError for a name that no node has, Mistake for a key that cannot be asked for, NodeError where the node fails.
     """
     from pyconquest_rules.network.keys import UNIQUE
     from pyconquest_rules.network.query_retrieve import find as found
 
     keys = tuple(dict.fromkeys([*UNIQUE[level], *match]))
-    matches = found(named("node", name, rules.nodes), level, match)
-    return keys, (tuple(row[key] for key in keys) for row in matches)
+    node, skipped = named("node", name, rules.nodes), count(1)
+    matches = found(node, level, match, skipped=lambda: next(skipped))
+
+    def rows() -> Iterator[sql.Row]:
+        yield from (tuple(row[key] for key in keys) for row in matches)
+        if number := next(skipped) - 1:
+            emit(NodeNoted("", skipped_words(node, number)))
+
+    return keys, rows()
+
+
+def skipped_words(node: "Node", number: int) -> str:
+    """What it means that matches of a node were skipped."""
+    what = f"{number} matches were" if number != 1 else "1 match was"
+    return f"node {node.name} ({node.identity}): {what} skipped: unreadable, or without a valid UID"

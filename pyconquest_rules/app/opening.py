@@ -2,11 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.geometry import stale
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.rules.rules import Rules
 
@@ -27,9 +28,20 @@ def opened(rules: Rules) -> Iterator[Sets]:
             row = None
         if row != (rules.schema.fingerprint,):
             raise DatabaseError("the index was made for other columns; bring it up to date with: pyconquest-rules index")
+        if stale(connection):
+            _measure(rules)
         yield Sets(connection, rules.schema, rules.selections)
     finally:
         connection.close()
+
+
+def _measure(rules: Rules) -> None:
+    """Measure the series that a listener, which may have been killed, left for later.
+
+    A reader who cannot write the index sees them as they were measured last; the listener measures every few seconds.
+    """
+    with suppress(DatabaseError, sqlite3.Error), writing(rules) as store:
+        store.measure_stale()
 
 
 def writing(rules: Rules) -> "Store":

@@ -5,15 +5,17 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy, wishes
 from pyconquest_rules.actions.retrieve import Retrieve, retrieve_wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
+from pyconquest_rules.app.nodes import skipped_words
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import StalePlan, UsageError
-from pyconquest_rules.events import BroughtAlong, Emit, Planning, StepFailed, silent
+from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, StepFailed, silent
 from pyconquest_rules.execute import folders
 from pyconquest_rules.execute.files import is_made
 from pyconquest_rules.execute.ledger import Ledger
@@ -114,9 +116,13 @@ def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) 
         )
         return (uid for (uid,) in found)
 
+    skipped = count(1)
+    keys, node = ["SOPClassUID", "PatientID"], rules.nodes[retrieve.node]
     try:
-        with closing(find(rules.nodes[retrieve.node], Level.IMAGE, retrieve.match, ["SOPClassUID"])) as matches:
+        with closing(find(node, Level.IMAGE, retrieve.match, keys, skipped=lambda: next(skipped))) as matches:
             yield from retrieve_wishes(matches, known)
+        if number := next(skipped) - 1:
+            emit(NodeNoted(name, skipped_words(node, number)))
     except NodeError as error:
         emit(StepFailed(name, "", str(error)))
         yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))

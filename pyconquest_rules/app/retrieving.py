@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from pyconquest_rules.actions.retrieve import By, Retrieve
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.execute.retrievals import Ask, Retrieving
+from pyconquest_rules.execute.identities import identities
+from pyconquest_rules.execute.retrievals import Ask, Identity, Retrieving
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.templates import Template
 
@@ -29,6 +30,11 @@ class _Index:
         query = "SELECT SOPInstanceUID, FileSize FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))"
         with opened(self.rules) as sets:
             return dict(sets.connection.execute(query, (json.dumps([*uids]),)).fetchall())
+
+    def identities(self, uids: Collection[str]) -> dict[str, Identity]:
+        """What the files of instances say of them, as far as they are indexed and can be read."""
+        with opened(self.rules) as sets:
+            return identities(sets.connection, uids)
 
     def has_series(self, uid: str) -> bool:
         """Whether it has anything of a series."""

@@ -31,8 +31,9 @@ def find(
     from pyconquest_rules import app
 
     shown = renderer(context, json or form is Format.JSON)
-    columns, rows = app.find(rules(context), node, level, dict(_pairs(match or [])))
-    show(shown, columns, rows, as_csv=form is Format.CSV and not json)
+    with shown.progress() as emit:
+        columns, rows = app.find(rules(context), node, level, dict(_pairs(match or [])), emit)
+        show(shown, columns, rows, as_csv=form is Format.CSV and not json)
 
 
 def _pairs(match: list[str]) -> Iterator[tuple[str, str]]:

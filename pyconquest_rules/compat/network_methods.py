@@ -17,15 +17,17 @@ from pyconquest_rules.compat.files import instances
 from pyconquest_rules.compat.indexing import SOURCE, at
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import UsageError
+from pyconquest_rules.execute.identities import identities
 from pyconquest_rules.execute.inbox import Inbox
 from pyconquest_rules.execute.listening import GRACE
-from pyconquest_rules.execute.receivers import by_move, kept
-from pyconquest_rules.execute.retrievals import Retrieving, retrieved
+from pyconquest_rules.execute.receivers import MIN_FREE, by_move
+from pyconquest_rules.execute.retrievals import Identity, Retrieving, retrieved
 from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.headers.header import Rejected, Wanted, read
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query_retrieve import find
 from pyconquest_rules.network.storage_scp import Listener, Listening
+from pyconquest_rules.network.storing import About, kept
 from pyconquest_rules.steps import Reason, RetrieveInstance, SendInstance, Stamp, Status, Step
 from pyconquest_rules.templates import Template
 
@@ -150,9 +152,14 @@ class NetworkMethods(Connection):
         """Keeps the instance of a C-STORE request of pynetdicom (EVT_C_STORE), and gives the status to answer."""
         self._ready_to_write()
         request = event.request
-        about = (str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID), str(event.context.transfer_syntax))
+        about = About(
+            str(request.AffectedSOPClassUID),
+            str(request.AffectedSOPInstanceUID),
+            str(event.context.transfer_syntax),
+            str(event.assoc.requestor.ae_title).strip(),
+        )
         with self._inbox(self._opened().file) as inbox:
-            return kept(inbox, str(event.assoc.requestor.ae_title).strip(), about, request.DataSet.getvalue())
+            return kept(inbox, about, iter([request.DataSet.getvalue()]), min_free=MIN_FREE).status
 
     def query_dicom(
         self,
@@ -274,6 +281,10 @@ class _Index:
         query = "SELECT FileSize FROM images WHERE SOPInstanceUID = ?"
         found = ((uid, self._script.conn_pacs.execute(query, (uid,)).fetchone()) for uid in uids)
         return {uid: int(row[0]) for uid, row in found if row}
+
+    def identities(self, uids: Collection[str]) -> dict[str, Identity]:
+        """What the files of instances say of them, as far as they are indexed and can be read."""
+        return identities(self._script.conn_pacs, uids)
 
     def has_series(self, uid: str) -> bool:
         """Whether it has anything of a series."""

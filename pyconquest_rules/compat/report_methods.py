@@ -9,6 +9,7 @@ from typing import Any
 
 from pyconquest_rules.compat.connection import Connection
 from pyconquest_rules.dicom import Level, unpadded
+from pyconquest_rules.index.geometry import ALL, measure_stale, stale
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import quoted
 
@@ -74,6 +75,7 @@ class ReportMethods(Connection):
         Gives the series whose slices are not evenly spaced, or tell no place.
         """
         with self._writing() as store, store.transaction():
+            measure_stale(store.connection, stale(store.connection, ALL))
             there = {name.lower() for _, name, *_ in store.connection.execute("PRAGMA table_info(DICOMSeries)")}
             for name in SLICES:
                 if name.lower() not in there:

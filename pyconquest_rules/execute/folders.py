@@ -15,6 +15,9 @@ from pyconquest_rules.steps import Stamp
 INCOMING = ".pyconquest-rules-incoming"
 """The folder, below a source, of what is being received."""
 
+OLDER = ".pyconquest-rules-older"
+"""The folder, below a source, of data sets that a listener replaced by newer ones."""
+
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

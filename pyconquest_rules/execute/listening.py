@@ -1,14 +1,16 @@
 """A listener of the rules at work: what comes in, and when a study has been quiet."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock
 
 from pyconquest_rules.actions.listen import Listen
+from pyconquest_rules.events import FromListener
 from pyconquest_rules.execute.inbox import Inbox, Received
 from pyconquest_rules.index.tables import Schema
-from pyconquest_rules.network.server import ServerTLS
+from pyconquest_rules.network.node import Node
+from pyconquest_rules.network.server import ListenError, ServerTLS
 from pyconquest_rules.network.storage_scp import Health, Listener
 from pyconquest_rules.network.storage_scp import Listening as Settings
 from pyconquest_rules.templates import Template
@@ -18,14 +20,29 @@ GRACE = 30.0
 
 
 class Listening:
-    """Receives while it is open. Use as a context manager. Raises ListenError, DatabaseError where that cannot be."""
+    """Receives while it is open. Use as a context manager. Raises ListenError or DatabaseError if that cannot be.
+
+    What it needs is looked at first: a source and an index that can be written, room on the disk, the certificate, the port.
+    """
 
     def __init__(
-        self, listen: Listen, root: Path, layout: Template, database: Path, schema: Schema, told: Callable[[], None]
+        self,
+        listen: Listen,
+        root: Path,
+        layout: Template,
+        database: Path,
+        schema: Schema,
+        told: Callable[[], None],
+        tell: Callable[[FromListener], None] = lambda event: None,
+        nodes: Iterable[Node] = (),
     ) -> None:
-        """`told` is called when something of another study came, from another thread, where `then` waits for it."""
+        """`told` is called when something of another study came, where `then` waits for it; `tell` gets what is refused or odd.
+
+        Both are called from other threads. `nodes` get reports of storage commitment on associations of their own.
+        """
         self.listen, self._told = listen, told
-        self._inbox = Inbox(listen.into, root, layout, database, schema, self._received)
+        newest = listen.on_conflict == "newest"
+        self._inbox = Inbox(listen.into, root, layout, database, schema, self._received, newest=newest)
         self._listener = Listener(
             Settings(
                 ae_title=listen.ae_title,
@@ -40,21 +57,39 @@ class Listening:
                 association_timeout=listen.association_timeout,
                 pdu_timeout=listen.pdu_timeout,
                 min_free=listen.min_free,
+                private=listen.accept == "any",
             ),
             self._inbox,
+            tell,
+            self._inbox,
+            nodes,
         )
         # Of every study of which something came since `then` ran: when the last of it did.
         self._studies: dict[str, float] = {}
         self._lock = Lock()
 
     def __enter__(self) -> "Listening":
-        self._inbox.__enter__()
         try:
+            self._inbox.__enter__()
+        except OSError as error:
+            where = f'to the source "{self.listen.into}": {self._inbox.root}: {error.strerror or error}'
+            raise ListenError(f"cannot write {where}; check the folder and its permissions") from None
+        try:
+            self._check_room()
             self._listener.start()
         except BaseException:
             self._inbox.__exit__()
             raise
         return self
+
+    def _check_room(self) -> None:
+        """Raises ListenError if nothing could be received, because too little of the disk is free."""
+        free, least = self._inbox.free(), self.listen.min_free
+        if free <= least:
+            raise ListenError(
+                f'{free:,} bytes are free on the disk of the source "{self.listen.into}" ({self._inbox.root}),'
+                f" and min_free keeps {least:,}; make room, or lower min_free"
+            )
 
     def __exit__(self, *_: object) -> None:
         self._listener.stop(GRACE)

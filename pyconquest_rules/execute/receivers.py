@@ -1,16 +1,16 @@
 """The two ways in which what is retrieved comes: by C-GET, or by C-MOVE to a listener of ours."""
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 
 from pyconquest_rules.execute.inbox import Inbox
 from pyconquest_rules.execute.retrievals import Ask, Asked, Stopped
+from pyconquest_rules.network.dimse import Blocks
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.part10 import file_meta_information
 from pyconquest_rules.network.query_retrieve import get, move
 from pyconquest_rules.network.server import ListenError
-from pyconquest_rules.network.storage_scp import Status
+from pyconquest_rules.network.statuses import STORE, Status, words
+from pyconquest_rules.network.storing import About, kept
 
 # So many bytes of the disk stay free.
 MIN_FREE = 1 << 28
@@ -29,37 +29,26 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
     def ask(asked: Asked, refused: dict[str, str]) -> None:
         wanted = {*asked.wanted}
 
-        def store(sop_class: str, sop_instance: str, syntax: str, data: bytes) -> int:
+        def refuse(sop_instance: str, status: int) -> None:
+            refused[sop_instance] = f"it came and was refused here: {words(status, STORE)} ({status:04X})"
+
+        def store(about: About, data_set: Blocks) -> int:
             if stop():
                 raise Stopped
-            if sop_instance not in wanted:  # nobody asked for it
+            if about.sop_instance not in wanted:  # nobody asked for it
+                refuse(about.sop_instance, Status.NOT_AUTHORIZED)
                 return Status.NOT_AUTHORIZED
-            status = kept(inbox, node.ae_title, (sop_class, sop_instance, syntax), data)
-            if status != Status.SUCCESS:
-                refused[sop_instance] = WHY.get(status, f"what came is not what was asked for (0x{status:04X})")
+            status = kept(inbox, about, data_set, min_free=MIN_FREE).status
+            if status in WHY:
+                refused[about.sop_instance] = f"it came and was refused here: {WHY[status]}"
+            elif status != Status.SUCCESS:
+                refuse(about.sop_instance, status)
             return status
 
-        get(node, asked.level, asked.keys, store, asked.sop_classes)
+        get(node, asked.level, asked.keys, store, asked.sop_classes, refused=refuse)
 
     with inbox:
         yield ask
-
-
-def kept(inbox: Inbox, source_ae_title: str, about: tuple[str, str, str], data: bytes) -> int:
-    """Keeps an instance, durably and in the index; gives the status that says so, or why not (PS3.4 B.2.3).
-
-    `about` is its SOP Class, SOP Instance and Transfer Syntax UID.
-    """
-    try:
-        if inbox.free() - len(data) < MIN_FREE:
-            return Status.OUT_OF_RESOURCES
-        with inbox.part(*about, source_ae_title) as part:
-            part.write(file_meta_information(*about, source_ae_title))
-            part.write(data)
-            return part.finish()
-    except Exception as error:  # noqa: BLE001 - as with a listener: whatever becomes of one instance must not end the others
-        no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Status.OUT_OF_RESOURCES if no_room else Status.PROCESSING_FAILURE
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Error
+from pyconquest_rules.events import NodeNoted
 from pyconquest_rules.execute.runner import Runner, Steps
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import RetrieveInstance, Series, Step
@@ -19,11 +20,22 @@ DELAYS = (1.0, 2.0, 4.0)
 LONGEST_LIST = 500
 
 
+class Identity(NamedTuple):
+    """Of which patient, study and series an instance is."""
+
+    PatientID: str
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+
+
 class Index(Protocol):
     """The index, as a retrieval sees it."""
 
     def sizes(self, uids: Collection[str]) -> Mapping[str, int]:
         """Of SOPInstanceUIDs those that it has, with the sizes of their files."""
+
+    def identities(self, uids: Collection[str]) -> Mapping[str, Identity]:
+        """What the files of instances say of them, as far as they are indexed and can be read."""
 
     def has_series(self, uid: str) -> bool:
         """Whether it has anything of a series."""
@@ -57,7 +69,7 @@ class Retrieving:
 
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
         """Retrieves what there is to retrieve."""
-        for outcomes in retrieved(steps(), self, runner.stop):
+        for outcomes in retrieved(steps(), self, runner.stop, lambda message: runner.emit(NodeNoted(action, message))):
             runner.ledger.record_retrieved(action, ((step, message) for step, _, message in outcomes), runner.result.run)
             for step, size, message in outcomes:
                 if message is None:
@@ -75,12 +87,17 @@ class Outcome(NamedTuple):
     message: str | None
 
 
+Note = Callable[[str], None]
+
+
 class Stopped(Exception):
     """It is time to stop: what is under way is broken off."""
 
 
-def retrieved(steps: Iterator[Step], retrieving: Retrieving, stop: Callable[[], bool]) -> Iterator[list[Outcome]]:
-    """Retrieves the instances of `steps`; gives what became of them, a series at a time.
+def retrieved(
+    steps: Iterator[Step], retrieving: Retrieving, stop: Callable[[], bool], note: Note = lambda _: None
+) -> Iterator[list[Outcome]]:
+    """Retrieves the instances of `steps`; gives what became of them, a series at a time. `note` gets what else is to be known.
 
     Once `stop` says so nothing more is asked for; of what did not come until then nothing is said.
     """
@@ -97,7 +114,11 @@ def retrieved(steps: Iterator[Step], retrieving: Retrieving, stop: Callable[[], 
                 message = f"cannot receive: {error.strerror or error}" if isinstance(error, OSError) else str(error)
                 yield [Outcome(step, 0, message) for step in wanted.values()]
                 continue
-            outcomes = _retrieved(study, series, wanted, retrieving, ask, DELAYS if patient else (), stop)
+            refused = dict[str, str]()
+            outcomes = _retrieved(study, series, wanted, retrieving, ask, DELAYS if patient else (), stop, refused)
+            if number := len(refused.keys() - wanted.keys()):
+                node, what = retrieving.node, "instances that were" if number != 1 else "an instance that was"
+                note(f"node {node.name} ({node.identity}): sent {number} {what} not asked for; refused here")
             # A node that gave nothing of a series, however often it was asked, is asked once for the next.
             patient = any(outcome.message is None for outcome in outcomes)
             yield outcomes
@@ -111,9 +132,12 @@ def _retrieved(
     ask: Ask,
     delays: tuple[float, ...],
     stop: Callable[[], bool],
+    refused: dict[str, str],
 ) -> list[Outcome]:
-    """Asks for a series, or what is wanted of it, until all is there or nothing more is to be hoped for."""
-    refused: dict[str, str] = {}
+    """Asks for a series, or what is wanted of it, until all is there or nothing more is to be hoped for.
+
+    Adds to `refused` why instances that came were not kept.
+    """
     failure: NodeError | None = None
     for delay in (0.0, *delays):
         sizes = retrieving.index.sizes(wanted)
@@ -132,11 +156,31 @@ def _retrieved(
             break
     sizes = retrieving.index.sizes(wanted)
     why = str(failure or NodeError(retrieving.node, "says by C-FIND that it has it, and did not send it"))
+    came = retrieving.index.identities(sizes)
     return [
-        Outcome(step, sizes.get(uid, 0), None if uid in sizes else refused.get(uid, why))
+        Outcome(step, sizes.get(uid, 0), _elsewhere(step, came.get(uid)) if uid in sizes else refused.get(uid, why))
         for uid, step in wanted.items()
         if uid in sizes or not stop()
     ]
+
+
+def _elsewhere(step: Step, came: Identity | None) -> str | None:
+    """What is wrong with an instance that came: it may be of another patient, study or series than the node said."""
+    asked = _of(step)
+    if came is None:
+        return "it came, and its file cannot be read"
+    told = (
+        ("patient", asked.PatientID, came.PatientID),
+        ("study", asked.StudyInstanceUID, came.StudyInstanceUID),
+        ("series", asked.SeriesInstanceUID, came.SeriesInstanceUID),
+    )
+    others = [level for level, wanted, there in told if wanted and not _same(wanted, there)]
+    return f"it came under another {' and '.join(others)} than the node named in C-FIND; it was kept" if others else None
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two IDs are the same. Beyond ASCII they may only be decoded in different ways."""
+    return one.strip(" ") == other.strip(" ") or not (one.isascii() or other.isascii())
 
 
 def _requests(study: str, series: str, classes: Mapping[str, str], retrieving: Retrieving) -> Iterator[Asked]:
@@ -176,5 +220,5 @@ def _of(step: Step) -> Series:
 
 
 def _series(step: Step) -> tuple[str, str]:
-    study, series, _ = _of(step)
-    return study, series
+    at = _of(step)
+    return at.StudyInstanceUID, at.SeriesInstanceUID

@@ -17,9 +17,27 @@ from struct import Struct, error
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, Value
-from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet, encoding
+from pyconquest_rules.headers.dataset import (
+    DIRECTORY_RECORDS,
+    ENDS,
+    PIXEL_DATA,
+    DataSet,
+    Encoding,
+    encoding,
+    scan,
+)
 from pyconquest_rules.headers.dialect import Odd
-from pyconquest_rules.headers.elements import KNOWN_VRS, LONG_VRS, WINDOW, TooMany, Window, every
+from pyconquest_rules.headers.elements import (
+    KNOWN_VRS,
+    LONG_VRS,
+    UNDEFINED_LENGTH,
+    WINDOW,
+    Order,
+    TooMany,
+    Window,
+    every,
+    head,
+)
 from pyconquest_rules.headers.layouts import Found, Layouts
 from pyconquest_rules.headers.notes import Note
 
@@ -165,6 +183,51 @@ def check_elements(path: bytes, most: int) -> None:
         if start > WINDOW:  # file meta information of some hundred elements
             raise TooMany
         every(window, start, *encoding(window, start)[:2], most)
+
+
+class Written(NamedTuple):
+    """How a data set is written: where it begins, its byte order, whether in implicit VR.
+
+    `encapsulated`: whether its pixel data are (PS3.5 A.4); None if it has none.
+    """
+
+    start: int
+    order: Order
+    implicit: bool
+    encapsulated: bool | None
+
+
+def data_set_start(descriptor: int) -> int:
+    """Return where the data set of an open file begins, with or without preamble. Raises Rejected or EOFError for no such."""
+    window = Window(os.pread(descriptor, WINDOW, 0), os.fstat(descriptor).st_size, descriptor)
+    return _meta(window, _start(window.data[:132]))[2]
+
+
+def written(descriptor: int, start: int, *, deflated: bool = False) -> Written:
+    """Return how the data set at `start` of an open file is written, by its bytes; behind elements of group 0002, if it has any.
+
+    Raises Rejected or EOFError if it cannot be read to its pixel data.
+    """
+    window = Window(os.pread(descriptor, WINDOW, 0), os.fstat(descriptor).st_size, descriptor)
+    if deflated:
+        return written_at(_inflated(window, start), 0)
+    if window.at(start, 2) in (b"\2\0", b"\0\2"):
+        start = _meta(window, start)[2]
+    return written_at(window, start)
+
+
+def written_at(window: Window, start: int) -> Written:
+    """As `written`. Most native pixel data end with the file, which shows without a look at each element before them."""
+    order, implicit, _ = encoding(window, start)
+    if order == "little":
+        at = window.data.find(b"\xe0\x7f\x10\0", start - window.base)
+        if at >= 0 and window.base + at + 12 <= window.size:
+            pixels = head(window, window.base + at, order, implicit)
+            if pixels.position + pixels.length == window.size:
+                return Written(start, order, implicit, False)
+    _, end, tag = scan(window, start, window.size, Encoding(order, implicit), frozenset(), ENDS.__contains__)
+    encapsulated = head(window, end, order, implicit).length == UNDEFINED_LENGTH if tag in PIXEL_DATA else None
+    return Written(start, order, implicit, encapsulated)
 
 
 def _opened(descriptor: int) -> tuple[Window, int, str, str, bool]:

@@ -18,6 +18,10 @@ PATHS = (POSITION, ORIENTATION, LOCATION)
 # Distances between neighbours may differ by so much and still count as uniform: a tenth of a millimetre, as in pyconquest.
 TOLERANCE = 0.1
 
+# The "level" of `rules_stale` whose keys are series to be measured.
+STALE = "geometry"
+ALL = -1
+
 COLUMNS = ("NumberOfSlices", "FirstPosition", "LastPosition", "ScanRange", "SliceSpacing", "IsUniform")
 
 TABLES = (
@@ -78,6 +82,24 @@ def measure(connection: sqlite3.Connection, series: Iterable[str]) -> None:
             connection.execute("INSERT OR REPLACE INTO geometry VALUES (?, ?, ?, ?, ?, ?, ?)", (uid, *_summary(slices)))
         else:
             connection.execute("DELETE FROM geometry WHERE SeriesInstanceUID = ?", (uid,))
+
+
+def postpone(connection: sqlite3.Connection, series: Iterable[str]) -> None:
+    """Note series that are to be measured later, in `rules_stale`, where a kill cannot lose them."""
+    connection.executemany("INSERT OR IGNORE INTO rules_stale VALUES (?, ?)", ((STALE, uid) for uid in series))
+
+
+def stale(connection: sqlite3.Connection, most: int = 1) -> list[str]:
+    """Return up to `most` series, or ALL, whose row of `geometry` is out of date."""
+    query = "SELECT key FROM rules_stale WHERE level = ? LIMIT ?"
+    return [uid for (uid,) in connection.execute(query, (STALE, most))]
+
+
+def measure_stale(connection: sqlite3.Connection, series: Iterable[str]) -> None:
+    """Measure series that were postponed, within the transaction of the caller."""
+    for uid in series:
+        measure(connection, [uid])
+        connection.execute("DELETE FROM rules_stale WHERE level = ? AND key = ?", (STALE, uid))
 
 
 def _summary(slices: list[tuple[float, str]]) -> tuple[int, float, float, float, float | None, int]:

@@ -7,7 +7,7 @@ from time import time
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.contradictions import OF_ONE_PATIENT
-from pyconquest_rules.index.geometry import measure
+from pyconquest_rules.index.geometry import measure, postpone
 from pyconquest_rules.index.records import Full, Record, Row
 from pyconquest_rules.index.tables import LEVELS, MODALITIES_IN_STUDY, MODALITY, PYCONQUEST_COLUMNS, TABLES, Schema, quoted
 from pyconquest_rules.index.walk import File
@@ -124,8 +124,13 @@ class Rows:
         self.touched = False
 
     def measure(self, connection: sqlite3.Connection) -> None:
-        """Says anew how the slices of the series lie that got or lost any."""
+        """Measure the series that gained or lost slices."""
         measure(connection, self.reshaped)
+        self.reshaped.clear()
+
+    def postpone(self, connection: sqlite3.Connection) -> None:
+        """Note the series that gained or lost slices; `geometry.measure_stale` measures them later."""
+        postpone(connection, self.reshaped)
         self.reshaped.clear()
 
     def say_modalities(self, connection: sqlite3.Connection, studies: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header, Reason
+from pyconquest_rules.index.geometry import measure_stale, stale
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.records import Record, records
 from pyconquest_rules.index.rows import Rows
@@ -24,6 +25,9 @@ BUSY_SECONDS = 60
 
 BLOCK = 1 << 20
 
+# So many series are measured in one transaction.
+AT_ONCE = 16
+
 MAGIC = b"SQLite format 3\0"
 
 
@@ -33,6 +37,27 @@ class Outcome:
 
     outcome: str
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the index has an instance: the device and root of its source, and the file as it was indexed."""
+
+    device: str
+    root: Path
+    file: File
+
+    @property
+    def path(self) -> Path:
+        """The whole path of the file."""
+        return self.root / os.fsdecode(self.file.path)
+
+    def is_there(self) -> bool:
+        """Whether the file is still there, with the size that it was indexed with. Raises OSError."""
+        try:
+            return self.path.stat().st_size == self.file.size
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +96,10 @@ class Store:
             raise _unusable(self.database, error) from None
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, measure: bool = True) -> Iterator[None]:
         """Everything within becomes visible at once, or not at all; at its end the levels above and the geometry are right.
 
+        Without `measure`, the geometry waits for `measure_stale`: measuring a series takes as long as the series is.
         Raises DatabaseError where another process made the index anew, for other columns, since it was opened.
         """
         try:
@@ -81,7 +107,10 @@ class Store:
                 self._meet_others()
                 yield
                 self.prune()
-                self.measure()
+                if measure:
+                    self.measure()
+                else:
+                    self._rows.postpone(self.connection)
         except BaseException:
             self._rows.begin()
             raise
@@ -180,6 +209,28 @@ class Store:
         """Says anew how the slices of the series lie that got or lost any."""
         self._rows.measure(self.connection)
 
+    def measure_stale(self) -> None:
+        """Measure the series that transactions without `measure` left."""
+        while self.measure_some():
+            pass
+
+    def measure_some(self) -> bool:
+        """Measure a few of these series, in a transaction so short that nobody waits long; return whether there may be more."""
+        if not stale(self.connection):
+            return False
+        with _transaction(self.connection):
+            series = stale(self.connection, AT_ONCE)
+            measure_stale(self.connection, series)
+        return len(series) == AT_ONCE
+
+    def check_writable(self) -> None:
+        """Raise DatabaseError if the index cannot be written."""
+        try:
+            with _transaction(self.connection):
+                self.connection.execute("UPDATE rules_index SET value = value WHERE key = 'schema'")
+        except sqlite3.Error as error:
+            raise _unusable(self.database, error) from None
+
     def noted(self, device: str, file: File) -> Outcome | None:
         """What became of a file that is in the index, as another process put it there since this store was opened."""
         if self._alone:
@@ -203,10 +254,14 @@ class Store:
         self._note(device, file, outcome, record)
         return outcome
 
-    def place_of(self, uid: str) -> Path | None:
-        """The file of an instance; None where the index has none."""
-        there = self._there(uid)
-        return Path(os.fsdecode(os.path.join(os.fsencode(there[2]), there[1]))) if there else None
+    def place_of(self, uid: str) -> "Place | None":
+        """Return where the index has an instance; None if it has none."""
+        query = (
+            "SELECT f.device, s.path, CAST(f.path AS BLOB), f.size, f.mtime_ns FROM rules_files f JOIN rules_sources s"
+            " USING (device) WHERE f.SOPInstanceUID = ? AND f.outcome = 'indexed'"
+        )
+        row = self.connection.execute(query, (uid,)).fetchone()
+        return Place(row[0], Path(row[1]), File(*row[2:])) if row else None
 
     def _note(self, device: str, file: File, outcome: Outcome, record: Record | None) -> None:
         uid, syntax = (record.SOPInstanceUID, record.TransferSyntaxUID) if record else (None, None)
@@ -250,6 +305,8 @@ def _same_bytes(first: bytes, second: bytes) -> bool:
 def _unusable(database: Path, error: sqlite3.Error) -> DatabaseError:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
         return DatabaseError(f"the index {database} is locked by another program; end that, or run again when it is done")
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+        return DatabaseError(f"the index {database} cannot be written; check the permissions of the file and its folder")
     return DatabaseError(f"cannot use the index {database}: {error}; it is a cache: if it is damaged, delete it and index again")
 
 

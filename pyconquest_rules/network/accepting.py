@@ -1,115 +1,140 @@
-"""An association is accepted (PS3.8 7.1): pynetdicom's ACSE decides, its threads are never started.
+"""An association that a peer requests is accepted or rejected (PS3.8 7.1).
 
-A request comes in and an answer goes out over a wire, whose deadlines and limits hold from the first byte on.
+The request comes in and the answer goes out over a wire, whose deadlines and limits hold from the first byte on.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts
-from pynetdicom.association import Association
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE
-from pynetdicom.presentation import build_context
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pyconquest_rules.network.associate import (
+    ABSTRACT_SYNTAX_NOT_SUPPORTED,
+    ACCEPTANCE,
+    APPLICATION_CONTEXT,
+    LONGEST,
+    PERMANENT,
+    TRANSFER_SYNTAXES_NOT_SUPPORTED,
+    TRANSIENT,
+    Acceptance,
+    Answered,
+    Proposed,
+    Rejection,
+    Request,
+    Roles,
+    read_request,
+)
+from pyconquest_rules.network.wire import ASSOCIATE_RQ, Wire, WireError
 
-from pyconquest_rules.network.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from pyconquest_rules.network.wire import ASSOCIATE_RQ, HEAD, Wire, WireError
-
-# More than 128 presentation contexts take, of every transfer syntax there is.
-LONGEST_REQUEST = 1 << 18
+LONGEST_REQUEST = LONGEST
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 # PS3.8 9.3.4: result, source, reason.
-LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
-VERSION_NOT_SUPPORTED = (1, 2, 2)
+CONTEXT_NAME_NOT_SUPPORTED = Rejection(PERMANENT, 1, 2)
+CALLING_AE_TITLE_NOT_RECOGNIZED = Rejection(PERMANENT, 1, 3)
+CALLED_AE_TITLE_NOT_RECOGNIZED = Rejection(PERMANENT, 1, 7)
+VERSION_NOT_SUPPORTED = Rejection(PERMANENT, 2, 2)
+LOCAL_LIMIT_EXCEEDED = Rejection(TRANSIENT, 3, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an acceptor takes. It must be called by `ae_title`, unless that is ""; `allow` may call, empty: all.
+
+    `takes` says whether a SOP class is taken, `knows` whether a SOP class is taken in a transfer syntax, `takes_unknown` whether
+    in one that it does not know: that is the choice if none is known. A requestor gets the
+    `roles` that it proposes for a SOP class as far as they are here; for a class that is not here it is SCU alone.
+    """
+
+    ae_title: str
+    allow: tuple[str, ...]
+    maximum_length: int
+    takes: Callable[[str], bool]
+    knows: Callable[[str, str], bool]
+    takes_unknown: Callable[[str, str], bool] = lambda sop_class, transfer_syntax: False
+    roles: Mapping[str, Roles] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What was agreed on: who called, how long a PDU it takes, and by context ID the SOP class and transfer syntax."""
+    """What was agreed on: who called, how long a PDU it takes, and by context ID the SOP class and transfer syntax.
+
+    `roles` are those of the peer by SOP class, where it proposed some; elsewhere it is SCU. `refused` are the contexts that were
+    not accepted.
+    """
 
     calling_ae_title: str
     maximum_length: int
     contexts: dict[int, tuple[str, str]]
+    roles: Mapping[str, Roles] = field(default_factory=dict)
+    refused: tuple[Proposed, ...] = ()
 
 
-def storage_ae(ae_title: str, allow: tuple[str, ...], max_pdu: int) -> AE:
-    """An AE for verification and all standard storage SOP classes in every transfer syntax.
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A request that was rejected: who called, and why."""
 
-    It must be called by its title, unless that is ""; `allow` may call, empty: all.
-    """
-    ae = AE(ae_title or "ANY")
-    ae.require_called_aet, ae.require_calling_aet, ae.maximum_pdu_size = bool(ae_title), list(allow), max_pdu
-    ae.implementation_class_uid, ae.implementation_version_name = IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-    ae.supported_contexts = [
-        build_context(uid, ALL_TRANSFER_SYNTAXES)
-        for uid in [Verification, *(context.abstract_syntax for context in AllStoragePresentationContexts)]
-    ]
-    return ae
+    calling_ae_title: str
+    called_ae_title: str
+    reason: str
 
 
-def requested(wire: Wire, wait: float) -> A_ASSOCIATE_RQ:
+def requested(wire: Wire, wait: float) -> Request:
     """The request of a peer, which must begin within `wait` seconds. Raises WireError."""
     kind, data = wire.read_pdu(wait)
     if kind != ASSOCIATE_RQ:
-        raise WireError("the peer sent a PDU that has no place here")
-    request = A_ASSOCIATE_RQ()
-    with _reading():
-        request.decode(HEAD.pack(kind, len(data)) + data)
-    return request
+        raise WireError("the peer sent another PDU instead of an association request")
+    return read_request(data)
 
 
-def accept(wire: Wire, ae: AE, request: A_ASSOCIATE_RQ, *, full: bool) -> Accepted | None:
-    """Answers a request: None where it was rejected. Raises WireError.
+def accept(wire: Wire, offer: Offer, request: Request, *, full: bool) -> Accepted | Rejected:
+    """Answers a request. `full`: no more associations are taken. Raises WireError if the answer cannot be sent.
 
-    `full`: no more associations are taken. Of the transfer syntaxes of a context the first that we know is accepted.
+    Of the transfer syntaxes of a context the first that is known is accepted, else the first unknown one that is taken.
     """
-    association = Association(ae, "acceptor")
-    association.acceptor.ae_title = ae.ae_title
-    association.acceptor.maximum_length = ae.maximum_pdu_size
-    association.acceptor.implementation_class_uid = ae.implementation_class_uid
-    association.acceptor.implementation_version_name = ae.implementation_version_name
-    association.acceptor.supported_contexts = ae.supported_contexts
-    with _reading():
-        asked = request.to_primitive()
-        _first_that_we_know(asked)
-        association.requestor.primitive = asked
-        if not request.protocol_version & 1:
-            association.acse.send_reject(*VERSION_NOT_SUPPORTED)
-        elif full:
-            association.acse.send_reject(*LOCAL_LIMIT_EXCEEDED)
-        else:
-            association.acse.negotiate_association()
-        answer = association.dul.to_provider_queue.get_nowait()
-        if not isinstance(answer, A_ASSOCIATE):
-            raise TypeError
-        accepted = answer.result == 0
-        told = A_ASSOCIATE_AC(answer).encode() if accepted else A_ASSOCIATE_RJ(answer).encode()
-    wire.write(told)
-    if not accepted:
-        return None
-    return Accepted(
-        asked.calling_ae_title.strip(),
-        association.requestor.maximum_length or 0,
-        {
-            c.context_id: (str(c.abstract_syntax), str(c.transfer_syntax[0]))
-            for c in association.accepted_contexts
-            if c.context_id
-        },
-    )
+    rejection = _rejection(offer, request, full=full)
+    if rejection is not None:
+        wire.write(rejection.encode())
+        return Rejected(request.calling_ae_title, request.called_ae_title, rejection.words)
+    answers = [(context, _answer(offer, context)) for context in request.contexts]
+    taken = {
+        context.context_id: (context.abstract_syntax, answer.transfer_syntax)
+        for context, answer in answers
+        if answer.result == ACCEPTANCE
+    }
+    classes = {sop_class for sop_class, _ in taken.values()}
+    roles = {uid: _roles(offer, uid, proposed) for uid, proposed in request.roles.items() if uid in classes}
+    answered = tuple(answer for _, answer in answers)
+    wire.write(Acceptance(answered, offer.maximum_length, roles, request.echoed).encode())
+    refused = tuple(context for context, _ in answers if context.context_id not in taken)
+    return Accepted(request.calling_ae_title, request.maximum_length, taken, roles, refused)
 
 
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except Exception:  # noqa: BLE001 - pynetdicom raises whatever its parsing of hostile bytes comes to
-        raise WireError("the peer sent an association request that cannot be read") from None
+def _rejection(offer: Offer, request: Request, *, full: bool) -> Rejection | None:
+    """Why a request is rejected, if it is."""
+    if not request.protocol_version & 1:
+        return VERSION_NOT_SUPPORTED
+    if full:
+        return LOCAL_LIMIT_EXCEEDED
+    if request.application_context not in (APPLICATION_CONTEXT, ""):
+        return CONTEXT_NAME_NOT_SUPPORTED
+    if offer.ae_title and request.called_ae_title != offer.ae_title.strip():
+        return CALLED_AE_TITLE_NOT_RECOGNIZED
+    if offer.allow and request.calling_ae_title not in {title.strip() for title in offer.allow}:
+        return CALLING_AE_TITLE_NOT_RECOGNIZED
+    return None
 
 
-def _first_that_we_know(request: A_ASSOCIATE) -> None:
-    for context in request.presentation_context_definition_list:
-        known = next((syntax for syntax in context.transfer_syntax if syntax in ALL_TRANSFER_SYNTAXES), None)
-        if known is not None:
-            context.transfer_syntax = [known]
+def _answer(offer: Offer, context: Proposed) -> Answered:
+    """The answer to a presentation context. If it is refused, its transfer syntax means nothing (PS3.8 9.3.3.2)."""
+    if not offer.takes(context.abstract_syntax):
+        return Answered(context.context_id, ABSTRACT_SYNTAX_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN)
+    for takes in (offer.knows, offer.takes_unknown):
+        for syntax in context.transfer_syntaxes:
+            if takes(context.abstract_syntax, syntax):
+                return Answered(context.context_id, ACCEPTANCE, syntax)
+    return Answered(context.context_id, TRANSFER_SYNTAXES_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN)
+
+
+def _roles(offer: Offer, sop_class: str, proposed: Roles) -> Roles:
+    """The roles that a requestor gets (PS3.7 D.3.3.4.2): none that it did not propose."""
+    ours = offer.roles.get(sop_class, Roles(scu=True, scp=False))
+    return Roles(proposed.scu and ours.scu, proposed.scp and ours.scp)

@@ -1,48 +1,28 @@
-"""Associations that we ask for: negotiated by pynetdicom, then a Wire. And verification, which is little more than one."""
+"""Associations that we request: negotiated, then a Wire. And verification, which is little more than one."""
 
-import logging
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
-from pynetdicom import AE, _config, build_context
-from pynetdicom.association import Association as Negotiation
-from pynetdicom.transport import T_CONNECT, AddressInformation, AssociationSocket
-
-from pyconquest_rules.network import wire
+from pyconquest_rules.network import associate, wire
 from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.network.receiving import Messages
 from pyconquest_rules.network.tls import ssl_context
-
-# What pynetdicom logs may hold values of a patient, and costs time.
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-_config.LOG_HANDLER_LEVEL = "none"
+from pyconquest_rules.network.wire import Command
 
 MOST_CONTEXTS = 128
 """Presentation context IDs are the odd numbers from 1 to 255 (PS3.8 9.3.2.2)."""
 
-# No A-ASSOCIATE-AC with 128 contexts is nearly as long, and no command of DIMSE.
-LONGEST_ANSWER, LONGEST_COMMAND = 1 << 20, 1 << 16
 # The longest PDU taken where the node's max_pdu is 0.
 LONGEST_PDU = 1 << 24
 
 VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
 
-REJECTIONS = {
-    (1, 1): "no reason given",
-    (1, 2): "application context name not supported",
-    (1, 3): "calling AE title not recognized",
-    (1, 7): "called AE title not recognized",
-    (2, 1): "no reason given",
-    (2, 2): "protocol version not supported",
-    (3, 1): "temporary congestion",
-    (3, 2): "local limit exceeded",
-}
-SOURCES = {1: "service user", 2: "service provider, ACSE", 3: "service provider, presentation"}
-"""Sources and reasons of an A-ASSOCIATE-RJ (PS3.8 9.3.4)."""
+# The longest data set that is received on an association of ours, as by C-GET.
+LONGEST_DATA_SET = 4 << 30
+TLS_ALERT = 0x15
 
 EXPIRED, NOT_YET_VALID, WRONG_HOST, WRONG_ADDRESS = 10, 9, 62, 64
 UNKNOWN_ISSUER = {2, 18, 19, 20, 21}
@@ -66,52 +46,39 @@ class ContextsRefused(NodeError):
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """An established association. `contexts` has the IDs of those accepted, by abstract and transfer syntax.
+    """An established association. `accepted` has, by context ID, the abstract and transfer syntax; `contexts` the IDs by both.
 
-    `maximum_length` is the longest PDU that the peer receives (PS3.8 D.1), 0 for any.
+    `maximum_length` is the longest PDU that the peer receives (PS3.8 D.1), 0 for any. `messages` are those that come in; the next
+    must begin within the node's DIMSE timeout.
     """
 
     node: Node
     wire: wire.Wire
+    messages: Messages
+    accepted: Mapping[int, tuple[str, str]]
     contexts: Mapping[tuple[str, str], int]
     maximum_length: int
 
-    def command(self) -> tuple[int, dict[int, bytes]]:
-        """The context ID and the elements of the next command, all of which comes within the node's DIMSE timeout.
-
-        Raises Lost where it does not come, WireError where something else comes.
-        """
-        end, received, context_id = time.monotonic() + self.node.dimse_timeout, bytearray(), None
-        while True:
-            fragments = list(self.wire.fragments(end - time.monotonic()))
-            if not fragments:
-                raise wire.Lost("the peer ended the association")
-            for at, fragment in enumerate(fragments, start=1):
-                if not fragment.control & wire.COMMAND or context_id not in {None, fragment.context_id}:
-                    raise wire.WireError("the peer sent what is no command")
-                context_id = fragment.context_id
-                received += fragment.data
-                if len(received) > LONGEST_COMMAND:
-                    raise wire.WireError("the peer sent a command that is too long")
-                if fragment.control & wire.LAST:
-                    if at != len(fragments):
-                        raise wire.WireError("the peer sent more than an answer")
-                    return fragment.context_id, wire.parsed(bytes(received))
+    def write(self, context_id: int, command: Command, data_set: bytes = b"") -> None:
+        """Sends a message. Raises Lost."""
+        self.wire.write(wire.message(context_id, wire.command_set(command), self.maximum_length, data_set))
 
     def answer(self, context_id: int, message_id: int, field: int) -> dict[int, bytes]:
         """The response to a message of ours: the next command, of the same context and message, of this kind, without a data set.
 
-        Raises WireError where it is another one (PS3.7 9.3), Lost where none comes.
+        Raises WireError if it is another one (PS3.7 9.3), Lost if none comes.
         """
-        context, answer = self.command()
+        message = self.messages.command()
+        if message is None:
+            raise wire.Lost("the peer ended the association")
         if (
-            context != context_id
-            or wire.number(answer, wire.COMMAND_FIELD) != field
-            or wire.number(answer, wire.MESSAGE_ID_RESPONDED) != message_id
-            or wire.number(answer, wire.DATA_SET_TYPE) != wire.NO_DATA_SET
+            message.context_id != context_id
+            or message.kind != field
+            or wire.number(message.command, wire.MESSAGE_ID_RESPONDED) != message_id
+            or message.has_data_set
         ):
             raise wire.WireError("the peer answered something that was not asked")
-        return answer
+        return message.command
 
 
 def batches(contexts: Sequence[Context]) -> Iterator[Sequence[Context]]:
@@ -121,14 +88,18 @@ def batches(contexts: Sequence[Context]) -> Iterator[Sequence[Context]]:
 
 
 @contextmanager
-def requested(node: Node, contexts: Sequence[Context]) -> Iterator[Association]:
-    """An association with a node (PS3.8 7.1): released at the end, aborted where an error leaves the block.
+def requested(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = ()) -> Iterator[Association]:
+    """An association with a node (PS3.8 7.1): released at the end, aborted if an error leaves the block.
 
-    Raises NodeError where it does not come about; ContextsRefused where no context is accepted.
+    `scp_of` are SOP classes of which we propose to be the SCP. Raises NodeError if it does not come about; ContextsRefused if no
+    context is accepted.
     """
-    association = negotiated(node, contexts)
+    association = negotiated(node, contexts, scp_of)
     try:
         yield association
+    except GeneratorExit:
+        association.wire.release(node.acse_timeout)
+        raise
     except BaseException:
         association.wire.abort()
         raise
@@ -139,14 +110,14 @@ def echo(node: Node) -> None:
     """Verification (PS3.4 A, C-ECHO of PS3.7 9.1.5). Raises NodeError where the node does not answer with success."""
     with requested(node, [Context(VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,))]) as association:
         (context_id,) = association.contexts.values()
-        command: wire.Command = {
+        command: Command = {
             wire.AFFECTED_SOP_CLASS: VERIFICATION.encode(),
             wire.COMMAND_FIELD: wire.C_ECHO_RQ,
             wire.MESSAGE_ID: 1,
             wire.DATA_SET_TYPE: wire.NO_DATA_SET,
         }
         try:
-            association.wire.write(wire.message(context_id, wire.command_set(command), association.maximum_length))
+            association.write(context_id, command)
             answer = association.answer(context_id, 1, wire.C_ECHO_RSP)
             status = wire.number(answer, wire.STATUS)
         except wire.WireError as error:
@@ -155,136 +126,89 @@ def echo(node: Node) -> None:
         raise NodeError(node, f"answered C-ECHO with status {status:04X}", retry=False)
 
 
-class _Connected(AssociationSocket):
-    """A connection that is there already: read with a deadline, and no more once the association is established.
+def negotiated(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = ()) -> Association:
+    """An association with a node, to be released or aborted by the caller. Raises NodeError, ContextsRefused.
 
-    `problem` says what went wrong with it, for pynetdicom only knows that something did.
+    `scp_of` are SOP classes of which we propose to be the SCP (PS3.7 D.3.3.4). A node need not answer that.
     """
-
-    def __init__(self, association: Any, connection: socket.socket, address: AddressInformation, seconds: float) -> None:
-        self.connection, self.end = connection, time.monotonic() + seconds
-        self.problem: OSError | None = None
-        self.wants_tls = False
-        super().__init__(association, address=address)
-
-    def _create_socket(self, address: AddressInformation) -> socket.socket:
-        return self.connection
-
-    @property
-    def _is_connected(self) -> bool:
-        """Always: pynetdicom asks when the answer may have come, and would take a peer that closed then for one never reached."""
-        return True
-
-    @_is_connected.setter
-    def _is_connected(self, _: bool) -> None:
-        pass
-
-    def connect(self, primitive: T_CONNECT) -> None:
-        primitive.result = "Evt2"
-        self.provider_queue.put(primitive)
-        self._ready.set()
-
-    @property
-    def ready(self) -> bool:
-        """Whether pynetdicom may read, which is the answer and no more (Sta5 of PS3.8 9.2): what comes then is the Wire's."""
-        return self.assoc.dul.state_machine.current_state == "Sta5" and super().ready
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        received = bytearray()
-        try:
-            if nr_bytes > LONGEST_ANSWER:
-                raise OSError("too long")
-            while len(received) < nr_bytes:
-                self.connection.settimeout(max(self.end - time.monotonic(), 0.001))
-                data = self.connection.recv(nr_bytes - len(received))
-                if not data:
-                    raise ConnectionResetError
-                received += data
-        except OSError as error:
-            self.problem = error
-            raise
-        self.wants_tls = self.wants_tls or received[:1] == b"\x15"
-        return received
-
-
-class _Requestor(AE):
-    """An AE whose associations use the connection that it is given."""
-
-    def __init__(self, node: Node, connection: socket.socket) -> None:
-        super().__init__(node.calling_ae_title)
-        self.acse_timeout, self.network_timeout = node.acse_timeout, None
-        self.node, self.connection = node, connection
-
-    def _create_socket(self, assoc: Negotiation, address: AddressInformation, tls_args: Any) -> AssociationSocket:
-        # Whoever interrupts the negotiation wants to end, and does not wait for that thread.
-        assoc.dul.daemon = True
-        return _Connected(assoc, self.connection, address, self.node.acse_timeout)
-
-
-def negotiated(node: Node, contexts: Sequence[Context]) -> Association:
-    """An association with a node, to be released or aborted by the caller. Raises NodeError, ContextsRefused."""
+    proposed = {2 * number + 1: context for number, context in enumerate(contexts)}
+    request = associate.Request(
+        node.ae_title,
+        node.calling_ae_title,
+        tuple(associate.Proposed(number, each.abstract_syntax, each.transfer_syntaxes) for number, each in proposed.items()),
+        node.max_pdu,
+        {sop_class: associate.Roles(scu=False, scp=True) for sop_class in scp_of},
+    )
     connection = _connected(node)
     try:
-        proposed = [build_context(context.abstract_syntax, list(context.transfer_syntaxes)) for context in contexts]
-        # The address is for pynetdicom's own use, and it has none: the connection is there.
-        peer = _Requestor(node, connection).associate("127.0.0.1", node.port, proposed, node.ae_title, node.max_pdu)
-        if not peer.is_established:
-            peer.dul.kill_dul()
-            peer.dul.join()
-            raise _refusal(node, peer)
-        # From here on pynetdicom's two threads, which look for something to do a thousand times a second, are not needed.
-        peer._kill = True
-        peer.dul.kill_dul()
-        peer.dul.join()
-        peer.join()
+        over = wire.Wire(connection, longest=associate.LONGEST, seconds=node.acse_timeout)
+        answer = _answer(node, over, request)
         accepted = {
-            (str(context.abstract_syntax), str(context.transfer_syntax[0])): context.context_id or 0
-            for context in peer.accepted_contexts
-            if context.context_id and str(context.transfer_syntax[0]) in contexts[context.context_id // 2].transfer_syntaxes
+            context.context_id: (proposed[context.context_id].abstract_syntax, context.transfer_syntax)
+            for context in answer.contexts
+            if context.result == associate.ACCEPTANCE
+            and context.context_id in proposed
+            and context.transfer_syntax in proposed[context.context_id].transfer_syntaxes
         }
-        over = wire.Wire(connection, longest=node.max_pdu or LONGEST_PDU, seconds=node.dimse_timeout)
         if not accepted:
             over.abort()
             raise ContextsRefused(node)
-        return Association(node, over, accepted, peer.acceptor.maximum_length or 0)
     except BaseException:
         connection.close()
         raise
+    over.longest, over.seconds = node.max_pdu or LONGEST_PDU, node.dimse_timeout
+    messages = Messages(over, accepted, silence=node.dimse_timeout, longest=LONGEST_DATA_SET)
+    contexts_by_both = {both: context_id for context_id, both in accepted.items()}
+    return Association(node, over, messages, accepted, contexts_by_both, answer.maximum_length)
 
 
-def _refusal(node: Node, peer: Negotiation) -> NodeError:
-    """Why an association did not come about."""
-    answer, connected = peer.acceptor.primitive, peer.dul.socket
-    if peer.is_rejected and answer is not None:
-        source, reason = answer.result_source or 0, answer.diagnostic or 0
-        permanent = answer.result == 1
-        words = REJECTIONS.get((source, reason), f"reason {reason}")
-        kind = "permanently" if permanent else "for now"
-        return NodeError(
-            node, f"rejects the association {kind}: {words} ({SOURCES.get(source, 'unknown source')})", retry=not permanent
-        )
-    if answer is not None and answer.result == 0:
-        return ContextsRefused(node)
-    if isinstance(connected, _Connected):
-        if connected.wants_tls:
-            return NodeError(node, "speaks TLS only", retry=False)
-        if isinstance(connected.problem, ssl.SSLError):
-            return NodeError(node, _tls_words(connected.problem), retry=False)
-        if isinstance(connected.problem, TimeoutError):
-            return NodeError(node, f"does not answer the association request within {node.acse_timeout:g} s")
-        if isinstance(connected.problem, ConnectionError):
-            # In TLS 1.3 a peer that misses our certificate says so after the handshake, and closing it may outrun the words.
-            hint = (
-                "TLS" if node.tls is None else "a certificate of ours" if node.tls.certificate is None else "another certificate"
-            )
-            return NodeError(node, f"closes the connection instead of answering the association request; perhaps it wants {hint}")
-    if peer._sent_abort:
+def _answer(node: Node, over: wire.Wire, request: associate.Request) -> associate.Acceptance:
+    """The acceptance of a request. Raises NodeError for anything else."""
+    # A peer that closes at once may have said why before it did, as in TLS 1.3 that it wants a certificate.
+    with suppress(wire.Lost):
+        over.write(request.encode())
+    try:
+        kind, data = over.read_pdu(node.acse_timeout)
+        if kind == wire.ASSOCIATE_AC:
+            return associate.read_acceptance(data)
+        if kind == wire.ASSOCIATE_RJ:
+            raise _rejected(node, associate.read_rejection(data))
+    except wire.Lost as lost:
+        raise _unanswered(node, lost.__cause__) from None
+    except wire.NotDICOM as error:
+        if error.first == TLS_ALERT:
+            raise NodeError(node, "speaks TLS only", retry=False) from None
+        raise NodeError(node, "answers the association request with something that is not DICOM") from None
+    except wire.WireError as error:
+        over.abort()
+        raise NodeError(node, f"the association was aborted here: {error}") from None
+    if kind == wire.ABORT:
+        raise NodeError(node, "aborts the association instead of answering the request")
+    over.abort()
+    raise NodeError(node, "the association was aborted here: the peer sent another PDU instead of an answer to the request")
+
+
+def _rejected(node: Node, answer: associate.Rejection) -> NodeError:
+    permanent = answer.result == associate.PERMANENT
+    kind = "permanently" if permanent else "for now"
+    source = associate.SOURCES.get(answer.source, "unknown source")
+    return NodeError(node, f"rejects the association {kind}: {answer.words} ({source})", retry=not permanent)
+
+
+def _unanswered(node: Node, error: BaseException | None) -> NodeError:
+    """What it means that the connection was lost before an answer; `error` is None if the node closed it."""
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return NodeError(node, _tls_words(error), retry=False)
+    if isinstance(error, TimeoutError):
         return NodeError(node, f"does not answer the association request within {node.acse_timeout:g} s")
-    return NodeError(node, "aborts the association instead of answering the request")
+    # In TLS 1.3 a peer that misses our certificate says so after the handshake, and closing it may outrun the words.
+    hint = "TLS" if node.tls is None else "a certificate of ours" if node.tls.certificate is None else "another certificate"
+    return NodeError(node, f"closes the connection instead of answering the association request; perhaps it wants {hint}")
 
 
 def _connected(node: Node) -> socket.socket:
     """A connection, secured where the node wants that."""
+    context = None if node.tls is None else ssl_context(node, node.tls)
     try:
         connection = socket.create_connection((node.host, node.port), node.connect_timeout)
     except socket.gaierror:
@@ -296,10 +220,10 @@ def _connected(node: Node) -> socket.socket:
     except OSError as error:
         raise NodeError(node, f"cannot be reached: {error.strerror or 'unknown reason'}") from None
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if node.tls is None:
+    if context is None or node.tls is None:
         return connection
     try:
-        return ssl_context(node, node.tls).wrap_socket(connection, server_hostname=node.tls.host_name)
+        return context.wrap_socket(connection, server_hostname=node.tls.host_name)
     except TimeoutError:
         raise NodeError(node, f"is silent in the TLS handshake for {node.connect_timeout:g} s") from None
     except OSError as error:

@@ -1,31 +1,46 @@
 """The Storage Commitment service class as its user (PS3.4 J): having a node say that it keeps what it was sent."""
 
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from pynetdicom import AE
-from pynetdicom.association import Association
-from pynetdicom.events import EVT_N_EVENT_REPORT, EVT_PDU_SENT, Event
-from pynetdicom.presentation import build_context
-from pynetdicom.status import STORAGE_COMMITMENT_SERVICE_CLASS_STATUS
-from pynetdicom.transport import ThreadedAssociationServer
 
-from pyconquest_rules.network.dimse import SUCCESS, UNCOMPRESSED, associated, refusal, status_of, undisturbed
+from pyconquest_rules.network import wire
+from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, Offer, accept
+from pyconquest_rules.network.accepting import requested as requested_by_peer
+from pyconquest_rules.network.associate import Roles
+from pyconquest_rules.network.association import LONGEST_PDU, Association, Context, negotiated
+from pyconquest_rules.network.dimse import UNCOMPRESSED, Blocks, identifier, performed, refusal
+from pyconquest_rules.network.identifier import encoded, read
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.server import GLANCE, ListenError
+from pyconquest_rules.network.receiving import Message, Messages
+from pyconquest_rules.network.server import Server
+from pyconquest_rules.network.statuses import GENERAL, Status, is_stored
+from pyconquest_rules.network.storing import response
 
 PUSH_MODEL, PUSH_MODEL_INSTANCE, VERIFICATION = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", "1.2.840.10008.1.1"
 REQUEST_STORAGE_COMMITMENT = 1
-NO_SUCH_INSTANCE, NO_SUCH_EVENT, INVALID_ARGUMENT = 0x0112, 0x0113, 0x0115
 ASSOCIATIONS, SECONDS = 16, 30
+GLANCE = 0.02
+"""How often is looked for a report, in seconds: on the association of its request, and whether it came on another."""
+
+OFFER = Offer(
+    ae_title="",
+    allow=(),
+    maximum_length=1 << 17,
+    takes=frozenset([PUSH_MODEL, VERIFICATION]).__contains__,
+    knows=lambda _, syntax: syntax in UNCOMPRESSED,
+    # A node is the SCP of the push model on associations that it requests (PS3.4 J.3.3.1), most of them by role negotiation.
+    roles={PUSH_MODEL: Roles(scu=True, scp=True)},
+)
 
 REASONS: Mapping[int, str] = {
     0x0110: "processing failure",
@@ -52,12 +67,24 @@ class Report:
 
 @dataclass(slots=True)
 class _Transaction:
-    """A request that was sent: to whom, for what, its association, and the answer once it has come."""
+    """A request that was sent: to whom, for what, its association while there is one, and the answer once it has come."""
 
     node: Node
     wanted: frozenset[str]
-    association: ExitStack = field(default_factory=ExitStack)
+    association: Association | None = None
     report: Report | None = None
+
+    def close(self) -> None:
+        """Releases the association."""
+        if self.association is not None:
+            self.association.wire.release(self.node.acse_timeout)
+            self.association = None
+
+    def break_off(self) -> None:
+        """Aborts the association."""
+        if self.association is not None:
+            self.association.wire.abort()
+            self.association = None
 
 
 class Waiting:
@@ -72,36 +99,23 @@ class Waiting:
     def __init__(
         self, ae_title: str, host: str = "127.0.0.1", port: int | None = 0, context: ssl.SSLContext | None = None
     ) -> None:
+        self.ae_title = ae_title
         self._transactions: dict[str, _Transaction] = {}
-        self._answering: dict[Association, tuple[_Transaction, Report]] = {}
         self._changed = threading.Condition()
-        self._handlers: list[Any] = [(EVT_N_EVENT_REPORT, self._take), (EVT_PDU_SENT, self._answered)]
-        self._server = None if port is None else self._listening(ae_title, host, port, context)
-        self.port = 0 if self._server is None else int(self._server.server_address[1])
-
-    def _listening(self, ae_title: str, host: str, port: int, context: ssl.SSLContext | None) -> ThreadedAssociationServer:
-        ae = AE(ae_title=ae_title)
-        ae.maximum_associations = ASSOCIATIONS
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = SECONDS
-        # A node is the SCP of the push model on associations that it requests (PS3.4 J.3.3.1), most of them by role negotiation.
-        ae.add_supported_context(PUSH_MODEL, UNCOMPRESSED, scu_role=True, scp_role=True)
-        ae.add_supported_context(VERIFICATION)
-        try:
-            server = ae.start_server((host, port), block=False, ssl_context=context, evt_handlers=self._handlers)
-        except OSError as error:
-            raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
-        if server is None:
-            raise AssertionError("a server that does not block is given back")
-        return server
+        self._server: Server | None = None
+        if port is not None:
+            self._server = Server(host, port, self._serve, tls=context, most=ASSOCIATIONS, handshake=SECONDS)
+            self._server.start()
+        self.port = 0 if self._server is None else self._server.port
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for transaction in self._transactions.values():
-            transaction.association.close()
+            transaction.close()
         if self._server is not None:
-            self._server.shutdown()
+            self._server.stop(SECONDS)
 
     def request(self, node: Node, instances: Sequence[tuple[str, str]]) -> str:
         """Asks a node by N-ACTION (PS3.4 J.3.2) to commit itself to instances, given by SOP Class and SOP Instance UID.
@@ -113,21 +127,35 @@ class Waiting:
         entry = _Transaction(node, frozenset(instance for _, instance in instances))
         self._transactions[transaction] = entry  # before it is sent, because the report may come first
         try:
-            contexts = [build_context(PUSH_MODEL, UNCOMPRESSED)]
-            association = entry.association.enter_context(associated(node, contexts, evt_handlers=self._handlers))
-            information = Dataset()
-            information.TransactionUID = transaction
-            information.ReferencedSOPSequence = [_reference(*instance) for instance in instances]
-            with undisturbed(association):
-                response, _ = association.send_n_action(information, REQUEST_STORAGE_COMMITMENT, PUSH_MODEL, PUSH_MODEL_INSTANCE)
-            status = status_of(node, response)
-            if status != SUCCESS:
-                raise refusal(node, "N-ACTION", status, STORAGE_COMMITMENT_SERVICE_CLASS_STATUS)
+            entry.association = negotiated(node, [Context(PUSH_MODEL, UNCOMPRESSED)])
+            self._ask(entry.association, transaction, instances)
         except BaseException:
             del self._transactions[transaction]
-            entry.association.close()
+            entry.break_off()
             raise
         return transaction
+
+    def _ask(self, association: Association, transaction: str, instances: Sequence[tuple[str, str]]) -> None:
+        """N-ACTION (PS3.7 10.1.4). Raises NodeError."""
+        ((context_id, (_, syntax)),) = association.accepted.items()
+        information = Dataset()
+        information.TransactionUID = transaction
+        information.ReferencedSOPSequence = [_reference(*instance) for instance in instances]
+        request: wire.Command = {
+            wire.REQUESTED_SOP_CLASS: PUSH_MODEL.encode(),
+            wire.COMMAND_FIELD: wire.N_ACTION_RQ,
+            wire.REQUESTED_SOP_INSTANCE: PUSH_MODEL_INSTANCE.encode(),
+            wire.ACTION_TYPE: REQUEST_STORAGE_COMMITMENT,
+        }
+
+        def serve(message: Message, data_set: Blocks) -> int:
+            status, report = self._heard(message, data_set, syntax)
+            self._hand_over(report)
+            return status
+
+        for status, *_ in performed(association, context_id, request, encoded(information, syntax), serve):
+            if not is_stored(status):
+                raise refusal(association.node, "N-ACTION", status, GENERAL)
 
     def report(self, transaction: str, seconds: float, stop: Callable[[], bool] = lambda: False) -> Report:
         """The report of a transaction that was requested here.
@@ -135,49 +163,102 @@ class Waiting:
         Raises NodeError where there is none within so many seconds, or when `stop` says that nobody waits any more.
         """
         entry, end = self._transactions[transaction], time.monotonic() + seconds
-        with self._changed:
-            while entry.report is None and (left := end - time.monotonic()) > 0:
-                if stop():
-                    raise NodeError(entry.node, "was not waited for until it said what it commits to")
-                self._changed.wait(min(left, GLANCE))
+        while entry.report is None and (left := end - time.monotonic()) > 0:
+            if stop():
+                raise NodeError(entry.node, "was not waited for until it said what it commits to")
+            if entry.association is None or not entry.association.wire.is_ready(0):
+                with self._changed:
+                    self._changed.wait_for(lambda: entry.report is not None, min(left, GLANCE))
+            else:
+                self._hear(entry)
         if entry.report is None:
             hint = "" if entry.node.commitment_port else "; if it does so on an association of its own, give a commitment_port"
             raise NodeError(entry.node, f"has not said within {seconds:g} s what it commits to{hint}")
         del self._transactions[transaction]
-        entry.association.close()
+        entry.close()
         return entry.report
 
-    def _take(self, event: Event) -> tuple[int, None]:
-        """Answers N-EVENT-REPORT, and keeps what it says of a transaction that was requested here."""
-        request: Any = event.request
-        if request.AffectedSOPInstanceUID != PUSH_MODEL_INSTANCE:
-            return NO_SUCH_INSTANCE, None
-        if event.event_type not in (1, 2):
-            return NO_SUCH_EVENT, None
+    def _hear(self, entry: _Transaction) -> None:
+        """Answers what comes on the association of a request, which may end there: the report may come on another."""
+        if (association := entry.association) is None:
+            return
         try:
-            information = event.event_information
-            entry = self._transactions[str(information.TransactionUID)]
+            if not self._answered(association.wire, association.messages, association.accepted, association.maximum_length):
+                association.wire.write(wire.HEAD.pack(wire.RELEASE_RP, 4) + bytes(4))
+                association.wire.close()
+                entry.association = None
+        except wire.WireError:
+            entry.break_off()
+
+    def _serve(self, connection: socket.socket) -> None:
+        """An association that a node requests."""
+        over = wire.Wire(connection, longest=LONGEST_REQUEST, seconds=SECONDS)
+        try:
+            accepted = accept(over, OFFER, requested_by_peer(over, SECONDS), full=False)
+            if isinstance(accepted, Accepted):
+                over.longest = LONGEST_PDU
+                messages = Messages(over, accepted.contexts, silence=SECONDS, longest=LONGEST_PDU)
+                while self._answered(over, messages, accepted.contexts, accepted.maximum_length):
+                    pass
+                over.write(wire.HEAD.pack(wire.RELEASE_RP, 4) + bytes(4))
+        except wire.WireError:
+            over.abort()
+
+    def _answered(
+        self, over: wire.Wire, messages: Messages, contexts: Mapping[int, tuple[str, str]], maximum_length: int
+    ) -> bool:
+        """Answers the next request of a node; False if it asks for release instead. Raises WireError."""
+        message = messages.command()
+        if message is None:
+            return False
+        if message.kind == wire.C_CANCEL_RQ:
+            return True
+        data_set = messages.data_set(message.context_id) if message.has_data_set else iter(())
+        status, report = self._heard(message, data_set, contexts[message.context_id][1])
+        for _ in data_set:
+            pass
+        over.write(wire.message(message.context_id, response(message, status), maximum_length))
+        # Only once it was answered, for whoever has the report releases the association.
+        self._hand_over(report)
+        return True
+
+    def _heard(self, message: Message, data_set: Blocks, syntax: str) -> tuple[int, Report | None]:
+        """What to answer to a request of a node, and what it reports of a transaction that was requested here."""
+        command = message.command
+        if message.kind == wire.C_ECHO_RQ:
+            return Status.SUCCESS, None
+        if message.kind != wire.N_EVENT_REPORT_RQ:
+            return Status.UNRECOGNIZED_OPERATION, None
+        if command.get(wire.AFFECTED_SOP_INSTANCE) != PUSH_MODEL_INSTANCE.encode():
+            return Status.NO_SUCH_INSTANCE, None
+        if command.get(wire.EVENT_TYPE) not in (b"\1\0", b"\2\0"):
+            return Status.NO_SUCH_EVENT, None
+        information = read(identifier(data_set), syntax)
+        report = self._read(information) if information is not None else None
+        return (Status.INVALID_ARGUMENT, None) if report is None else (Status.SUCCESS, report)
+
+    def _read(self, information: Dataset) -> Report | None:
+        """What an event report says; None if that cannot be read, or is of no transaction that was requested here."""
+        try:
+            transaction = str(information.TransactionUID)
+            entry = self._transactions[transaction]
             failed = {
                 str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or 0)
                 for item in information.get("FailedSOPSequence") or []
             }
             kept = {str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or []}
         except Exception:  # noqa: BLE001 - whatever a peer can send, pydicom may stumble over
-            return INVALID_ARGUMENT, None
+            return None
         # Only of what was asked for, and of what is in both lists the worse is believed.
         failed = {instance: reason for instance, reason in failed.items() if instance in entry.wanted}
-        with self._changed:
-            report = Report(str(information.TransactionUID), frozenset(kept & entry.wanted - failed.keys()), failed)
-            self._answering[event.assoc] = entry, report
-        return SUCCESS, None
+        return Report(transaction, frozenset(kept & entry.wanted - failed.keys()), failed)
 
-    def _answered(self, event: Event) -> None:
-        """Hands a report over once its answer is on its way: whoever has it releases the association."""
-        with self._changed:
-            if told := self._answering.pop(event.assoc, None):
-                entry, report = told
-                entry.report = report
-                self._changed.notify_all()
+    def _hand_over(self, report: Report | None) -> None:
+        if report is None:
+            return
+        with self._changed, suppress(KeyError):  # whoever waited for it gave up
+            self._transactions[report.transaction].report = report
+            self._changed.notify_all()
 
 
 def _reference(sop_class: str, sop_instance: str) -> Dataset:

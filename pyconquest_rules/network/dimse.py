@@ -1,129 +1,134 @@
-"""Associations of pynetdicom for services whose messages are few and small: queries, retrievals, commitments."""
+"""DIMSE operations that we invoke (PS3.7 7.5): a request goes out on an association of ours, its responses come in."""
 
-import logging
-import socket
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import NamedTuple
 
-from pydicom.dataset import Dataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config
-from pynetdicom.association import Association
-from pynetdicom.events import EVT_CONN_OPEN, EVT_PDU_RECV, Event
-from pynetdicom.pdu import A_ASSOCIATE_RJ
-from pynetdicom.presentation import PresentationContext
-
+from pyconquest_rules.network import wire
+from pyconquest_rules.network.association import Association
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.tls import ssl_context
+from pyconquest_rules.network.receiving import Message
+from pyconquest_rules.network.statuses import Kind, Status, is_transient, kind, words
+from pyconquest_rules.network.storing import response
+from pyconquest_rules.network.wire import Lost, WireError, number
 
-# pynetdicom logs identifiers, that is values of patients, and reads them for that whatever the level of its logger is.
-_config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+MESSAGE_ID = 1
+LONGEST_IDENTIFIER = 1 << 24
 
-SUCCESS, OUT_OF_RESOURCES = 0x0000, range(0xA700, 0xA800)
-TRANSIENT = 2  # a rejection of an association (PS3.8 9.3.4)
+UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
+"""Explicit and Implicit VR Little Endian."""
 
-UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+
+class Response(NamedTuple):
+    """A response: its status, its command, and its identifier, which is b"" for the final one."""
+
+    status: int
+    command: Mapping[int, bytes]
+    data_set: bytes
+
+
+Blocks = Iterator[bytearray | memoryview]
+
+Serve = Callable[[Message, Blocks], int]
+"""Does what a request of the peer wants, which has this data set, and returns the status to answer. Need not read all of it."""
+
+Responses = Generator[Response]
+
+
+def unrecognized(_message: Message, _data_set: Blocks) -> int:
+    """The answer to requests of a peer of which none was expected."""
+    return Status.UNRECOGNIZED_OPERATION
+
+
+def performed(
+    association: Association, context_id: int, request: wire.Command, data_set: bytes, serve: Serve = unrecognized
+) -> Responses:
+    """The responses to a request, the last of which is not pending. Closing the iterator early cancels (PS3.7 9.3.2.3).
+
+    `request` lacks message ID and data set type. What the peer requests meanwhile is left to `serve`, in this thread; what that
+    raises ends all. Raises NodeError if the association is lost, or if the peer breaks the protocol.
+    """
+    has_data_set = wire.HAS_DATA_SET if data_set else wire.NO_DATA_SET
+    command = {**request, wire.MESSAGE_ID: MESSAGE_ID, wire.DATA_SET_TYPE: has_data_set}
+    with _in_words(association.node):
+        association.write(context_id, command, data_set)
+    while True:
+        with _in_words(association.node):
+            answer = _response(association, context_id, request, serve)
+        pending = kind(answer.status) is Kind.PENDING
+        try:
+            yield answer
+        except GeneratorExit:
+            if pending:
+                _cancel(association, context_id, request)
+            raise
+        if not pending:
+            return
+
+
+def _response(association: Association, context_id: int, request: wire.Command, serve: Serve) -> Response:
+    """The next response to a request. Raises WireError."""
+    messages = association.messages
+    while (message := messages.command()) is not None:
+        if not message.kind & wire.RESPONSE:
+            _served(association, message, serve)
+            continue
+        told = message.context_id, message.kind, number(message.command, wire.MESSAGE_ID_RESPONDED)
+        if told != (context_id, int(request[wire.COMMAND_FIELD]) | wire.RESPONSE, MESSAGE_ID):
+            raise WireError("the peer answered something that was not asked")
+        status = number(message.command, wire.STATUS)
+        pending = kind(status) is Kind.PENDING
+        data_set = identifier(messages.data_set(context_id)) if pending and message.has_data_set else b""
+        return Response(status, message.command, data_set)
+    raise Lost("the peer ended the association")
+
+
+def _served(association: Association, message: Message, serve: Serve) -> None:
+    """Answers a request of the peer; all of its data set is read."""
+    if message.kind == wire.C_CANCEL_RQ:
+        return
+    data_set = association.messages.data_set(message.context_id) if message.has_data_set else iter(())
+    status = serve(message, data_set)
+    for _ in data_set:
+        pass
+    association.wire.write(wire.message(message.context_id, response(message, status), association.maximum_length))
+
+
+def identifier(blocks: Blocks) -> bytes:
+    """A data set that is small, whole. Raises WireError."""
+    data = bytearray()
+    for block in blocks:
+        data += block
+        if len(data) > LONGEST_IDENTIFIER:
+            raise WireError("the peer sent an identifier that is longer than is taken")
+    return bytes(data)
+
+
+def _cancel(association: Association, context_id: int, request: wire.Command) -> None:
+    """C-CANCEL (PS3.7 9.3.2.3). The node may take some time to stop, but not more than for an answer."""
+    command = {wire.COMMAND_FIELD: wire.C_CANCEL_RQ, wire.MESSAGE_ID_RESPONDED: MESSAGE_ID, wire.DATA_SET_TYPE: wire.NO_DATA_SET}
+    end = time.monotonic() + association.node.dimse_timeout
+    try:
+        association.write(context_id, command)
+        while time.monotonic() < end:
+            if kind(_response(association, context_id, request, unrecognized).status) is not Kind.PENDING:
+                return
+    except WireError:  # nobody waits for more
+        pass
 
 
 @contextmanager
-def associated(node: Node, contexts: Sequence[PresentationContext], **arguments: Any) -> Iterator[Association]:
-    """An association with a node, released at the end, aborted where an error ends it. `arguments` are those of AE.associate.
-
-    Raises NodeError where the node cannot be reached, rejects the association or refuses all contexts.
-    """
-    ae = AE(ae_title=node.calling_ae_title)
-    ae.connection_timeout, ae.acse_timeout, ae.dimse_timeout = node.connect_timeout, node.acse_timeout, node.dimse_timeout
-    ae.network_timeout = None
-    if node.tls is not None:
-        arguments["tls_args"] = (ssl_context(node, node.tls), node.tls.host_name or node.host)
-    connected: list[Event] = []
-    received: list[Event] = []
-    handlers = [
-        (EVT_CONN_OPEN, connected.append),
-        (EVT_PDU_RECV, lambda event: received.append(event) if not received else None),
-        *arguments.pop("evt_handlers", []),
-    ]
-    try:
-        association = ae.associate(
-            node.host, node.port, list(contexts), node.ae_title, node.max_pdu, evt_handlers=handlers, **arguments
-        )
-    except OSError as error:
-        raise NodeError(node, f"cannot be reached: {error.strerror or error}") from None
-    if not association.is_established:
-        raise _not_established(node, association, bool(connected), received[0].pdu if received else None)
-    try:
-        _without_delay(association)
-        yield association
-    except GeneratorExit:
-        association.release()
-        raise
-    except BaseException:
-        association.abort()
-        raise
-    association.release()
-
-
-def _without_delay(association: Association) -> None:
-    """A command and its data set are two writes: without this the second waits for the peer's delayed acknowledgment."""
-    connection = association.dul.socket and association.dul.socket.socket
-    if connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-@contextmanager
-def undisturbed(association: Association) -> Iterator[None]:
-    """Leaves all messages to who waits for them.
-
-    Otherwise the association's own thread, which is told to pause but may just be waking up, can take a response for itself:
-    seen as a match that was missing in 1 of 150 queries.
-    """
-    dimse, get_msg = association.dimse, association.dimse.get_msg
-    dimse.get_msg = lambda block=False: get_msg(block=True) if block else (None, None)  # type: ignore[method-assign]
+def _in_words(node: Node) -> Iterator[None]:
+    """Turns what goes wrong on the wire into errors of a node. What the peer did not do is not said to be its deed."""
     try:
         yield
-    finally:
-        del dimse.get_msg  # so that the method of the class is there again
+    except Lost as error:
+        raise NodeError(node, f"the association was lost, or no answer came in time: {error}") from None
+    except WireError as error:
+        raise NodeError(node, f"the association was aborted here: {error}") from None
 
 
-def _not_established(node: Node, association: Association, connected: bool, answer: Any) -> NodeError:
-    """Why there is no association.
-
-    `answer`: the PDU that came first. Where the peer rejects and closes at once, pynetdicom itself may take that for an abort.
-    """
-    if not connected:
-        return NodeError(node, "cannot be reached, or TLS with it fails" if node.tls else "cannot be reached")
-    if isinstance(answer, A_ASSOCIATE_RJ):
-        return NodeError(node, f"rejects the association: {_reason(answer)}", retry=answer.result == TRANSIENT)
-    if association.rejected_contexts:
-        return NodeError(node, "refuses every presentation context that was proposed", retry=False)
-    return NodeError(node, "broke off, or was silent, while the association was negotiated")
-
-
-def _reason(answer: A_ASSOCIATE_RJ) -> str:
-    """The words of PS3.8 9.3.4 for a rejection."""
-    try:
-        return answer.reason_str
-    except ValueError:
-        return "for a reason that the Standard does not know"
-
-
-def lost(node: Node) -> NodeError:
-    """There is no association any more, or none that is of use."""
-    return NodeError(node, "the association was lost, or no answer came in time")
-
-
-def status_of(node: Node, response: Dataset) -> int:
-    """The status of a response. pynetdicom gives none where the association was lost or the node was silent."""
-    if "Status" not in response:
-        raise lost(node)
-    return int(response.Status)
-
-
-def refusal(node: Node, service: str, status: int, words: Mapping[int, tuple[str, str]]) -> NodeError:
+def refusal(node: Node, service: str, status: int, of_service: Mapping[int, str]) -> NodeError:
     """An answer that is neither success nor pending. Error Comment (0000,0902) is left out: it may name a patient."""
-    category, text = words.get(status, ("", ""))
-    return NodeError(
-        node, f"answers {service} with 0x{status:04X}: {text or category or 'unknown status'}", retry=status in OUT_OF_RESOURCES
-    )
+    return NodeError(node, f"answers {service} with 0x{status:04X}: {words(status, of_service)}", retry=is_transient(status))

@@ -2,18 +2,23 @@
 
 import struct
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from typing import Any
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PN_DELIMS, TEXT_VR_DELIMS
-from pynetdicom.dsutils import encode
 
 from pyconquest_rules.dicom import Level, dictionary, tags
 from pyconquest_rules.errors import Mistake
 from pyconquest_rules.network.keys import known_key
+
+IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 
 NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 
@@ -26,9 +31,27 @@ def query(level: Level, keys: Mapping[str, str]) -> Dataset:
     if not all(value.isascii() for value in keys.values()):
         identifier.SpecificCharacterSet = "ISO_IR 192"
     identifier.QueryRetrieveLevel = level.upper()
-    if encode(identifier, is_implicit_vr=True, is_little_endian=True) is None:
-        raise Mistake("the query has a value that its VR cannot have")
+    try:
+        encoded(identifier, IMPLICIT_VR_LITTLE_ENDIAN)
+    except Exception:  # noqa: BLE001 - whatever pydicom comes to when it packs a value
+        raise Mistake("the query has a value that its VR cannot have") from None
     return identifier
+
+
+def encoded(identifier: Dataset, syntax: str) -> bytes:
+    """The bytes of a data set in Implicit or Explicit VR Little Endian. Raises what pydicom does for what cannot be written."""
+    file = DicomBytesIO()
+    file.is_implicit_VR, file.is_little_endian = syntax == IMPLICIT_VR_LITTLE_ENDIAN, True
+    write_dataset(file, identifier)
+    return bytes(file.getvalue())
+
+
+def read(data: bytes, syntax: str) -> Dataset | None:
+    """A data set from its bytes, None if they cannot be read. Its values are read when they are asked for."""
+    try:
+        return read_dataset(BytesIO(data), syntax == IMPLICIT_VR_LITTLE_ENDIAN, True)
+    except Exception:  # noqa: BLE001 - whatever pydicom's reading of foreign bytes comes to
+        return None
 
 
 def _element(keyword: str, tag: int, text: str) -> DataElement:
@@ -43,6 +66,15 @@ def _element(keyword: str, tag: int, text: str) -> DataElement:
         return DataElement(tag, VR, value, validation_mode=IGNORE)
     except (ValueError, TypeError):
         raise Mistake(f"{keyword} has no value that its VR ({VR}) can have", fragment=keyword) from None
+
+
+def answer(data: bytes, syntax: str, keywords: Iterable[str]) -> dict[str, str] | None:
+    """The values of an answer from its bytes, "" where there is none; None if it cannot be read."""
+    identifier = read(data, syntax)
+    try:
+        return None if identifier is None else texts(identifier, keywords)
+    except Exception:  # noqa: BLE001 - whatever pydicom's reading of foreign bytes comes to
+        return None
 
 
 def texts(identifier: Dataset, keywords: Iterable[str]) -> dict[str, str]:

@@ -1,33 +1,32 @@
 """The Query/Retrieve service class as its user (PS3.4 C): what a node has, and bringing it here."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom.association import Association
-from pynetdicom.events import EVT_C_STORE, Event
-from pynetdicom.presentation import build_context, build_role
-from pynetdicom.status import QR_FIND_SERVICE_CLASS_STATUS, QR_GET_SERVICE_CLASS_STATUS, QR_MOVE_SERVICE_CLASS_STATUS
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
-from pyconquest_rules.network.dimse import SUCCESS, UNCOMPRESSED, associated, lost, refusal, status_of, undisturbed
-from pyconquest_rules.network.identifier import query, texts
+from pyconquest_rules.network import wire
+from pyconquest_rules.network.association import Association, Context, requested
+from pyconquest_rules.network.dimse import UNCOMPRESSED, Blocks, Responses, Serve, performed, refusal, unrecognized
+from pyconquest_rules.network.identifier import answer, encoded, query
 from pyconquest_rules.network.keys import UNIQUE, is_above
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.proposals import CLASSES_AT_ONCE, CONTEXTS, standard, syntaxes
+from pyconquest_rules.network.receiving import Message
+from pyconquest_rules.network.statuses import FIND as OF_FIND
+from pyconquest_rules.network.statuses import RETRIEVE as OF_RETRIEVE
+from pyconquest_rules.network.statuses import WARNINGS, Kind, Status, is_stored, kind
+from pyconquest_rules.network.storing import About
+from pyconquest_rules.network.storing import refusal as refusal_to_store
 
-MESSAGE_ID = 1
-PENDING = (0xFF00, 0xFF01)
-WITH_FAILURES, ALL_FAILED, WARNINGS, CANNOT_STORE = 0xB000, 0xA702, range(0xB000, 0xC000), 0xC000
-SUBOPERATIONS = ("Remaining", "Completed", "Failed", "Warning")
+ALL_FAILED = 0xA702
+SUBOPERATIONS = (wire.REMAINING, wire.COMPLETED, wire.FAILED, wire.WARNING)
 
 ABOVE = {Level.SERIES: Level.STUDY, Level.IMAGE: Level.SERIES}
 
@@ -37,54 +36,61 @@ FIND, MOVE, GET = 1, 2, 3
 
 Matches = Generator[dict[str, str], None, None]
 
+Skip = Callable[[], object]
+"""Called for each match that is skipped."""
 
-def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequence[str] = ()) -> Matches:
+
+def find(
+    node: Node, level: Level, match: Mapping[str, str], return_keys: Sequence[str] = (), *, skipped: Skip = lambda: None
+) -> Matches:
     """What a node has at a level, by C-FIND (PS3.4 C.4.1): for each the values of the keys that were asked for, as text.
 
     `match` has DICOM keywords with what they must be: a value, a wild card, a range, a list of UIDs joined by a backslash
     (PS3.4 C.2.2.2). The unique keys of the level and of the levels above are always returned, then those of `match`, then
-    `return_keys`. Several values of one element are joined by a backslash; "" is where the node gave none.
+    `return_keys`. Several values of one element are joined by a backslash; "" is where the node gave none. A match that cannot be
+    read, or that lacks one of the unique UIDs, is skipped, and `skipped` is called.
 
     Study Root is asked, Patient Root at the level patient, and level by level (PS3.4 C.4.1.2.1), which is all that a node must
     support: where `match` does not name one study (and one series), these are found first. Closing the iterator early cancels.
-    Raises Mistake before anything is sent; NodeError where the association is lost and for any status but success.
+    Raises Mistake before anything is sent; NodeError where the association is lost and for any status that means that matches
+    may be missing.
     """
     keys = {keyword: match.get(keyword, "") for keyword in [*UNIQUE[level], *match, *return_keys]}
     query(level, keys)  # so that a mistake is known now, and not when the first match is wanted
-    return _found(node, level, keys)
+    return _found(node, level, keys, skipped)
 
 
-def _found(node: Node, level: Level, keys: Mapping[str, str]) -> Matches:
+def _found(node: Node, level: Level, keys: Mapping[str, str], skipped: Skip) -> Matches:
     with (
-        associated(node, [build_context(_model(level, FIND), UNCOMPRESSED)]) as association,
-        undisturbed(association),
-        closing(_by_level(node, association, level, keys)) as matches,
+        requested(node, [Context(_model(level, FIND), UNCOMPRESSED)]) as association,
+        closing(_by_level(association, level, keys, skipped)) as matches,
     ):
         for found in matches:
             yield {keyword: found[keyword] for keyword in keys}
 
 
-def _by_level(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Matches:
+def _by_level(association: Association, level: Level, keys: Mapping[str, str], skipped: Skip) -> Matches:
     """Matches with the values of the levels above. `keys`: what is asked for, "" where any value will do."""
     above = ABOVE.get(level)
     higher = {keyword: value for keyword, value in keys.items() if is_above(keyword, level)}
     own = {keyword: value for keyword, value in keys.items() if keyword not in higher}
     if above is None:
-        yield from _answers(node, association, level, own)
+        yield from _answers(association, level, own, skipped)
         return
     uids = [keyword for keyword in UNIQUE[above] if keyword != "PatientID"]
     if set(higher) == set(uids) and all(_is_one(higher[keyword]) for keyword in uids):
         entities = [higher]
     else:  # as a list, because an association takes one operation at a time
-        entities = list(_by_level(node, association, above, higher))
+        entities = list(_by_level(association, above, higher, skipped))
     for entity in entities:
-        with closing(_answers(node, association, level, {keyword: entity[keyword] for keyword in uids} | own)) as answers:
+        asked = {keyword: entity[keyword] for keyword in uids} | own
+        with closing(_answers(association, level, asked, skipped)) as answers:
             for found in answers:
                 yield entity | found
 
 
-def _model(level: Level, operation: int) -> UID:
-    return UID(f"{PATIENT_ROOT if level is Level.PATIENT else STUDY_ROOT}.{operation}")
+def _model(level: Level, operation: int) -> str:
+    return f"{PATIENT_ROOT if level is Level.PATIENT else STUDY_ROOT}.{operation}"
 
 
 def _is_one(uid: str) -> bool:
@@ -92,29 +98,28 @@ def _is_one(uid: str) -> bool:
     return uid != "" and uid.isascii() and uid.isprintable() and not set(uid) & set("*?\\ ")
 
 
-def _answers(node: Node, association: Association, level: Level, keys: Mapping[str, str]) -> Matches:
-    """The matches of one C-FIND."""
-    model = _model(level, FIND)
-    try:
-        responses = association.send_c_find(query(level, keys), model, msg_id=MESSAGE_ID)
-    except RuntimeError:  # of pynetdicom, where the association was lost since the query before
-        raise lost(node) from None
-    try:
-        for response, identifier in responses:
-            status = status_of(node, response)
-            if status == SUCCESS:
-                return
-            if status not in PENDING:
-                raise refusal(node, "C-FIND", status, QR_FIND_SERVICE_CLASS_STATUS)
-            if identifier is None:
-                raise NodeError(node, "answers C-FIND with what cannot be read", retry=False)
-            found = texts(identifier, keys)
-            if not all(_is_one(found[keyword]) for keyword in UNIQUE[level] if keyword != "PatientID"):
-                raise NodeError(node, f"answers C-FIND without {' and '.join(UNIQUE[level])}", retry=False)
-            yield found
-    except GeneratorExit:
-        _cancel(node, association, model, responses)
-        raise
+def _answers(association: Association, level: Level, keys: Mapping[str, str], skipped: Skip) -> Matches:
+    """The matches of one C-FIND. What a match does not say of the levels above is as it was asked for."""
+    (context_id, (model, syntax)), *_ = association.accepted.items()
+    request: wire.Command = {
+        wire.AFFECTED_SOP_CLASS: model.encode(),
+        wire.COMMAND_FIELD: wire.C_FIND_RQ,
+        wire.PRIORITY: 0,
+    }
+    uids = [keyword for keyword in UNIQUE[level] if keyword != "PatientID"]
+    asked = {keyword: keys[keyword] for keyword in uids[:-1] if _is_one(keys[keyword])}
+    with closing(performed(association, context_id, request, encoded(query(level, keys), syntax))) as responses:
+        for status, _, data_set in responses:
+            if kind(status) is Kind.PENDING:
+                found = answer(data_set, syntax, keys)
+                if found is not None:
+                    found |= {keyword: value for keyword, value in asked.items() if not found[keyword]}
+                if found is not None and all(_is_one(found[keyword]) for keyword in uids):
+                    yield found
+                else:
+                    skipped()
+            elif status != Status.SUCCESS and status not in WARNINGS:
+                raise refusal(association.node, "C-FIND", status, OF_FIND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +134,11 @@ class Counts:
 
 Progress = Generator[Counts, None, None]
 
-Store = Callable[[str, str, str, bytes], int]
-"""Takes SOP Class, SOP Instance and Transfer Syntax UID and the bytes of a data set; gives a status of PS3.4 B.2.3."""
+Store = Callable[[About, Blocks], int]
+"""Takes an instance, whose data set comes in blocks; returns a status of PS3.4 B.2.3. It need not read all of it."""
+
+Refused = Callable[[str, int], None]
+"""Called for each instance that is refused here before `Store` is called: with its SOPInstanceUID and the status."""
 
 
 def present(node: Node, instances: Iterable[tuple[str, str, str]]) -> set[str]:
@@ -146,25 +154,34 @@ def present(node: Node, instances: Iterable[tuple[str, str, str]]) -> set[str]:
     return found
 
 
-def get(node: Node, level: Level, keys: Mapping[str, str], store: Store, sop_classes: Iterable[str] = ()) -> Counts:
+def get(
+    node: Node,
+    level: Level,
+    keys: Mapping[str, str],
+    store: Store,
+    sop_classes: Iterable[str] = (),
+    *,
+    refused: Refused = lambda _uid, _status: None,
+) -> Counts:
     """Brings instances here by C-GET (PS3.4 C.4.3) and hands each to `store`, whose status the node is answered.
 
     `keys`: the unique keys of the level, and of the levels above. `sop_classes` are those of the instances; where none are given
     C-FIND says them, and where it cannot, all of the Standard are proposed by several associations, common ones first, until
     nothing is missing. A SOP class is proposed with each transfer syntax in a context of its own as far as there are enough
-    contexts, so that a node need not transcode. Calls `store` in this thread; what it raises ends the retrieval.
+    contexts, so that a node need not transcode. Calls `store` in this thread; what it raises ends the retrieval. That we are SCP
+    is proposed; a node that does not answer that may send all the same, as with DCMTK's getscu.
 
     Raises Mistake before anything is sent; NodeError where the association is lost, for any status but success and those that
-    some or all instances failed (0xB000, 0xA702), and where the node counts more instances than came.
+    some or all instances failed (warnings, 0xA702), and where the node counts more instances than came.
     """
     identifier = _retrieval(level, keys)
     classes = list(dict.fromkeys(sop_classes)) or _classes(node, level, keys)
     if classes is not None:
-        return _got(node, level, identifier, classes[:CONTEXTS], store) if classes else Counts()
+        return _got(node, level, identifier, classes[:CONTEXTS], store, refused) if classes else Counts()
     total, completed, warning = 0, 0, 0
     classes = standard()
     for start in range(0, len(classes), CLASSES_AT_ONCE):
-        counts = _got(node, level, identifier, classes[start : start + CLASSES_AT_ONCE], store)
+        counts = _got(node, level, identifier, classes[start : start + CLASSES_AT_ONCE], store, refused)
         # Instances of other classes have failed here, and are brought by another association.
         total = total or counts.completed + counts.warning + counts.failed
         completed, warning = completed + counts.completed, warning + counts.warning
@@ -173,45 +190,35 @@ def get(node: Node, level: Level, keys: Mapping[str, str], store: Store, sop_cla
     return Counts(completed=completed, warning=warning, failed=max(0, total - completed - warning))
 
 
-def _got(node: Node, level: Level, identifier: Dataset, classes: Sequence[str], store: Store) -> Counts:
+def _got(node: Node, level: Level, identifier: Dataset, classes: Sequence[str], store: Store, refused: Refused) -> Counts:
     """C-GET on one association, of instances of these SOP classes."""
     statuses: Counter[int] = Counter()
-    errors: list[Exception] = []
-
-    def take(event: Event) -> int:
-        request: Any = event.request
-        try:
-            status = store(
-                str(request.AffectedSOPClassUID),
-                str(request.AffectedSOPInstanceUID),
-                str(event.context.transfer_syntax),
-                request.DataSet.getvalue() if request.DataSet else b"",
-            )
-        except Exception as error:  # noqa: BLE001 - pynetdicom would swallow it; it is raised below
-            errors.append(error)
-            event.assoc.abort()
-            event.assoc.dimse.msg_queue.put((None, None))  # as for a lost connection: nobody waits for what does not come
-            return CANNOT_STORE
-        statuses[status] += 1
-        return status
-
     model = _model(level, GET)
-    contexts = [build_context(model, UNCOMPRESSED)]
-    contexts += [build_context(each, some) for each in classes for some in syntaxes(CONTEXTS // len(classes))]
-    roles = [build_role(UID(each), scp_role=True) for each in classes]
-    handlers = [(EVT_C_STORE, take)]
+    contexts = [Context(model, UNCOMPRESSED)]
+    contexts += [Context(each, tuple(some)) for each in classes for some in syntaxes(CONTEXTS // len(classes))]
     said = Counts()
-    try:
-        with associated(node, contexts, ext_neg=roles, evt_handlers=handlers) as association, undisturbed(association):
-            for said in _suboperations(node, association, "C-GET", model, identifier):  # noqa: B007
-                pass
-    except NodeError:
-        if errors:
-            raise errors[0] from None
-        raise
-    stored, warnings = statuses[SUCCESS], sum(number for status, number in statuses.items() if status in WARNINGS)
+    with requested(node, contexts, scp_of=classes) as association:
+
+        def serve(message: Message, data_set: Blocks) -> int:
+            if message.kind != wire.C_STORE_RQ:
+                return unrecognized(message, data_set)
+            sop_class, syntax = association.accepted[message.context_id]
+            uid = message.command.get(wire.AFFECTED_SOP_INSTANCE, b"").decode("ascii", "replace")
+            if status := refusal_to_store(message, sop_class):
+                refused(uid, status)
+            else:
+                status = store(About(sop_class, uid, syntax, node.ae_title), data_set)
+            statuses[status] += 1
+            return status
+
+        for said in _suboperations(association, "C-GET", model, identifier, serve=serve):  # noqa: B007
+            pass
+    stored = statuses[Status.SUCCESS]
+    warnings = sum(number for status, number in statuses.items() if is_stored(status)) - stored
     if said.completed + said.warning > stored + warnings:
-        raise NodeError(node, f"says that it sent {said.completed + said.warning} instances, {stored + warnings} came")
+        refusals = sum(statuses.values()) - stored - warnings
+        more = f", {refusals} were refused here" if refusals else ""
+        raise NodeError(node, f"says that it sent {said.completed + said.warning} instances, {stored + warnings} came{more}")
     total = said.remaining + said.completed + said.failed + said.warning
     return Counts(completed=stored, warning=warnings, failed=max(0, total - stored - warnings))
 
@@ -239,8 +246,11 @@ def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) ->
 
 def _moved(node: Node, level: Level, identifier: Dataset, destination: str) -> Progress:
     model = _model(level, MOVE)
-    with associated(node, [build_context(model, UNCOMPRESSED)]) as association, undisturbed(association):
-        yield from _suboperations(node, association, "C-MOVE", model, identifier, destination)
+    with (
+        requested(node, [Context(model, UNCOMPRESSED)]) as association,
+        closing(_suboperations(association, "C-MOVE", model, identifier, destination)) as progress,
+    ):
+        yield from progress
 
 
 def _retrieval(level: Level, keys: Mapping[str, str]) -> Dataset:
@@ -256,38 +266,31 @@ def _retrieval(level: Level, keys: Mapping[str, str]) -> Dataset:
 
 
 def _suboperations(
-    node: Node, association: Association, service: str, model: UID, identifier: Dataset, destination: str = ""
+    association: Association,
+    service: str,
+    model: str,
+    identifier: Dataset,
+    destination: str = "",
+    serve: Serve = unrecognized,
 ) -> Progress:
     """The counts of every response to C-GET or C-MOVE, of the final one last."""
-    if not any(context.abstract_syntax == model for context in association.accepted_contexts):
-        raise NodeError(node, f"refuses {service}", retry=False)
-    try:
-        responses = (
-            association.send_c_move(identifier, destination, model, msg_id=MESSAGE_ID)
-            if destination
-            else association.send_c_get(identifier, model, msg_id=MESSAGE_ID)
-        )
-    except RuntimeError:
-        raise lost(node) from None
-    words = QR_MOVE_SERVICE_CLASS_STATUS if destination else QR_GET_SERVICE_CLASS_STATUS
-    try:
-        for response, _ in responses:
-            status = status_of(node, response)
-            counts = Counts(*(int(response.get(f"NumberOf{what}Suboperations") or 0) for what in SUBOPERATIONS))
-            if status not in (SUCCESS, WITH_FAILURES, *PENDING) and not (status == ALL_FAILED and counts.failed):
-                raise refusal(node, service, status, words)
+    found = next(((number, syntax) for number, (abstract, syntax) in association.accepted.items() if abstract == model), None)
+    if found is None:
+        raise NodeError(association.node, f"refuses {service}", retry=False)
+    context_id, syntax = found
+    request: dict[int, bytes | int] = {
+        wire.AFFECTED_SOP_CLASS: model.encode(),
+        wire.COMMAND_FIELD: wire.C_MOVE_RQ if destination else wire.C_GET_RQ,
+        wire.PRIORITY: 0,
+    }
+    if destination:
+        title = destination.encode("ascii", "replace")
+        request[wire.MOVE_DESTINATION] = title + b" " * (len(title) % 2)
+    responses: Responses
+    with closing(performed(association, context_id, request, encoded(identifier, syntax), serve)) as responses:
+        for status, command, _ in responses:
+            counts = Counts(*(wire.number(command, each) if command.get(each) else 0 for each in SUBOPERATIONS))
+            goes_on = kind(status) in (Kind.SUCCESS, Kind.PENDING, Kind.WARNING)
+            if not goes_on and not (status == ALL_FAILED and counts.failed):
+                raise refusal(association.node, service, status, OF_RETRIEVE)
             yield counts
-    except GeneratorExit:
-        _cancel(node, association, model, responses)
-        raise
-
-
-def _cancel(node: Node, association: Association, model: UID, responses: Iterator[tuple[Dataset, Dataset | None]]) -> None:
-    """C-CANCEL (PS3.7 9.3.2.3). The node may take some time to stop, but not more than for an answer."""
-    if not association.is_established:
-        return
-    association.send_c_cancel(MESSAGE_ID, query_model=model)
-    end = time.monotonic() + node.dimse_timeout
-    for response, _ in responses:
-        if response.get("Status") not in PENDING or time.monotonic() > end:
-            break

@@ -1,5 +1,6 @@
 """DIMSE messages as they come in (PS3.7 6.3): commands whole, data sets in pieces, nothing of them kept."""
 
+import time
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
@@ -46,13 +47,17 @@ class Messages:
     def __init__(self, wire: Wire, contexts: Container[int], *, silence: float, longest: int) -> None:
         self.wire, self.contexts, self.silence, self.longest = wire, contexts, silence, longest
         self._fragments: Iterator[Fragment] = iter(())
+        self._unread: int | None = None
 
     def command(self) -> Message | None:
-        """The next command; None once the peer asks for release. The data set that follows must be read. Raises WireError."""
-        fragment = self._fragment(self.silence)
+        """The next command; None once the peer asks for release. Raises WireError.
+
+        A data set that was announced and not read is skipped, and so is one that never comes.
+        """
+        fragment = self._after_unread()
         if fragment is None:
             return None
-        context_id, command = fragment.context_id, bytearray()
+        context_id, command, end = fragment.context_id, bytearray(), time.monotonic() + self.wire.seconds
         while True:
             if fragment is None or fragment.context_id != context_id or not fragment.control & COMMAND:
                 raise WireError("the peer sent something else where a command should be")
@@ -61,10 +66,23 @@ class Messages:
                 raise WireError("the peer sent a command that has no end")
             if fragment.control & LAST:
                 break
-            fragment = self._fragment(self.wire.seconds)
+            fragment = self._fragment(end - time.monotonic())
         elements = parsed(bytes(command))
-        kind, data_set = number(elements, COMMAND_FIELD), number(elements, DATA_SET_TYPE)
-        return Message(context_id, kind, elements, data_set != NO_DATA_SET)
+        kind, has_data_set = number(elements, COMMAND_FIELD), number(elements, DATA_SET_TYPE) != NO_DATA_SET
+        self._unread = context_id if has_data_set else None
+        return Message(context_id, kind, elements, has_data_set)
+
+    def _after_unread(self) -> Fragment | None:
+        """The first fragment of the next command; None for A-RELEASE-RQ."""
+        fragment, size = self._fragment(self.silence), 0
+        while fragment is not None and fragment.context_id == self._unread and not fragment.control & COMMAND:
+            size += len(fragment.data)
+            if size > self.longest:
+                raise WireError("the peer sent a data set that is longer than is taken")
+            if fragment.control & LAST:
+                self._unread = None
+            fragment = self._fragment(self.silence)
+        return fragment
 
     def data_set(self, context_id: int) -> Iterator[bytearray | memoryview]:
         """The data set that follows a command, in large blocks; a block is good until the next is asked for. Raises WireError."""
@@ -77,6 +95,8 @@ class Messages:
             if size > self.longest:
                 raise WireError("the peer sent a data set that is longer than is taken")
             last = bool(fragment.control & LAST)
+            if last:
+                self._unread = None
             if not block and len(fragment.data) >= LARGE:
                 yield fragment.data
                 continue

@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pyconquest_rules.errors import Error
 
 # How often the thread that accepts looks whether it should end, in seconds.
 GLANCE = 0.2
+# An association without a message for so many seconds is idle: others may get its place.
+IDLE = 1.0
 
 
 class ListenError(Error):
@@ -54,8 +57,9 @@ class Server:
     """Accepts connections and has each served in a thread of its own, so that a slow or silent peer delays nobody.
 
     `serve` gets the secured connection, which is closed here. `addresses` (IP addresses or networks) are those that may connect;
-    empty: all. At most `most` connections are open. Those beyond, those of others and those that are not secured within
-    `handshake` seconds are closed without a word: there is no protocol yet to say it in.
+    empty: all. At most `most` connections are open, and half of them may wait for one address: those on which there is no
+    association (`associated`). Connections beyond, those of others and those that are not secured within `handshake` seconds are
+    closed without a word: there is no protocol yet to say it in. `refused` gets the address and the reason.
     """
 
     def __init__(
@@ -65,15 +69,16 @@ class Server:
         serve: Callable[[socket.socket], None],
         *,
         addresses: tuple[str, ...] = (),
-        tls: ServerTLS | None = None,
+        tls: ServerTLS | ssl.SSLContext | None = None,
         most: int,
         handshake: float,
+        refused: Callable[[str, str], None] = lambda address, reason: None,
     ) -> None:
         self.host, self.port, self._serve, self._most, self._handshake = host, port, serve, most, handshake
         self._networks = tuple(ip_network(address, strict=False) for address in addresses)
-        self._context = tls.context() if tls else None
-        self._open: dict[threading.Thread, socket.socket] = {}
-        self._busy: set[threading.Thread] = set()
+        self._context = tls.context() if isinstance(tls, ServerTLS) else tls
+        self._refused = refused
+        self._open: dict[threading.Thread, _Open] = {}
         self._stopping = threading.Event()
         self._accepting = threading.Thread(target=self._accept, name=f"accept {host}", daemon=True)
 
@@ -96,12 +101,39 @@ class Server:
     @contextmanager
     def busy(self) -> Iterator[None]:
         """What the calling thread does herein is waited for when the server stops; else it is only read for, and woken."""
-        me = threading.current_thread()
-        self._busy.add(me)
+        mine = self._open[threading.current_thread()]
+        mine.busy = True
         try:
             yield
         finally:
-            self._busy.discard(me)
+            mine.idle_since, mine.busy = time.monotonic(), False
+
+    def associated(self) -> None:
+        """The calling thread serves an association from now on: it does not wait for one any more."""
+        mine = self._open[threading.current_thread()]
+        mine.idle_since, mine.waiting = time.monotonic(), False
+
+    def address(self) -> str:
+        """The address of the peer that the calling thread serves."""
+        return self._open[threading.current_thread()].address
+
+    def make_room(self, places: int) -> bool:
+        """Break an idle association off so that the calling thread's peer gets its place; False if no other address has too many.
+
+        Too many are more than half of the `places`. Of these the association goes that was idle for the longest time, at least
+        IDLE seconds: one that is at work is never broken off.
+        """
+        caller, now = self.address(), time.monotonic()
+        associations = [each for each in list(self._open.values()) if not each.waiting and not each.ended]
+        number = Counter(each.address for each in associations)
+        greedy = [each for each in associations if each.address != caller and number[each.address] > places // 2]
+        idle = [each for each in greedy if not each.busy and now - each.idle_since >= IDLE]
+        if idle:
+            longest = min(idle, key=lambda each: each.idle_since)
+            longest.ended = True
+            shut(longest.connection, socket.SHUT_RDWR)
+            self._refused(longest.address, "idle, and others need the place: this address has more than half of them")
+        return bool(greedy)
 
     def stop(self, grace: float) -> None:
         """Accepts no more, ends the waiting of those that only wait, gives the busy ones `grace` seconds, and breaks the rest."""
@@ -110,13 +142,13 @@ class Server:
         shut(self._socket, socket.SHUT_RDWR)  # where that wakes the thread that accepts, it need not glance
         self._accepting.join()
         self._socket.close()
-        for thread, connection in list(self._open.items()):
-            if thread not in self._busy:
-                shut(connection, socket.SHUT_RD)
+        for each in list(self._open.values()):
+            if not each.busy:
+                shut(each.connection, socket.SHUT_RD)
         for thread in list(self._open):
             thread.join(max(0.0, end - time.monotonic()))
-        for thread, connection in list(self._open.items()):
-            shut(connection, socket.SHUT_RDWR)
+        for thread, each in list(self._open.items()):
+            shut(each.connection, socket.SHUT_RDWR)
             thread.join(1.0)
 
     def _accept(self) -> None:
@@ -128,16 +160,27 @@ class Server:
             except OSError:  # as when there are no file descriptors left: some will be given back
                 self._stopping.wait(GLANCE)
                 continue
-            if len(self._open) >= self._most or not self._allowed(address[0]):
+            if reason := self._refusal(address[0]):
                 connection.close()
+                self._refused(address[0], reason)
                 continue
             thread = threading.Thread(target=self._run, args=(connection,), name="association", daemon=True)
-            self._open[thread] = connection
+            self._open[thread] = _Open(connection, address[0], time.monotonic())
             try:
                 thread.start()
             except RuntimeError:  # the system gives no more threads
                 del self._open[thread]
                 connection.close()
+                self._refused(address[0], "the system gives no more threads")
+
+    def _refusal(self, host: str) -> str:
+        """Why a connection from an address is not served; "" if it is."""
+        if not self._allowed(host):
+            return "the address is not allowed"
+        if len(self._open) >= self._most:
+            return "too many connections"
+        waiting = sum(each.waiting and each.address == host for each in list(self._open.values()))
+        return "too many connections of this address wait for an association" if waiting >= self._most // 2 else ""
 
     def _allowed(self, host: str) -> bool:
         address = ip_address(host.partition("%")[0])
@@ -151,14 +194,34 @@ class Server:
             connection.settimeout(self._handshake)
             if self._context is not None:
                 connection = self._context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-                self._open[me] = connection
-                connection.do_handshake()
+                self._open[me].connection = connection
+                self._shake_hands(connection)
             self._serve(connection)
         except OSError:  # the peer went away, or cannot prove who it is
             pass
         finally:
             connection.close()
             del self._open[me]
+
+    def _shake_hands(self, connection: ssl.SSLSocket) -> None:
+        try:
+            connection.do_handshake()
+        except OSError as error:
+            what = getattr(error, "reason", None) or ("the peer is silent" if isinstance(error, TimeoutError) else "lost")
+            self._refused(self.address(), f"the TLS handshake failed: {what}")
+            raise
+
+
+@dataclass(slots=True)
+class _Open:
+    """A connection. `waiting`: for an association; `ended`: it was broken off, and goes."""
+
+    connection: socket.socket
+    address: str
+    idle_since: float
+    busy: bool = False
+    waiting: bool = True
+    ended: bool = False
 
 
 def shut(connection: socket.socket, how: int) -> None:

@@ -1,75 +1,40 @@
 """The receiving half: an SCP for verification (PS3.4 A) and storage (PS3.4 B) that keeps the bytes as they come."""
 
-import errno
-import re
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import IntEnum
-from typing import Protocol
+from datetime import datetime
 
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-
+from pyconquest_rules.events import FromListener, InstanceNoted, InstanceRefused, PeerRefused
 from pyconquest_rules.network import wire as dimse
-from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, accept, requested, storage_ae
-from pyconquest_rules.network.part10 import file_meta_information
+from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, Offer, Rejected, accept, requested
+from pyconquest_rules.network.commitments import Commitments
+from pyconquest_rules.network.committing import Archive
+from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.receiving import Message, Messages
 from pyconquest_rules.network.server import Server, ServerTLS
+from pyconquest_rules.network.statuses import STORE, Status, words
+from pyconquest_rules.network.storable import is_known, is_private, is_storable
+from pyconquest_rules.network.storing import (
+    STORAGE_COMMITMENT,
+    VERIFICATION,
+    About,
+    Keep,
+    Stored,
+    instance_uid,
+    kept,
+    refusal,
+    response,
+)
 from pyconquest_rules.network.wire import Lost, Wire, WireError
-
-UID = re.compile(rb"[0-9]+(\.[0-9]+)*")
-
-# The bit of a Command Field that makes it a response (PS3.7 E.1-1).
-RESPONSE = 0x8000
 
 # Connections beyond the associations: those in their handshake, and those that are told that there are too many.
 WAITING = 100
-
-
-class Status(IntEnum):
-    """Of a C-STORE response (PS3.4 B.2.3, PS3.7 C)."""
-
-    SUCCESS = 0x0000
-    PROCESSING_FAILURE = 0x0110
-    DUPLICATE_SOP_INSTANCE = 0x0111
-    INVALID_SOP_INSTANCE = 0x0117
-    SOP_CLASS_NOT_SUPPORTED = 0x0122
-    NOT_AUTHORIZED = 0x0124
-    UNRECOGNIZED_OPERATION = 0x0211
-    OUT_OF_RESOURCES = 0xA700
-    DATA_SET_DOES_NOT_MATCH_SOP_CLASS = 0xA900
-    CANNOT_UNDERSTAND = 0xC000
-
-
-class Part(Protocol):
-    """An instance that is being received: what `Keep.part` opened."""
-
-    duplicate: bool
-    """Whether `finish` found that the same bytes were there already."""
-
-    def write(self, data: bytes | bytearray | memoryview) -> object:
-        """Takes the next bytes of the file. Raises OSError."""
-
-    def finish(self) -> int:
-        """Makes the instance durable and findable, and says what is answered: 0x0000 only after that. Raises OSError."""
-
-
-class Keep(Protocol):
-    """Whoever keeps what is received. Called from the threads of all associations at once.
-
-    What it raises is answered with 0xA700 where there was no room, else with 0x0110, and the association goes on; to tell people
-    of it is its own task.
-    """
-
-    def part(
-        self, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae_title: str
-    ) -> AbstractContextManager[Part]:
-        """Opens a place for an instance. Left without `finish`, or when that refused, nothing of it stays. Raises OSError."""
-
-    def free(self) -> int:
-        """How many bytes of room there are."""
+# How long a request waits, in seconds, where an idle association of another address is to make room.
+WAIT_FOR_PLACE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +44,7 @@ class Listening:
 
     `association_timeout`: seconds in which a handshake must be over, an association be asked for, and a next message begin;
     `pdu_timeout`: in which a PDU must be there whole, and within a message the next. `min_free`: bytes that stay free.
+    `private`: SOP classes and transfer syntaxes that are none of the Standard's are taken too.
     """
 
     ae_title: str
@@ -93,17 +59,19 @@ class Listening:
     association_timeout: float = 60.0
     pdu_timeout: float = 30.0
     min_free: int = 0
+    private: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """What a listener did so far: instances received (answered 0x0000), duplicates among them, refused; bytes of data sets.
 
-    `associations` are open now, `rejected` were not accepted.
+    `associations` are open now, `rejected` were not accepted, `aborted` were broken off by the listener.
     """
 
     associations: int = 0
     rejected: int = 0
+    aborted: int = 0
     received: int = 0
     duplicates: int = 0
     refused: int = 0
@@ -113,9 +81,22 @@ class Health:
 class Listener:
     """Listens for verification and storage, and gives what comes to `keep`."""
 
-    def __init__(self, settings: Listening, keep: Keep) -> None:
-        self.settings, self.keep = settings, keep
-        self._ae = storage_ae(settings.ae_title, settings.allow, settings.max_pdu)
+    def __init__(
+        self,
+        settings: Listening,
+        keep: Keep,
+        tell: Callable[[FromListener], None] = lambda event: None,
+        archive: Archive | None = None,
+        nodes: Iterable[Node] = (),
+    ) -> None:
+        """`tell` gets what is refused, and what is odd about what is kept; from the threads of all associations at once.
+
+        With an `archive` storage commitment is provided too: one of `nodes` gets the report on an association of its own, others
+        on that of their request.
+        """
+        self.settings, self.keep, self._tell = settings, keep, tell
+        self._commitments = Commitments(settings.ae_title, nodes, archive, self._commitment_failed) if archive else None
+        self._offer = _offer(settings, commits=archive is not None)
         self._health, self._lock = Health(), threading.Lock()
         self._server = Server(
             settings.host,
@@ -125,6 +106,7 @@ class Listener:
             tls=settings.tls,
             most=settings.max_associations + WAITING,
             handshake=settings.association_timeout,
+            refused=lambda address, reason: self._refuse("connection", reason, "", address),
         )
 
     @property
@@ -139,37 +121,66 @@ class Listener:
     def start(self) -> None:
         """Listens from now on; returns at once. Raises ListenError."""
         self._server.start()
+        if self._commitments is not None:
+            self._commitments.start()
 
     def stop(self, grace: float = 10.0) -> None:
         """No new associations; those that receive an instance may finish it within `grace` seconds; then all are aborted."""
         self._server.stop(grace)
+        if self._commitments is not None:
+            self._commitments.stop(grace)
 
     def _count(self, **more: int) -> None:
         with self._lock:
             self._health = replace(self._health, **{name: getattr(self._health, name) + n for name, n in more.items()})
 
+    def _report(self, event: FromListener) -> None:
+        """Report what is refused or odd. A log that cannot be written must not stop the listener."""
+        with suppress(OSError):
+            self._tell(event)
+
+    def _refuse(self, what: str, reason: str, calling_ae_title: str, address: str) -> None:
+        self._report(PeerRefused(now(), what, reason, calling_ae_title, address))
+
+    def _commitment_failed(self, calling_ae_title: str, address: str, reason: str) -> None:
+        self._refuse("commitment", reason, calling_ae_title, address)
+
     def _takes_place(self) -> bool:
-        """Whether there was a place for one more association, which is taken then."""
-        with self._lock:
-            there_is = self._health.associations < self.settings.max_associations
-            self._health = replace(self._health, associations=self._health.associations + there_is)
-        return there_is
+        """Take a place for one more association; False if there is none, and no idle one of another address to be had."""
+        end = time.monotonic() + WAIT_FOR_PLACE
+        while True:
+            with self._lock:
+                if self._health.associations < self.settings.max_associations:
+                    self._health = replace(self._health, associations=self._health.associations + 1)
+                    return True
+            if not self._server.make_room(self.settings.max_associations) or time.monotonic() > end:
+                return False
+            time.sleep(0.01)
 
     def _serve(self, connection: socket.socket) -> None:
         wire = Wire(connection, longest=LONGEST_REQUEST, seconds=self.settings.association_timeout)
+        calling, address = "", self._server.address()
         try:
             request = requested(wire, self.settings.association_timeout)
-            place = self._takes_place()
+            calling, place = request.calling_ae_title, self._takes_place()
             try:
-                accepted = accept(wire, self._ae, request, full=not place)
-                if accepted is None:
+                accepted = accept(wire, self._offer, request, full=not place)
+                if isinstance(accepted, Rejected):
                     self._count(rejected=1)
+                    self._refuse("association", accepted.reason, calling, address)
                 else:
+                    self._server.associated()
+                    for context in accepted.refused:
+                        self._refuse("context", f"not taken: {context.abstract_syntax}", calling, address)
                     wire.longest, wire.seconds = self.settings.max_pdu, self.settings.pdu_timeout
                     self._answer(wire, accepted)
             finally:
                 self._count(associations=-place)
-        except WireError:
+        except WireError as error:
+            # Who broke an association off, or went away, was not refused anything.
+            if not isinstance(error, Lost) or isinstance(error.__cause__, TimeoutError):
+                self._count(aborted=1)
+                self._refuse("abort", str(error), calling, address)
             wire.abort()
 
     def _answer(self, wire: Wire, accepted: Accepted) -> None:
@@ -183,8 +194,14 @@ class Listener:
             if message.kind == dimse.C_CANCEL_RQ:  # of nothing: there is never an operation under way
                 continue
             with self._server.busy():
-                status = self._status(messages, message, accepted)
-                wire.write(dimse.message(message.context_id, _response(message, status), accepted.maximum_length))
+                commitments = self._commitments if accepted.contexts[message.context_id][0] == STORAGE_COMMITMENT else None
+                if commitments is not None and message.kind == dimse.N_ACTION_RQ:
+                    commitments.request(wire, messages, message, accepted, self._server.address())
+                elif commitments is not None and message.kind == dimse.N_EVENT_REPORT_RQ | dimse.RESPONSE:
+                    commitments.answered(message, accepted, self._server.address())
+                else:
+                    status = self._status(messages, message, accepted)
+                    wire.write(dimse.message(message.context_id, response(message, status), accepted.maximum_length))
         raise Lost("it is time to stop")
 
     def _status(self, messages: Messages, message: Message, accepted: Accepted) -> int:
@@ -202,50 +219,35 @@ class Listener:
         return status
 
     def _store(self, message: Message, data_set: Iterator[bytearray | memoryview], accepted: Accepted) -> int:
-        """Receives an instance and says what to answer. Raises WireError."""
-        status, size, duplicate = self._refusal(message, accepted), 0, False
-        if status == Status.SUCCESS:
-            sop_class, transfer_syntax = accepted.contexts[message.context_id]
-            about = sop_class, message.command[dimse.AFFECTED_SOP_INSTANCE].decode(), transfer_syntax, accepted.calling_ae_title
-            try:
-                with self.keep.part(*about) as part:
-                    part.write(file_meta_information(*about))
-                    for block in data_set:
-                        if self.keep.free() - len(block) < self.settings.min_free:
-                            raise OSError(errno.ENOSPC, "less would stay free than must")
-                        part.write(block)
-                        size += len(block)
-                    status, duplicate = part.finish(), part.duplicate
-            except WireError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever the keeper comes to must not end the association
-                no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-                status = Status.OUT_OF_RESOURCES if no_room else Status.PROCESSING_FAILURE
-        good = status == Status.SUCCESS
-        self._count(received=good, refused=not good, duplicates=good and duplicate, bytes=size if good else 0)
-        return status
-
-    def _refusal(self, message: Message, accepted: Accepted) -> int:
-        """What is wrong with a request to store before its data set is seen; SUCCESS where nothing is."""
-        sop_class = accepted.contexts[message.context_id][0]
-        sop_instance = message.command.get(dimse.AFFECTED_SOP_INSTANCE, b"")
-        if message.command.get(dimse.AFFECTED_SOP_CLASS) != sop_class.encode() or sop_class == Verification:
-            return Status.SOP_CLASS_NOT_SUPPORTED
-        if not UID.fullmatch(sop_instance) or len(sop_instance) > 64:
-            return Status.INVALID_SOP_INSTANCE
-        return Status.SUCCESS if message.has_data_set else Status.CANNOT_UNDERSTAND
+        """Receives an instance and returns what to answer. Raises WireError."""
+        sop_class, transfer_syntax = accepted.contexts[message.context_id]
+        calling, uid = accepted.calling_ae_title, instance_uid(message)
+        stored = Stored(refusal(message, sop_class))
+        if stored.status == Status.SUCCESS:
+            stored = kept(self.keep, About(sop_class, uid, transfer_syntax, calling), data_set, min_free=self.settings.min_free)
+        good = stored.status == Status.SUCCESS
+        self._count(received=good, refused=not good, duplicates=stored.duplicate, bytes=stored.size if good else 0)
+        if not good:
+            why = stored.reason or words(stored.status, STORE)
+            self._report(InstanceRefused(now(), uid, stored.status, why, calling, self._server.address()))
+        elif stored.note:
+            self._report(InstanceNoted(now(), uid, stored.note, calling, self._server.address()))
+        return stored.status
 
 
-def _response(message: Message, status: int) -> bytes:
-    """The command that answers another (PS3.7 9.3). Raises WireError where that is no request."""
-    if message.kind & RESPONSE:
-        raise WireError("the peer answered what was not asked")
-    told = (dimse.AFFECTED_SOP_CLASS, dimse.AFFECTED_SOP_INSTANCE)
-    elements: dict[int, bytes | int] = {element: message.command[element] for element in told if element in message.command}
-    elements |= {
-        dimse.COMMAND_FIELD: message.kind | RESPONSE,
-        dimse.MESSAGE_ID_RESPONDED: dimse.number(message.command, dimse.MESSAGE_ID),
-        dimse.DATA_SET_TYPE: dimse.NO_DATA_SET,
-        dimse.STATUS: status,
-    }
-    return dimse.command_set(elements)
+def _offer(settings: Listening, *, commits: bool) -> Offer:
+    """What a listener takes."""
+    private, others = settings.private, {VERIFICATION} | ({STORAGE_COMMITMENT} if commits else set())
+    return Offer(
+        settings.ae_title,
+        settings.allow,
+        settings.max_pdu,
+        lambda sop_class: sop_class in others or is_storable(sop_class, private=private),
+        is_known,
+        lambda sop_class, syntax: private and is_private(sop_class, syntax),
+    )
+
+
+def now() -> str:
+    """The time of this moment, as ISO 8601 has it."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -15,6 +15,7 @@ from itertools import count
 from pyconquest_rules.network import wire
 from pyconquest_rules.network.association import MOST_CONTEXTS, Association, Context, ContextsRefused, batches, negotiated
 from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.network.statuses import STORE, is_stored, words
 
 EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 # All that the Standard has but Implicit VR Little Endian itself.
@@ -43,25 +44,6 @@ MOST_LOST = 3
 CHANGED = "the file changed: it is not the instance that was to be sent"
 REFUSED = "the node refuses the SOP class in this transfer syntax"
 
-STATUSES = {
-    0x0001: "requested optional attributes are not supported",
-    0x0107: "attribute list warning",
-    0x0110: "processing failure",
-    0x0111: "duplicate SOP instance",
-    0x0116: "attribute value out of range",
-    0x0117: "invalid SOP instance",
-    0x0122: "SOP class not supported",
-    0x0124: "not authorized",
-    0x0210: "duplicate invocation",
-    0x0211: "unrecognized operation",
-    0x0212: "mistyped argument",
-    0x0213: "resource limitation",
-    0xB000: "coercion of data elements",
-    0xB006: "elements discarded",
-    0xB007: "data set does not match SOP class",
-}
-"""Statuses of a C-STORE response (PS3.4 B.2.3, PS3.7 C)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -88,7 +70,7 @@ class Sent:
     @property
     def stored(self) -> bool:
         """Whether the peer has it: success or a warning (PS3.7 C.2 and C.4)."""
-        return self.status is not None and (self.status in {0x0000, 0x0001, 0x0107, 0x0116} or self.status >> 12 == 0xB)
+        return self.status is not None and is_stored(self.status)
 
 
 def send(node: Node, instances: Iterable[Instance], *, max_rate: float | None = None) -> Iterator[tuple[Instance, Sent]]:
@@ -229,20 +211,7 @@ def _stored(association: Association, message_id: int, instance: Instance, conte
 
 
 def _words(status: int) -> str | None:
-    match status >> 8:
-        case _ if status == 0:
-            return None
-        case _ if status in STATUSES:
-            words = STATUSES[status]
-        case 0xA7:
-            words = "refused: out of resources"
-        case 0xA9:
-            words = "data set does not match SOP class"
-        case high if high >> 4 == 0xC:
-            words = "cannot understand"
-        case high:
-            words = "warning" if high >> 4 == 0xB else "failure"
-    return f"{words} ({status:04X})"
+    return f"{words(status, STORE)} ({status:04X})" if status else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,8 @@
 """How a connection to a node is secured (PS3.15 B.9)."""
 
-import socket
 import ssl
-from typing import Any
 
 from pyconquest_rules.network.node import TLS, Node, NodeError
-
-HANDSHAKE = 5.0
-"""So many seconds a node may take to secure a connection to us."""
 
 
 def ssl_context(node: Node, tls: TLS) -> ssl.SSLContext:
@@ -17,19 +12,9 @@ def ssl_context(node: Node, tls: TLS) -> ssl.SSLContext:
     return _loaded(context, node, tls)
 
 
-class _Prompt(ssl.SSLContext):
-    """What pynetdicom secures connections with one after the other, so that none may take long."""
-
-    def wrap_socket(self, sock: socket.socket, *arguments: Any, **options: Any) -> ssl.SSLSocket:
-        sock.settimeout(HANDSHAKE)
-        secured = super().wrap_socket(sock, *arguments, **options)
-        secured.settimeout(None)
-        return secured
-
-
 def server_context(node: Node, tls: TLS) -> ssl.SSLContext:
     """The same for connections that the node makes to us: we show our certificate, and it must show one."""
-    context = _Prompt(ssl.PROTOCOL_TLS_SERVER)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     return _loaded(context, node, tls)
 

@@ -1,17 +1,15 @@
-"""PDUs and DIMSE messages as bytes (PS3.8 9.3, PS3.7 6.3): what bulk data is moved with once pynetdicom has negotiated.
-
-pynetdicom decodes, copies and queues every fragment; here a message is a few large writes or reads.
-"""
+"""PDUs and DIMSE messages as bytes (PS3.8 9.3, PS3.7 6.3): a message is a few large writes or reads."""
 
 import os
 import select
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-ASSOCIATE_RQ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 1, 4, 5, 6, 7
+ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT = 1, 2, 3, 4, 5, 6, 7
 
 HEAD, ITEM = struct.Struct(">BxI"), struct.Struct(">IBB")
 COMMAND, LAST = 1, 2
@@ -20,7 +18,12 @@ COMMAND, LAST = 1, 2
 # Of a Command Set (PS3.7 E): always implicit VR little endian.
 AFFECTED_SOP_CLASS, COMMAND_FIELD, MESSAGE_ID, MESSAGE_ID_RESPONDED = 0x0002, 0x0100, 0x0110, 0x0120
 PRIORITY, DATA_SET_TYPE, STATUS, ERROR_COMMENT, AFFECTED_SOP_INSTANCE = 0x0700, 0x0800, 0x0900, 0x0902, 0x1000
+REQUESTED_SOP_CLASS, MOVE_DESTINATION, REQUESTED_SOP_INSTANCE = 0x0003, 0x0600, 0x1001
+EVENT_TYPE, ACTION_TYPE, REMAINING, COMPLETED, FAILED, WARNING = 0x1002, 0x1008, 0x1020, 0x1021, 0x1022, 0x1023
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
+C_GET_RQ, C_FIND_RQ, C_MOVE_RQ, N_EVENT_REPORT_RQ, N_ACTION_RQ = 0x0010, 0x0020, 0x0021, 0x0100, 0x0130
+RESPONSE = 0x8000
+"""The bit of a Command Field that makes it a response (PS3.7 E.1-1)."""
 NO_DATA_SET, HAS_DATA_SET = 0x0101, 0x0001
 
 # A fragment is not longer than this, whatever the peer would take.
@@ -36,6 +39,14 @@ class WireError(Exception):
 
 class Lost(WireError):
     """The connection is gone, or the peer is silent beyond a deadline."""
+
+
+class NotDICOM(WireError):
+    """The peer does not speak this protocol: `first` is the first byte that came where a PDU should begin."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__("the peer sent something that is no PDU")
+        self.first = first
 
 
 class Fragment(NamedTuple):
@@ -62,7 +73,10 @@ def _element(number: int, value: bytes | int) -> bytes:
 
 
 def parsed(command: bytes) -> dict[int, bytes]:
-    """The elements of a Command Set by their numbers, without padding at their ends. Raises WireError."""
+    """The elements of a Command Set by their numbers, without padding at their ends. Raises WireError.
+
+    Elements of other groups are skipped: Orthanc puts a Failed SOP Instance UID List (0008,0058) there.
+    """
     found, position = {}, 0
     while position < len(command):
         try:
@@ -70,8 +84,10 @@ def parsed(command: bytes) -> dict[int, bytes]:
         except struct.error:
             raise WireError("the peer sent a command that ends too early") from None
         position += 8 + length
-        if group != 0 or position > len(command):
-            raise WireError("the peer sent a command that is none")
+        if position > len(command):
+            raise WireError("the peer sent a command that ends too early")
+        if group != 0:
+            continue
         found[number] = command[position - length : position].rstrip(b" \0") if length != 2 else command[position - 2 : position]
     return found
 
@@ -97,12 +113,13 @@ def longest_fragment(maximum_length: int) -> int:
     return min(maximum_length - 6, LONGEST_FRAGMENT) & ~1 if maximum_length > 7 else LONGEST_FRAGMENT
 
 
-def message(context_id: int, command: bytes, maximum_length: int) -> bytes:
-    """A command as PDUs."""
-    size, parts = longest_fragment(maximum_length), []
-    for start in range(0, len(command), size):
-        piece = command[start : start + size]
-        parts += [p_data(context_id, COMMAND | (LAST if start + size >= len(command) else 0), piece), piece]
+def message(context_id: int, command: bytes, maximum_length: int, data_set: bytes = b"") -> bytes:
+    """A command, and the data set that follows it if there is one, as PDUs."""
+    size, parts = longest_fragment(maximum_length), list[bytes]()
+    for control, data in ((COMMAND, command), (0, data_set)):
+        for start in range(0, len(data), size):
+            piece = data[start : start + size]
+            parts += [p_data(context_id, control | (LAST if start + size >= len(data) else 0), piece), piece]
     return b"".join(parts)
 
 
@@ -135,6 +152,8 @@ class Wire:
         """The type and the content of the next PDU, which must begin within `wait` seconds. Raises Lost, WireError."""
         head = self._exactly(HEAD.size, wait, self.seconds)
         kind, length = HEAD.unpack(head)
+        if not ASSOCIATE_RQ <= kind <= ABORT:
+            raise NotDICOM(kind)
         if length > self.longest:
             raise WireError("the peer sent a PDU that is longer than was agreed")
         return kind, memoryview(self._exactly(length, self.seconds, self.seconds))
@@ -156,8 +175,8 @@ class Wire:
             self.connection.settimeout(self.seconds)
             for part in parts:
                 self.connection.sendall(part)
-        except OSError:
-            raise Lost("the connection was lost") from None
+        except OSError as error:
+            raise Lost("the connection was lost") from error
 
     def write_file(self, descriptor: int, offset: int, length: int) -> None:
         """Sends bytes of a file without reading them, where there is no TLS. Raises Lost; EOFError where the file ends."""
@@ -178,6 +197,14 @@ class Wire:
                 offset, length = offset + sent, length - sent
         except OSError:
             raise Lost("the connection was lost") from None
+
+    def is_ready(self, wait: float) -> bool:
+        """Whether something came, or the connection ended, within `wait` seconds."""
+        if self._end > self._start or (isinstance(self.connection, ssl.SSLSocket) and self.connection.pending()):
+            return True
+        waiting = select.poll()
+        waiting.register(self.connection, select.POLLIN)
+        return bool(waiting.poll(wait * 1000))
 
     def release(self, wait: float) -> None:
         """Ends the association (PS3.8 7.2). What goes wrong with that does no harm any more."""
@@ -214,10 +241,10 @@ class Wire:
                     raise TimeoutError
                 self.connection.settimeout(left)
                 received = self.connection.recv_into(self._room())
-            except TimeoutError:
-                raise Lost("the peer is silent") from None
-            except OSError:
-                raise Lost("the connection was lost") from None
+            except TimeoutError as error:
+                raise Lost("the peer is silent") from error
+            except OSError as error:
+                raise Lost("the connection was lost") from error
             if not received:
                 raise Lost("the peer closed the connection")
             self._end += received

@@ -37,7 +37,8 @@ CREATE TABLE action (
     number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT,
     prune INT, into_source TEXT);
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
-CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT);
+CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT,
+    PatientID TEXT);
 CREATE TABLE wish (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
     folder INT, name TEXT, key TEXT, reason TEXT, message TEXT, series INT);
@@ -46,7 +47,7 @@ CREATE TABLE step (
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
 CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
-INSERT INTO series VALUES (0, '', '', '');
+INSERT INTO series VALUES (0, '', '', '', '');
 """
 
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
@@ -55,7 +56,7 @@ STEPS = """
 SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
        action.mode, action.node, wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination,
        step.there_size, step.there_mtime_ns, action.into_source, StudyInstanceUID, SeriesInstanceUID, SOPClassUID,
-       removal.sha256, removal.forget
+       PatientID, removal.sha256, removal.forget
 FROM step CROSS JOIN wish ON wish.number = step.number
     CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN series ON series.number = wish.series
     CROSS JOIN action ON action.number = step.action LEFT JOIN removal ON removal.number = step.number
@@ -129,7 +130,7 @@ class Plan:
 
     def _noted_series(self, series: Series) -> int:
         """Notes a series, once as long as its wishes follow each other. Gives its number."""
-        return self.connection.execute("INSERT INTO series VALUES (NULL, ?, ?, ?)", series).lastrowid or 0
+        return self.connection.execute("INSERT INTO series VALUES (NULL, ?, ?, ?, ?)", series).lastrowid or 0
 
     def steps(
         self, *, action: str | None = None, status: Status | None = None, instances: Sequence[str] | None = None

@@ -8,7 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import BroughtAlong, Emit, Event, Healthy, Listens, Ran, StepDone, StepFailed, StepsWait
+from pyconquest_rules.events import (
+    BroughtAlong,
+    Emit,
+    Event,
+    FromListener,
+    Healthy,
+    InstanceNoted,
+    InstanceRefused,
+    Listens,
+    NodeNoted,
+    PeerRefused,
+    Ran,
+    StepDone,
+    StepFailed,
+    StepsWait,
+)
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -195,13 +210,15 @@ class Console:
 
     @contextmanager
     def listening(self) -> Iterator[Emit]:
-        """A line when it begins, and one for every run of `then`; steps that fail."""
+        """A line when it begins, and one for every run of `then`; steps that fail; what is refused or odd."""
         failures = _Failures(self.err.print)
 
         def take(event: Event) -> None:
             match event:
                 case Listens(name, ae_title, host, port):
                     self.err.print((f"{name} listens as {ae_title} on {host}:{port}", "green"), "; Ctrl-C ends it")
+                case InstanceRefused() | InstanceNoted() | PeerRefused():
+                    self.err.print((printable(_logged(event)), "yellow" if isinstance(event, InstanceNoted) else "red"))
                 case Ran(counts):
                     self.err.print(", ".join(f"{what} {number:,}" for what, number in counts.items()))
                 case _:
@@ -236,6 +253,8 @@ class _Failures:
                 self._show(f"failed: {' '.join(filter(None, (action, uid)))}: {message}", "red")
             case StepsWait(action, steps, why):
                 self._show(f"{action}: {why}: {steps:,} {'instances wait' if steps != 1 else 'instance waits'}", "yellow")
+            case NodeNoted(action, message):
+                self._show(f"warning: {f'{action}: ' if action else ''}{message}", "yellow")
             case StepDone(action, uid, _, str(warning)):
                 self._show(f"warning: {action} {uid}: {warning}", "yellow")
             case BroughtAlong(action):
@@ -245,6 +264,21 @@ class _Failures:
         self.number += 1
         if self.number <= MOST_SHOWN:
             self.show((text, colour))
+
+
+def _logged(event: FromListener) -> str:
+    """One line of the log of a listener: when, what, from whom, why."""
+    peer = f"{event.calling_ae_title or '(unknown)'} at {event.address}"
+    match event:
+        case InstanceRefused(time, uid, status, reason):
+            return f"{time} refused {uid or '(no valid SOPInstanceUID)'} from {peer}: {reason} ({status:04X})"
+        case InstanceNoted(time, uid, note):
+            return f"{time} kept {uid} from {peer}: {note}"
+        case PeerRefused(time, what, reason):
+            return f"{time} {'aborted the association' if what == 'abort' else f'refused {A[what]}'} of {peer}: {reason}"
+
+
+A = {"connection": "a connection", "association": "an association", "context": "a SOP class", "commitment": "a commitment"}
 
 
 def _line(step: Step) -> tuple[Part, ...]:

@@ -10,7 +10,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
-from pyconquest_rules.events import BroughtAlong, Emit, Event, Healthy, Listens, Ran, StepDone, StepFailed, StepsWait
+from pyconquest_rules.events import (
+    BroughtAlong,
+    Emit,
+    Event,
+    Healthy,
+    InstanceNoted,
+    InstanceRefused,
+    Listens,
+    NodeNoted,
+    PeerRefused,
+    Ran,
+    StepDone,
+    StepFailed,
+    StepsWait,
+)
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
@@ -135,7 +149,7 @@ class JsonLines:
 
     @contextmanager
     def listening(self) -> Iterator[Emit]:
-        """A line for each: that it listens, how it is, what ran, what failed."""
+        """A line for each event: the start, the counts, what ran, what failed, what was refused or odd."""
 
         def take(event: Event) -> None:
             match event:
@@ -145,6 +159,12 @@ class JsonLines:
                     write("health", listener=name, **counts)
                 case Ran(counts):
                     write("ran", **counts)
+                case InstanceRefused():
+                    write("instance_refused", **asdict(event))
+                case InstanceNoted():
+                    write("instance_noted", **asdict(event))
+                case PeerRefused():
+                    write("peer_refused", **asdict(event))
                 case _:
                     _failures(event)
             sys.stdout.flush()
@@ -184,6 +204,8 @@ def _failures(event: Event) -> None:
             write("failed", **asdict(event))
         case StepsWait():
             write("waiting", **asdict(event))
+        case NodeNoted(action, message):
+            write("warning", action=action, SOPInstanceUID="", message=message)
         case StepDone(action, uid, _, str(warning)):
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
         case BroughtAlong(action, instances):

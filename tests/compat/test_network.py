@@ -189,7 +189,7 @@ def test_what_is_missing_is_moved_here(archive: Callable[..., AbstractContextMan
         assert c.get_dicom(**where, patientid="P123", modality="CT") is None
         assert uids("data") == uids("new")
         assert c.get_dicom(**where, patientid="P123", receiving_ae_title="OTHER") is None  # all is here
-    assert "cannot be reached" in (c.get_dicom(**where, patientid="P123") or "")
+    assert "refuses the connection" in (c.get_dicom(**where, patientid="P123") or "")
 
 
 def test_what_does_not_come_is_told(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,10 +15,9 @@ from pynetdicom.events import EVT_C_STORE, EVT_DIMSE_SENT, EVT_N_ACTION
 from pynetdicom.presentation import build_context, build_role
 
 from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
-from pyconquest_rules.network.dimse import undisturbed
 from tests.conftest import Instance, Workplace
 from tests.execute.test_interrupted import applying
-from tests.network.archives import free_port, orthanc
+from tests.network.archives import free_port, orthanc, undisturbed
 from tests.network.test_commitment import CT, information
 
 RULES = """

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules import app
-from pyconquest_rules.execute import inbox as inbox_module
+from pyconquest_rules.execute import placing
 from pyconquest_rules.execute.inbox import Inbox, Received
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.network.part10 import file_meta_information
-from pyconquest_rules.network.storage_scp import Status
+from pyconquest_rules.network.statuses import Status
 from tests.conftest import Workplace, needs
 from tests.execute.test_power import Disk
 from tests.network.test_storage_scp import CT, EXPLICIT, element, small
@@ -80,7 +80,7 @@ def test_bytes_are_durable_before_they_have_a_name_and_the_name_before_it_is_tol
         told.append(one.SOPInstanceUID)
 
     monkeypatch.setattr(os, "link", checked)
-    monkeypatch.setattr(inbox_module, "SETTLED", 2)  # fewer than there are folders
+    monkeypatch.setattr(placing, "SETTLED", 2)  # fewer than there are folders
     with receiving(archive, received) as inbox:
         for number in range(9):
             assert put(inbox, f"1.2.{number}", f"P{number % 3}", f"S{number % 2}") == Status.SUCCESS

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydicom import dcmread
 from pynetdicom import AE
+from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 
 from pyconquest_rules.network.node import Node
@@ -123,6 +124,17 @@ def _answers(node: Node, process: subprocess.Popen[bytes]) -> bool:
             return bool(status) and status.Status == 0
         time.sleep(0.05)
     return False
+
+
+@contextmanager
+def undisturbed(association: Association) -> Iterator[None]:
+    """Leaves the messages of an association of pynetdicom to who waits for them: its own thread may take one for itself."""
+    dimse, get_msg = association.dimse, association.dimse.get_msg
+    dimse.get_msg = lambda block=False: get_msg(block=True) if block else (None, None)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del dimse.get_msg  # so that the method of the class is there again
 
 
 def stored(node: Node, files: Sequence[Path]) -> None:

@@ -9,7 +9,7 @@ from uuid import uuid4
 from pydicom.filereader import read_partial
 
 from pyconquest_rules.network.part10 import data_set_offset
-from pyconquest_rules.network.storage_scp import Status
+from pyconquest_rules.network.statuses import Status
 
 SOP_CLASS_UID, SOP_INSTANCE_UID = 0x00080016, 0x00080018
 BLOCK = 1 << 20
@@ -21,7 +21,7 @@ class FolderPart:
     def __init__(self, folder: Path, part: Path, sop_class: str, sop_instance: str) -> None:
         self._folder, self._part, self._sop_class, self._sop_instance = folder, part, sop_class, sop_instance
         self._file = open(part, "x+b")  # noqa: SIM115 - Folder.part closes it
-        self.duplicate = False
+        self.duplicate, self.reason, self.note = False, "", ""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes. Raises OSError."""

@@ -18,9 +18,11 @@ from pynetdicom.events import EVT_C_FIND, EVT_C_GET, EVT_C_STORE
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
+from pyconquest_rules.network.dimse import Blocks
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.proposals import CLASSES_AT_ONCE, COMMON
 from pyconquest_rules.network.query_retrieve import Counts, find, get, move, present
+from pyconquest_rules.network.storing import About
 from tests.conftest import REPOSITORY, save
 from tests.network.archives import dcmqrscp, free_port, orthanc, stored
 
@@ -156,13 +158,13 @@ def test_a_mistake_is_said_before_anything_is_sent(match: dict[str, str], return
 
 def test_a_node_that_is_not_there_is_an_error_to_try_again() -> None:
     node = replace(NOBODY, port=free_port())
-    with pytest.raises(NodeError, match="cannot be reached") as error:
+    with pytest.raises(NodeError, match="refuses the connection") as error:
         list(find(node, Level.PATIENT, {}))
     assert error.value.retry
 
 
 def test_a_node_that_does_not_know_the_called_title_says_so() -> None:
-    with dcmqrscp() as node, pytest.raises(NodeError, match="Called AE title not recognised") as error:
+    with dcmqrscp() as node, pytest.raises(NodeError, match="called AE title not recognized") as error:
         list(find(replace(node, ae_title="OTHER"), Level.PATIENT, {}))
     assert not error.value.retry
 
@@ -189,9 +191,9 @@ def read(syntax: str, data: bytes) -> pydicom.Dataset:
 def test_get_hands_over_every_instance(archive: Node, sop_classes: list[str]) -> None:
     keys, got = series_of(archive, PatientID="77654033", Modality="CT"), {}
 
-    def store(sop_class: str, sop_instance: str, syntax: str, data: bytes) -> int:
-        assert sop_class == pydicom.uid.CTImageStorage
-        got[sop_instance] = read(syntax, data)
+    def store(about: About, blocks: Blocks) -> int:
+        assert about.sop_class == pydicom.uid.CTImageStorage
+        got[about.sop_instance] = read(about.transfer_syntax, b"".join(blocks))
         return 0
 
     assert get(archive, Level.SERIES, keys, store, sop_classes) == Counts(completed=4)
@@ -202,8 +204,8 @@ def test_get_of_one_instance_and_of_a_study(archive: Node) -> None:
     study = {"StudyInstanceUID": series_of(archive, PatientID="98890234", Modality="MR")["StudyInstanceUID"]}
     expected, got = files_of(study), []
 
-    def store(_sop_class: str, sop_instance: str, _syntax: str, _data: bytes) -> int:
-        got.append(sop_instance)
+    def store(about: About, _: Blocks) -> int:
+        got.append(about.sop_instance)
         return 0
 
     assert get(archive, Level.STUDY, study, store) == Counts(completed=len(expected))
@@ -270,8 +272,8 @@ def test_many_sop_classes_are_brought(start: Callable[[], Any], tmp_path: Path) 
         save(files[number], {"SOPClassUID": kind, "SOPInstanceUID": f"1.2.3.4.{number}", "Modality": "OT"} | uids)
     got = []
 
-    def store(sop_class: str, *_: Any) -> int:
-        got.append(sop_class)
+    def store(about: About, _: Blocks) -> int:
+        got.append(about.sop_class)
         return 0
 
     with start() as node:
@@ -314,8 +316,8 @@ def test_orthanc_need_not_transcode(shared: Path) -> None:
         expected[dataset.SOPInstanceUID] = (dataset.file_meta.TransferSyntaxUID, dataset)
     got = {}
 
-    def store(_sop_class: str, sop_instance: str, syntax: str, data: bytes) -> int:
-        got[sop_instance] = (syntax, read(syntax, data))
+    def store(about: About, blocks: Blocks) -> int:
+        got[about.sop_instance] = (about.transfer_syntax, read(about.transfer_syntax, b"".join(blocks)))
         return 0
 
     with orthanc() as node:
@@ -353,13 +355,13 @@ def study(number: int) -> pydicom.Dataset:
 @pytest.mark.parametrize(
     ("status", "message", "retry"),
     [
-        (0xA700, "answers C-FIND with 0xA700: Refused: Out of Resources", True),
-        (0xA900, "answers C-FIND with 0xA900: Identifier Does Not Match SOP Class", False),
-        (0xC001, "answers C-FIND with 0xC001: Unable to Process", False),
-        (0xFE00, "answers C-FIND with 0xFE00: Cancel", False),
-        (0xB001, "answers C-FIND with 0xB001: Matching reached response limit", False),
-        (0x0122, "answers C-FIND with 0x0122: Refused: SOP Class Not Supported", False),
-        (0x7777, "answers C-FIND with 0x7777: unknown status", False),
+        (0xA700, "answers C-FIND with 0xA700: out of resources", True),
+        (0xA900, "answers C-FIND with 0xA900: identifier does not match SOP class", False),
+        (0xC001, "answers C-FIND with 0xC001: unable to process", False),
+        (0xFE00, "answers C-FIND with 0xFE00: canceled", False),
+        (0xB001, "answers C-FIND with 0xB001: matching reached the node's limit of responses", False),
+        (0x0122, "answers C-FIND with 0x0122: SOP class not supported", False),
+        (0x7777, "answers C-FIND with 0x7777: failure", False),
     ],
 )
 def test_any_status_but_success_is_an_error_after_the_matches(status: int, message: str, retry: bool) -> None:
@@ -405,16 +407,19 @@ def test_a_silent_node_is_an_error_to_try_again() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # of the peer
-@pytest.mark.parametrize("uid", ["", "*", "1.2\\1.3"])
-def test_a_match_without_its_unique_key_is_not_believed(uid: str) -> None:
+@pytest.mark.parametrize("uid", ["", "*", "1.2\\1.3", "1.?", " ", "1.2.3 4"])
+def test_a_match_without_its_unique_key_is_skipped_and_counted(uid: str) -> None:
     def answers(_: Any) -> Iterator[Any]:
-        identifier = study(2)
-        with pydicom.config.disable_value_validation():
-            identifier.StudyInstanceUID = uid
-        yield 0xFF00, identifier
+        for number in range(3):
+            identifier = study(number)
+            with pydicom.config.disable_value_validation():
+                identifier.StudyInstanceUID = f"1.2.{number}" if number != 1 else uid
+            yield 0xFF00, identifier
 
-    with peer(EVT_C_FIND, answers) as node, pytest.raises(NodeError, match="answers C-FIND without"):
-        list(find(node, Level.STUDY, {}))
+    skipped = []
+    with peer(EVT_C_FIND, answers) as node:
+        found = list(find(node, Level.STUDY, {}, skipped=lambda: skipped.append(1)))
+    assert ([match["StudyInstanceUID"] for match in found], len(skipped)) == (["1.2.0", "1.2.2"], 1)
 
 
 def test_values_that_their_vr_forbids_are_given_as_they_are() -> None:

@@ -23,7 +23,8 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotific
 from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.part10 import data_set_offset
 from pyconquest_rules.network.server import ListenError, ServerTLS
-from pyconquest_rules.network.storage_scp import Health, Listener, Listening, Status
+from pyconquest_rules.network.statuses import Status
+from pyconquest_rules.network.storage_scp import Health, Listener, Listening
 from pyconquest_rules.network.wire import Lost, Wire
 from tests.conftest import Instance, needs
 from tests.network.folder import Folder, FolderPart
@@ -198,14 +199,14 @@ def test_a_port_in_use_is_said(listen: Listen, tmp_path: Path) -> None:
         Listener(Listening("RULES", port=port), Folder(tmp_path)).start()
 
 
-def test_the_first_transfer_syntax_that_we_know_is_taken_and_what_is_private_is_not(listen: Listen) -> None:
+def test_the_first_transfer_syntax_that_we_know_is_taken_and_what_is_private_is_not_if_so_set(listen: Listen) -> None:
     contexts = [
         (CT, ["1.2.3.4", JPEG_BASELINE, IMPLICIT]),
         (CT, [IMPLICIT, JPEG_BASELINE]),
         (CT, ["1.2.3.4"]),
         ("1.3.12.2.1107.5.9.1", [IMPLICIT]),
     ]
-    kind, data = Peer(listen().port).request(contexts=contexts)
+    kind, data = Peer(listen(private=False).port).request(contexts=contexts)
     answer = A_ASSOCIATE_AC()
     answer.decode(struct.pack(">BxI", kind, len(data)) + data)
     told = {
@@ -413,7 +414,7 @@ def test_a_message_longer_than_is_taken_is_cut_off_and_leaves_nothing(listen: Li
 HOSTILE = [
     b"GET / HTTP/1.1\r\n\r\n",
     struct.pack(">BxI", 1, 4) + b"\0\1\0\0",  # an association request of four bytes
-    struct.pack(">BxI", 1, 100) + bytes(100),
+    struct.pack(">BxI", 1, 100) + b"\0\1" + bytes(66) + struct.pack(">BxH", 0x50, 0xFFFF) + bytes(28),  # an item beyond the PDU
     struct.pack(">BxI", 4, 4) + bytes(4),  # a fragment without a head
     struct.pack(">BxI", 4, 6) + struct.pack(">IBB", 0, 3, 3),  # one that is too short
     struct.pack(">BxI", 4, 6) + struct.pack(">IBB", 1 << 31, 3, 3),  # one that is longer than its PDU
