@@ -117,8 +117,8 @@ def retrieved(
             refused = dict[str, str]()
             outcomes = _retrieved(study, series, wanted, retrieving, ask, DELAYS if patient else (), stop, refused)
             if number := len(refused.keys() - wanted.keys()):
-                node, what = retrieving.node, "instances that were" if number != 1 else "an instance that was"
-                note(f"node {node.name} ({node.identity}): sent {number} {what} not asked for; refused here")
+                node, what = retrieving.node, f"{number} instances that were" if number != 1 else "an instance that was"
+                note(f"node {node.name} ({node.identity}): sent {what} not asked for; refused here")
             # A node that gave nothing of a series, however often it was asked, is asked once for the next.
             patient = any(outcome.message is None for outcome in outcomes)
             yield outcomes

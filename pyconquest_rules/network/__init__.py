@@ -1,1 +1,1 @@
-"""DICOM on the wire: nodes, associations, storage and Query/Retrieve. The only home of pynetdicom."""
+"""DICOM on the wire: nodes, associations, storage and Query/Retrieve. The only home of pynetdicom, for its lists of UIDs."""
