@@ -38,7 +38,9 @@ FIND, MOVE, GET = 1, 2, 3
 Matches = Generator[dict[str, str], None, None]
 
 
-def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequence[str] = ()) -> Matches:
+def find(
+    node: Node, level: Level, match: Mapping[str, str], return_keys: Sequence[str] = (), *, relational: bool = False
+) -> Matches:
     """What a node has at a level, by C-FIND (PS3.4 C.4.1): for each the values of the keys that were asked for, as text.
 
     `match` has DICOM keywords with what they must be: a value, a wild card, a range, a list of UIDs joined by a backslash
@@ -46,19 +48,20 @@ def find(node: Node, level: Level, match: Mapping[str, str], return_keys: Sequen
     `return_keys`. Several values of one element are joined by a backslash; "" is where the node gave none.
 
     Study Root is asked, Patient Root at the level patient, and level by level (PS3.4 C.4.1.2.1), which is all that a node must
-    support: where `match` does not name one study (and one series), these are found first. Closing the iterator early cancels.
+    support: where `match` does not name one study (and one series), these are found first. With `relational`, all is asked for
+    by one query (PS3.4 C.4.1.2.2.1), which a node may refuse. Closing the iterator early cancels.
     Raises Mistake before anything is sent; NodeError where the association is lost and for any status but success.
     """
     keys = {keyword: match.get(keyword, "") for keyword in [*UNIQUE[level], *match, *return_keys]}
     query(level, keys)  # so that a mistake is known now, and not when the first match is wanted
-    return _found(node, level, keys)
+    return _found(node, level, keys, _answers if relational else _by_level)
 
 
-def _found(node: Node, level: Level, keys: Mapping[str, str]) -> Matches:
+def _found(node: Node, level: Level, keys: Mapping[str, str], asking: Callable[..., Matches]) -> Matches:
     with (
         associated(node, [build_context(_model(level, FIND), UNCOMPRESSED)]) as association,
         undisturbed(association),
-        closing(_by_level(node, association, level, keys)) as matches,
+        closing(asking(node, association, level, keys)) as matches,
     ):
         for found in matches:
             yield {keyword: found[keyword] for keyword in keys}

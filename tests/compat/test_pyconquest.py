@@ -584,13 +584,18 @@ def test_the_python_of_the_page_runs(workplace: Workplace, capsys: pytest.Captur
     shutil.copytree(DATA, workplace.folder / "data")
     rules, _ = blocks(MIGRATE, "toml")  # what needs the network is run in test_network.py
     (workplace.folder / "rules.toml").write_text(rules, encoding="utf-8")
-    old, new, _ = blocks(MIGRATE, "python")
+    old, new, _, listed = blocks(MIGRATE, "python")
     exec(old, {})
     assert len(contents("CTdata")) == 10
     exec(new, {})
     said = capsys.readouterr().out
     assert "('PatientID', 'ImageCount') [('1CT1', 1)" in said
     assert "'done': 10" in said
+    exec(listed, {})
+    assert "'ptv" in capsys.readouterr().out.lower()
+    c = pyconquest()
+    for query in blocks(MIGRATE, "sql"):
+        assert c.execute_db_query(query), query
 
 
 def test_the_page_names_every_method() -> None:
