@@ -319,7 +319,7 @@ def test_a_query_is_one_message_where_the_node_takes_relational_ones(
     "wanted", [{"series_uid": "1.2.7"}, {"sop_instance_uid": "1.3.7"}, {"patientid": "P300", "modality": "CT"}]
 )
 @pytest.mark.parametrize("relational", ["answered", "refused", "not said"])
-def test_what_to_get_is_asked_by_one_message(wanted: dict[str, str], relational: str) -> None:
+def test_what_to_get_is_asked_by_one_message(wanted: dict[str, Any], relational: str) -> None:
     with archive_of_many(relational=relational) as (node, asked):
         said = pyconquest().get_dicom("127.0.0.1", node.port, "MANY", **wanted, receiving_port_number=free_port())
     assert "did not come" in (said or ""), "this node moves nothing, and what it said that it has is missed"
