@@ -67,10 +67,9 @@ def fill(folder: Path, instances: int) -> Rules:
     with Store(rules.database, rules.schema) as store:
         device = store.device("archive", folder / "data")
         store.connection.execute("PRAGMA synchronous = OFF")
-        store.connection.execute("BEGIN")
-        for values in _series(instances):
-            _write(store.connection, rules.schema, device, values)
-        store.connection.execute("COMMIT")
+        with store.transaction():
+            for values in _series(instances):
+                _write(store.connection, rules.schema, device, values)
     return rules
 
 

@@ -159,3 +159,74 @@ def test_the_files_for_a_conquest_server(clinic: Workplace) -> None:
     standard = (Path(__file__).parent.parent / "dicom.sql").read_text()
     assert (clinic.folder / "server" / "dicom.sql").read_text() == standard
     assert "MAGDevice0" in clinic.run("conquest-config").out
+
+
+def ini(clinic: Workplace) -> dict[str, str]:
+    """The keys of dicom.ini that are no comments, with their values."""
+    assert clinic.run("conquest-config", "-o", "server").code == 0
+    lines = (clinic.folder / "server" / "dicom.ini").read_text().splitlines()
+    return dict(map(str.strip, line.split("=", 1)) for line in lines if "=" in line and not line.startswith("#"))  # type: ignore[misc]
+
+
+def test_a_conquest_server_refuses_stores_and_names_the_character_set(clinic: Workplace) -> None:
+    clinic.run("index")
+    keys = ini(clinic)
+    assert (keys["ImportConverters"], keys["ImportConverter0"]) == ("1", "reject")
+    assert keys["QueryResultConverter0"] == 'set 0008,0005 to "ISO_IR 192"'
+    assert keys["Dictionary"] == "dgate.dic"
+    assert "ReadOnly" not in keys, "the server has no such key"
+    text = (clinic.folder / "server" / "dicom.ini").read_text()
+    assert "read-only" not in text
+    assert "Deletes are NOT" in text
+    assert "cannot write" in text
+    assert "-w" in clinic.run("conquest-config", "-o", "server").out
+
+
+def test_only_sources_of_the_rules_are_devices_of_a_conquest_server(workplace: Workplace, instance: Instance) -> None:
+    for name in ("first", "second", "third"):
+        instance(f"{name}/1.dcm", PatientID=name, StudyInstanceUID=f"1.{name}")
+    source = '[sources.{0}]\npath = "{0}"\n'.format
+    workplace.rules(source("first") + source("second") + source("third")).run("index")
+    assert {key for key in ini(workplace) if key.startswith("MAGDevice")} >= {"MAGDevice0", "MAGDevice1", "MAGDevice2"}
+    workplace.rules(source("first") + source("third"))
+    for index in (False, True):
+        if index:
+            workplace.run("index", "--allow-vanish")
+        keys = ini(workplace)
+        assert keys["MAGDevice2"] == f"{workplace.folder / 'third'}/"
+        assert "MAGDevice1" not in keys
+        assert keys["MAGDevices"] == "3"
+    keys = ini(workplace.rules(source("first")))
+    assert [key for key in keys if key.startswith("MAGDevice") and key[9:].isdigit()] == ["MAGDevice0"]
+
+
+@pytest.mark.parametrize(("length", "warned"), [(200, 0), (255, 0), (256, 1), (300, 1), (700, 1)])
+@pytest.mark.parametrize("letter", ["d", "é"])
+def test_paths_that_are_too_long_for_a_conquest_server_are_counted(
+    workplace: Workplace, instance: Instance, length: int, warned: int, letter: str
+) -> None:
+    size = len(letter.encode())
+    folders, left = [], length - len("1.dcm")
+    while left:  # parts with their slash, none longer than a file system allows
+        part = min(left, 101)
+        folders.append(letter * ((part - 1) // size) + "x" * ((part - 1) % size))
+        left -= part
+    path = "/".join([*folders, "1.dcm"])
+    assert len(path.encode()) == length
+    instance(f"data/{path}")
+    instance("data/short.dcm")
+    workplace.rules('[sources.archive]\npath = "data"\n').run("index")
+    done = workplace.run("conquest-config", "-o", "server")
+    assert (done.code, "1 image has a path longer than 255 bytes" in done.err) == (0, bool(warned))
+    lines = workplace.run("conquest-config", "--json").lines
+    assert [line["images"] for line in lines if line["event"] == "warning"] == [1] * warned
+
+
+def test_a_path_that_dicom_ini_cannot_hold_is_refused(workplace: Workplace, instance: Instance) -> None:
+    instance("da\nImportConverters = 0/1.dcm")
+    rules = '[sources.archive]\npath = "da\\nImportConverters = 0"\n'
+    assert workplace.rules(rules).run("index").code == 0
+    done = workplace.run("conquest-config", "-o", "server")
+    assert done.code == 2
+    assert "control characters" in done.err
+    assert not (workplace.folder / "server" / "dicom.ini").exists()

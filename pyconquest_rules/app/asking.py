@@ -1,5 +1,6 @@
 """Asking the index: rows, tables, and what Conquest is to know of it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby
@@ -10,6 +11,7 @@ from pyconquest_rules.app.opening import opened
 from pyconquest_rules.execute.export import Format
 from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.conquest_config import LONGEST_OBJECT_FILE
 from pyconquest_rules.index.conquest_config import files as conquest_files
 from pyconquest_rules.rules.rules import Rules
 
@@ -35,12 +37,18 @@ def export(rules: Rules, text: str, file: Path, form: Format) -> int:
         return write_rows(columns, rows, file, form)
 
 
-def conquest_config(rules: Rules, *, ae_title: str, port: int) -> dict[str, str]:
-    """The files by name with which a Conquest server serves the index."""
+def conquest_config(rules: Rules, *, ae_title: str, port: int) -> tuple[dict[str, str], int]:
+    """The files by name with which a Conquest server serves the index, and how many images have a path too long for it.
+
+    Sources that the rules no longer name are no devices.
+    """
     with opened(rules) as sets:
-        rows = sets.connection.execute("SELECT device, path FROM rules_sources").fetchall()
-    devices = {device: Path(path) for device, path in rows}
-    return conquest_files(rules.database.resolve(), devices, rules.dicom_sql, ae_title=ae_title, port=port)
+        rows = sets.connection.execute("SELECT device, name, CAST(path AS BLOB) FROM rules_sources").fetchall()
+        too_long = "SELECT count(*) FROM DICOMImages WHERE length(CAST(ObjectFile AS BLOB)) > ?"
+        (unserved,) = sets.connection.execute(too_long, (LONGEST_OBJECT_FILE,)).fetchone()
+    named = {tree.name for tree in rules.trees}
+    devices = {device: Path(os.fsdecode(path)) for device, name, path in rows if name in named}
+    return conquest_files(rules.database.resolve(), devices, rules.dicom_sql, ae_title=ae_title, port=port), unserved
 
 
 SUMMARY = """

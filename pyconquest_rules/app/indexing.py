@@ -40,7 +40,7 @@ def index(
         named("source", name, known)
     with writing(rules) as store:
         forget_moved(rules, store)  # by runs that were killed before they could
-        scan = Scan(store, emit, every_file=every_file)
+        scan = Scan(store, emit, every_file=every_file, takes_back=True)
         for name in store.sources().keys() - known.keys() if not names else ():
             scan.drop(name)
         scan.run([known[name] for name in names or known], workers, own=_own(rules), allow_vanish=allow_vanish)

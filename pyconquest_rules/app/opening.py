@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.geometry import stale
+from pyconquest_rules.index.intact import check_owner, is_intact, names_in
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.rules.rules import Rules
 
@@ -18,16 +19,25 @@ if TYPE_CHECKING:
 @contextmanager
 def opened(rules: Rules) -> Iterator[Sets]:
     """The sets of the rules over the index, read-only. Raises DatabaseError where there is no index for these rules."""
+    no_index = DatabaseError(f"there is no index {rules.database} yet; make it with: pyconquest-rules index")
     if not rules.database.exists():
-        raise DatabaseError(f"there is no index {rules.database} yet; make it with: pyconquest-rules index")
+        raise no_index
+    check_owner(rules.database)
     connection = sql.open_read_only(rules.database)
     try:
         try:
             row = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
+            intact = is_intact(connection, rules.schema)
         except sqlite3.Error:
-            row = None
+            row, intact = None, False
+        if row is None and not names_in(connection):
+            raise no_index
         if row != (rules.schema.fingerprint,):
             raise DatabaseError("the index was made for other columns; bring it up to date with: pyconquest-rules index")
+        if not intact:
+            raise DatabaseError(
+                f"another program changed the tables of the index {rules.database}; restore them with: pyconquest-rules index"
+            )
         if stale(connection):
             _measure(rules)
         yield Sets(connection, rules.schema, rules.selections)

@@ -11,24 +11,29 @@ from pyconquest_rules.cli.common import Json, renderer, rules
 def conquest_config(
     context: typer.Context,
     folder: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write the files there; else they are shown.")
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write the files there. If left out, print them.")
     ] = None,
     ae_title: Annotated[str, typer.Option("--ae-title", help="The AE title of the server.")] = "CONQUESTSRV1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port of the server.")] = 5678,
     json: Json = False,
 ) -> None:
-    """Shows how a Conquest server serves the index.
+    """Write the configuration with which a Conquest server serves the index.
 
-    That is dicom.ini, acrnema.map and dicom.sql for a server that reads the index of these rules.
+    That is dicom.ini, acrnema.map and dicom.sql. The server rejects stores, but it deletes files on request: run it as a user who
+    cannot write the sources. docs/conquest.md tells what else it needs.
     """
     from pyconquest_rules import app
 
     shown = renderer(context, json)
-    files = app.conquest_config(rules(context), ae_title=ae_title, port=port)
+    files, unserved = app.conquest_config(rules(context), ae_title=ae_title, port=port)
+    if unserved:
+        shown.unserved(unserved)
     if folder is None:
         shown.texts(files)
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    shown.written(folder, "start the server there: dgate -v")
+    shown.written(
+        folder, f"copy dgate.dic there, then start the server as a user who cannot write: dgate -v -w{folder.resolve()}"
+    )

@@ -127,13 +127,17 @@ def _authorize(action: int, first: str | None, second: str | None, database: str
     table = (second or "").lower()
     match action:
         case sqlite3.SQLITE_INSERT | sqlite3.SQLITE_UPDATE | sqlite3.SQLITE_DELETE:
-            denied = _is_ours(name)
+            denied = _is_ours(name) and not (trigger or "").startswith("rules_")
         case sqlite3.SQLITE_CREATE_TABLE:
             denied = name.startswith("rules_")
         case sqlite3.SQLITE_DROP_TABLE:
             denied = _is_ours(name) or name in CONQUEST_TABLES
         case sqlite3.SQLITE_DROP_VIEW:
             denied = name in OUR_VIEWS
+        case sqlite3.SQLITE_DROP_TRIGGER | sqlite3.SQLITE_CREATE_TRIGGER | sqlite3.SQLITE_CREATE_TEMP_TRIGGER if name.startswith(
+            "rules_"
+        ):
+            denied = True
         case sqlite3.SQLITE_ALTER_TABLE | sqlite3.SQLITE_DROP_INDEX | sqlite3.SQLITE_CREATE_INDEX | sqlite3.SQLITE_CREATE_TRIGGER:
             denied = _is_ours(table)
         case sqlite3.SQLITE_PRAGMA:

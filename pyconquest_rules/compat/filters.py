@@ -8,8 +8,8 @@ class RoiFilter:
     """Patterns that leave names out, and patterns of which one must fit; all from the beginning of a name."""
 
     roi_filter_flags: re.RegexFlag | int = re.IGNORECASE
-    exclude_filter: Sequence[str] = (r"^Z\d", r"^Ext", "ISOC", "QME", "NP")
-    include_filter: Sequence[str] = ("",)
+    exclude_filter: list[str] = [r"^Z\d", r"^Ext", "ISOC", "QME", "NP"]  # noqa: RUF012 - as in pyconquest, for scripts to extend
+    include_filter: list[str] = [""]  # noqa: RUF012
 
     def set_roi_filter(
         self,
@@ -18,8 +18,8 @@ class RoiFilter:
         roi_filter_flags: re.RegexFlag | int = re.IGNORECASE,
     ) -> None:
         """Sets the patterns; an empty first pattern of `exclude` leaves nothing out, an empty one of `include` fits all."""
-        self.exclude_filter = [exclude] if isinstance(exclude, str) else exclude
-        self.include_filter = [include] if isinstance(include, str) else include
+        self.exclude_filter = [exclude] if isinstance(exclude, str) else list(exclude)
+        self.include_filter = [include] if isinstance(include, str) else list(include)
         self.roi_filter_flags = roi_filter_flags
 
     def filter_roinames(self, roinames: Iterable[str]) -> list[str]:

@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from pyconquest_rules.execute.receivers import MIN_FREE, by_move
 from pyconquest_rules.execute.retrievals import Identity, Retrieving, retrieved
 from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.headers.header import Rejected, Wanted, read
+from pyconquest_rules.network.keys import UNIQUE
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query_retrieve import find
 from pyconquest_rules.network.storage_scp import Listener, Listening
@@ -181,8 +183,7 @@ class NetworkMethods(Connection):
             "Modality": modality,
             "StudyDate": studydate,
         }
-        with closing(find(_node(addres, port, ae_title, sending_ae_title), Level.SERIES, asked, RETURNED)) as matches:
-            return [*matches]
+        return _matches(_node(addres, port, ae_title, sending_ae_title), Level.SERIES, asked, RETURNED)
 
     def get_dicom(
         self,
@@ -239,8 +240,8 @@ class NetworkMethods(Connection):
     def _missing(self, node: Node, match: dict[str, str]) -> list[Step]:
         """What a node has that matches, and is not in the index, as steps that bring it. Raises NodeError."""
         index = _Index(self)
-        with closing(find(node, Level.IMAGE, match, ["SOPClassUID"])) as matches:
-            wishes = [wish for wish in retrieve_wishes(matches, index.sizes) if wish.reason is None]
+        matches = sorted(_matches(node, Level.IMAGE, match, ["SOPClassUID"]), key=itemgetter(*UNIQUE[Level.IMAGE][:-1]))
+        wishes = [wish for wish in retrieve_wishes(matches, index.sizes) if wish.reason is None]
         return [
             _step(number, wish.SOPInstanceUID, RetrieveInstance(node.identity, wish.series, SOURCE))
             for number, wish in enumerate(wishes)
@@ -290,6 +291,23 @@ class _Index:
         """Whether it has anything of a series."""
         query = "SELECT 1 FROM images WHERE SeriesInstanceUID = ?"
         return self._script.conn_pacs.execute(query, (uid,)).fetchone() is not None
+
+
+def _matches(node: Node, level: Level, match: dict[str, str], return_keys: Sequence[str]) -> list[dict[str, str]]:
+    """What a node has, by the one relational query of pyconquest; level by level if the node refuses that.
+
+    Raises NodeError if the node does not answer well.
+    """
+    try:
+        with closing(find(node, level, match, return_keys, relational=True)) as found:
+            matches = [*found]
+        if all(each[keyword] for each in matches for keyword in UNIQUE[level]):
+            return matches
+    except NodeError as error:
+        if error.retry:
+            raise
+    with closing(find(node, level, match, return_keys)) as found:
+        return [*found]
 
 
 def _node(host: str, port: int, ae_title: str | bytes, calling: str | bytes, timeout: float = 60.0) -> Node:

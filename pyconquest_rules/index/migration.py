@@ -18,7 +18,10 @@ from pyconquest_rules.index.tables import FORMAT, LEVELS, MODALITY, TABLES, Fiel
 RADIOTHERAPY = frozenset({0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C, 0x300E, 0x3010})
 
 
-MADE_OF_COLUMNS = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'index') AND sql IS NOT NULL"
+MADE_OF_COLUMNS = (
+    "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'index', 'trigger') AND sql IS NOT NULL"
+)
+MAKES = ("CREATE VIEW", "CREATE INDEX", "CREATE TRIGGER")
 OURS = {"referenced", "contradictions", "rules_patient_of"}  # views that not every layout has
 
 
@@ -44,7 +47,7 @@ def alter(connection: sqlite3.Connection, schema: Schema) -> bool:
     changes = [(level, before["levels"][level.value], after["levels"][level.value]) for level in LEVELS]
     if any(old[column] != new[column] for _, old, new in changes for column in old.keys() & new.keys()):
         return False
-    made = [statement for statement in statements(schema) if statement.lstrip().startswith(("CREATE VIEW", "CREATE INDEX"))]
+    made = [statement for statement in statements(schema) if statement.lstrip().startswith(MAKES)]
     there = connection.execute(MADE_OF_COLUMNS).fetchall()
     # A column cannot go while anything is made of it. Views that somebody else made come back as they were.
     for kind, name, table, text in there:
@@ -54,7 +57,7 @@ def alter(connection: sqlite3.Connection, schema: Schema) -> bool:
         _change(connection, schema, level, old, new)
     ours = OURS | {statement.split()[2] for statement in made}
     others = [text for kind, name, _, text in there if kind == "view" and name not in ours]
-    kept = {text for kind, _, _, text in there if kind == "index"}
+    kept = {text for kind, _, _, text in there if kind != "view"}
     for statement in (*made, *others):
         if statement not in kept:
             connection.execute(statement)

@@ -111,6 +111,13 @@ class Rows:
         for table in ("rules_references", "rules_slices", "rules_strays"):
             connection.execute(f"DELETE FROM {table} WHERE SOPInstanceUID = ?", (uid,))
 
+    def doubt(self, connection: sqlite3.Connection) -> None:
+        """Has every row above the instances that somebody else touched said anew by the next instance, or removed by `prune`."""
+        self.begin()
+        self.touched = True
+        for table in ("temp.touched", "rules_stale"):
+            connection.execute(f"INSERT OR IGNORE INTO {table} SELECT level, key FROM rules_touched WHERE level != 'image'")
+
     def prune(self, connection: sqlite3.Connection) -> None:
         """Removes series, studies and patients that lost their last instance, and says anew the modalities of studies left."""
         if not self.touched:

@@ -33,10 +33,11 @@ class Scan:
     """One bringing up to date of one index. `counts`, `reasons` and `notes` say what became of the files.
 
     `emit` is told of files that are unchanged only where `every_file` is asked for: there may be millions.
+    `takes_back`: rows that somebody else wrote or deleted come back as their files say; scripts of pyconquest may do so.
     """
 
-    def __init__(self, store: Store, emit: Emit, *, every_file: bool = False) -> None:
-        self.store, self.emit, self.every_file = store, emit, every_file
+    def __init__(self, store: Store, emit: Emit, *, every_file: bool = False, takes_back: bool = False) -> None:
+        self.store, self.emit, self.every_file, self.takes_back = store, emit, every_file, takes_back
         self.counts = Counter(dict.fromkeys(COUNTS, 0))
         self.reasons: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
@@ -160,18 +161,30 @@ class Scan:
         sources = store.sources()
         moved = [tree for tree in trees if sources[tree.name].root != tree.root]
         # Where there is nothing to write, nobody who writes is waited for.
-        if moved or rows.execute("SELECT 1 FROM temp.gone").fetchone():
+        touched = self.takes_back and store.is_touched()
+        if moved or touched or rows.execute("SELECT 1 FROM temp.gone").fetchone():
             with store.transaction():
                 for tree in moved:
                     store.move(tree.name, tree.root)
+                if touched:
+                    self._note_touched({source.device for source in store.sources().values() if not _cannot_list(source.root)})
                 for device, path in rows.execute("SELECT device, path FROM temp.gone"):
                     rows.executemany(
                         "INSERT OR IGNORE INTO temp.to_read SELECT ?1, ?2, ?3, ?4"
                         " WHERE NOT EXISTS (SELECT 1 FROM temp.gone WHERE device = ?1 AND path = ?2)",
                         store.forget(device, path),
                     )
+                if touched:
+                    store.take_back()
         self.roots = {source.device: source.root for source in store.sources().values()}
         self.inside = {device: inside(root) for device, root in self.roots.items()}
+
+    def _note_touched(self, devices: set[str]) -> None:
+        """Notes the files of what others touched to be forgotten and read anew, as far as their source is there."""
+        gone = "INSERT OR IGNORE INTO temp.gone VALUES (?, ?)"
+        for file in self.store.touched():
+            if file[0] in devices and self.store.connection.execute(gone, file[:2]).rowcount:  # else it vanished, or came before
+                self.store.connection.execute("INSERT INTO temp.to_read VALUES (?, ?, ?, ?)", file)
 
     def _tell_unchanged(self, devices: Iterable[str]) -> None:
         """Only now is it known: what another file's change made read again is not unchanged."""

@@ -60,7 +60,10 @@ def open_read_only(database: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
         set_up(connection)
     except sqlite3.Error as error:
-        raise DatabaseError(f"cannot open the index {database}: {error}") from None
+        hint = (
+            "" if isinstance(error, sqlite3.OperationalError) else "; it is a cache: if it is damaged, delete it and index again"
+        )
+        raise DatabaseError(f"cannot open the index {database}: {error}{hint}") from None
     connection.text_factory = text_of
     return connection
 

@@ -1,10 +1,9 @@
 """The index: one SQLite database in Conquest's layout. One process writes it at a time, any number read it."""
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -14,11 +13,12 @@ from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header, Reason
 from pyconquest_rules.index.geometry import measure_stale, stale
+from pyconquest_rules.index.intact import check_owner, drop, has_own_tables, is_intact, restore, strange_images, touched_files
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.records import Record, records
 from pyconquest_rules.index.rows import Rows
-from pyconquest_rules.index.sql import open_read_only, text_of
-from pyconquest_rules.index.tables import Field, Schema, fill_referenced, quoted, statements
+from pyconquest_rules.index.sql import text_of
+from pyconquest_rules.index.tables import WRITING, Field, Schema, fill_referenced, statements
 from pyconquest_rules.index.walk import File
 
 BUSY_SECONDS = 60
@@ -27,8 +27,6 @@ BLOCK = 1 << 20
 
 # So many series are measured in one transaction.
 AT_ONCE = 16
-
-MAGIC = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class Store:
     def __init__(self, database: Path, schema: Schema) -> None:
         """Opens or makes the index. Raises DatabaseError where the file is not an index of ours."""
         self.database, self.schema, self.fingerprint = database, schema, schema.fingerprint
-        _check_owner(database)
+        check_owner(database)
         self.connection = _connect(database)
         try:
             _prepare(self.connection, schema)
@@ -105,12 +103,15 @@ class Store:
         try:
             with _transaction(self.connection):
                 self._meet_others()
+                # The triggers note what others write; until the end of the transaction nobody else can.
+                self.connection.execute("INSERT OR REPLACE INTO rules_index VALUES (?, '')", (WRITING,))
                 yield
                 self.prune()
                 if measure:
                     self.measure()
                 else:
                     self._rows.postpone(self.connection)
+                self.connection.execute("DELETE FROM rules_index WHERE key = ?", (WRITING,))
         except BaseException:
             self._rows.begin()
             raise
@@ -200,6 +201,26 @@ class Store:
         others = "DELETE FROM rules_files WHERE SOPInstanceUID = ? AND outcome != 'skipped'"
         returning = "RETURNING device, CAST(path AS BLOB), size, mtime_ns"
         return self.connection.execute(f"{others} {returning}", (row[0],)).fetchall()
+
+    def is_touched(self) -> bool:
+        """Whether somebody else wrote rows of the Conquest tables since the last `take_back`."""
+        return self.connection.execute("SELECT 1 FROM rules_touched LIMIT 1").fetchone() is not None
+
+    def touched(self) -> Iterator[tuple[str, bytes, int, int]]:
+        """The files (device, path, size, mtime_ns) that say anew what others touched; some come more than once."""
+        for query in touched_files(self.schema):
+            yield from self.connection.execute(query).fetchall()
+
+    def take_back(self) -> None:
+        """Forgets what was touched, once its files are forgotten: the next who reads them writes the rows anew.
+
+        Removes touched rows that no file of the index has. Files that are still known stay touched.
+        """
+        for (uid,) in self.connection.execute(strange_images(self.schema)).fetchall():
+            self._rows.remove(self.connection, uid)
+        self._rows.doubt(self.connection)
+        known = "SELECT 1 FROM rules_files AS f WHERE f.SOPInstanceUID = rules_touched.key AND f.outcome = 'indexed'"
+        self.connection.execute(f"DELETE FROM rules_touched WHERE level != 'image' OR NOT EXISTS ({known})")
 
     def prune(self) -> None:
         """Removes series, studies and patients that `forget` left empty, and says anew which modalities the studies have."""
@@ -332,38 +353,24 @@ def _connect(database: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check_owner(database: Path) -> None:
-    """Raises DatabaseError for a file that somebody else made. Nothing of it is to be changed, so it is not opened to write."""
-    if not os.path.exists(database) or not os.path.getsize(database):
-        return
-    with suppress(OSError), database.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:  # SQLite would take the shortest of such files for an empty database
-            raise DatabaseError(f"cannot open the index {database}: it is not a database; name another file as [index] database")
-    with closing(open_read_only(database)) as connection:
-        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if names and "rules_index" not in names:
-        raise DatabaseError(
-            f"{database} is a database, but not an index of pyconquest-rules; name another one as [index] database"
-        )
-
-
 def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
     """Makes the tables of a new index, and makes an index of another schema anew: it is a cache. Sources keep their devices."""
     _use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("CREATE TEMP TABLE touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID")
-    if _fingerprint(connection) == schema.fingerprint:
+    if _fingerprint(connection) == schema.fingerprint and is_intact(connection, schema):
         return  # without waiting for anybody who writes
     with _transaction(connection):
         fingerprint, sources = _fingerprint(connection), []
         if fingerprint == schema.fingerprint:
+            restore(connection, schema)
             return
-        if fingerprint is not None and alter(connection, schema):
+        if fingerprint is not None and has_own_tables(connection, schema) and alter(connection, schema):
             _remember(connection, schema)
             return
         if fingerprint is not None:
             sources = connection.execute("SELECT device, name, CAST(path AS BLOB) FROM rules_sources").fetchall()
-            _drop(connection, schema)
+            drop(connection, schema)
         for statement in statements(schema):
             connection.execute(statement)
         connection.executemany("INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))", sources)
@@ -400,15 +407,3 @@ def _fingerprint(connection: sqlite3.Connection) -> str | None:
         return None
     row = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
     return str(row[0]) if row else ""
-
-
-def _drop(connection: sqlite3.Connection, schema: Schema) -> None:
-    """Removes the tables and views of ours, and those of CSV files; what else somebody put beside them stays."""
-    made = {name for statement in statements(schema) for name in re.findall(r"^\s*CREATE (?:TABLE|VIEW) (\w+)", statement)}
-    all_there = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') ORDER BY type DESC"
-    there = connection.execute(all_there).fetchall()
-    if ("table", "rules_tables") in there:
-        made |= {name for (name,) in connection.execute("SELECT name FROM rules_tables")}
-    for kind, name in there:
-        if name in made or name.startswith("rules_"):
-            connection.execute(f"DROP {kind} {quoted(name)}")

@@ -135,6 +135,7 @@ def statements(schema: Schema) -> Iterator[str]:
     yield from _contradictions(schema)
     for level in LEVELS:
         yield f"CREATE VIEW {VIEWS[level]} AS {_view(schema, level)}"
+        yield from _triggers(schema, level)
 
 
 def _table(level: Level, fields: tuple[Field, ...]) -> str:
@@ -215,7 +216,27 @@ OUR_TABLES = (
     # instances that tell another study than the one that their series is in: a series has but one row
     "CREATE TABLE rules_strays (SOPInstanceUID TEXT PRIMARY KEY, StudyInstanceUID TEXT) WITHOUT ROWID",
     "CREATE INDEX rules_strays_study ON rules_strays (StudyInstanceUID)",
+    # rows of the Conquest tables that somebody else inserted, changed or deleted since the last `index`
+    "CREATE TABLE rules_touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
 )
+
+WRITING = "writing"
+"""While `rules_index` has this key, the triggers of `rules_touched` are silent: we ourselves write."""
+
+
+def _triggers(schema: Schema, level: Level) -> Iterator[str]:
+    """The triggers that note what others write. What a server changes in passing, such as AccessTime, is left out."""
+    key, columns = quoted(schema.key(level)), [quoted(field.column) for field in schema.level(level)]
+    if level is Level.IMAGE:
+        columns += ["ObjectFile", "DeviceName"]
+    note = f"INSERT OR IGNORE INTO rules_touched VALUES ('{level.value}', {{}}.{key});".format
+    when = f"WHEN NOT EXISTS (SELECT 1 FROM rules_index WHERE key = '{WRITING}')"
+    for name, event, noted in (
+        ("inserted", "INSERT", note("NEW")),
+        ("updated", f"UPDATE OF {', '.join(columns)}", note("OLD") + note("NEW")),
+        ("deleted", "DELETE", note("OLD")),
+    ):
+        yield f"CREATE TRIGGER rules_{level.value}_{name} AFTER {event} ON {TABLES[level]} {when} BEGIN {noted} END"
 
 
 def _referenced(schema: Schema) -> Iterator[str]:

@@ -41,7 +41,13 @@ Skip = Callable[[], object]
 
 
 def find(
-    node: Node, level: Level, match: Mapping[str, str], return_keys: Sequence[str] = (), *, skipped: Skip = lambda: None
+    node: Node,
+    level: Level,
+    match: Mapping[str, str],
+    return_keys: Sequence[str] = (),
+    *,
+    relational: bool = False,
+    skipped: Skip = lambda: None,
 ) -> Matches:
     """What a node has at a level, by C-FIND (PS3.4 C.4.1): for each the values of the keys that were asked for, as text.
 
@@ -51,19 +57,20 @@ def find(
     read, or that lacks one of the unique UIDs, is skipped, and `skipped` is called.
 
     Study Root is asked, Patient Root at the level patient, and level by level (PS3.4 C.4.1.2.1), which is all that a node must
-    support: where `match` does not name one study (and one series), these are found first. Closing the iterator early cancels.
+    support: where `match` does not name one study (and one series), these are found first. With `relational`, all is asked for
+    by one query (PS3.4 C.4.1.2.2.1), which a node may refuse. Closing the iterator early cancels.
     Raises Mistake before anything is sent; NodeError where the association is lost and for any status that means that matches
     may be missing.
     """
     keys = {keyword: match.get(keyword, "") for keyword in [*UNIQUE[level], *match, *return_keys]}
     query(level, keys)  # so that a mistake is known now, and not when the first match is wanted
-    return _found(node, level, keys, skipped)
+    return _found(node, level, keys, _answers if relational else _by_level, skipped)
 
 
-def _found(node: Node, level: Level, keys: Mapping[str, str], skipped: Skip) -> Matches:
+def _found(node: Node, level: Level, keys: Mapping[str, str], ask: Callable[..., Matches], skipped: Skip) -> Matches:
     with (
         requested(node, [Context(_model(level, FIND), UNCOMPRESSED)]) as association,
-        closing(_by_level(association, level, keys, skipped)) as matches,
+        closing(ask(association, level, keys, skipped)) as matches,
     ):
         for found in matches:
             yield {keyword: found[keyword] for keyword in keys}

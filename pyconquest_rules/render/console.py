@@ -188,6 +188,11 @@ class Console:
         for name, text in files.items():
             self.out.print(f"----- {name} -----\n{text}")
 
+    def unserved(self, images: int) -> None:
+        """A warning."""
+        what = "1 image has a path" if images == 1 else f"{images:,} images have paths"
+        self.err.print(f"warning: {what} longer than 255 bytes, which a Conquest server cannot serve; shorten folder names")
+
     def exported(self, file: Path, rows: int) -> None:
         """How many rows went where."""
         self.err.print(f"wrote {rows:,} {'row' if rows == 1 else 'rows'} to {printable(str(file))}")

@@ -131,6 +131,10 @@ class JsonLines:
             write("file", name=name, text=text)
         write("summary", files=len(files))
 
+    def unserved(self, images: int) -> None:
+        """A line before the files."""
+        write("warning", reason="object-file-too-long", images=images)
+
     def exported(self, file: Path, rows: int) -> None:
         """One summary."""
         write("summary", file=str(file), rows=rows)

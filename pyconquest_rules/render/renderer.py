@@ -62,6 +62,9 @@ class Renderer(Protocol):
     def texts(self, files: dict[str, str]) -> None:
         """Texts of files, by name."""
 
+    def unserved(self, images: int) -> None:
+        """How many images a Conquest server cannot serve, because their path is too long for it."""
+
     def exported(self, file: Path, rows: int) -> None:
         """A file and how many rows it got."""
 

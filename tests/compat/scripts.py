@@ -205,11 +205,19 @@ def slices(pyconquest: Any) -> Any:
 def names_and_values(pyconquest: Any) -> Any:
     c = pyconquest(connect_and_read_sql=False)
     names = ["PTV", "ptv2", "Z1", "External", "isocenter", "npart", "Lung_L", "GTV"]
-    found = [c.filter_roinames(names)]
+    kinds = [type(c.include_filter).__name__, type(c.exclude_filter).__name__]
+    found = [c.filter_roinames(names), c.exclude_filter + ["Lung"], c.include_filter + ["GTV"], kinds]  # noqa: RUF005 - as scripts do
+    c.exclude_filter = c.exclude_filter + ["Lung"]  # noqa: RUF005
+    found.append(c.filter_roinames(names))
     c.set_roi_filter(exclude="lung", include=["PTV", "P", "GTV"])
     found.append(c.filter_roinames(names))
-    c.set_roi_filter(exclude=["PTV"], roi_filter_flags=0)
+    c.set_roi_filter(exclude=["PTV"], include=[""], roi_filter_flags=0)
     found.append(c.filter_roinames(names))
+    c.exclude_filter.append("Z")
+    c.include_filter.extend(["GTV"])
+    found += [c.filter_roinames(names), c.exclude_filter]
+    c.include_filter.remove("")
+    found += [c.filter_roinames(names), c.include_filter]
     value = str(c.read_single_tag("data/clinic/CT_small.dcm", ("0x0010", "0x0020")))
     nothing = c.read_single_tag("data/clinic/CT_small.dcm")
     listed = [c.get_list_of_filenames(filename="a.dcm"), c.get_list_of_filenames(filename=["a", "b"]), c.get_list_of_filenames()]

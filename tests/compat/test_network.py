@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,9 @@ from typing import Any
 
 import pydicom
 import pytest
+from pydicom import Dataset
+from pynetdicom import AE
+from pynetdicom.events import EVT_C_FIND, Event
 
 from pyconquest_rules.compat.errors import NotSent
 from pyconquest_rules.compat.pyconquest import pyconquest
@@ -26,6 +29,7 @@ from tests.network.archives import ENVIRONMENT, dcmqrscp, free_port, orthanc, pr
 from tests.network.peers import storescp
 from tests.test_docs import blocks
 
+CT = "1.2.840.10008.5.1.4.1.1.2"
 SCRIPT = """
 import signal
 
@@ -238,3 +242,87 @@ def test_the_rules_of_the_page_do_the_same(instance: Instance, here: Path) -> No
         assert workplace.run("apply", "--json").summary["done"] == 1 + 2 + 1  # with the plan that was retrieved
     assert len(uids("received")) == 3
     assert uids("plans") < uids("data")
+
+
+# Relational queries (PS3.4 C.4.1.2.2.1), as pyconquest sends them
+
+STUDIES = 40
+
+
+@contextmanager
+def archive_of_many(*, relational: str) -> Iterator[tuple[Node, list[Dataset]]]:
+    """A node with many studies of one series and image each, and the queries that it was sent.
+
+    It answers a query that lacks a unique key of a level above, refuses it, or leaves those keys out of its answers.
+    """
+    asked: list[Dataset] = []
+    keys = ("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+    def found(event: Event) -> Iterator[tuple[int, Dataset | None]]:
+        query = event.identifier
+        asked.append(query)
+        level = ("PATIENT", "STUDY", "SERIES", "IMAGE").index(query.QueryRetrieveLevel)
+        is_relational = not all(query.get(key) for key in keys[1:level])
+        if is_relational and relational == "refused":
+            yield 0xA900, None
+            return
+        for number in range(STUDIES):
+            values = {"PatientID": f"P{number % 4}00", "Modality": "CT" if number % 2 else "MR", "SOPClassUID": CT}
+            values |= {key: f"1.{at}.{number}" for at, key in enumerate(keys) if at}
+            if any(query.get(key) and query[key].value != values[key] for key in (*keys, "Modality")):
+                continue
+            answer = Dataset()
+            answer.QueryRetrieveLevel = query.QueryRetrieveLevel
+            for key, value in values.items():
+                if key in query and not (relational == "not said" and is_relational and key in keys[:level]):
+                    setattr(answer, key, value)
+            yield 0xFF00, answer
+
+    ae = AE(ae_title="MANY")
+    for model in ("1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.2.1"):
+        ae.add_supported_context(model)
+    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(EVT_C_FIND, found)])
+    assert server is not None
+    try:
+        yield Node("many", "MANY", "127.0.0.1", server.server_address[1]), asked
+    finally:
+        server.shutdown()
+
+
+WANTED = [
+    ({"seriesuid": "1.2.7"}, [7]),
+    ({"seriesuid": "1.2.7", "modality": "CT"}, [7]),
+    ({"seriesuid": "1.2.7", "modality": "MR"}, []),
+    ({"modality": "MR"}, [*range(0, STUDIES, 2)]),
+    ({"patientid": "P100"}, [*range(1, STUDIES, 4)]),
+    ({"patientid": "P100", "seriesuid": "1.2.5"}, [5]),
+    ({"studyuid": "1.1.9"}, [9]),
+    ({}, [*range(STUDIES)]),
+]
+
+
+@pytest.mark.parametrize(("wanted", "numbers"), WANTED)
+@pytest.mark.parametrize("relational", ["answered", "refused", "not said"])
+def test_a_query_is_one_message_where_the_node_takes_relational_ones(
+    relational: str, wanted: dict[str, str], numbers: list[int]
+) -> None:
+    with archive_of_many(relational=relational) as (node, asked):
+        found = pyconquest().query_dicom("127.0.0.1", node.port, "MANY", **wanted)
+    assert sorted(int(each["SeriesInstanceUID"].split(".")[-1]) for each in found) == numbers
+    assert all(each["StudyInstanceUID"] == each["SeriesInstanceUID"].replace("1.2.", "1.1.") for each in found)
+    assert asked[0].SeriesInstanceUID == wanted.get("seriesuid", "")
+    if relational == "answered":
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"series_uid": "1.2.7"}, {"sop_instance_uid": "1.3.7"}, {"patientid": "P300", "modality": "CT"}]
+)
+@pytest.mark.parametrize("relational", ["answered", "refused", "not said"])
+def test_what_to_get_is_asked_by_one_message(wanted: dict[str, Any], relational: str) -> None:
+    with archive_of_many(relational=relational) as (node, asked):
+        said = pyconquest().get_dicom("127.0.0.1", node.port, "MANY", **wanted, receiving_port_number=free_port())
+    assert "did not come" in (said or ""), "this node moves nothing, and what it said that it has is missed"
+    if relational == "answered":
+        assert len(asked) == 1
+        assert asked[0].QueryRetrieveLevel == "IMAGE"

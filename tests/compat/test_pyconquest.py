@@ -584,13 +584,17 @@ def test_the_python_of_the_page_runs(workplace: Workplace, capsys: pytest.Captur
     shutil.copytree(DATA, workplace.folder / "data")
     rules, _ = blocks(MIGRATE, "toml")  # what needs the network is run in test_network.py
     (workplace.folder / "rules.toml").write_text(rules, encoding="utf-8")
-    old, new, _ = blocks(MIGRATE, "python")
+    old, new, _, listed = blocks(MIGRATE, "python")
     exec(old, {})
     assert len(contents("CTdata")) == 10
     exec(new, {})
     said = capsys.readouterr().out
     assert "('PatientID', 'ImageCount') [('1CT1', 1)" in said
     assert "'done': 10" in said
+    exec(listed, {})
+    assert "['ROI-1']" in capsys.readouterr().out
+    names, matches = (workplace.run("query", query, "--json") for query in blocks(MIGRATE, "sql"))
+    assert (names.code, names.summary["rows"], matches.code) == (0, 1, 0)
 
 
 def test_the_page_names_every_method() -> None:

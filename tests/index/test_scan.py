@@ -733,8 +733,9 @@ def test_an_index_in_a_folder_that_is_not_there(archive: Workplace) -> None:
 
 def test_a_damaged_index_is_an_error_that_says_the_way_out(archive: Workplace) -> None:
     index(archive)
-    with closing(sqlite3.connect(archive.folder / "conquest.db")) as connection, connection:
-        connection.execute("DROP TABLE DICOMSeries")
+    with (archive.folder / "conquest.db").open("r+b") as database:
+        database.seek(database.seek(0, os.SEEK_END) // 2)
+        database.write(b"\xff" * 200_000)
     (archive.folder / "data/ct/1.dcm").unlink()
     done = index(archive)
     assert (done.code, "delete it and index again" in done.summary["message"]) == (1, True)
