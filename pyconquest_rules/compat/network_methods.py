@@ -294,14 +294,15 @@ class _Index:
 
 
 def _matches(node: Node, level: Level, match: dict[str, str], return_keys: Sequence[str]) -> list[dict[str, str]]:
-    """What a node has, by the one relational query of pyconquest; level by level if the node refuses that.
+    """What a node has, by the one relational query of pyconquest; level by level if the node refuses that or leaves out UIDs.
 
     Raises NodeError if the node does not answer well.
     """
+    skipped: list[None] = []
     try:
-        with closing(find(node, level, match, return_keys, relational=True)) as found:
+        with closing(find(node, level, match, return_keys, relational=True, skipped=lambda: skipped.append(None))) as found:
             matches = [*found]
-        if all(each[keyword] for each in matches for keyword in UNIQUE[level]):
+        if not skipped and all(each[keyword] for each in matches for keyword in UNIQUE[level]):
             return matches
     except NodeError as error:
         if error.retry:
