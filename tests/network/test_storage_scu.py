@@ -21,7 +21,8 @@ from pydicom.uid import UID
 
 from pyconquest_rules.network.association import Context, ContextsRefused, batches, echo, requested
 from pyconquest_rules.network.node import TLS, Node, NodeError
-from pyconquest_rules.network.storage_scu import Instance, Sent, send
+from pyconquest_rules.network.outgoing import Instance
+from pyconquest_rules.network.storage_scu import Sent, send
 from tests.network.peers import HOST, Certificates, Fault, Faulty, dcmqrscp, free_port, orthanc, storescp
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
@@ -239,8 +240,8 @@ def test_a_bad_file_does_not_end_the_batch(tmp_path: Path, files: Files) -> None
     assert {each: sent.message for each, sent in told.items()} == {
         gone: "the file is gone",
         other: changed,
-        text: "no DICOM file",
-        pipe: "is no file",
+        text: "not a DICOM file",
+        pipe: "not a regular file",
         empty: "the file has no data set",
         good: None,
     }
