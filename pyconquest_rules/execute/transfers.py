@@ -87,13 +87,13 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
     What may succeed later is tried again when all others had their turn, each on an association of its own. Once `stop` says
     so no batch is begun, and nothing is waited for; what is under way comes to its end.
     """
-    kept = dict[str, tuple[Step, Sent]]()
+    kept: dict[str, tuple[Step, Sent]] = {}
     with Senders(sending.node, sending.associations, DELAYS, max_rate=sending.max_rate, transcode=sending.transcode) as senders:
         # The steps are read here alone: a connection of SQLite belongs to one thread.
         batches = iter(lambda: [*islice(steps, BATCH)], [])
         for tries, delay in enumerate((*DELAYS, 0.0)):
             for answers in senders.answers(batches, alone=tries > 0):
-                final = list[tuple[Step, Sent]]()
+                final: list[tuple[Step, Sent]] = []
                 for step, sent in answers:
                     kept.pop(step.SOPInstanceUID, None)
                     if _is_to_be_tried_again(sent, tries) and len(kept) < MOST_KEPT and not senders.dead:
@@ -104,7 +104,11 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
                     yield final
                 if stop():
                     senders.ending.set()
-            if not kept or senders.dead or _stopped_within(delay, senders.ending, stop):
+            if not kept or senders.dead:
+                break
+            if _stopped_within(delay, senders.ending, stop):
+                # What the node had no room for waits for the next run. A lost association is a failure already.
+                kept = {uid: (step, sent) for uid, (step, sent) in kept.items() if sent.status is None}
                 break
             batches = iter([[step] for step, _ in kept.values()])
     if kept:

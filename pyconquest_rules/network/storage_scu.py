@@ -19,7 +19,7 @@ BLOCK = 1 << 18
 # Fragments from which on the system moves them, without a copy in our memory.
 LARGE = 262144
 # From so many lost associations in a row on, the node is asked by C-ECHO whether it still answers.
-SUSPICIOUS = 2
+SUSPICIOUS = 3
 # A node that leaves so many instances in a row without an answer, for the whole DIMSE timeout each, is given up.
 MOST_STALLS = 8
 
