@@ -8,7 +8,7 @@ be wrong. What cannot be converted exactly is refused.
 from struct import Struct, error
 from typing import NamedTuple
 
-from pyconquest_rules.headers.dataset import PIXEL_DATA, VRS, standard_vr
+from pyconquest_rules.headers.dataset import PIXEL_DATA, PIXEL_REPRESENTATION, VRS, Encoding, scan, standard_vr
 from pyconquest_rules.headers.elements import (
     ITEM,
     ITEM_END,
@@ -22,7 +22,7 @@ from pyconquest_rules.headers.elements import (
 from pyconquest_rules.headers.sendable import Unsendable
 
 TAG, LENGTH, SHORT, ITEM_HEAD = Struct("<HH"), Struct("<I"), Struct("<2sH"), Struct("<HHI")
-PIXEL_REPRESENTATION, PRIVATE_CREATORS = 0x00280103, range(0x10, 0x100)
+PRIVATE_CREATORS = range(0x10, 0x100)
 # The longest value of a VR with a length of two bytes: even (PS3.5 7.1.1). A longer one becomes UN (PS3.5 6.2.2).
 LONGEST_SHORT = 0xFFFE
 # Values from this size on are left in the file.
@@ -75,15 +75,13 @@ class _Transcoding:
         self._size = 0  # of all parts but the last
 
     def converted(self, position: int, end: int) -> list[Part]:
-        levels = [_Level(end, True, not self._explicit, None, 0, False)]
-        signed = False
+        levels = [_Level(end, True, not self._explicit, None, 0, self._is_signed(position, end))]
         while True:
             level = levels[-1]
             if position == level.end:
                 self._close(levels.pop())
                 if not levels:
                     return self._parts
-                signed = levels[-1].signed
                 continue
             if level.end is not None and position > level.end:
                 raise EOFError
@@ -93,7 +91,7 @@ class _Transcoding:
                 if level.end is not None or level.is_item != (tag == ITEM_END):
                     raise Unsendable(f"{CANNOT}: a sequence or an item has a wrong end")
                 self._close(levels.pop())
-                signed, position = levels[-1].signed, value
+                position = value
             elif (tag == ITEM) == level.is_item:
                 raise Unsendable(f"{CANNOT}: a sequence does not consist of items")
             elif tag == ITEM:
@@ -102,8 +100,15 @@ class _Transcoding:
             else:
                 if tag == PIXEL_REPRESENTATION and length == 2:
                     signed = self._window.at(value, 2) == b"\1\0"
-                    levels[-1] = level = level._replace(signed=signed)
+                    levels[-1] = level._replace(signed=signed)
                 position = self._element(levels, tag, vr, length, value)
+
+    def _is_signed(self, position: int, end: int) -> bool:
+        """Whether Pixel Representation, which other elements depend on, is 1 at the top of the data set."""
+        written = Encoding("little", implicit=self._explicit)
+        found, *_ = scan(self._window, position, end, written, {PIXEL_REPRESENTATION}, PIXEL_DATA.__contains__)
+        element = found.get(PIXEL_REPRESENTATION)
+        return element is not None and self._window.at(element.position, 2) == b"\1\0"
 
     def _head(self, position: int, level: _Level) -> tuple[int, str, int, int]:
         """Tag, VR, length and place of the value of the element at `position`."""
