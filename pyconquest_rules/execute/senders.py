@@ -35,6 +35,7 @@ class Senders:
         rate = max_rate / number if max_rate else None
         self._delays, self._all = delays, [Sender(node, max_rate=rate, transcode=transcode) for _ in range(number)]
         self._free: SimpleQueue[Sender] = SimpleQueue()
+        self._busy: set[Sender] = set()
         for sender in self._all:
             self._free.put(sender)
         self._answers: SimpleQueue[tuple[Step, Sent] | None] = SimpleQueue()
@@ -79,6 +80,7 @@ class Senders:
 
     def _work(self, batch: list[Step], alone: bool) -> None:
         sender = self._free.get()
+        self._busy.add(sender)
         try:
             if alone:
                 sender.release()
@@ -88,6 +90,7 @@ class Senders:
             # Some nodes serve few associations at a time: others have their turn.
             if alone or not all(each.is_associated for each in self._all):
                 sender.release()
+            self._busy.discard(sender)
             self._free.put(sender)
             self._answers.put(None)
 
@@ -111,13 +114,13 @@ class Senders:
                         self._answered_at = monotonic()
                     yield waiting.pop(instance.SOPInstanceUID), sent
                 return
-            except NodeError as unreachable:
-                error = unreachable
+            except NodeError as caught:
+                error = caught
             if self._answered_at > tried:
                 delays = iter(self._delays)
             delay = next(delays, None) if error.retry else None
             if delay is None:
-                if self._answered_at < began:
+                if self._answered_at < began and not any(each.is_associated for each in [*self._busy]):
                     self._dead = error
                 break
             if self.ending.wait(delay):
@@ -125,8 +128,9 @@ class Senders:
             # Instances that a node cannot take often lie side by side: it goes on with others.
             some = [*waiting.items()]
             waiting = dict(some[len(some) // 2 :] + some[: len(some) // 2])
+        unreachable = error or self._dead
         for uid, step in waiting.items():
-            yield step, Sent(uid, None, error is not None and error.retry, str(error), tried=False)
+            yield step, Sent(uid, None, unreachable is not None and unreachable.retry, str(unreachable), tried=False)
 
 
 def _together(answers: "SimpleQueue[T | None]") -> list[T | None]:

@@ -88,7 +88,7 @@ def told(done: Done, event: str) -> dict[str, str]:
 
 
 ANSWERS: tuple[Fault, ...] = (0xA700, 0xA900, 0xC000, 0x0110, "wrong message ID", "wrong instance")
-BREAKS: tuple[Fault, ...] = ("garbage", *NO_ANSWER, "abort", "abort within", "release")
+BREAKS: tuple[Fault, ...] = ("garbage", *NO_ANSWER, "abort", "abort within", "close", "release")
 
 
 @pytest.mark.parametrize("fault", [*ANSWERS, *BREAKS], ids=lambda fault: fault if isinstance(fault, str) else f"{fault:04X}")

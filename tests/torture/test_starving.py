@@ -163,6 +163,7 @@ def test_many_instances_that_a_peer_leaves_without_an_answer_starve_no_other(wor
     """More than a run waits for: each run begins with instances that had no turn yet, and at last all good ones arrived."""
     bad = {uid(number) for number in range(40)}
     with Faulty(bound=dict.fromkeys(bad, "silence")) as peer:
-        for _ in range(6):
-            apply(workplace, peer, 5000, seconds=0.2)
+        for _ in range(15):
+            if apply(workplace, peer, 5000, seconds=0.2).summary["failed"] == len(bad):
+                break
         assert {*peer.stored} == {uid(number) for number in range(40, NUMBER)}
