@@ -1,10 +1,11 @@
 """`[send.NAME]`: sends the files of a set to a node."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import time
 from enum import StrEnum
 from hashlib import sha256
+from operator import itemgetter
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -20,12 +21,19 @@ class Confirm(StrEnum):
     STORAGE_COMMITMENT = "storage-commitment"
 
 
+class Transcode(StrEnum):
+    """Whether an instance may be sent in another transfer syntax than its file has."""
+
+    VR = "vr"
+    NONE = "none"
+
+
 WINDOW = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]$"
 """Two times of a day."""
 
 
 class Send(BaseModel):
-    """Sends every instance of a set to a node by C-STORE, as it is in its file; never again what the node said it has."""
+    """Send every instance of a set to a node by C-STORE; never again an instance that the node has acknowledged."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,6 +54,13 @@ class Send(BaseModel):
         Annotated[str, StringConstraints(pattern=WINDOW)] | None,
         Field(description='The time of day at which may be sent, as "22:00-06:00"; always if left out.'),
     ] = None
+    transcode: Annotated[
+        Transcode,
+        Field(
+            description="`vr`: if the node takes only the other of implicit and explicit VR little endian, the instance is"
+            " converted; no value changes. `none`: every instance goes in the transfer syntax of its file."
+        ),
+    ] = Transcode.VR
     needs: Annotated[tuple[str, ...], Field(description='Actions that must have gone well before this one, as "copy.NAME".')] = ()
     tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
 
@@ -62,7 +77,17 @@ class Send(BaseModel):
         return sha256(json.dumps({"kind": "send"}).encode()).hexdigest()
 
 
-def send_wishes(instances: Iterable[Selected]) -> Iterator[Wish]:
-    """One wish for each row that the set's query gave for an instance, in the order of the instances."""
+def send_wishes(instances: Iterable[Selected], failed: Mapping[str, int]) -> Iterator[Wish]:
+    """Yield one wish for each row that the set's query gave for an instance, in the order of the instances.
+
+    `failed` are those that failed before, with the last run in which they were tried. They come last, the longest ago first, so
+    that no instance can keep another from its turn.
+    """
+    last = list[tuple[int, Wish]]()
     for uid, source, size, mtime_ns in instances:
-        yield Wish(uid, source, size, mtime_ns, "", "", "")
+        wish = Wish(uid, source, size, mtime_ns, "", "", "")
+        if uid in failed:
+            last.append((failed[uid], wish))
+        else:
+            yield wish
+    yield from (wish for _, wish in sorted(last, key=itemgetter(0)))

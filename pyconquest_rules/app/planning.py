@@ -74,7 +74,7 @@ def planned(rules: Rules, names: tuple[str, ...], *, allow_prune: bool = False, 
     made = Plan()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
         for name in names:
-            emit(Planning(name, made.add(name, _wishes(rules, name, sets, made, allow_prune, emit))))
+            emit(Planning(name, made.add(name, _wishes(rules, name, sets, ledger, made, allow_prune, emit))))
             if instances := _brought_along(rules, name, sets):
                 made.note_brought_along(name, instances)
                 emit(BroughtAlong(name, instances))
@@ -83,7 +83,7 @@ def planned(rules: Rules, names: tuple[str, ...], *, allow_prune: bool = False, 
     return made
 
 
-def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool, emit: Emit) -> Iterator[Wish]:
+def _wishes(rules: Rules, name: str, sets: Sets, ledger: Ledger, made: Plan, allow_prune: bool, emit: Emit) -> Iterator[Wish]:
     """Adds an action to a plan, and gives its wishes."""
     match rules.actions[name]:
         case Copy() as copy:
@@ -91,8 +91,9 @@ def _wishes(rules: Rules, name: str, sets: Sets, made: Plan, allow_prune: bool, 
             template = rules.templates[name]
             return wishes(template, rules.outputs, sets.instances(copy.select, template.columns))
         case Send() as send:
-            made.add_send(name, rules.nodes[send.node].identity, send.fingerprint, confirm=send.confirm is not Confirm.STATUS)
-            return send_wishes(sets.instances(send.select, ()))
+            node = rules.nodes[send.node].identity
+            made.add_send(name, node, send.fingerprint, confirm=send.confirm is not Confirm.STATUS)
+            return send_wishes(sets.instances(send.select, ()), ledger.failed_at(node))
         case Retrieve() as retrieve:
             made.add_retrieve(name, rules.nodes[retrieve.node].identity, retrieve.into, retrieve.fingerprint)
             return _asked(rules, name, retrieve, sets, emit)

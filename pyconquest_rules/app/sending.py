@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
-from pyconquest_rules.actions.send import Confirm, Send
+from pyconquest_rules.actions.send import Confirm, Send, Transcode
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.execute.confirming import Asking, Known, committing, finding
 from pyconquest_rules.execute.transfers import Sending
@@ -21,6 +21,7 @@ def sending(rules: Rules, send: Send, clock: Callable[[], datetime]) -> Sending:
         _asking(rules, send),
         send.window,
         lambda: send.is_open(clock().time()),
+        send.transcode is Transcode.VR,
     )
 
 

@@ -58,6 +58,12 @@ INSERT OR IGNORE INTO adopted SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM done WHE
 """
 
 
+# Without a run, that of an earlier failure stays.
+NOT_SENT = """
+INSERT OR REPLACE INTO failed VALUES (?1, ?2, ?3, ?4, coalesce(?5, (SELECT run FROM failed WHERE destination = ?1), 0), ?6)
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """What the ledger says of a destination."""
@@ -225,20 +231,28 @@ class Ledger:
             connection.executemany("DELETE FROM adopted WHERE destination = ?", [*made, *removed])
             connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
 
-    def record_sent(self, outcomes: Iterable[tuple[Step, int | None, str | None]], run: int, *, confirmed: bool = False) -> None:
-        """Remembers what became of instances that were sent: the status by which the node has it, or None and why not."""
+    def record_sent(self, outcomes: Iterable[tuple[Step, int | None, str | None, bool]], run: int) -> None:
+        """Remembers what became of instances that were sent: the status by which the node has it, or None and why not.
+
+        And whether it was tried. The run of one that failed is the last in which it was tried, 0 if it never was.
+        """
         at = now()
         with self._transaction() as connection:
-            for step, status, message in outcomes:
+            for step, status, message, tried in outcomes:
                 stamp, key = step.operation.stamp, f"{step.operation.destination} {step.SOPInstanceUID}"
                 if status is None:
-                    failure = (key, step.action, step.SOPInstanceUID, message, run, at)
-                    connection.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failure)
+                    failure = (key, step.action, step.SOPInstanceUID, message, run if tried else None, at)
+                    connection.execute(NOT_SENT, failure)
                     continue
                 identity = (step.operation.destination, step.SOPInstanceUID, step.action)
-                row = (*identity, stamp.size, stamp.mtime_ns, status, confirmed, run, at)
+                row = (*identity, stamp.size, stamp.mtime_ns, status, False, run, at)
                 connection.execute("INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
                 connection.execute("DELETE FROM failed WHERE destination = ?", (key,))
+
+    def failed_at(self, node: str) -> dict[str, int]:
+        """The SOPInstanceUIDs of what was sent to a node and failed, with the last run in which each was tried."""
+        query = "SELECT SOPInstanceUID, run FROM failed WHERE run > 0 AND destination > ? AND destination < ?"
+        return dict(self.connection.execute(query, (f"{node} ", f"{node}!")).fetchall())  # "!" comes next to " "
 
     def record_retrieved(self, action: str, outcomes: Iterable[tuple[Step, str | None]], run: int) -> None:
         """Remembers why instances did not come. Which did the index knows; here is only how many an action has brought."""

@@ -1,41 +1,37 @@
-"""Sending the instances of an action to its node: several associations, each answer at once to whoever remembers it."""
+"""Sending the instances of an action to its node: each outcome goes at once to the ledger, and what failed is tried again."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from queue import Empty, SimpleQueue
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.execute.confirming import Asking, confirm
 from pyconquest_rules.execute.runner import Runner, Steps
-from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.execute.senders import Senders
+from pyconquest_rules.network.node import Node
 from pyconquest_rules.steps import SendInstance, Step
 
 if TYPE_CHECKING:
-    from pyconquest_rules.network.storage_scu import Sender, Sent
-
-T = TypeVar("T")
+    from pyconquest_rules.network.storage_scu import Sent
 
 # So many instances are given to one association at once.
 BATCH = 100
-# What may go well later is tried again so often, each time after twice as many seconds.
+# What may succeed later is tried again so often, each time after twice as many seconds.
 DELAYS = (1.0, 2.0, 4.0)
-# So many answers are remembered together, or those of so many seconds: to remember one takes as long as to send one. What was
-# answered and not remembered yet when a run is killed is sent again.
-TOGETHER, SECONDS = 16, 0.02
+# An instance whose association was lost is tried so often again: once alone, when all others had their turn, and then last.
+LOST_AGAIN = 2
+# More instances than these are not kept for another try: the next run has them.
+MOST_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
     """What an action that sends needs: the node, how many associations, and how many bytes a second over all of them.
 
-    `asking` is how the node is asked for what it took; None where the status of a C-STORE is enough. `window` is the time of day
-    at which may be sent, in words, and `is_open` whether that is now.
+    `transcode`: an instance may be sent in the other VR encoding. `asking` is how the node is asked for what it took; None if the
+    status of a C-STORE is enough. `window` is the time of day at which may be sent, in words, and `is_open` whether that is now.
     """
 
     node: Node
@@ -44,6 +40,7 @@ class Sending:
     asking: Asking | None = None
     window: str | None = None
     is_open: Callable[[], bool] = lambda: True
+    transcode: bool = True
 
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
         """Sends what is to be sent, while the window is open, and has the node confirm that and what was sent before."""
@@ -62,9 +59,8 @@ class Sending:
         told, stored = 0, 0
         if self.is_open() and not runner.stopped():
             for answers in transferred(_to_send(steps()), self, lambda: runner.stop() or not self.is_open()):
-                runner.ledger.record_sent(
-                    ((step, sent.status if sent.stored else None, sent.message) for step, sent in answers), runner.result.run
-                )
+                outcomes = ((step, sent.status if sent.stored else None, sent.message, sent.tried) for step, sent in answers)
+                runner.ledger.record_sent(outcomes, runner.result.run)
                 for step, sent in answers:
                     size = step.operation.stamp.size
                     if sent.stored:
@@ -86,99 +82,48 @@ def _was_sent(step: Step) -> bool:
 
 
 def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool]) -> Iterator[list[tuple[Step, "Sent"]]]:
-    """Sends the instances of `steps`; gives what became of them, some at a time, as the answers come.
+    """Sends the instances of `steps`; yields their outcomes, some at a time, as the answers come.
 
-    Once `stop` says so no batch is begun, and nothing is waited for; what is under way comes to its end.
+    What may succeed later is tried again when all others had their turn, each on an association of its own. Once `stop` says
+    so no batch is begun, and nothing is waited for; what is under way comes to its end.
     """
-    from pyconquest_rules.network.storage_scu import Sender  # pynetdicom takes long to import
-
-    answers: SimpleQueue[tuple[Step, Sent] | None] = SimpleQueue()
-    senders: SimpleQueue[Sender] = SimpleQueue()
-    ending, running, workers = Event(), 0, list[Future[None]]()
-
-    def work(batch: list[Step]) -> None:
-        sender = senders.get()
-        try:
-            for answer in _batch(batch, sender, ending):
-                answers.put(answer)
-        finally:
-            if not all(each.is_associated for each in everybody):  # some nodes serve few at a time: others have their turn
-                sender.release()
-            senders.put(sender)
-            answers.put(None)
-
-    rate = sending.max_rate / sending.associations if sending.max_rate else None
-    with ExitStack() as stack, ThreadPoolExecutor(sending.associations) as pool:
-        everybody = [stack.enter_context(Sender(sending.node, max_rate=rate)) for _ in range(sending.associations)]
-        for sender in everybody:
-            senders.put(sender)
-        try:
-            # The steps are read here alone: a connection of SQLite belongs to one thread.
-            while True:
-                while running < sending.associations and not ending.is_set() and (batch := list(islice(steps, BATCH))):
-                    workers.append(pool.submit(work, batch))
-                    running += 1
-                if not running:
-                    break
-                came = _together(answers)
-                running -= came.count(None)
-                if some := [answer for answer in came if answer is not None]:
-                    yield some
+    kept: dict[str, tuple[Step, Sent]] = {}
+    with Senders(sending.node, sending.associations, DELAYS, max_rate=sending.max_rate, transcode=sending.transcode) as senders:
+        # The steps are read here alone: a connection of SQLite belongs to one thread.
+        batches = iter(lambda: [*islice(steps, BATCH)], [])
+        for tries, delay in enumerate((*DELAYS, 0.0)):
+            for answers in senders.answers(batches, alone=tries > 0):
+                final: list[tuple[Step, Sent]] = []
+                for step, sent in answers:
+                    kept.pop(step.SOPInstanceUID, None)
+                    if _is_to_be_tried_again(sent, tries) and len(kept) < MOST_KEPT and not senders.dead:
+                        kept[step.SOPInstanceUID] = step, sent
+                    else:
+                        final.append((step, sent))
+                if final:
+                    yield final
                 if stop():
-                    ending.set()
-        finally:
-            ending.set()
-    for worker in workers:
-        worker.result()  # what nobody expected must not be lost
+                    senders.ending.set()
+            if not kept or senders.dead:
+                break
+            if _stopped_within(delay, senders.ending, stop):
+                # What the node had no room for waits for the next run. A lost association is a failure already.
+                kept = {uid: (step, sent) for uid, (step, sent) in kept.items() if sent.status is None}
+                break
+            batches = iter([[step] for step, _ in kept.values()])
+    if kept:
+        yield [*kept.values()]
 
 
-def _together(answers: "SimpleQueue[T | None]") -> list[T | None]:
-    """The answers that come in a short while; None, which is the last of them, is the end of a batch."""
-    found, end = [answers.get()], monotonic() + SECONDS
-    while found[-1] is not None and len(found) < TOGETHER:
-        try:
-            found.append(answers.get(timeout=max(end - monotonic(), 0)))
-        except Empty:
-            break
-    return found
+def _is_to_be_tried_again(sent: "Sent", tries: int) -> bool:
+    """Whether an instance may still succeed in this run, after so many other tries."""
+    most = LOST_AGAIN if sent.status is None else len(DELAYS)
+    return sent.retry and not sent.stored and tries < min(most, len(DELAYS))
 
 
-def _batch(batch: list[Step], sender: "Sender", ending: Event) -> Iterator[tuple[Step, "Sent"]]:
-    """Sends a batch, and what may go well later again after a while."""
-    for delay in (*DELAYS, None):
-        again: list[Step] = []
-        for step, sent in _once(batch, sender):
-            if sent.retry and not sent.stored and delay is not None:
-                again.append(step)
-            else:
-                yield step, sent
-        if not again or ending.wait(delay):
-            return
-        batch = again
-
-
-def _once(batch: Iterable[Step], sender: "Sender") -> Iterator[tuple[Step, "Sent"]]:
-    """Sends a batch once. Where the node cannot be reached, that is the outcome of every step that has none."""
-    from pyconquest_rules.network.storage_scu import Instance, Sent
-
-    waiting: dict[str, Step] = {}
-    for step in batch:
-        if _changed(step):
-            yield step, Sent(step.SOPInstanceUID, None, message="the source changed since it was indexed; run again")
-        else:
-            waiting[step.SOPInstanceUID] = step
-    instances = [Instance(step.operation.source, uid) for uid, step in waiting.items()]
-    try:
-        for instance, sent in sender.send(instances):
-            yield waiting.pop(instance.SOPInstanceUID), sent
-    except NodeError as error:
-        for uid, step in waiting.items():
-            yield step, Sent(uid, None, error.retry, str(error))
-
-
-def _changed(step: Step) -> bool:
-    try:
-        status = os.stat(step.operation.source)
-    except OSError:
-        return False  # whoever opens it says what is wrong
-    return (status.st_size, status.st_mtime_ns) != (step.operation.stamp.size, step.operation.stamp.mtime_ns)
+def _stopped_within(seconds: float, ending: Event, stop: Callable[[], bool]) -> bool:
+    """Waits; returns early if it is to be stopped, and whether it is."""
+    end = monotonic() + seconds
+    while not stop() and (left := end - monotonic()) > 0:
+        ending.wait(min(left, 0.1))
+    return stop()

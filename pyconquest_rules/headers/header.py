@@ -143,7 +143,7 @@ class Reader:
         raise Rejected(reason)
 
     def _read(self, descriptor: int) -> Header:
-        window, start, sop_class, syntax, bare = _opened(descriptor)
+        window, start, sop_class, syntax, bare, _ = opened(descriptor)
         found = self._found(window, start, bare=bare)
         if found.ended_at == DIRECTORY_RECORDS or DIRECTORY in (sop_class, found.SOPClassUID):
             raise Rejected(Reason.DICOMDIR)
@@ -179,7 +179,7 @@ def read(path: str | os.PathLike[str] | bytes, wanted: Wanted) -> Header:
 def check_elements(path: bytes, most: int) -> None:
     """Looks at every element of a file, nested ones too. Raises TooMany where there are more than `most`."""
     with open(path, "rb") as file:
-        window, start, *_ = _opened(file.fileno())
+        window, start, *_ = opened(file.fileno())
         if start > WINDOW:  # file meta information of some hundred elements
             raise TooMany
         every(window, start, *encoding(window, start)[:2], most)
@@ -230,11 +230,22 @@ def written_at(window: Window, start: int) -> Written:
     return Written(start, order, implicit, encapsulated)
 
 
-def _opened(descriptor: int) -> tuple[Window, int, str, str, bool]:
-    """The bytes of a data set, where it begins, its Media Storage SOP Class and Transfer Syntax UIDs, and whether it is bare.
+class Opened(NamedTuple):
+    """The bytes of a data set, where it begins in them, and what its file meta information says.
 
-    Bare are those without the preamble of PS3.10 7.1. Raises Rejected for what is no regular file, not DICOM or too large.
+    `bare`: the file has no preamble (PS3.10 7.1). `offset` is where the data set begins in the file, deflated or not.
     """
+
+    window: Window
+    start: int
+    sop_class: str
+    syntax: str
+    bare: bool
+    offset: int
+
+
+def opened(descriptor: int) -> Opened:
+    """The data set of an open file. Raises Rejected for what is no regular file, not DICOM or too large, and as `Reader.read`."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise Rejected(Reason.UNREADABLE if stat.S_ISDIR(status.st_mode) else Reason.NOT_A_FILE)
@@ -242,8 +253,8 @@ def _opened(descriptor: int) -> tuple[Window, int, str, str, bool]:
     start = _start(window.data[:132])
     sop_class, syntax, end = _meta(window, start)
     if syntax == DEFLATED:
-        return _inflated(window, end), 0, sop_class, syntax, False
-    return window, end, sop_class, syntax, start == 0
+        return Opened(_inflated(window, end), 0, sop_class, syntax, False, end)
+    return Opened(window, end, sop_class, syntax, start == 0, end)
 
 
 def _reason(error: Exception) -> Reason:

@@ -23,7 +23,7 @@ from pyconquest_rules.events import Event, Listens
 from pyconquest_rules.execute import listening as _imported_for_the_fork_server  # noqa: F401
 from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.node import Node
-from pyconquest_rules.network.storage_scu import Instance as Sendable
+from pyconquest_rules.network.outgoing import Instance as Sendable
 from pyconquest_rules.network.storage_scu import send
 from pyconquest_rules.network.wire import Lost
 from tests.conftest import Instance, Workplace, needs

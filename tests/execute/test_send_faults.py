@@ -20,7 +20,7 @@ level = "image"
 where = "Modality = 'CT'"
 
 [nodes.peer]
-ae_title = "PEER"
+ae_title = "{title}"
 host = "127.0.0.1"
 port = {port}
 dimse_timeout = {seconds}
@@ -42,7 +42,10 @@ Apply = Callable[..., Done]
 
 @pytest.fixture(scope="module")
 def hundred(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """A workplace with as many small instances, indexed. A peer on another port is another node, which has none of them."""
+    """A workplace with as many small instances, indexed. Each peer has an AE title of its own: so none has any of them yet.
+
+    A port does not tell two of them apart. The system gives one again that it gave some tests before.
+    """
     workplace = Workplace(tmp_path_factory.mktemp("hundred"))
     (workplace.folder / "data").mkdir()
     for number in range(NUMBER):
@@ -55,7 +58,7 @@ def hundred(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
             "PatientID": "P1",
         }
         save(workplace.folder / "data" / f"{number}.dcm", elements, os.urandom(500))
-    assert workplace.rules(RULES.format(port=1, seconds=1, associations=1)).run("index").code == 0
+    assert workplace.rules(RULES.format(title="NOBODY", port=1, seconds=1, associations=1)).run("index").code == 0
     return workplace
 
 
@@ -68,7 +71,7 @@ def data_sets(hundred: Workplace) -> dict[str, bytes]:
 @pytest.fixture
 def apply(hundred: Workplace) -> Apply:
     def run(peer: Faulty, seconds: float = 30, associations: int = 1) -> Done:
-        hundred.rules(RULES.format(port=peer.port, seconds=seconds, associations=associations))
+        hundred.rules(RULES.format(title=peer.title, port=peer.port, seconds=seconds, associations=associations))
         return hundred.run("apply", "--no-index", "--json")
 
     return run
@@ -77,7 +80,7 @@ def apply(hundred: Workplace) -> Apply:
 def sent(hundred: Workplace, peer: Faulty) -> set[str]:
     """What the ledger says that a peer has."""
     with closing(sqlite3.connect(hundred.folder / ".pyconquest-rules" / "state.db")) as ledger:
-        return {uid for (uid,) in ledger.execute("SELECT SOPInstanceUID FROM sent WHERE node LIKE ?", (f"%:{peer.port}",))}
+        return {uid for (uid,) in ledger.execute("SELECT SOPInstanceUID FROM sent WHERE node LIKE ?", (f"{peer.title}@%",))}
 
 
 def told(done: Done, event: str) -> dict[str, str]:
@@ -85,7 +88,7 @@ def told(done: Done, event: str) -> dict[str, str]:
 
 
 ANSWERS: tuple[Fault, ...] = (0xA700, 0xA900, 0xC000, 0x0110, "wrong message ID", "wrong instance")
-BREAKS: tuple[Fault, ...] = ("garbage", *NO_ANSWER, "abort", "abort within", "release")
+BREAKS: tuple[Fault, ...] = ("garbage", *NO_ANSWER, "abort", "abort within", "close", "release")
 
 
 @pytest.mark.parametrize("fault", [*ANSWERS, *BREAKS], ids=lambda fault: fault if isinstance(fault, str) else f"{fault:04X}")

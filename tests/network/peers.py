@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -127,9 +128,15 @@ def orthanc(
 
 
 Fault = (
-    int | Literal["wrong message ID", "wrong instance", "garbage", "silence", "half a PDU", "abort", "abort within", "release"]
+    int
+    | Literal[
+        "wrong message ID", "wrong instance", "garbage", "silence", "half a PDU", "abort", "abort within", "close", "release"
+    ]
 )
 """What a Faulty does wrong: a status that it answers, or worse."""
+
+
+NUMBERS = count()
 
 
 @dataclass
@@ -137,7 +144,9 @@ class Faulty:
     """A storage SCP on a raw socket that accepts every presentation context and does `faults` at its messages, counted from 0.
 
     `stored` are the data sets by SOP Instance UID of what it answered with success or a warning. `refused` are abstract
-    syntaxes that it does not accept. `during` is called at the first fragment of each data set.
+    syntaxes that it does not accept. `during` is called at the first fragment of each data set. `bound` are faults that it does
+    whenever it gets an instance, `once` those that it does the first time. If there are `syntaxes`, it accepts no others;
+    `stored_as` are those of what it stored.
     """
 
     faults: Mapping[int, Fault] = field(default_factory=dict)
@@ -145,9 +154,16 @@ class Faulty:
     maximum_length: int = 16384
     tls: ssl.SSLContext | None = None
     during: Callable[[], None] = lambda: None
+    bound: Mapping[str, Fault] = field(default_factory=dict)
+    once: dict[str, Fault] = field(default_factory=dict)
+    syntaxes: frozenset[str] = frozenset()
     stored: dict[str, bytes] = field(default_factory=dict)
+    stored_as: dict[str, str] = field(default_factory=dict)
+    order: list[str] = field(default_factory=list)
     proposed: list[list[str]] = field(default_factory=list)
     messages: int = 0
+    title: str = field(default_factory=lambda: f"PEER{next(NUMBERS)}")
+    """An AE title that no other peer of this process has, unlike its port, which may come again."""
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server((HOST, 0))
@@ -214,7 +230,7 @@ class Faulty:
                     self.during()
                 (command if control & wire.COMMAND else data).extend(part)
                 if control & wire.LAST and (control & wire.COMMAND == 0 or _has_no_data_set(bytes(command))):
-                    self._answer(connection, context_id, wire.parsed(bytes(command)), bytes(data))
+                    self._answer(connection, context_id, wire.parsed(bytes(command)), bytes(data), contexts[context_id][1])
                     command.clear()
                     data.clear()
                 elif not control & wire.COMMAND and self.faults.get(self.messages) == "abort within":
@@ -223,7 +239,7 @@ class Faulty:
     def _acceptance(self, request: bytes, contexts: Mapping[int, list[str]]) -> bytes:
         body = request[:68] + _item(0x10, b"1.2.840.10008.3.1.1.1")
         for context_id, (abstract, syntax, *_) in contexts.items():
-            result = 3 if abstract in self.refused else 0
+            result = 3 if abstract in self.refused else 4 if self.syntaxes and syntax not in self.syntaxes else 0
             body += _item(0x21, bytes([context_id, 0, result, 0]) + _item(0x40, syntax.encode()))
         body += _item(0x50, _item(0x51, struct.pack(">I", self.maximum_length)) + _item(0x52, b"1.2.3.4"))
         return wire.HEAD.pack(2, len(body)) + body
@@ -234,11 +250,14 @@ class Faulty:
         connection.sendall(wire.HEAD.pack(wire.ABORT, 4) + bytes(4))
         raise EOFError
 
-    def _answer(self, connection: socket.socket, context_id: int, command: Mapping[int, bytes], data: bytes) -> None:
+    def _answer(self, connection: socket.socket, context_id: int, command: Mapping[int, bytes], data: bytes, syntax: str) -> None:
         with self._lock:
             number, self.messages = self.messages, self.messages + 1
-        fault = self.faults.get(number, 0)
         instance = command.get(wire.AFFECTED_SOP_INSTANCE, b"")
+        uid = instance.decode()
+        if uid:  # C-ECHO has none
+            self.order.append(uid)
+        fault = self.bound.get(uid) or self.once.pop(uid, None) or self.faults.get(number, 0)
         answer: dict[int, bytes | int] = {
             wire.AFFECTED_SOP_CLASS: command[wire.AFFECTED_SOP_CLASS],
             wire.COMMAND_FIELD: wire.number(command, wire.COMMAND_FIELD) | 0x8000,
@@ -264,11 +283,13 @@ class Faulty:
             case "abort" | "abort within":
                 connection.sendall(wire.HEAD.pack(wire.ABORT, 4) + bytes(4))
                 raise EOFError
+            case "close":
+                raise EOFError
             case "release":
                 connection.sendall(wire.HEAD.pack(wire.RELEASE_RQ, 4) + bytes(4))
                 return
-            case status if status == 0 or status >> 12 == 0xB:
-                self.stored[instance.decode()] = data
+            case status if uid and (status == 0 or status >> 12 == 0xB):
+                self.stored[uid], self.stored_as[uid] = data, syntax
         connection.sendall(wire.message(context_id, wire.command_set(answer), 0))
 
 

@@ -1,0 +1,152 @@
+"""Several associations with a node, which send batches of instances at the same time."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import Empty, SimpleQueue
+from threading import Event
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.steps import Step
+
+if TYPE_CHECKING:
+    from pyconquest_rules.network.storage_scu import Sender, Sent
+
+T = TypeVar("T")
+
+# So many answers are remembered together, or those of so many seconds: to remember one takes as long as to send one. What was
+# answered and not remembered yet when a run is killed is sent again.
+TOGETHER, SECONDS = 16, 0.02
+
+
+class Senders:
+    """So many associations with a node. A context manager, at whose end all of them are released.
+
+    `delays`: a node that cannot be reached is tried again after so many seconds each. If it answers nothing meanwhile it is dead:
+    what is sent from then on fails at once.
+    """
+
+    def __init__(self, node: Node, number: int, delays: tuple[float, ...], *, max_rate: float | None, transcode: bool) -> None:
+        from pyconquest_rules.network.storage_scu import Sender  # takes long to import
+
+        rate = max_rate / number if max_rate else None
+        self._delays, self._all = delays, [Sender(node, max_rate=rate, transcode=transcode) for _ in range(number)]
+        self._free: SimpleQueue[Sender] = SimpleQueue()
+        self._busy: set[Sender] = set()
+        for sender in self._all:
+            self._free.put(sender)
+        self._answers: SimpleQueue[tuple[Step, Sent] | None] = SimpleQueue()
+        self._answered_at, self._stack = 0.0, ExitStack()
+        self._dead: NodeError | None = None
+        self.ending = Event()
+        """Set: no batch is begun any more, and nothing is waited for."""
+
+    def __enter__(self) -> "Senders":
+        for sender in self._all:
+            self._stack.enter_context(sender)
+        self._pool = self._stack.enter_context(ThreadPoolExecutor(len(self._all)))
+        self._stack.callback(self.ending.set)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def dead(self) -> bool:
+        """Whether the node is given up."""
+        return self._dead is not None
+
+    def answers(self, batches: Iterator[list[Step]], *, alone: bool = False) -> Iterator[list[tuple[Step, "Sent"]]]:
+        """Sends batches; yields the outcomes of their steps, some at a time, as they come.
+
+        `alone`: each batch gets an association of its own. The batches are asked for in the thread of the caller.
+        """
+        running, workers = 0, list[Future[None]]()
+        while True:
+            while running < len(self._all) and not self.ending.is_set() and (batch := next(batches, None)):
+                workers.append(self._pool.submit(self._work, batch, alone))
+                running += 1
+            if not running:
+                break
+            came = _together(self._answers)
+            running -= came.count(None)
+            if some := [answer for answer in came if answer is not None]:
+                yield some
+        for worker in workers:
+            worker.result()  # what nobody expected must not be lost
+
+    def _work(self, batch: list[Step], alone: bool) -> None:
+        sender = self._free.get()
+        self._busy.add(sender)
+        try:
+            if alone:
+                sender.release()
+            for answer in self._batch(batch, sender):
+                self._answers.put(answer)
+        finally:
+            # Some nodes serve few associations at a time: others have their turn.
+            if alone or not all(each.is_associated for each in self._all):
+                sender.release()
+            self._busy.discard(sender)
+            self._free.put(sender)
+            self._answers.put(None)
+
+    def _batch(self, batch: list[Step], sender: "Sender") -> Iterator[tuple[Step, "Sent"]]:
+        """Sends a batch once, but waits for a node that cannot be reached. If it stays so, that is the outcome of the rest."""
+        from pyconquest_rules.network.outgoing import Instance
+        from pyconquest_rules.network.storage_scu import Sent
+
+        waiting, began, error = dict[str, Step](), monotonic(), self._dead
+        for step in batch:
+            if _changed(step):
+                yield step, Sent(step.SOPInstanceUID, None, message="the source changed since it was indexed; run again")
+            else:
+                waiting[step.SOPInstanceUID] = step
+        delays = iter(self._delays)
+        while self._dead is None:
+            tried = monotonic()
+            try:
+                for instance, sent in sender.send([Instance(step.operation.source, uid) for uid, step in waiting.items()]):
+                    if sent.status is not None:
+                        self._answered_at = monotonic()
+                    yield waiting.pop(instance.SOPInstanceUID), sent
+                return
+            except NodeError as caught:
+                error = caught
+            if self._answered_at > tried:
+                delays = iter(self._delays)
+            delay = next(delays, None) if error.retry else None
+            if delay is None:
+                if self._answered_at < began and not any(each.is_associated for each in [*self._busy]):
+                    self._dead = error
+                break
+            if self.ending.wait(delay):
+                return
+            # Instances that a node cannot take often lie side by side: it goes on with others.
+            some = [*waiting.items()]
+            waiting = dict(some[len(some) // 2 :] + some[: len(some) // 2])
+        unreachable = error or self._dead
+        for uid, step in waiting.items():
+            yield step, Sent(uid, None, unreachable is not None and unreachable.retry, str(unreachable), tried=False)
+
+
+def _together(answers: "SimpleQueue[T | None]") -> list[T | None]:
+    """The answers that come in a short while; None, which is the last of them, is the end of a batch."""
+    found, end = [answers.get()], monotonic() + SECONDS
+    while found[-1] is not None and len(found) < TOGETHER:
+        try:
+            found.append(answers.get(timeout=max(end - monotonic(), 0)))
+        except Empty:
+            break
+    return found
+
+
+def _changed(step: Step) -> bool:
+    try:
+        status = os.stat(step.operation.source)
+    except OSError:
+        return False  # whoever opens it says what is wrong
+    return (status.st_size, status.st_mtime_ns) != (step.operation.stamp.size, step.operation.stamp.mtime_ns)

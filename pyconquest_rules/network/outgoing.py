@@ -1,0 +1,181 @@
+"""Files on their way to a node: what they are, in which transfer syntaxes they can go, and their bytes."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyconquest_rules.headers.elements import Window
+from pyconquest_rules.headers.sendable import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    Runs,
+    Sendable,
+    Unsendable,
+    sendable,
+)
+from pyconquest_rules.headers.transcoding import Part, Span, transcoded
+from pyconquest_rules.network.association import Context
+
+UID, LONGEST_UID = re.compile(r"[0-9.]{1,64}"), 64
+CHANGED = "the file changed: it is not the instance that was to be sent"
+OTHER = {
+    IMPLICIT_VR_LITTLE_ENDIAN: EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN: IMPLICIT_VR_LITTLE_ENDIAN,
+}
+"""The transfer syntaxes that are converted into each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A file that is to be sent. What it does not tell of SOP class and transfer syntax is read from the file."""
+
+    path: bytes
+    SOPInstanceUID: str
+    SOPClassUID: str | None = None
+    TransferSyntaxUID: str | None = None
+
+
+class Unfit(Exception):
+    """A file cannot be sent, and no byte of it was. The text says why."""
+
+
+class Changed(Exception):
+    """A file is not what it was when its first bytes were sent: the message cannot be completed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An instance that can be sent: its data set, the file as it was then, and the contexts that it can go in, best first."""
+
+    instance: Instance
+    place: Sendable
+    stamp: tuple[int, ...]
+    contexts: tuple[Context, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """An open file, and the parts of what is sent of it."""
+
+    descriptor: int
+    parts: tuple[Part, ...]
+    size: int
+    stamp: tuple[int, ...]
+
+    @property
+    def span(self) -> Span | None:
+        """The place of the data set, if it is sent as it is in the file."""
+        only = self.parts[0] if len(self.parts) == 1 else None
+        return only if isinstance(only, Span) else None
+
+    def check(self) -> None:
+        """Raises Changed if the file is not as it was when it was first looked at."""
+        if _stamp(self.descriptor) != self.stamp:
+            raise Changed
+
+    def chunks(self, size: int) -> Iterator[bytes]:
+        """What is sent, in pieces of `size` bytes; the last may be shorter. Raises Changed."""
+        waiting = bytearray()
+        for part in self.parts:
+            for piece in self._pieces(part, size, len(waiting)):
+                if not waiting and len(piece) == size:
+                    yield piece
+                    continue
+                waiting += piece
+                while len(waiting) >= size:
+                    yield bytes(waiting[:size])
+                    del waiting[:size]
+        if waiting:
+            yield bytes(waiting)
+
+    def _pieces(self, part: Part, size: int, waiting: int) -> Iterator[bytes]:
+        """The bytes of a part, of which the first piece fills up what is waiting."""
+        if not isinstance(part, Span):
+            yield bytes(part)
+            return
+        offset, room = 0, size - waiting
+        while offset < part.size:
+            length = min(room, part.size - offset)
+            yield self._read(part.start + offset, length)
+            offset, room = offset + length, size
+
+    def _read(self, position: int, length: int) -> bytes:
+        try:
+            data = os.pread(self.descriptor, length, position)
+        except OSError:
+            raise Changed from None
+        self.check()
+        if len(data) != length:
+            raise Changed
+        return data
+
+
+def outgoing(instance: Instance, runs: Runs, *, transcode: bool) -> Outgoing:
+    """Looks at the file of an instance. `transcode`: it may go in the other VR encoding too; `runs` is for `sendable`.
+
+    Raises Unfit.
+    """
+    with _opened(instance.path) as descriptor:
+        stamp = _stamp(descriptor)
+        try:
+            place = sendable(descriptor, runs)
+        except Unsendable as unsendable:
+            raise Unfit(str(unsendable)) from None
+    for uid, what in (
+        (place.sop_class, "SOP Class"),
+        (place.syntax, "Transfer Syntax"),
+        (instance.SOPInstanceUID, "SOP Instance"),
+    ):
+        if len(uid) > LONGEST_UID:
+            raise Unfit(f"its {what} UID has {len(uid)} characters, more than the {LONGEST_UID} that a UID may have")
+        if not UID.fullmatch(uid):
+            raise Unfit(f"the file has no valid {what} UID")
+    found = (place.sop_instance, place.sop_class, place.syntax)
+    if found != (instance.SOPInstanceUID, instance.SOPClassUID or found[1], instance.TransferSyntaxUID or found[2]):
+        raise Unfit(CHANGED)
+    syntaxes = [place.syntax, *([OTHER[place.syntax]] if transcode and place.syntax in OTHER else [])]
+    return Outgoing(instance, place, stamp, tuple(Context(place.sop_class, (syntax,)) for syntax in syntaxes))
+
+
+@contextmanager
+def opened(each: Outgoing, syntax: str) -> Iterator[File]:
+    """The file of an instance, to be sent in a transfer syntax. Raises Unfit."""
+    with _opened(each.instance.path) as descriptor:
+        if _stamp(descriptor) != each.stamp:
+            raise Unfit(CHANGED)
+        place = each.place
+        if syntax == place.syntax:
+            yield File(descriptor, (Span(place.start, place.size),), place.size, each.stamp)
+            return
+        window, explicit = Window(b"", place.start + place.size, descriptor), syntax == EXPLICIT_VR_LITTLE_ENDIAN
+        try:
+            parts = tuple(transcoded(window, place.start, place.size, explicit=explicit))
+        except Unsendable as unsendable:
+            raise Unfit(str(unsendable)) from None
+        except OSError:
+            raise Unfit("the file cannot be read") from None
+        size = sum(part.size if isinstance(part, Span) else len(part) for part in parts)
+        yield File(descriptor, parts, size, each.stamp)
+
+
+@contextmanager
+def _opened(path: bytes) -> Iterator[int]:
+    try:
+        # O_NONBLOCK: a pipe by that name must not stop the batch.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise Unfit("the file is gone") from None
+    except (OSError, ValueError):
+        raise Unfit("the file cannot be read") from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _stamp(descriptor: int) -> tuple[int, ...]:
+    """By what a file is known again."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
