@@ -162,7 +162,7 @@ def test_a_uid_that_is_too_long_is_refused_with_its_length(tmp_path: Path, lengt
     with Faulty() as peer:
         ((_, sent),) = send(node(peer.port), [Instance(os.fsencode(path), uid)])
     assert (sent.status, peer.proposed) == (None, [])
-    assert sent.message == f"the SOP Instance UID has {length} characters, more than 64"
+    assert sent.message == f"its SOP Instance UID has {length} characters, more than the 64 that a UID may have"
 
 
 @pytest.mark.parametrize(
