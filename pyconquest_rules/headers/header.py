@@ -1,7 +1,7 @@
 """The header of a DICOM file: whether it is an instance that can be indexed, and the texts of wanted elements.
 
 Nothing that a file holds can raise more than `Rejected`, and nothing of a file is in its text. Only this module and those
-that it reads with, `layouts`, `dataset` and `elements`, read bytes of foreign files.
+that it reads with, `layouts`, `dataset` and below them, read bytes of foreign files.
 """
 
 import os
@@ -17,11 +17,13 @@ from struct import Struct, error
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, Value
-from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet, encoding
+from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet
 from pyconquest_rules.headers.dialect import Odd
-from pyconquest_rules.headers.elements import KNOWN_VRS, LONG_VRS, WINDOW, TooMany, Window, every
+from pyconquest_rules.headers.elements import KNOWN_VRS, LONG_VRS, WINDOW, TooMany, Window
 from pyconquest_rules.headers.layouts import Found, Layouts
 from pyconquest_rules.headers.notes import Note
+from pyconquest_rules.headers.scanning import encoding
+from pyconquest_rules.headers.stepping import every
 
 INFLATED_LIMIT = 64 * 1024 * 1024
 """A deflated data set (PS3.5 A.5) of more bytes is refused: it is inflated in memory."""
@@ -132,12 +134,15 @@ class Reader:
             raise Rejected(Reason.NOT_DICOM)
         if not uid or not valid:
             raise Rejected(Reason.BAD_SOP_INSTANCE_UID if uid else Reason.NO_SOP_INSTANCE_UID)
-        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values)
+        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=tuple(sorted(window.notes)))
 
     def _found(self, window: Window, start: int, *, bare: bool) -> Found:
-        if not bare:
-            with suppress(Odd):
+        of_meta = frozenset(window.notes)
+        if not (bare or of_meta):
+            with suppress(Odd, EOFError):
                 return self._layouts.read(window, start)
+        window.notes.intersection_update(of_meta)
+        window.renew()
         dataset = DataSet.read(window, start, encoding(window, start), self.wanted.tags)
         values = tuple(map(dataset.found, self.wanted.paths))
         return Found(values, _text(dataset.value(SOP_CLASS)), _text(dataset.value(SOP_INSTANCE)), dataset.ended_at)

@@ -12,6 +12,7 @@ class Note(StrEnum):
     UNKNOWN_VR = "unknown-vr"
     MISSING_DELIMITER = "missing-delimiter"
     TRAILING_BYTES = "trailing-bytes"
+    ODD_SEQUENCE = "odd-sequence"
 
 
 def reason(notes: Iterable[Note | str]) -> str | None:
