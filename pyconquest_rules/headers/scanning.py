@@ -1,5 +1,6 @@
 """Finding the wanted elements of one data set or item, and the ends of both, which some writers do not mark as they should."""
 
+import re
 from collections.abc import Callable, Set
 from typing import NamedTuple
 
@@ -51,7 +52,8 @@ def encoding(window: Window, start: int) -> Encoding:
 def scan(window: Window, position: int, written: Encoding, tags: Set[int], stops: Stops) -> Scanned:
     """The elements of `tags` from `position` to the end of the file or a tag that `stops`.
 
-    Bytes at the end that are no element are noted. Raises EOFError if the file ends before an element does.
+    Bytes at the end that are no element are noted. Raises EOFError if the file ends before an element does, and ValueError
+    if what is there is no element.
     """
     found, end, last = dict[int, Element](), window.size, -1
     while end - position >= 8:
@@ -68,19 +70,41 @@ def scan(window: Window, position: int, written: Encoding, tags: Set[int], stops
         if element.tag in tags:
             found[element.tag] = element
         position, last = after, element.tag
-    rest = window.at(position, min(end - position, 8))
+    rest = window.at(position, min(end - position, MOST_TRAILING + 1))
     if rest.strip(b"\0"):
-        if _is_cut(rest, written, last):
-            raise EOFError
+        _check_rest(rest, written, last)
         window.notes.add(Note.TRAILING_BYTES)
     return Scanned(found, position, None)
+
+
+# Some writers fill the last block of a medium with whatever is there.
+MOST_TRAILING = 2048
+# Bytes that come earlier are in the place of what names the instance.
+EARLIEST_END = 0x0020000E
+
+# Data Set Trailing Padding (PS3.10 7.2), in either byte order.
+PADDING = (b"\xfc\xff\xfc\xff", b"\xff\xfc\xff\xfc")
+# A group of the Standard in either byte order, an element number, a VR.
+EXPLICIT_HEAD = re.compile(rb"(?:[\x08-\x88]\0|\0[\x08-\x88])..(?:" + b"|".join(sorted(KNOWN_VRS)) + rb")", re.DOTALL)
+
+
+def _check_rest(rest: bytes, written: Encoding, last: int) -> None:
+    """Raises EOFError for bytes that begin an element, behind the element `last`, and ValueError if elements may be in them."""
+    if rest.startswith(PADDING):
+        return
+    if _is_cut(rest, written, last):
+        raise EOFError
+    if len(rest) < 8:
+        return
+    if len(rest) > MOST_TRAILING or last < EARLIEST_END or (not written.implicit and EXPLICIT_HEAD.search(rest)):
+        raise ValueError
 
 
 def _is_cut(rest: bytes, written: Encoding, last: int) -> bool:
     """Whether the last bytes of a file begin an element that could follow the element `last`."""
     if len(rest) < 4:
         return len(rest) > 1 and int.from_bytes(rest[:2], written.order) in (last >> 16, *GROUPS_AFTER)
-    tag = tag_of(rest, written.order)
+    tag = tag_of(rest[:4], written.order)
     known = tag in dictionary() or bool(tag >> 16 & 1)
     return tag > last and known and (written.implicit or len(rest) < 6 or rest[4:6] in KNOWN_VRS)
 

@@ -1,5 +1,6 @@
 """Elements in explicit VR whose VR is none of the Standard's, and data sets that may have no VRs: what their bytes say."""
 
+from pyconquest_rules.dicom import dictionary
 from pyconquest_rules.headers.elements import (
     ITEM,
     KNOWN_VRS,
@@ -59,7 +60,7 @@ def _ways(window: Window, position: int, order: Order) -> tuple[Element, Element
 
 
 def _leads_on(window: Window, way: Element, order: Order, end: int, depth: int) -> bool:
-    """Whether `way` ends where the data set does, or before an element of a greater tag and a known VR.
+    """Whether `way` ends where the data set does, or before an element of a known VR whose tag is greater or of the Standard.
 
     With `depth`, so many elements of unknown VRs may come between.
     """
@@ -71,9 +72,10 @@ def _leads_on(window: Window, way: Element, order: Order, end: int, depth: int) 
         return position <= end and not window.at(position, end - position).strip(b"\0")
     found = window.at(position, 6)
     tag = tag_of(found, order)
-    if tag in WITHOUT_VR or (tag > way.tag and found[4:] in KNOWN_VRS):
+    follows = tag > way.tag or tag in dictionary()
+    if tag in WITHOUT_VR or (follows and found[4:] in KNOWN_VRS):
         return True
-    if tag <= way.tag or not depth:
+    if not follows or not depth:
         return False
     return any(_leads_on(window, next_, order, end, depth - 1) for next_ in _ways(window, position, order))
 
