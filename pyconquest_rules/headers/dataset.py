@@ -230,6 +230,8 @@ class DataSet:
                 window.notes.add(Note.ODD_SEQUENCE)
             yield position, min(until, end)
             position = until if item.length != UNDEFINED_LENGTH else behind(window, item, *written[:2])
+        if position < end and window.at(position, end - position).strip(b"\0"):
+            raise Unreadable
 
 
 def codec(window: Window, elements: Mapping[int, Element], inherited: str) -> str:

@@ -13,6 +13,9 @@ LONG = 64 * 1024
 MOST_NUMBERS = LIMIT // 8
 """As LIMIT, of binary numbers: their text is longer."""
 
+MOST_ESCAPES = 50_000
+"""Escape sequences of a long value: each costs more than any letter."""
+
 NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d", "AT": "HH"}
 SPELLINGS = {"FL": "%.16g", "FD": "%.16g", "AT": "(%04X,%04X)"}
 BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ"})
@@ -39,7 +42,7 @@ def text(raw: bytes, vr: str, little: bool, codec: str) -> str | None:
 
     `codec` is that of `charsets.charset`; bytes that are wrong in it become U+FFFD.
 
-    Raises TooLong, and Unreadable for bytes that are not a whole number of numbers.
+    Raises TooLong, and Unreadable for more escape sequences than anybody writes.
     """
     if not raw or vr in BINARY:
         return None
@@ -47,6 +50,8 @@ def text(raw: bytes, vr: str, little: bool, codec: str) -> str | None:
         return _numbers(raw, vr, little)
     if len(raw) > LIMIT:
         raise TooLong
+    if len(raw) > LONG and raw.count(b"\x1b") > MOST_ESCAPES:
+        raise Unreadable
     raw = raw.rstrip(b" \0")
     if vr == "UN":
         found = raw.decode("latin-1")
@@ -59,6 +64,5 @@ def _numbers(raw: bytes, vr: str, little: bool) -> str:
     layout = ("<" if little else ">") + NUMBERS[vr]
     if len(raw) > MOST_NUMBERS:
         raise TooLong
-    if len(raw) % calcsize(layout):
-        raise Unreadable
-    return "\\".join(SPELLINGS.get(vr, "%d") % number for number in iter_unpack(layout, raw))
+    size = len(raw) // calcsize(layout) * calcsize(layout)  # bytes that make no whole number are left out
+    return "\\".join(SPELLINGS.get(vr, "%d") % number for number in iter_unpack(layout, raw[:size]))

@@ -13,7 +13,7 @@ from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
 from pyconquest_rules.index import contradictions, geometry, references, rt
 from pyconquest_rules.index.dicom_sql import Column, DICOMType, Layout, SQLType
 
-FORMAT = 2
+FORMAT = 3
 
 TABLES = {Level.PATIENT: "DICOMPatients", Level.STUDY: "DICOMStudies", Level.SERIES: "DICOMSeries", Level.IMAGE: "DICOMImages"}
 VIEWS = {Level.PATIENT: "patients", Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "images"}
@@ -335,8 +335,8 @@ def _number(text: str) -> str:
     wrong = ("*[^-+.0-9eE]*", "*[^0-9.]", "*[-+.0-9][-+]*", "*.*.*", "*[eE]*[.eE]*", "*[^0-9][eE]*", "[eE]*")
     right = " AND ".join([f"{trimmed} GLOB '*[0-9]*'", *(f"{trimmed} NOT GLOB '{glob}'" for glob in wrong)])
     right += f" AND abs(CAST({trimmed} AS REAL)) < 9e999"
-    digits = f"{trimmed} GLOB '[0-9]*' AND {trimmed} NOT GLOB '*[^0-9]*' AND length({trimmed}) < 300"  # most, and soon told
-    return f"CASE WHEN {digits} OR ({right}) THEN CAST({trimmed} AS NUMERIC) ELSE {trimmed} END"
+    digits = f"{trimmed} GLOB '[0-9]*' AND {trimmed} NOT GLOB '*[^0-9]*'"  # most, and soon told
+    return f"CASE WHEN length({trimmed}) < 300 AND ({digits} OR ({right})) THEN CAST({trimmed} AS NUMERIC) ELSE {trimmed} END"
 
 
 def quoted(name: str) -> str:
