@@ -5,7 +5,6 @@ every file for a strange one; `layouts.py` has the fast way.
 """
 
 from collections.abc import Iterator, Mapping, Set
-from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
@@ -154,9 +153,13 @@ class DataSet:
     def _at(self, items: Items) -> Level | None:
         """The level within `items`; None if one of them is missing. Raises one of FAILURES."""
         if items not in self._levels:
+            self._check(items)
             above, (tag, number) = self._at(items[:-1]), items[-1]
-            with self._remembered(items):
+            try:
                 self._levels[items] = next(islice(self._inside(above, tag), number, None), None) if above else None
+            except FAILURES as failure:
+                self._broken[items] = type(failure)
+                raise
         return self._levels[items]
 
     def _levels_at(self, items: Items) -> tuple[Level, ...]:
@@ -165,23 +168,21 @@ class DataSet:
         Raises one of FAILURES.
         """
         if items not in self._all_levels:
-            with self._remembered(items):
-                self._all_levels[items] = found = tuple(islice(self._walk(items), MOST_ITEMS + 1))
+            self._check(items)
+            try:
+                found = tuple(islice(self._walk(items), MOST_ITEMS + 1))
                 if len(found) > MOST_ITEMS:
-                    del self._all_levels[items]
                     raise TooLong
+            except FAILURES as failure:
+                self._broken[items] = type(failure)
+                raise
+            self._all_levels[items] = found
         return self._all_levels[items]
 
-    @contextmanager
-    def _remembered(self, items: Items) -> Iterator[None]:
-        """Fails at once if the way to these items failed before: it may be a long one."""
+    def _check(self, items: Items) -> None:
+        """Raises what the way to these items raised before: it may be a long one."""
         if items in self._broken:
             raise self._broken[items]
-        try:
-            yield
-        except FAILURES as failure:
-            self._broken[items] = type(failure)
-            raise
 
     def _walk(self, items: Items) -> Iterator[Level]:
         if not items:

@@ -40,9 +40,8 @@ class Window:
 
     def __init__(self, data: bytes, size: int, descriptor: int | None = None) -> None:
         """`data` are the first bytes; without a descriptor all there are."""
-        self.data, self.base, self.size, self._descriptor = data, 0, size, descriptor
-        self.notes = set[Note]()
-        self.renew()
+        self.data, self.base, self.size, self._descriptor, self._left = data, 0, size, descriptor, MOST_STEPS
+        self.notes: set[Note] = set()
 
     def renew(self) -> None:
         """Begins to count elements anew."""

@@ -134,10 +134,10 @@ class Reader:
             raise Rejected(Reason.NOT_DICOM)
         if not uid or not valid:
             raise Rejected(Reason.BAD_SOP_INSTANCE_UID if uid else Reason.NO_SOP_INSTANCE_UID)
-        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=tuple(sorted(window.notes)))
+        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=_sorted(window.notes))
 
     def _found(self, window: Window, start: int, *, bare: bool) -> Found:
-        of_meta = frozenset(window.notes)
+        of_meta = _sorted(window.notes)
         if not (bare or of_meta):
             with suppress(Odd, EOFError):
                 return self._layouts.read(window, start)
@@ -247,6 +247,10 @@ def _inflated(window: Window, start: int) -> Window:
         if data.tell() > INFLATED_LIMIT:
             raise Rejected(Reason.TOO_LARGE)
     return Window(data.getvalue(), data.tell())
+
+
+def _sorted(notes: set[Note]) -> tuple[Note, ...]:
+    return tuple(sorted(notes)) if notes else ()
 
 
 def _text(raw: bytes) -> str:

@@ -58,14 +58,15 @@ def scan(window: Window, position: int, written: Encoding, tags: Set[int], stops
     found, end, last = dict[int, Element](), window.size, -1
     while end - position >= 8:
         window.step(1)
-        before = frozenset(window.notes)
+        before = Note.UNKNOWN_VR in window.notes
         try:
             element = head(window, position, written.order, written.implicit)
             if stops(element.tag):
                 return Scanned(found, position, element.tag)
             after = behind(window, element, written.order, written.implicit)
         except EOFError:  # cut, or no element at all
-            window.notes.intersection_update(before)
+            if not before:
+                window.notes.discard(Note.UNKNOWN_VR)
             break
         if element.tag in tags:
             found[element.tag] = element

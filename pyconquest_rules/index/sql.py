@@ -132,7 +132,8 @@ def columns(connection: sqlite3.Connection, query: str, params: Values, seconds:
 
 def names(connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS) -> tuple[str, ...]:
     """As `columns`, of a query that was compiled as the user wrote it."""
-    with explained(connection, query, params, FUNCTIONS), guarded(connection), Deadline(connection, seconds):
+    longest = _longest(query, columns=1)
+    with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest), Deadline(connection, seconds):
         cursor = connection.execute(f"SELECT * FROM ({_one(query)}\n) LIMIT 0", params)
         found = tuple(column[0] for column in cursor.description)
     if len(found) > MOST_COLUMNS:
