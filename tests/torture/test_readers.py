@@ -13,6 +13,7 @@ import pydicom
 
 from pyconquest_rules.dicom import TagPath, tag_path
 from pyconquest_rules.headers.header import Header, Reader, Reason, Wanted
+from pyconquest_rules.headers.notes import Note
 from tests.conftest import needs
 from tests.headers.test_header import as_text, bare
 from tests.headers.test_layouts import mutant, outcome
@@ -36,6 +37,9 @@ REFUSED = {
     Reason.NO_SOP_INSTANCE_UID: "the UID is there, but is empty",
 }
 
+# By its number.
+REFUSED_FILES = {"0043": "it is cut right behind the head of a sequence of 120 bytes, which both others take for empty"}
+
 LINE = re.compile(r"\((?P<tag>[0-9a-f]{4},[0-9a-f]{4})\) .. (?P<value>.*?) +# +\d+, *\d+ \w+")
 FILE = re.compile(r"# dcmdump \(\d+/\d+\): (.*)")
 
@@ -51,19 +55,28 @@ def test_what_others_read_is_indexed_with_the_same_values(tmp_path: Path, shared
     read_by_both = [
         (file, theirs, by_dcmtk[file.name]) for file in files if file.name in by_dcmtk and (theirs := by_pydicom(file))
     ]
-    wrong = [(file.name, *found) for file, theirs, dump in read_by_both for found in wrongs(outcome(reader, file), theirs, dump)]
+    wrong = [
+        (file.name, *found)
+        for file, theirs, dump in read_by_both
+        for found in wrongs(outcome(reader, file), theirs, dump)
+        if file.name not in REFUSED_FILES
+    ]
     assert wrong == []
     assert len(read_by_both) > len(files) // 4
 
 
 def wrongs(ours: Header | Reason, theirs: Read, dump: dict[str, str]) -> Iterator[tuple[str, ...]]:
-    """The values in which we differ from both others, who agree; or why we refuse the file."""
+    """The values in which we differ from both others, who agree; or why we refuse the file.
+
+    Behind an element of an unknown VR both may lose elements that we read on to, each in its own way.
+    """
     if isinstance(ours, Reason):
         yield from [(ours,)] if ours not in REFUSED else []
         return
     for path, value in zip(WANTED.paths, ours.values, strict=True):
         pydicoms, dcmtks = printed(theirs.get(path)), printed(dump.get(str(path)))
-        if pydicoms == dcmtks != printed(value if isinstance(value, str) else None):
+        lost = not pydicoms and Note.UNKNOWN_VR in ours.notes
+        if pydicoms == dcmtks != printed(value if isinstance(value, str) else None) and not lost:
             yield str(path), pydicoms, str(value)
 
 
