@@ -36,7 +36,8 @@ Read = Callable[[Sequence[str]], Iterable[Sequence[Text] | None]]
 def ours(elements: Elements) -> Read:
     """The header reader of the index."""
     from pyconquest_rules.dicom import TagPath
-    from pyconquest_rules.headers.header import Reader, Rejected, Wanted
+    from pyconquest_rules.headers.header import Reader, Wanted
+    from pyconquest_rules.headers.opening import Rejected
 
     reader = Reader(Wanted(tuple(TagPath(tuple((tag, item) for tag, item in steps), tag) for steps, tag in elements)))
 

@@ -13,7 +13,8 @@ from pydicom.filewriter import dcmwrite
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import SourceError, UsageError
 from pyconquest_rules.events import Event, FileTold, silent
-from pyconquest_rules.headers.header import Header, Rejected, read
+from pyconquest_rules.headers.header import Header, read
+from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.index.content import PARTS, digest
 from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store

@@ -24,7 +24,8 @@ from pyconquest_rules.execute.listening import GRACE
 from pyconquest_rules.execute.receivers import MIN_FREE, by_move
 from pyconquest_rules.execute.retrievals import Identity, Retrieving, retrieved
 from pyconquest_rules.execute.transfers import Sending, transferred
-from pyconquest_rules.headers.header import Rejected, Wanted, read
+from pyconquest_rules.headers.header import Wanted, read
+from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.network.keys import UNIQUE
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query_retrieve import find

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from pyconquest_rules.execute.older import kept_older
 from pyconquest_rules.execute.placing import same_data_set
-from pyconquest_rules.headers.header import Header, Rejected, written
+from pyconquest_rules.headers.header import Header
+from pyconquest_rules.headers.opening import Rejected
+from pyconquest_rules.headers.written import written
 from pyconquest_rules.index.store import Place
 from pyconquest_rules.index.walk import File
 from pyconquest_rules.network.part10 import data_set_offset, file_meta_information

@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from pyconquest_rules.dicom import tag_path
 from pyconquest_rules.execute.retrievals import Identity
-from pyconquest_rules.headers.header import Rejected, Wanted, read
+from pyconquest_rules.headers.header import Wanted, read
+from pyconquest_rules.headers.opening import Rejected
 
 WANTED = Wanted(tuple(tag_path(keyword) for keyword in Identity._fields))
 # What the path holds is bytes. A root that is "/" has its slash already.

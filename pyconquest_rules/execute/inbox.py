@@ -13,7 +13,7 @@ from pyconquest_rules.execute.arrival import Part, Received
 from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.indexer import SOP_CLASS, Indexer
 from pyconquest_rules.execute.placing import Places, sync_file
-from pyconquest_rules.headers.header import Rejected
+from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.index.tables import LEVELS, Schema
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.templates import Template

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from pyconquest_rules.execute.files import NO_LINKS
 from pyconquest_rules.execute.folders import opened
-from pyconquest_rules.headers.header import Rejected, data_set_start
+from pyconquest_rules.headers.opening import Rejected, data_set_start
 from pyconquest_rules.index.walk import File
 from pyconquest_rules.outputs import Outputs
 

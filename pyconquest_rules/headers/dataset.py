@@ -4,7 +4,7 @@ Elements are stepped over by their lengths, and only values that are wanted are 
 every file for a strange one; `layouts.py` has the fast way.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from itertools import islice
 from typing import NamedTuple
 
@@ -16,16 +16,19 @@ from pyconquest_rules.headers.elements import (
     ITEM,
     ITEM_END,
     KNOWN_VRS,
+    SEQUENCE_END,
     UNDEFINED_LENGTH,
     Element,
-    Order,
+    TooMany,
     Window,
-    behind,
-    head,
-    is_vr,
 )
+from pyconquest_rules.headers.notes import Note
+from pyconquest_rules.headers.scanning import BROKEN, Encoding, Scanned, Stops, check_pixel_data, scan, scan_item
+from pyconquest_rules.headers.stepping import behind, head, order_of_items
+from pyconquest_rules.headers.unknown_vrs import is_implicit
+from pyconquest_rules.headers.values import TooLong, Unreadable
 
-CHARACTER_SET, PIXEL_REPRESENTATION, DIRECTORY_RECORDS = 0x00080005, 0x00280103, 0x00041220
+CHARACTER_SET, PIXEL_REPRESENTATION, NUMBER_OF_FRAMES, DIRECTORY_RECORDS = 0x00080005, 0x00280103, 0x00280008, 0x00041220
 PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 ENDS = PIXEL_DATA | {DIRECTORY_RECORDS}
 # What other values can only be understood with.
@@ -33,98 +36,110 @@ CONTEXT = frozenset({CHARACTER_SET, PIXEL_REPRESENTATION})
 
 VRS = frozenset(vr.decode() for vr in KNOWN_VRS) - {"UN"}
 
-LAST_DELIMITER = b"\xfe\xff\xdd\xe0\0\0\0\0"
-
-# More items of one sequence than these are not looked at: a structure set has a few hundred.
-MOST_ITEMS = 10_000
+# Items that a path over all items may have: a structure set has some thousands, each of which takes half a kilobyte.
+MOST_ITEMS = 100_000
 
 Items = tuple[tuple[int, int], ...]
-Stops = Callable[[int], bool]
 
 
 class Level(NamedTuple):
-    """The wanted elements of a data set or of one item in it, and how they are encoded."""
+    """The wanted elements of a data set or of one item in it, and how they are written."""
 
     elements: Mapping[int, Element]
-    implicit: bool
-    codec: str
+    written: Encoding
 
 
-class Encoding(NamedTuple):
-    """How the elements of a data set are written (PS3.5 7.1), and the codec of their text."""
-
-    order: Order
-    implicit: bool
-    codec: str = charset(b"")
-
-
-def encoding(window: Window, start: int) -> Encoding:
-    """How the data set at `start` is written: its bytes decide, not the transfer syntax, about which some files lie."""
-    first = window.at(start, 6)
-    implicit = not is_vr(first[4:])
-    # The first group of a data set is low.
-    return Encoding("little" if implicit or first[1:2] <= first[:1] else "big", implicit)
+# Why the value of one element cannot be had, whatever else is in the file.
+FAILURES = (Unreadable, TooLong, EOFError, TooMany)
 
 
 class DataSet:
-    """The values of the wanted elements of a data set, at its top and in items."""
+    """The values of the wanted elements of a data set, at its top and in items. `window.notes` gets what is odd about them."""
 
-    def __init__(
-        self, window: Window, written: Encoding, tags: Set[int], elements: Mapping[int, Element], end: int, ended_at: int | None
-    ) -> None:
-        """`elements` are those at the top of the data set, which ends at `end`, before the element `ended_at` if there is one."""
-        self._window, self._order, self._tags, self.end, self.ended_at = window, written.order, tags | CONTEXT, end, ended_at
-        top = Level(elements, written.implicit, written.codec)
-        self._levels: dict[Items, Level | None] = {(): top}
+    def __init__(self, window: Window, written: Encoding, tags: Set[int], scanned: Scanned) -> None:
+        """`scanned` is the top of the data set."""
+        self._window, self._tags, self.end, self.ended_at = window, tags | CONTEXT, scanned.end, scanned.ended_at
+        self._levels: dict[Items, Level | None] = {(): Level(scanned.elements, written)}
         self._all_levels: dict[Items, tuple[Level, ...]] = {}
+        self._broken: dict[Items, type[Exception]] = {}
+        self._room = values.LIMIT
+        window.renew()
 
     @classmethod
     def read(cls, window: Window, start: int, written: Encoding, tags: Set[int], stops: Stops = ENDS.__contains__) -> "DataSet":
         """Finds the elements `tags` of the data set at `start`, which ends with the file or a tag that `stops`.
 
-        Raises EOFError where the file ends before an element does, pixel data included.
+        Raises EOFError if the file ends before an element does, pixel data included.
         """
-        elements, end, ended_at = scan(window, start, window.size, written, tags | CONTEXT, stops)
-        if ended_at in PIXEL_DATA:
-            check_pixel_data(window, end, written)
-        told = written._replace(codec=codec(window, elements, written.codec))
-        return cls(window, told, tags, elements, end, ended_at)
+        scanned = scan(window, start, written, tags | CONTEXT | {NUMBER_OF_FRAMES}, stops)
+        told = written._replace(codec=codec(window, scanned.elements, written.codec))
+        dataset = cls(window, told, tags, scanned)
+        if scanned.ended_at in PIXEL_DATA:
+            frames = dataset.value(NUMBER_OF_FRAMES)
+            check_pixel_data(window, scanned.end, written, int(frames) if frames.isdigit() else 1)
+        return dataset
 
     def value(self, tag: int) -> bytes:
-        """The value of a top-level element without the spaces and NULs at its end; empty if there is none."""
+        """The value of a short top-level element without the spaces and NULs at its end; empty if there is none."""
         top = self._levels[()]
         element = top.elements.get(tag) if top else None
-        return self._value(element).rstrip(b" \0") if element else b""
+        if element is None or element.length == UNDEFINED_LENGTH:
+            return b""
+        return self._window.at(element.position, min(element.length, values.LONG)).rstrip(b" \0")
 
     def found(self, path: TagPath) -> Value:
         """The value of an element as `values.text` gives it; None if it is missing, or an item on the way to it is.
 
-        For a path over all items: a tuple with one value for each item, None where there is none.
+        For a path over all items: a tuple with one value for each item, None where there is none. A value that cannot be
+        read, or is too long, is None and noted, with those of all other items.
         """
-        if not path.all_items:
+        try:
+            if path.all_items:
+                return tuple([self._text(level, path) for level in self._levels_at(path.path)]) or None
             level = self._at(path.path)
             return self._text(level, path) if level else None
-        return tuple([self._text(level, path) for level in self._levels_at(path.path)]) or None
+        except TooLong:
+            self._window.notes.add(Note.LONG_VALUE)
+        except FAILURES:
+            self._window.notes.add(Note.UNREADABLE_VALUE)
+        return None
 
     def _text(self, level: Level, path: TagPath) -> str | None:
         tag = path.tag if path.creator is None else self._private(level, path.tag, path.creator)
         element = level.elements.get(tag)
-        return values.text(self._value(element), self._vr(element), self._order == "little", level.codec) if element else None
+        if element is None:
+            return None
+        little, codec = level.written.order == "little", level.written.codec
+        text = values.text(self._value(element), self._vr(element), little, codec)
+        if path.all_items or element.length > values.LONG:
+            self._take(text)
+        return text
+
+    def _take(self, text: str | None) -> None:
+        """Counts what all items and long values take. Raises TooLong for more than all of a file may take."""
+        size = len((text or "").encode()) + 1
+        if size > self._room:
+            raise TooLong
+        self._room -= size
 
     def _private(self, level: Level, tag: int, creator: str) -> int:
         """The tag of a private element in this data set: in the block that its creator reserved (PS3.5 7.8.1); -1 without one."""
         group = tag & ~0xFFFF
         for block in CREATORS:
             reserved = level.elements.get(group | block)
-            if reserved and values.text(self._value(reserved), "LO", True, level.codec) == creator:
+            if reserved and values.text(self._value(reserved), "LO", True, level.written.codec) == creator:
                 return group | block << 8 | tag & 0xFF
         return -1
 
     def _value(self, element: Element) -> bytes:
-        """The bytes of a value as far as they are wanted; none where their number is not told, as that is no text."""
+        """The bytes of a value; none where their number is not told, as that is no text. Raises Unreadable, TooLong."""
         if element.length == UNDEFINED_LENGTH:
             return b""
-        return self._window.at(element.position, min(element.length, values.LIMIT))
+        if element.length == BROKEN:
+            raise Unreadable
+        if element.length > values.LIMIT:
+            raise TooLong
+        return self._window.at(element.position, element.length)
 
     def _vr(self, element: Element) -> str:
         """The VR that the file tells, else that of PS3.6, else UN."""
@@ -136,17 +151,38 @@ class DataSet:
         return vr[:2]
 
     def _at(self, items: Items) -> Level | None:
-        """The level within `items`; None if one of them is missing."""
+        """The level within `items`; None if one of them is missing. Raises one of FAILURES."""
         if items not in self._levels:
+            self._check(items)
             above, (tag, number) = self._at(items[:-1]), items[-1]
-            self._levels[items] = next(islice(self._inside(above, tag), number, None), None) if above else None
+            try:
+                self._levels[items] = next(islice(self._inside(above, tag), number, None), None) if above else None
+            except FAILURES as failure:
+                self._broken[items] = type(failure)
+                raise
         return self._levels[items]
 
     def _levels_at(self, items: Items) -> tuple[Level, ...]:
-        """Every level within `items`, some of which are ALL, in the order of the file; kept, as several paths lead through it."""
+        """Every level within `items`, some of which are ALL, in the order of the file; kept, as several paths lead through it.
+
+        Raises one of FAILURES.
+        """
         if items not in self._all_levels:
-            self._all_levels[items] = tuple(islice(self._walk(items), MOST_ITEMS))
+            self._check(items)
+            try:
+                found = tuple(islice(self._walk(items), MOST_ITEMS + 1))
+                if len(found) > MOST_ITEMS:
+                    raise TooLong
+            except FAILURES as failure:
+                self._broken[items] = type(failure)
+                raise
+            self._all_levels[items] = found
         return self._all_levels[items]
+
+    def _check(self, items: Items) -> None:
+        """Raises what the way to these items raised before: it may be a long one."""
+        if items in self._broken:
+            raise self._broken[items]
 
     def _walk(self, items: Items) -> Iterator[Level]:
         if not items:
@@ -158,70 +194,53 @@ class DataSet:
             yield from inside if number == ALL else islice(inside, number, number + 1)
 
     def _inside(self, above: Level, tag: int) -> Iterator[Level]:
-        """The levels of the items of a sequence. Their character set is inherited where they tell none (PS3.5 7.5.3)."""
+        """The levels of the items of a sequence. Their character set is inherited where they tell none (PS3.5 7.5.3).
+
+        Items may have no VRs although what they are in has, and should in UN (PS3.5 6.2.2 note 2): their bytes say.
+        """
         sequence = above.elements.get(tag)
-        implicit = above.implicit or (sequence is not None and sequence.vr == "UN")  # PS3.5 6.2.2 note 2
-        written = Encoding(self._order, implicit)
-        for start, end in self._items(sequence, implicit) if sequence else ():
-            elements, _, _ = scan(self._window, start, end, written, self._tags, DELIMITERS.__contains__)
-            yield Level(elements, implicit, codec(self._window, elements, above.codec))
+        if sequence is None:
+            return
+        window, outer = self._window, above.written
+        order = order_of_items(window, sequence.position, outer.order)
+        for start, end in self._items(sequence, Encoding(order, outer.implicit)):
+            implicit = outer.implicit or is_implicit(window, start, order, end)
+            elements = scan_item(window, start, end, Encoding(order, implicit), self._tags, DELIMITERS.__contains__)
+            if elements and implicit != (outer.implicit or sequence.vr == "UN"):
+                window.notes.add(Note.ODD_SEQUENCE)
+            yield Level(elements, Encoding(order, implicit, codec(window, elements, outer.codec)))
 
-    def _items(self, sequence: Element, implicit: bool) -> Iterator[tuple[int, int]]:
-        """Where the items of a sequence begin, and where they end at the latest."""
-        position, size = sequence.position, self._window.size
-        end = size if sequence.length == UNDEFINED_LENGTH else position + sequence.length
-        while position < end:
-            self._window.step(1)
-            item = head(self._window, position, self._order, implicit)
-            if item.tag not in (ITEM, ITEM_END):  # some writers end items of known length too
-                break
-            if item.tag == ITEM:
-                yield item.position, size if item.length == UNDEFINED_LENGTH else item.position + item.length
-            position = behind(self._window, item, self._order, implicit)
-
-
-def scan(
-    window: Window, position: int, end: int, written: Encoding, tags: Set[int], stops: Stops
-) -> tuple[dict[int, Element], int, int | None]:
-    """The elements of `tags` from `position` to `end` or a tag that `stops`; where that is, and the tag.
-
-    Raises EOFError where the file ends before an element does.
-    """
-    found: dict[int, Element] = {}
-    while end - position >= 8:
-        window.step(1)
-        element = head(window, position, written.order, written.implicit)
-        if stops(element.tag):
-            return found, position, element.tag
-        if element.tag in tags:
-            found[element.tag] = element
-        position = behind(window, element, written.order, written.implicit)
-    check_end(window, position, end)
-    return found, position, None
-
-
-def check_end(window: Window, position: int, end: int) -> None:
-    """What is left at the end of a data set or an item may be NULs, which are padding. Raises EOFError for all else."""
-    if position < end and window.at(position, end - position).strip(b"\0"):
-        raise EOFError
-
-
-def check_pixel_data(window: Window, position: int, written: Encoding) -> None:
-    """Steps over the pixel data at `position`. Where the file ends with them, their fragments (PS3.5 A.4) need no visit.
-
-    Raises EOFError where the file ends before they do.
-    """
-    element = head(window, position, written.order, written.implicit)
-    if element.length != UNDEFINED_LENGTH or window.at(window.size - 8, 8) != LAST_DELIMITER:
-        behind(window, element, written.order, written.implicit)
+    def _items(self, sequence: Element, written: Encoding) -> Iterator[tuple[int, int]]:
+        """Where the items of a sequence begin, and where they end at the latest. Raises Unreadable for what is no item."""
+        if sequence.length == BROKEN:
+            raise Unreadable
+        window, position, known = self._window, sequence.position, sequence.length != UNDEFINED_LENGTH
+        end = position + sequence.length if known else window.size
+        while end - position >= 8:
+            window.step(1)
+            item = head(window, position, written.order, implicit=True)
+            if item.tag == SEQUENCE_END:  # some writers end sequences and items of known length too
+                return
+            position = item.position
+            if item.tag == ITEM_END:
+                continue
+            if item.tag != ITEM:
+                raise Unreadable
+            until = end if item.length == UNDEFINED_LENGTH else position + item.length
+            if until > end:
+                window.notes.add(Note.ODD_SEQUENCE)
+            yield position, min(until, end)
+            position = until if item.length != UNDEFINED_LENGTH else behind(window, item, *written[:2])
+        if position < end and window.at(position, end - position).strip(b"\0"):
+            raise Unreadable
 
 
 def codec(window: Window, elements: Mapping[int, Element], inherited: str) -> str:
     """The codec of the text beside these elements; `inherited` where they tell no character set."""
     element = elements.get(CHARACTER_SET)
-    if element is None or element.length in (0, UNDEFINED_LENGTH):
+    if element is None or element.length in (0, BROKEN, UNDEFINED_LENGTH):
         return inherited
-    return charset(window.at(element.position, min(element.length, values.LIMIT)))
+    return charset(window.at(element.position, min(element.length, values.LONG)))
 
 
 def standard_vr(tag: int) -> str:

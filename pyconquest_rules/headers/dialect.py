@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 from pyconquest_rules.dicom import Value
 from pyconquest_rules.headers import values
-from pyconquest_rules.headers.dataset import PIXEL_DATA, VRS, Encoding, check_end, check_pixel_data
-from pyconquest_rules.headers.elements import LONG_VRS, SHORT_VRS, UNDEFINED_LENGTH, WINDOW, Element, Window, behind
+from pyconquest_rules.headers.dataset import PIXEL_DATA, VRS
+from pyconquest_rules.headers.elements import LONG_VRS, SHORT_VRS, UNDEFINED_LENGTH, WINDOW, Element, Window
+from pyconquest_rules.headers.scanning import Encoding, check_pixel_data
+from pyconquest_rules.headers.stepping import behind
 
 # A file with more elements than these in no run is worth learning from; along a series some ten differ.
 MANY_NEW = 12
@@ -47,7 +49,12 @@ class _Texts(dict[bytes, str | None]):
         self._how = vr, little, codec
 
     def __missing__(self, raw: bytes) -> str | None:
-        text = values.text(raw, *self._how)
+        if len(raw) > values.LONG:  # long values are counted, the careful way
+            raise Odd
+        try:
+            text = values.text(raw, *self._how)
+        except values.Unreadable:
+            raise Odd from None
         if len(raw) <= LONGEST_TEXT:
             if len(self) >= MOST_TEXTS:
                 self.clear()
@@ -147,7 +154,7 @@ class Dialect:
                 if end <= len(data):
                     text = texts[data[value:end]]
                 else:
-                    text = texts[window.at(base + value, min(length, values.LIMIT))] if length != UNDEFINED_LENGTH else None
+                    text = texts[window.at(base + value, min(length, values.LONG + 1))] if length != UNDEFINED_LENGTH else None
                 for place in action.places:
                     found[place] = text
                 seen.append((position, action.places, text))
@@ -167,6 +174,8 @@ class Dialect:
                 position = value + length
         if ended_at in PIXEL_DATA and (length == UNDEFINED_LENGTH or base + value + length > window.size):
             check_pixel_data(window, base + position, self.written)
+        if window.notes:
+            raise Odd
         if len(first[1]) > MANY_NEW:
             self._learn(*first)
         else:
@@ -201,13 +210,9 @@ def _elements(data: bytes, seen: Seen) -> Iterator[tuple[bytes, tuple[int, ...] 
 
 
 def _at_end(window: Window, position: int, in_window: int) -> bool:
-    """Whether the data set ends at `position`; else the window does, of which that is byte `in_window`. Raises EOFError."""
+    """Whether the data set ends at `position`; else the window does, of which that is byte `in_window`. Raises Odd."""
     left = window.size - position
-    if left < 8:
-        check_end(window, position, window.size)
-        if left < 0:
-            raise EOFError
-        return True
-    if in_window == 0:  # all that is left was in the window, and it holds no head
-        raise EOFError
-    return False
+    # In the middle there is what cannot be read, or all that is left was in the window, and it holds no head.
+    if left < 0 or (left < 8 and window.at(position, left).strip(b"\0")) or (left >= 8 and in_window == 0):
+        raise Odd
+    return left < 8

@@ -1,86 +1,34 @@
 """The header of a DICOM file: whether it is an instance that can be indexed, and the texts of wanted elements.
 
 Nothing that a file holds can raise more than `Rejected`, and nothing of a file is in its text. Only this module and those
-that it reads with, `layouts`, `dataset` and `elements`, read bytes of foreign files.
+that it reads with, `layouts`, `dataset` and below them, read bytes of foreign files.
 """
 
 import os
 import re
-import stat
-import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import lru_cache
-from io import BytesIO
-from struct import Struct, error
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import TagPath, Value
-from pyconquest_rules.headers.dataset import (
-    DIRECTORY_RECORDS,
-    ENDS,
-    PIXEL_DATA,
-    DataSet,
-    Encoding,
-    encoding,
-    scan,
-)
+from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet
 from pyconquest_rules.headers.dialect import Odd
-from pyconquest_rules.headers.elements import (
-    KNOWN_VRS,
-    LONG_VRS,
-    UNDEFINED_LENGTH,
-    WINDOW,
-    Order,
-    TooMany,
-    Window,
-    every,
-    head,
-)
+from pyconquest_rules.headers.elements import WINDOW, TooMany, Window
 from pyconquest_rules.headers.layouts import Found, Layouts
 from pyconquest_rules.headers.notes import Note
+from pyconquest_rules.headers.opening import Reason, Rejected, opened, text_of_uid
+from pyconquest_rules.headers.scanning import encoding
+from pyconquest_rules.headers.stepping import every
 
-INFLATED_LIMIT = 64 * 1024 * 1024
-"""A deflated data set (PS3.5 A.5) of more bytes is refused: it is inflated in memory."""
-
-MEDIA_STORAGE_SOP_CLASS, TRANSFER_SYNTAX = 0x00020002, 0x00020010
-META_TAGS = frozenset({MEDIA_STORAGE_SOP_CLASS, TRANSFER_SYNTAX})
 SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
 DIRECTORY = "1.2.840.10008.1.3.10"
-DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # Wider than PS3.5 9.1: tools that de-identify put UUIDs where UIDs belong, and some writers make UIDs too long.
 UID = re.compile(r"(?=.*[0-9])[0-9A-Fa-f][0-9A-Fa-f.-]{0,127}")
 
 LONGEST_UID = 64
 """The characters that a UID may have (PS3.5 9.1). Longer ones are read and noted."""
-
-# A first element of group 0002 or 0008, of which are little endian, big endian, and either with a VR or a length.
-BARE = re.compile(rb"([\2\10]\0.\0|\0[\2\10]\0.)([A-Z][A-Z]|..\0\0)", re.DOTALL)
-
-
-class Reason(StrEnum):
-    """Why a file is refused."""
-
-    NOT_A_FILE = "not-a-file"
-    UNREADABLE = "unreadable"
-    NOT_DICOM = "not-dicom"
-    TRUNCATED = "truncated"
-    MALFORMED = "malformed"
-    TOO_LARGE = "too-large"
-    DICOMDIR = "dicomdir"
-    NO_SOP_INSTANCE_UID = "no-SOPInstanceUID"
-    BAD_SOP_INSTANCE_UID = "invalid-SOPInstanceUID"
-    READER_KILLED = "reader-killed"
-
-
-class Rejected(Exception):
-    """The file is no instance that can be indexed. Holds the reason, and nothing of the file."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +101,19 @@ class Reader:
             raise Rejected(Reason.NOT_DICOM)
         if not uid or not valid:
             raise Rejected(Reason.BAD_SOP_INSTANCE_UID if uid else Reason.NO_SOP_INSTANCE_UID)
-        notes = (Note.LONG_UID,) if len(uid) > LONGEST_UID else ()
-        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=notes)
+        notes = {*window.notes, Note.LONG_UID} if len(uid) > LONGEST_UID else window.notes
+        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=_sorted(notes))
 
     def _found(self, window: Window, start: int, *, bare: bool) -> Found:
-        if not bare:
-            with suppress(Odd):
+        of_meta = _sorted(window.notes)
+        if not (bare or of_meta):
+            with suppress(Odd, EOFError):
                 return self._layouts.read(window, start)
+        window.notes.intersection_update(of_meta)
+        window.renew()
         dataset = DataSet.read(window, start, encoding(window, start), self.wanted.tags)
         values = tuple(map(dataset.found, self.wanted.paths))
-        return Found(values, _text(dataset.value(SOP_CLASS)), _text(dataset.value(SOP_INSTANCE)), dataset.ended_at)
+        return Found(values, text_of_uid(dataset.value(SOP_CLASS)), text_of_uid(dataset.value(SOP_INSTANCE)), dataset.ended_at)
 
 
 @lru_cache(4)
@@ -185,78 +136,6 @@ def check_elements(path: bytes, most: int) -> None:
         every(window, start, *encoding(window, start)[:2], most)
 
 
-class Written(NamedTuple):
-    """How a data set is written: where it begins, its byte order, whether in implicit VR.
-
-    `encapsulated`: whether its pixel data are (PS3.5 A.4); None if it has none.
-    """
-
-    start: int
-    order: Order
-    implicit: bool
-    encapsulated: bool | None
-
-
-def data_set_start(descriptor: int) -> int:
-    """Return where the data set of an open file begins, with or without preamble. Raises Rejected or EOFError for no such."""
-    window = Window(os.pread(descriptor, WINDOW, 0), os.fstat(descriptor).st_size, descriptor)
-    return _meta(window, _start(window.data[:132]))[2]
-
-
-def written(descriptor: int, start: int, *, deflated: bool = False) -> Written:
-    """Return how the data set at `start` of an open file is written, by its bytes; behind elements of group 0002, if it has any.
-
-    Raises Rejected or EOFError if it cannot be read to its pixel data.
-    """
-    window = Window(os.pread(descriptor, WINDOW, 0), os.fstat(descriptor).st_size, descriptor)
-    if deflated:
-        return written_at(_inflated(window, start), 0)
-    if window.at(start, 2) in (b"\2\0", b"\0\2"):
-        start = _meta(window, start)[2]
-    return written_at(window, start)
-
-
-def written_at(window: Window, start: int) -> Written:
-    """As `written`. Most native pixel data end with the file, which shows without a look at each element before them."""
-    order, implicit, _ = encoding(window, start)
-    if order == "little":
-        at = window.data.find(b"\xe0\x7f\x10\0", start - window.base)
-        if at >= 0 and window.base + at + 12 <= window.size:
-            pixels = head(window, window.base + at, order, implicit)
-            if pixels.position + pixels.length == window.size:
-                return Written(start, order, implicit, False)
-    _, end, tag = scan(window, start, window.size, Encoding(order, implicit), frozenset(), ENDS.__contains__)
-    encapsulated = head(window, end, order, implicit).length == UNDEFINED_LENGTH if tag in PIXEL_DATA else None
-    return Written(start, order, implicit, encapsulated)
-
-
-class Opened(NamedTuple):
-    """The bytes of a data set, where it begins in them, and what its file meta information says.
-
-    `bare`: the file has no preamble (PS3.10 7.1). `offset` is where the data set begins in the file, deflated or not.
-    """
-
-    window: Window
-    start: int
-    sop_class: str
-    syntax: str
-    bare: bool
-    offset: int
-
-
-def opened(descriptor: int) -> Opened:
-    """The data set of an open file. Raises Rejected for what is no regular file, not DICOM or too large, and as `Reader.read`."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise Rejected(Reason.UNREADABLE if stat.S_ISDIR(status.st_mode) else Reason.NOT_A_FILE)
-    window = Window(os.pread(descriptor, WINDOW, 0), status.st_size, descriptor)
-    start = _start(window.data[:132])
-    sop_class, syntax, end = _meta(window, start)
-    if syntax == DEFLATED:
-        return Opened(_inflated(window, end), 0, sop_class, syntax, False, end)
-    return Opened(window, end, sop_class, syntax, start == 0, end)
-
-
 def _reason(error: Exception) -> Reason:
     match error:
         case Rejected():
@@ -271,56 +150,5 @@ def _reason(error: Exception) -> Reason:
             return Reason.MALFORMED
 
 
-def _start(head: bytes) -> int:
-    """Where the first element is. Without the preamble of PS3.10 7.1 that is 0, and it must look like one."""
-    if head[128:] == b"DICM":
-        return 132
-    if BARE.match(head):
-        return 0
-    raise Rejected(Reason.NOT_DICOM)
-
-
-META_HEAD, META_LENGTH = Struct("<HH2sH").unpack_from, Struct("<I").unpack_from
-
-
-def _meta(window: Window, start: int) -> tuple[str, str, int]:
-    """Of the file meta information at `start` (PS3.10 7.1) the Media Storage SOP Class and Transfer Syntax UIDs, and its end.
-
-    What is odd in it, as where there is none, is read the careful way.
-    """
-    found, position, data = dict[int, bytes](), start, window.data
-    with suppress(error):
-        while True:
-            group, number, vr, length = META_HEAD(data, position)
-            if group != 2 and found:
-                return _text(found.get(0x0002, b"")), _text(found.get(0x0010, b"")), position
-            value = position + 8
-            if group != 2 or vr not in KNOWN_VRS:
-                break
-            if vr in LONG_VRS:
-                value, (length,) = position + 12, META_LENGTH(data, position + 8)
-            position = value + length
-            found[number] = data[value:position]
-    meta = DataSet.read(window, start, encoding(window, start), META_TAGS, lambda tag: tag >> 16 != 2)
-    return _text(meta.value(MEDIA_STORAGE_SOP_CLASS)), _text(meta.value(TRANSFER_SYNTAX)), meta.end
-
-
-def _inflated(window: Window, start: int) -> Window:
-    """The data set at `start` without the compression of PS3.5 A.5."""
-    engine, data, position = zlib.decompressobj(-zlib.MAX_WBITS), BytesIO(), start
-    while not engine.eof:
-        chunk = engine.unconsumed_tail
-        if not chunk:
-            chunk = window.at(position, WINDOW)
-            position += len(chunk)
-        part = engine.decompress(chunk, 1 << 20)
-        data.write(part)
-        if not (chunk or part):
-            raise Rejected(Reason.TRUNCATED)
-        if data.tell() > INFLATED_LIMIT:
-            raise Rejected(Reason.TOO_LARGE)
-    return Window(data.getvalue(), data.tell())
-
-
-def _text(raw: bytes) -> str:
-    return raw.strip(b" \0").decode("latin-1")
+def _sorted(notes: set[Note]) -> tuple[Note, ...]:
+    return tuple(sorted(notes)) if notes else ()

@@ -9,17 +9,11 @@ from typing import NamedTuple
 from pyconquest_rules.dicom import TagPath, Value
 from pyconquest_rules.headers import values
 from pyconquest_rules.headers.charsets import charset
-from pyconquest_rules.headers.dataset import (
-    CHARACTER_SET,
-    ENDS,
-    PIXEL_REPRESENTATION,
-    DataSet,
-    Encoding,
-    encoding,
-    standard_vr,
-)
+from pyconquest_rules.headers.dataset import CHARACTER_SET, ENDS, PIXEL_REPRESENTATION, DataSet, standard_vr
 from pyconquest_rules.headers.dialect import LONGEST_TEXT, Dialect, Odd, Role
-from pyconquest_rules.headers.elements import UNDEFINED_LENGTH, WITHOUT_VR, Window, head
+from pyconquest_rules.headers.elements import UNDEFINED_LENGTH, WITHOUT_VR, Window
+from pyconquest_rules.headers.scanning import Encoding, Scanned, encoding
+from pyconquest_rules.headers.stepping import head
 
 # The elements that may come before the character set.
 BEFORE = range(0x00080000, CHARACTER_SET)
@@ -55,7 +49,7 @@ class Layouts:
         self._opening: _Opening | None = None
 
     def read(self, window: Window, start: int) -> Found:
-        """The data set at `start`. Raises Odd, and EOFError where the file ends too early."""
+        """The data set at `start`. Raises Odd, and EOFError, for what is to be read the careful way."""
         opening = self._opening
         if opening is None or not window.data.startswith(opening.raw, start - window.base):
             opening = self._opening = self._open(window, start)
@@ -63,7 +57,7 @@ class Layouts:
         for place in self._places.get(CHARACTER_SET, ()):
             found[place] = opening.text
         if located:
-            dataset = DataSet(window, opening.dialect.written, self._tags, located, 0, ended_at)
+            dataset = DataSet(window, opening.dialect.written, self._tags, Scanned(located, 0, ended_at))
             found.update((place, dataset.found(self._paths[place])) for place in self._inner)
         *texts, sop_class, sop_instance = found.values()
         return Found(tuple(texts), sop_class, sop_instance, ended_at)  # type: ignore[arg-type]
@@ -84,6 +78,8 @@ class Layouts:
             told = window.at(element.position, min(element.length, LONGEST_TEXT))
             if element.vr not in ("CS", "") or len(told) < element.length:
                 raise Odd
+        if window.notes:
+            raise Odd
         written = written._replace(codec=charset(told))
         if written not in self._dialects:
             self._dialects[written] = Dialect(written, self._places, self._vrs, self._roles, len(self._paths) + 2)

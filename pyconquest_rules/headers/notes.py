@@ -13,6 +13,7 @@ class Note(StrEnum):
     MISSING_DELIMITER = "missing-delimiter"
     TRAILING_BYTES = "trailing-bytes"
     LONG_UID = "long-SOPInstanceUID"
+    ODD_SEQUENCE = "odd-sequence"
 
 
 def reason(notes: Iterable[Note | str]) -> str | None:

@@ -10,22 +10,12 @@ from dataclasses import dataclass
 from struct import error
 from typing import NamedTuple
 
-from pyconquest_rules.headers.dataset import LAST_DELIMITER, PIXEL_DATA, Encoding, encoding
-from pyconquest_rules.headers.elements import (
-    HEADS,
-    LENGTHS,
-    LONG_VRS,
-    SHORT_VRS,
-    UNDEFINED_LENGTH,
-    WINDOW,
-    WITHOUT_VR,
-    Element,
-    TooMany,
-    Window,
-    behind,
-    head,
-)
-from pyconquest_rules.headers.header import DEFLATED, SOP_CLASS, SOP_INSTANCE, Reason, Rejected, opened
+from pyconquest_rules.headers.dataset import PIXEL_DATA
+from pyconquest_rules.headers.elements import LONG_VRS, SHORT_VRS, UNDEFINED_LENGTH, WINDOW, WITHOUT_VR, Element, TooMany, Window
+from pyconquest_rules.headers.header import SOP_CLASS, SOP_INSTANCE
+from pyconquest_rules.headers.opening import DEFLATED, Reason, Rejected, opened
+from pyconquest_rules.headers.scanning import LAST_DELIMITER, Encoding, encoding
+from pyconquest_rules.headers.stepping import HEADS, LENGTHS, behind, head
 
 IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"

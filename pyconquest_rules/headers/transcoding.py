@@ -8,17 +8,9 @@ be wrong. What cannot be converted exactly is refused.
 from struct import Struct, error
 from typing import NamedTuple
 
-from pyconquest_rules.headers.dataset import PIXEL_DATA, PIXEL_REPRESENTATION, VRS, Encoding, scan, standard_vr
-from pyconquest_rules.headers.elements import (
-    ITEM,
-    ITEM_END,
-    LONG_VRS,
-    SEQUENCE_END,
-    SHORT_VRS,
-    UNDEFINED_LENGTH,
-    TooMany,
-    Window,
-)
+from pyconquest_rules.headers.dataset import PIXEL_DATA, PIXEL_REPRESENTATION, VRS, standard_vr
+from pyconquest_rules.headers.elements import ITEM, ITEM_END, LONG_VRS, SEQUENCE_END, SHORT_VRS, UNDEFINED_LENGTH, TooMany, Window
+from pyconquest_rules.headers.scanning import Encoding, scan_item
 from pyconquest_rules.headers.sendable import Unsendable
 
 TAG, LENGTH, SHORT, ITEM_HEAD = Struct("<HH"), Struct("<I"), Struct("<2sH"), Struct("<HHI")
@@ -106,7 +98,7 @@ class _Transcoding:
     def _is_signed(self, position: int, end: int) -> bool:
         """Whether Pixel Representation, which other elements depend on, is 1 at the top of the data set."""
         written = Encoding("little", implicit=self._explicit)
-        found, *_ = scan(self._window, position, end, written, {PIXEL_REPRESENTATION}, PIXEL_DATA.__contains__)
+        found = scan_item(self._window, position, end, written, {PIXEL_REPRESENTATION}, PIXEL_DATA.__contains__)
         element = found.get(PIXEL_REPRESENTATION)
         return element is not None and self._window.at(element.position, 2) == b"\1\0"
 

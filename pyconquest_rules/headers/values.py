@@ -4,8 +4,17 @@ from struct import calcsize, iter_unpack
 
 from pyconquest_rules.headers.charsets import decoded
 
-LIMIT = 64 * 1024
-"""No more bytes than these of a value become text, so that one value can fill neither the memory nor a column."""
+LIMIT = 16 * 1024 * 1024
+"""The longest value that becomes text, in bytes, and all long ones of a file together: no file can fill the memory."""
+
+LONG = 64 * 1024
+"""Values above this many bytes are counted."""
+
+MOST_NUMBERS = LIMIT // 8
+"""As LIMIT, of binary numbers: their text is longer."""
+
+MOST_ESCAPES = 50_000
+"""Escape sequences of a long value: each costs more than any letter."""
 
 NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d", "AT": "HH"}
 SPELLINGS = {"FL": "%.16g", "FD": "%.16g", "AT": "(%04X,%04X)"}
@@ -13,6 +22,14 @@ BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ"})
 
 # Those to which the Specific Character Set applies (PS3.5 6.1.2.3).
 CHARSET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+
+
+class Unreadable(Exception):
+    """A value cannot be read."""
+
+
+class TooLong(Exception):
+    """A value is longer than LIMIT."""
 
 
 def text(raw: bytes, vr: str, little: bool, codec: str) -> str | None:
@@ -24,14 +41,18 @@ def text(raw: bytes, vr: str, little: bool, codec: str) -> str | None:
     U+FFFD, as most tools for databases stop at a NUL and would lose what follows. The text can always be encoded as UTF-8.
 
     `codec` is that of `charsets.charset`; bytes that are wrong in it become U+FFFD.
+
+    Raises TooLong, and Unreadable for more escape sequences than anybody writes.
     """
     if not raw or vr in BINARY:
         return None
     if vr in NUMBERS:
         return _numbers(raw, vr, little)
-    raw = raw[:LIMIT].rstrip(b" \0")
-    if vr == "UI":
-        raw = raw.lstrip(b" \0")
+    if len(raw) > LIMIT:
+        raise TooLong
+    if len(raw) > LONG and raw.count(b"\x1b") > MOST_ESCAPES:
+        raise Unreadable
+    raw = raw.strip(b" \0") if vr == "UI" else raw.rstrip(b" \0")
     if vr == "UN":
         found = raw.decode("latin-1")
         return found if found.isascii() and found.isprintable() else None
@@ -41,6 +62,7 @@ def text(raw: bytes, vr: str, little: bool, codec: str) -> str | None:
 
 def _numbers(raw: bytes, vr: str, little: bool) -> str:
     layout = ("<" if little else ">") + NUMBERS[vr]
-    # An eighth of the limit in binary stays below the limit as text. Bytes that make no whole number are left out.
-    size = min(len(raw), LIMIT // 8) // calcsize(layout) * calcsize(layout)
+    if len(raw) > MOST_NUMBERS:
+        raise TooLong
+    size = len(raw) // calcsize(layout) * calcsize(layout)  # bytes that make no whole number are left out
     return "\\".join(SPELLINGS.get(vr, "%d") % number for number in iter_unpack(layout, raw[:size]))

@@ -16,7 +16,8 @@ from typing import Generic, Self, TypeVar
 
 from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.errors import SourceError
-from pyconquest_rules.headers.header import Header, Reader, Reason, Rejected, Wanted, reader
+from pyconquest_rules.headers.header import Header, Reader, Wanted, reader
+from pyconquest_rules.headers.opening import Reason, Rejected
 from pyconquest_rules.index.records import Record, Records, records
 from pyconquest_rules.index.rt import MODALITY
 from pyconquest_rules.index.tables import Schema

@@ -66,7 +66,7 @@ def _orientation(value: Value) -> tuple[list[float], str] | None:
 
 def _numbers(value: Value, count: int) -> list[float] | None:
     try:
-        numbers = [float(part) for part in value.split("\\")] if isinstance(value, str) else []
+        numbers = [float(part) for part in value.split("\\", count)] if isinstance(value, str) else []
     except ValueError:
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None

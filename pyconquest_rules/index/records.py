@@ -8,7 +8,6 @@ from typing import NamedTuple, cast
 from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags, unpadded
 from pyconquest_rules.headers.header import Header, Wanted
 from pyconquest_rules.headers.notes import Note
-from pyconquest_rules.headers.values import LIMIT
 from pyconquest_rules.index import geometry, references, rt
 from pyconquest_rules.index.tables import LEVELS, REFERENCED, Field, Schema
 
@@ -19,7 +18,7 @@ Full = tuple[tuple[str, str], ...]
 """The names of columns that hold a text cut or changed, each with the whole text."""
 
 NO_EXTRAS = rt.Extras()
-MOST_TEXTS = 5000
+MOST_TEXTS, LONGEST_TEXT = 5000, 256
 
 # What names a patient, a study, a series or an instance is never cut and never NULL: cutting would make two of them one.
 # Spaces around it are padding (PS3.5 6.2): keeping them would make two of one.
@@ -126,13 +125,15 @@ class _Stored(dict[str | None, str | None]):
     def __missing__(self, text: str | None) -> str | None:
         if len(self) > MOST_TEXTS:
             self.clear()
-        self[text] = kept = stored_in(self._field, text)
+        kept = stored_in(self._field, text)
+        if text is None or len(text) <= LONGEST_TEXT:
+            self[text] = kept
         return kept
 
 
 def text_of_value(value: Value) -> str | None:
-    """Of all items of a sequence their texts, joined as several values are; no more than of one value."""
-    return "\\".join(text or "" for text in value)[:LIMIT] if isinstance(value, tuple) else value
+    """Of all items of a sequence their texts, joined as several values are."""
+    return "\\".join(text or "" for text in value) if isinstance(value, tuple) else value
 
 
 def stored_in(field: Field, text: str | None) -> str | None:

@@ -101,7 +101,7 @@ def _listed(record: Record, paths: tuple[TagPath, ...]) -> Iterator[list[object]
     delivered = {_number(number): (_number(dose), _number(units)) for number, dose, units in told}
     for number, name, kind, radiation, *numbers, isocentre in zip(*(_items(record, path) for path in paths), strict=False):
         dose, units = delivered.get(_number(number), (None, None))
-        position = [_number(part) for part in isocentre.split("\\")] if isocentre else None
+        position = [_number(part) for part in isocentre.split("\\", 3)] if isocentre else None
         yield [name, kind, radiation, *map(_number, numbers), dose, units, position]
 
 
@@ -127,7 +127,7 @@ def _first(record: Record, path: TagPath) -> str | None:
 def _number(text: str | None) -> int | float | str | None:
     """A number where the text is one, so that JSON holds 6 and not "6"; else the text."""
     try:
-        number = float(text or "")
+        number = float(text if text and len(text) <= LONGEST_NUMBER else "")
     except ValueError:
         return text
     if not math.isfinite(number):  # JSON has no such numbers
@@ -135,7 +135,10 @@ def _number(text: str | None) -> int | float | str | None:
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
+LONGEST_NUMBER = 64
+
+
 def _json(value: object) -> str | None:
-    """None for a list that is too long for a query to read (`sql_functions.LONGEST`)."""
+    """None for a list that is longer than a value may be."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= values.LIMIT else None

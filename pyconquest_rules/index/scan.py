@@ -14,7 +14,8 @@ from pathlib import Path
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
 from pyconquest_rules.headers import notes
-from pyconquest_rules.headers.header import Header, Reason, Wanted
+from pyconquest_rules.headers.header import Header, Wanted
+from pyconquest_rules.headers.opening import Reason
 from pyconquest_rules.index.changes import changes
 from pyconquest_rules.index.chunks import Chunk, Reading, read_headers, reads_records
 from pyconquest_rules.index.records import Record

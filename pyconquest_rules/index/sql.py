@@ -11,9 +11,11 @@ import re
 import sqlite3
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from pyconquest_rules.errors import DatabaseError, Mistake
+from pyconquest_rules.headers.values import LIMIT
 from pyconquest_rules.index import sql_functions
 from pyconquest_rules.index.deadline import Deadline
 from pyconquest_rules.index.roi import roi_match
@@ -29,7 +31,17 @@ SECONDS = 300.0
 MOST_MEMORY = 128 * 1024 * 1024
 """All that SQLite may have in this process, in bytes: it writes to the disk what takes more, or fails."""
 
-MOST_COLUMNS, MOST_FUNCTIONS, LONGEST_ROW = 500, 64, 16 * 1024 * 1024
+MOST_COLUMNS, MOST_FUNCTIONS = 500, 64
+
+LONGEST_VALUE = LIMIT + 64 * 1024
+"""The longest text of a query that only reads: any value of a file, and the rest of its row."""
+
+SHORTEST_LIMIT = 256 * 1024
+"""Every query may read texts of so many bytes."""
+
+MOST_OF_A_ROW = 2 * LONGEST_VALUE
+"""The texts of one row of a result together, in bytes."""
+
 LIMITS = {
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 32 * 1024,
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 80,
@@ -82,7 +94,7 @@ def text_of(stored: bytes) -> str:
 
 
 @contextmanager
-def guarded(connection: sqlite3.Connection, into: str | None = None, longest: int = LONGEST) -> Iterator[None]:
+def guarded(connection: sqlite3.Connection, into: str | None = None, longest: int = SHORTEST_LIMIT) -> Iterator[None]:
     """Within it, `connection` only reads, and within LIMITS. `into` names the one temporary table that may be filled.
 
     `longest` is the length of texts in bytes.
@@ -123,7 +135,8 @@ def columns(connection: sqlite3.Connection, query: str, params: Values, seconds:
 
 def names(connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS) -> tuple[str, ...]:
     """As `columns`, of a query that was compiled as the user wrote it."""
-    with explained(connection, query, params, FUNCTIONS), guarded(connection), Deadline(connection, seconds):
+    longest = _longest(query, columns=1)
+    with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest), Deadline(connection, seconds):
         cursor = connection.execute(f"SELECT * FROM ({_one(query)}\n) LIMIT 0", params)
         found = tuple(column[0] for column in cursor.description)
     if len(found) > MOST_COLUMNS:
@@ -157,10 +170,32 @@ def unknown_table(connection: sqlite3.Connection, query: str, params: Values, be
 
 def check_functions(text: str) -> None:
     """Raises Mistake where a query names more functions than may be."""
-    words = [token.lower() for token in TOKEN.findall(text) if not token[0].isspace() and token[:2] not in ("--", "/*")]
-    called = sum(1 for word, next_ in zip(words, [*words[1:], ""], strict=True) if next_ == "(" and _may_be_function(word))
-    if called + sum(words.count(word) for word in ("like", "glob", "match", "->", "->>")) > MOST_FUNCTIONS:
+    if _functions(_words(text)) > MOST_FUNCTIONS:
         raise Mistake(f"the query uses more than {MOST_FUNCTIONS} functions", hint="LIKE and GLOB are functions too")
+
+
+def _longest(query: str, columns: int) -> int:
+    """The length of the texts that a query may read and make, in bytes.
+
+    It is that of any value if the query only reads. What functions do with a text takes long, and nothing stops it: they share
+    LONGEST among them. Columns that may hold blobs, whose length nobody counts, share it too.
+    """
+    words = _words(query)
+    makes = _functions(words) + sum(1 for word, next_ in pairwise(words) if word == next_ == "|")
+    if not makes:
+        return LONGEST_VALUE
+    longest = max(LONGEST // makes, SHORTEST_LIMIT)
+    return longest if {"cast", "unhex"}.isdisjoint(words) else min(longest, LONGEST // max(columns, 1))
+
+
+def _words(text: str) -> list[str]:
+    return [token.lower() for token in TOKEN.findall(text) if not token[0].isspace() and token[:2] not in ("--", "/*")]
+
+
+def _functions(words: list[str]) -> int:
+    """How many functions a query names, from its words."""
+    called = sum(1 for word, next_ in pairwise(words) if next_ == "(" and _may_be_function(word))
+    return called + sum(words.count(word) for word in ("like", "glob", "match", "->", "->>"))
 
 
 def _may_be_function(word: str) -> bool:
@@ -175,17 +210,35 @@ def rows(
     A query that goes on giving rows may go on: `seconds` are those until the next one.
     """
     names = columns(connection, query, params, seconds)
-    longest = min(LONGEST, LONGEST_ROW // len(names))
+    longest = _longest(query, len(names))
 
     def stream() -> Generator[Row, None, None]:
-        deadline = Deadline(connection, seconds)
+        deadline, texts = Deadline(connection, seconds), _Texts()
         with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest), deadline:
+            connection.text_factory = texts.of
             for row in connection.execute(_one(query), params):
                 deadline.stop()
+                connection.text_factory = text_of
                 yield row
+                texts.room, connection.text_factory = MOST_OF_A_ROW, texts.of
                 deadline.start()
+        connection.text_factory = text_of
 
     return names, stream()
+
+
+class _Texts:
+    """Makes the texts of one row after another."""
+
+    def __init__(self) -> None:
+        self.room = MOST_OF_A_ROW
+
+    def of(self, stored: bytes) -> str:
+        """As `text_of`. Raises Mistake for a row that would take too much memory."""
+        self.room -= len(stored)
+        if self.room < 0:
+            raise Mistake(f"the texts of a row are longer than {MOST_OF_A_ROW} bytes", hint="ask for fewer columns")
+        return text_of(stored)
 
 
 def fill(
@@ -195,7 +248,11 @@ def fill(
     names = _distinct(columns)
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     connection.execute(f'CREATE TEMP TABLE "{table}" ({quoted})')
-    with explained(connection, query, params, FUNCTIONS), guarded(connection, table), Deadline(connection, seconds):
+    with (
+        explained(connection, query, params, FUNCTIONS),
+        guarded(connection, table, _longest(query, len(names))),
+        Deadline(connection, seconds),
+    ):
         connection.execute(f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n)', params)
     return names
 

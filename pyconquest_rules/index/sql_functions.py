@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 
-LONGEST = 256 * 1024
-"""No text or blob that a query makes or reads is longer, in bytes: a list of some 4,000 UIDs."""
+LONGEST = 16 * 1024 * 1024
+"""No text or blob that a function makes or reads is longer, in bytes."""
 
 LONGEST_FORMAT, LONGEST_PART = 1000, 256
 # Widths and precisions of more than three digits, or such as an argument gives.

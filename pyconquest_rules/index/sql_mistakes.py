@@ -9,7 +9,6 @@ from time import monotonic
 
 from pyconquest_rules.dicom import dictionary, tags
 from pyconquest_rules.errors import Mistake, did_you_mean
-from pyconquest_rules.index.sql_functions import LONGEST
 from pyconquest_rules.index.tables import VIEWS
 
 READS = "a query must be one SELECT that only reads"
@@ -17,7 +16,7 @@ TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UN
 TOO_MUCH = {
     "interrupted": "the query took too long and was stopped",
     "out of memory": "the query takes too much memory and was stopped",
-    "string or blob too big": f"a text in the query is longer than {LONGEST} bytes",
+    "string or blob too big": "a text is too long for this query: fewer functions, || and columns let it read longer ones",
     "query string is too large": "the SQL is longer than 32768 bytes",
     "LIKE or GLOB pattern too complex": "a pattern of LIKE or GLOB is longer than 80 bytes",
     "user-defined function raised exception": "a function cannot use a value: it is too long, or no text in UTF-8",

@@ -11,7 +11,8 @@ from time import monotonic, sleep
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.headers import notes
-from pyconquest_rules.headers.header import Header, Reason
+from pyconquest_rules.headers.header import Header
+from pyconquest_rules.headers.opening import Reason
 from pyconquest_rules.index.geometry import measure_stale, stale
 from pyconquest_rules.index.intact import check_owner, drop, has_own_tables, is_intact, restore, strange_images, touched_files
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending

@@ -367,8 +367,8 @@ def _number(text: str) -> str:
     """A number where a text is one number, as pydicom reads IS and DS, that SQLite can hold; else the text."""
     right = " AND ".join([f"{text} GLOB '*[0-9]*'", *(f"{text} NOT GLOB '{glob}'" for glob in NO_NUMBERS)])
     right += f" AND abs(CAST({text} AS REAL)) < 9e999"
-    digits = f"{text} GLOB '[0-9]*' AND {text} NOT GLOB '*[^0-9]*' AND length({text}) < 300"  # most, and soon told
-    return f"CASE WHEN {digits} OR ({right}) THEN CAST({text} AS NUMERIC) ELSE trim({text}) END"
+    digits = f"{text} GLOB '[0-9]*' AND {text} NOT GLOB '*[^0-9]*'"  # most, and soon told
+    return f"CASE WHEN length({text}) < 300 AND ({digits} OR ({right})) THEN CAST({text} AS NUMERIC) ELSE trim({text}) END"
 
 
 def quoted(name: str) -> str:

@@ -1,6 +1,6 @@
 """Transfer syntaxes: which one a data set has, whatever was agreed on (PS3.5 A)."""
 
-from pyconquest_rules.headers.header import Written
+from pyconquest_rules.headers.written import Written
 
 IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"

@@ -11,8 +11,10 @@ import pytest
 
 from pyconquest_rules.dicom import TagPath, tag_path
 from pyconquest_rules.headers.dialect import Odd
-from pyconquest_rules.headers.header import Header, Reader, Reason, Rejected, Wanted
+from pyconquest_rules.headers.header import Header, Reader, Wanted
 from pyconquest_rules.headers.layouts import Found, Layouts
+from pyconquest_rules.headers.notes import Note
+from pyconquest_rules.headers.opening import Reason, Rejected
 from pyconquest_rules.headers.values import BINARY
 from pyconquest_rules.index.dicom_sql import parse, standard_text
 from pyconquest_rules.index.records import records
@@ -115,8 +117,8 @@ def test_changed_files_say_what_pydicom_reads(mutants: list[Path]) -> None:
     reader, compared = Reader(STANDARD), 0
     for path in mutants:
         header = outcome(reader, path)
-        if not isinstance(header, Header) or not (theirs := by_pydicom(path)):
-            continue
+        if not isinstance(header, Header) or Note.UNKNOWN_VR in header.notes or not (theirs := by_pydicom(path)):
+            continue  # of VRs that are none, pydicom reads on as nobody else does
         for where, value in zip(STANDARD.paths, header.values, strict=True):
             if not where.path and (value is None or (isinstance(value, str) and len(value) < 1000)):
                 assert (bare(value) or None) == (theirs.get(where) or None), (path, str(where))

@@ -16,8 +16,9 @@ from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, EXPLICIT_VR_LENGTH_16, EXP
 from pyconquest_rules.dicom import TagPath, tags
 from pyconquest_rules.headers.charsets import BY_ESCAPE, CODECS, charset
 from pyconquest_rules.headers.elements import LONG_VRS, SHORT_VRS
-from pyconquest_rules.headers.header import Reason, Rejected, Wanted, read
-from pyconquest_rules.headers.values import CHARSET_VRS, LIMIT, text
+from pyconquest_rules.headers.header import Wanted, read
+from pyconquest_rules.headers.opening import Reason, Rejected
+from pyconquest_rules.headers.values import CHARSET_VRS, LIMIT, MOST_NUMBERS, NUMBERS, TooLong, text
 from pyconquest_rules.index.records import stored
 
 LATIN_1 = charset(b"ISO_IR 100")
@@ -85,8 +86,11 @@ def test_a_character_set_is_for_texts_of_people_only() -> None:
 
 
 @pytest.mark.parametrize("vr", ["UT", "US", "FD", "AT", "UN"])
-def test_a_text_is_never_longer_than_the_limit(vr: str) -> None:
-    assert 0 < len(text(b"1" * 4 * LIMIT, vr, True, LATIN_1) or "") <= LIMIT
+def test_a_text_is_whole_or_none(vr: str) -> None:
+    size = MOST_NUMBERS if vr in NUMBERS else LIMIT
+    assert len(text(b"1" * size, vr, True, LATIN_1) or "") >= size // 8
+    with pytest.raises(TooLong):
+        text(b"1" * (size + 8), vr, True, LATIN_1)
 
 
 @given(

@@ -15,7 +15,8 @@ import pytest
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import silent
-from pyconquest_rules.headers.header import Header, Reason, Wanted
+from pyconquest_rules.headers.header import Header, Wanted
+from pyconquest_rules.headers.opening import Reason
 from pyconquest_rules.index.chunks import MOST_KILLERS, Chunk, Reading, read_headers
 from pyconquest_rules.index.dicom_sql import parse, standard_text
 from pyconquest_rules.index.scan import Scan

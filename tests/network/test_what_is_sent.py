@@ -8,7 +8,8 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from pyconquest_rules.headers.header import Reader, Rejected, Wanted
+from pyconquest_rules.headers.header import Reader, Wanted
+from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.outgoing import Instance
 from pyconquest_rules.network.storage_scu import REFUSED, Sent, send

@@ -109,7 +109,8 @@ def as_asked_for(report: Path, out: Path) -> Iterator[dict[str, str]]:
 # Reads files one after the other, and is killed by the system if one takes longer than so many seconds of a processor.
 READ_ALL = """
 import os, signal, sys
-from pyconquest_rules.headers.header import Reader, Rejected, Wanted
+from pyconquest_rules.headers.header import Reader, Wanted
+from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.index.records import records
 from pyconquest_rules.rules.rules import Rules
 from pathlib import Path

@@ -21,7 +21,7 @@ DOUBLES = ", ".join(["a0 as (select 1 as x)", *(f"a{n + 1} as (select 1 as x fro
 LONG = (
     "(select group_concat(x) from (with recursive r(x) as (select 1 union all select x + 1 from r limit 40000) select x from r))"
 )
-READS, MEMORY, TIME, TEXT = "only reads", "too much memory", "took too long", "longer than 262144 bytes"
+READS, MEMORY, TIME, TEXT = "only reads", "too much memory", "took too long", "a text is too long"
 
 # What it is, how it gets in, what is said of it; None where it does no harm.
 ATTACKS: dict[str, tuple[str, str, str | None]] = {
@@ -124,7 +124,29 @@ ATTACKS: dict[str, tuple[str, str, str | None]] = {
     "a blob": ("query", "select zeroblob(1000000000)", "may not be used"),
     "queries that double": ("query", f"with {DOUBLES} select * from a40", MEMORY),
     "columns": ("query", "select " + ",".join("*" for _ in range(10)) + " from images", "more than 500 columns"),
-    "columns of long texts": ("query", f"select {','.join(['a'] * 500)} from (select {LONG} a)", "longer than"),
+    "columns of long texts": ("query", f"select {','.join(['a'] * 500)} from (select {LONG} a)", "texts of a row are longer"),
+    "columns of long blobs": ("query", f"select {','.join(['cast(a as blob)'] * 60)} from (select {LONG} || {LONG} a)", TEXT),
+    "columns of blobs that are made once": (
+        "query",
+        f"select {','.join(['a'] * 500)} from (select cast({LONG} as blob) a)",
+        TEXT,
+    ),
+    "columns of a text that doubles": (
+        "query",
+        ENDLESS.replace("select 1", "select 'aa'").replace("x + 1", "x || x") + "select x, x, x, x, x, x, x, x from r limit 22",
+        None,
+    ),
+    "a LIKE of a text that doubles": (
+        "query",
+        ENDLESS.replace("select 1", "select '1a'").replace("x + 1", "x || x") + f"select x like '{'%1' * 39}%b' from r limit 22",
+        None,
+    ),
+    "letters of four bytes": (
+        "query",
+        ENDLESS.replace("select 1", "select '\U0001f600'").replace("x + 1", "x || x")
+        + "select replace(x, 'a', 'b') from r limit 21",
+        None,
+    ),
     "brackets": ("query", f"select {'(' * 10_000}1{')' * 10_000}", "overflow|stack|too large"),
     "terms": ("query", f"select 1 where {' or '.join(['1 = 2'] * 2000)}", "depth"),
     "unions": ("query", " union ".join(["select 1"] * 300), "compound"),
