@@ -109,15 +109,21 @@ class Indexer:
             pause = max(MEASURE_SECONDS, SHARE * (monotonic() - begin))
 
     def _measure_once(self) -> None:
-        """Measure the series that grew; what cannot be measured now stays noted in the index."""
+        """Measure the series that grew, and link plans and doses that came before what they point at.
+
+        What cannot be measured now stays noted in the index.
+        """
         more = self._grown
-        while more:
-            try:
+        try:
+            if more:
+                with self._using:
+                    self._store.refer()
+            while more:
                 with self._using:
                     self._grown = False
                     more = self._store.measure_some()
-            except sqlite3.Error:
-                self._grown, more = True, False
+        except (sqlite3.Error, DatabaseError):
+            self._grown = True
 
 
 @dataclass(slots=True)

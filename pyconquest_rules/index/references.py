@@ -54,12 +54,12 @@ TABLE = (
 )
 
 # pyconquest's column Referenced of a series: a plan and a dose point at an instance, whose series is known once it is indexed.
-FILL_REFERENCED = """
-UPDATE DICOMSeries SET {referenced} = (
+REFERENCED_NOW = """(
     SELECT t.{series_link} FROM DICOMImages i JOIN DICOMImages t ON t.{image} = i.ReferencedSOPUID
-    WHERE i.{series_link} = DICOMSeries.{series} ORDER BY i.{image} LIMIT 1)
-WHERE trim({modality}) IN ('RTPLAN', 'RTDOSE')
-"""
+    WHERE i.{series_link} = DICOMSeries.{series} ORDER BY i.{image} LIMIT 1)"""
+OUTDATED = f"WHERE trim({{modality}}) IN ('RTPLAN', 'RTDOSE') AND {{referenced}} IS NOT {REFERENCED_NOW}"
+FIND_OUTDATED = f"SELECT 1 FROM DICOMSeries {OUTDATED} LIMIT 1"
+FILL_REFERENCED = f"UPDATE DICOMSeries SET {{referenced}} = {REFERENCED_NOW} {OUTDATED}"
 
 # A row for each instance and each series or instance that it points at, whether that is in the index or not. By a frame of
 # reference it points at every image series of that frame in the index, unless it names series by their UID.

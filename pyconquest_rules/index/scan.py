@@ -67,8 +67,7 @@ class Scan:
         chunks = self._found(trees, own) if new else self._chunks("to_read")
         with Reading(workers, chunks, reads_records(self.store.schema), self.roots) as reading:
             self._read(reading.in_order())
-            if reading.files:
-                self.store.refer()
+        self.store.refer()
 
     def _fill(self, workers: Workers) -> None:
         """Reads what columns that came can concern, and fills them; after a kill all of it again."""

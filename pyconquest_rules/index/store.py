@@ -128,10 +128,13 @@ class Store:
         self._rows.begin()
 
     def refer(self) -> None:
-        """Says anew which series plans and doses are made for: what they point at may have been indexed after them."""
-        if statement := fill_referenced(self.schema):
+        """Says anew which series plans and doses are made for: what they point at may have come after them, or gone.
+
+        Where all is up to date, nobody who writes is waited for.
+        """
+        if (statements := fill_referenced(self.schema)) and self.connection.execute(statements[0]).fetchone():
             with self.transaction():
-                self.connection.execute(statement)
+                self.connection.execute(statements[1])
 
     def pending(self) -> list[tuple[Level, Field]]:
         """The columns that came, for which instances are still to be read."""

@@ -253,15 +253,18 @@ def _referenced(schema: Schema) -> Iterator[str]:
         yield f"CREATE INDEX rules_frame ON DICOMSeries ({series[references.FRAME]})"
 
 
-def fill_referenced(schema: Schema) -> str | None:
-    """The SQL that says anew which series plans and doses are made for; None where the layout has no such column."""
+def fill_referenced(schema: Schema) -> tuple[str, str] | None:
+    """The SQL that finds whether it is out of date which series plans and doses are made for, and the SQL that says it anew.
+
+    None where the layout has no such column.
+    """
     series = {field.tag: quoted(field.column) for field in schema.level(Level.SERIES)}
     if REFERENCED not in series or MODALITY not in series:
         return None
     keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
     link = quoted(schema.level(Level.IMAGE)[-1].column)
     names = {"referenced": series[REFERENCED], "modality": series[MODALITY], "series_link": link}
-    return references.FILL_REFERENCED.format(**keys, **names)
+    return references.FIND_OUTDATED.format(**keys, **names), references.FILL_REFERENCED.format(**keys, **names)
 
 
 def _contradictions(schema: Schema) -> Iterator[str]:

@@ -6,8 +6,10 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import permutations
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from pyconquest_rules import app
@@ -134,3 +136,25 @@ def test_what_cannot_be_indexed_is_no_success_and_can_come_again(archive: Workpl
                 put(inbox, "1.2.3")
         assert put(inbox, "1.2.3") == Status.SUCCESS
     assert archive.run("index", "--json").summary["unchanged"] == 1
+
+
+@pytest.mark.parametrize("order", [*permutations(("rtss", "rtplan", "rtdose"))], ids="-".join)
+def test_the_index_of_what_was_received_is_that_of_its_files_in_whatever_order_they_came(
+    order: tuple[str, ...], archive: Workplace, shared: Path
+) -> None:
+    archive.rules(RULES.replace("{{ PatientID }}/{{ StudyDescription }}/", ""))
+    chain = shared / "corpus" / "dicompyler-core-rtchain" / "example_data"
+    query = 'select "SeriesInst", "Modality", "Referenced" from DICOMSeries order by 1'
+    with receiving(archive) as inbox:
+        for name in order:
+            file = (chain / f"{name}.dcm").read_bytes()
+            known = pydicom.dcmread(chain / f"{name}.dcm", stop_before_pixels=True)
+            about = known.SOPClassUID, known.SOPInstanceUID, known.file_meta.TransferSyntaxUID, "CLINIC"
+            with inbox.part(*map(str, about)) as part:
+                part.write(file)
+                assert part.finish() == Status.SUCCESS
+    received = archive.run("query", query, "--json").lines
+    (archive.folder / "conquest.db").unlink()
+    archive.run("index")
+    assert received == archive.run("query", query, "--json").lines
+    assert sum(bool(line["values"]["Referenced"]) for line in received[:-1]) == 3

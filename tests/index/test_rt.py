@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from pathlib import Path
+from shutil import copy
 
 import pydicom
 import pytest
@@ -98,6 +99,29 @@ def test_the_series_of_plan_and_dose_refer_to_what_they_are_made_for(indexed: Wo
     by_modality = {row["Modality"]: row for row in found}
     assert by_modality["RTPLAN"]["Referenced"] == by_modality["RTSTRUCT"]["SeriesInst"]
     assert by_modality["RTDOSE"]["Referenced"] == by_modality["RTPLAN"]["SeriesInst"]
+
+
+@pytest.mark.parametrize("gone", [("rtss",), ("rtplan",), ("rtss", "rtplan")], ids="-".join)
+@pytest.mark.parametrize("back", [False, True])
+def test_what_plan_and_dose_refer_to_goes_and_comes_with_its_file(
+    gone: tuple[str, ...], back: bool, workplace: Workplace, chain: Path
+) -> None:
+    (workplace.folder / "data").mkdir()
+    for name in ("rtss", "rtplan", "rtdose"):
+        copy(chain / f"{name}.dcm", workplace.folder / "data")
+    workplace.rules(RULES.format(path="data")).run("index")
+    for name in gone:
+        (workplace.folder / "data" / f"{name}.dcm").rename(workplace.folder / f"{name}.dcm")
+    workplace.run("index", "--allow-vanish")
+    if back:
+        for name in gone:
+            (workplace.folder / f"{name}.dcm").rename(workplace.folder / "data" / f"{name}.dcm")
+        workplace.run("index")
+    query = "select Modality, Referenced from DICOMSeries order by 1"
+    found = rows(workplace, query)
+    (workplace.folder / "conquest.db").unlink()
+    workplace.run("index")
+    assert found == rows(workplace, query)
 
 
 def test_real_structure_sets_of_another_tool(workplace: Workplace, shared: Path) -> None:
