@@ -38,7 +38,10 @@ WORDS = {
     Reason.NOT_DICOM: "not a DICOM file",
     Reason.TOO_LARGE: "the data set is too large",
 }
-ENDS_EARLY = "the data set ends too early"
+ENDS_EARLY = "the data set ends too early, or stray bytes follow it"
+STRAY_BYTES = "behind the data set are bytes that are no data element"
+NO_END = "its encapsulated pixel data has no end"
+IDENTIFIERS = {SOP_CLASS: "SOP Class UID", SOP_INSTANCE: "SOP Instance UID"}
 
 
 class Unsendable(Exception):
@@ -93,7 +96,7 @@ def sendable(descriptor: int, runs: Runs) -> Sendable:
         raise Unsendable(f"{NOT_AS_TOLD}: it is not deflated") from None
     except OSError:
         raise Unsendable("the file cannot be read") from None
-    if walked.pixels is not None and syntax.startswith(OF_THE_STANDARD[:-1]):
+    if walked.pixels is not None and (syntax in NATIVE or syntax.startswith(OF_THE_STANDARD)):
         _check_pixels(walked.pixels, syntax)
     deflated = syntax == DEFLATED
     size = os.fstat(descriptor).st_size - offset if deflated else walked.end - start
@@ -150,7 +153,7 @@ def _walked(window: Window, start: int, written: Encoding, runs: dict[bytes, byt
                 elif ended := _is_padding(window, base + at):
                     break
                 else:
-                    vr, length, value = _other(window, base, at, written)
+                    vr, length, value = _other(window, base, at, written, behind_pixels=pixels is not None)
             except error:  # here the window ends, or the file
                 if ended := window.size - base - at < 8:
                     break
@@ -167,8 +170,10 @@ def _walked(window: Window, start: int, written: Encoding, runs: dict[bytes, byt
                 if ended := _is_padding(window, base + at):
                     break
                 raise Unsendable(f"the data set has an element ({group:04X},{number:04X}), which no data set may have")
-            if tag in (SOP_CLASS, SOP_INSTANCE) and length != UNDEFINED_LENGTH:
-                uids[tag] = window.at(base + value, min(length, 256)).strip(b" \0").decode("latin-1")
+            if tag in IDENTIFIERS and length != UNDEFINED_LENGTH:
+                uid = window.at(base + value, min(length, 256)).strip(b" \0").decode("latin-1")
+                if uids.setdefault(tag, uid) != uid:  # of two, some readers take the first, others the last
+                    raise Unsendable(f"the data set has more than one {IDENTIFIERS[tag]}")
             elif tag in PIXEL_DATA:
                 pixels = length
             if length == UNDEFINED_LENGTH:
@@ -185,15 +190,16 @@ def _walked(window: Window, start: int, written: Encoding, runs: dict[bytes, byt
     if end > window.size:
         raise EOFError
     if not _is_padding(window, end):
-        raise Unsendable("behind the data set are bytes that are no data element")
+        raise Unsendable(STRAY_BYTES)
     return _Walked(end, uids, pixels)
 
 
-def _other(window: Window, base: int, at: int, written: Encoding) -> tuple[bytes, int, int]:
-    """An element among explicit ones whose VR is none of the Standard's: VR, length and place. Raises Unsendable without a VR."""
+def _other(window: Window, base: int, at: int, written: Encoding, *, behind_pixels: bool) -> tuple[bytes, int, int]:
+    """A delimiter among explicit elements: VR, length and place. Raises Unsendable for an element without a VR of the Standard."""
     element = head(window, base + at, written.order, written.implicit)
     if not element.vr and element.tag not in WITHOUT_VR:
-        raise Unsendable("the data set has elements with a VR and elements without, which no transfer syntax allows")
+        which = f"({element.tag >> 16:04X},{element.tag & 0xFFFF:04X})"
+        raise Unsendable(STRAY_BYTES if behind_pixels else f"its element {which} has no VR, or one that the Standard does not have")
     return element.vr.encode("latin-1"), element.length, element.position - base
 
 
@@ -201,9 +207,12 @@ def _behind(window: Window, element: Element, written: Encoding) -> int:
     """The position behind an element of undefined length. Fragments of pixel data at the end of a file need no visit."""
     if element.tag in PIXEL_DATA and window.at(window.size - 8, 8) == LAST_DELIMITER:
         return window.size
-    end = behind(window, element, written.order, written.implicit)
+    try:
+        end = behind(window, element, written.order, written.implicit)
+    except EOFError:
+        raise (Unsendable(NO_END) if element.tag in PIXEL_DATA else EOFError) from None
     if element.tag in PIXEL_DATA and window.at(end - 8, 4) != SEQUENCE_DELIMITER and written.order == "little":
-        raise Unsendable("its encapsulated pixel data has no end")
+        raise Unsendable(NO_END)
     return end
 
 

@@ -31,6 +31,8 @@ from tests.network.raw_files import (
 UID = "1.2.3"
 EXPLICITLY, IMPLICITLY, BACKWARDS = instance(UID), instance(UID, explicit=False), instance(UID, order=">")
 PIXELS = element(0x7FE00010, "OW", bytes(16))
+PIXELS_IMPLICIT = element(0x7FE00010, "OW", bytes(16), explicit=False)
+PAPYRUS = "1.2.840.10008.1.20"
 FRAGMENTS = sequence(0x7FE00010, [b"", b"\xff\xd8\xff\xd9"], vr="OB")
 ENCAPSULATED = element(0x7FE00010, "OB", FRAGMENTS[12:] + b"\xfe\xff\xdd\xe0\0\0\0\0", length=UNDEFINED)
 GROUP_2 = element(0x00020003, "UI", UID)
@@ -84,6 +86,12 @@ SENT = {
     "deflated": (meta(UID, DEFLATED) + deflated(EXPLICITLY), deflated(EXPLICITLY), DEFLATED),
     "encapsulated": (meta(UID, JPEG) + EXPLICITLY + ENCAPSULATED, EXPLICITLY + ENCAPSULATED, JPEG),
     "a private transfer syntax": (meta(UID, "1.2.840.113619.5.2") + IMPLICITLY, IMPLICITLY, "1.2.840.113619.5.2"),
+    "Papyrus, which is native": (meta(UID, PAPYRUS) + IMPLICITLY + PIXELS_IMPLICIT, IMPLICITLY + PIXELS_IMPLICIT, PAPYRUS),
+    "a UID twice, padded otherwise": (
+        meta(UID, EXPLICIT) + EXPLICITLY + element(0x00080018, "UI", UID + "   "),
+        EXPLICITLY + element(0x00080018, "UI", UID + "   "),
+        EXPLICIT,
+    ),
     "a VR of a later Standard": (
         meta(UID, EXPLICIT) + EXPLICITLY + element(0x00321030, "LT", b"x"),
         EXPLICITLY + element(0x00321030, "LT", b"x"),
@@ -107,8 +115,36 @@ REFUSED_FILES = {
     "a command in the data set": (meta(UID, EXPLICIT) + EXPLICITLY + element(0x00000100, "US", b"\1\0"), r"\(0000,0100\)"),
     "an implicit element among explicit ones": (
         meta(UID, EXPLICIT) + EXPLICITLY + element(0x00321030, "LO", "x", explicit=False) + PIXELS,
-        "elements with a VR and elements without",
+        r"its element \(0032,1030\) has no VR, or one that the Standard does not have",
     ),
+    **{
+        f"an element with the VR {vr!r}": (
+            meta(UID, EXPLICIT) + EXPLICITLY + element(0x00321030, "LO", "abcd").replace(b"LO", vr) + PIXELS,
+            r"its element \(0032,1030\) has no VR, or one that the Standard does not have",
+        )
+        for vr in (b"ZZ", b"??", b"--", b"  ", b"l1")
+    },
+    **{
+        f"{what} for the end of fragments": (
+            meta(UID, JPEG) + EXPLICITLY + ENCAPSULATED[:-8] + instead,
+            "its encapsulated pixel data has no end",
+        )
+        for what, instead in {"NULs": bytes(8), "two NULs": bytes(2), "half of one": b"\xfe\xff\xdd\xe0"}.items()
+    },
+    **{
+        f"stray bytes {stray!r}": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS + stray, "behind the data set are bytes")
+        for stray in (b"\1\2", b"\r\n", b"\xff" * 8, b"\xff" * 512, b"<html></html>\r\n")
+    },
+    **{
+        f"two UIDs, {where}": (meta(UID, EXPLICIT) + data, f"more than one SOP {which} UID")
+        for where, data, which in (
+            ("in front", element(0x00080018, "UI", "1.2.9") + EXPLICITLY, "Instance"),
+            ("behind the pixel data", EXPLICITLY + PIXELS + element(0x00080018, "UI", "1.2.9"), "Instance"),
+            ("an empty one", EXPLICITLY + element(0x00080018, "UI", ""), "Instance"),
+            ("of classes", element(0x00080016, "UI", "1.2.9") + EXPLICITLY, "Class"),
+            ("of classes, at the end", EXPLICITLY + PIXELS + element(0x00080016, "UI", CT + ".1"), "Class"),
+        )
+    },
     "bytes behind the data set": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS + b"\1\2\3\4", "behind the data set are bytes"),
     "a data set that ends too early": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS[:-4], "ends too early"),
     "an odd length": (meta(UID, EXPLICIT) + EXPLICITLY + element(0x00321030, "LO", "abc", length=3), "odd number of bytes"),
