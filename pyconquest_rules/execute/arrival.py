@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pyconquest_rules.execute.older import kept_older
 from pyconquest_rules.execute.placing import same_data_set
 from pyconquest_rules.headers.header import Header
+from pyconquest_rules.headers.notes import reason
 from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.headers.written import written
 from pyconquest_rules.index.store import Place
@@ -75,8 +76,9 @@ class Part:
         """Read what came, which is then in the transfer syntax that its file tells."""
         try:
             header = self.inbox.indexer.read(self.path)
-            if header.values[self.inbox.class_at] != self._sop_class:
-                raise _Refused(Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, "the data set has another SOP class than the request")
+            if (sop_class := header.values[self.inbox.class_at]) != self._sop_class:
+                why = "the data set has another SOP class than the request" if sop_class else "the data set has no SOP class"
+                raise _Refused(Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS, why)
             if header.SOPInstanceUID != self._sop_instance:
                 raise _Refused(Status.CANNOT_UNDERSTAND, "the data set has another SOPInstanceUID than the request")
             descriptor = self._file.fileno()
@@ -89,6 +91,8 @@ class Part:
             raise _Refused(Status.CANNOT_UNDERSTAND, str(error) or "the data set ends too early") from None
         if real != self._syntax or (how.start != start and not deflated):
             self._write_anew(real, start if deflated else how.start)
+        if header.notes:
+            self._say(f"indexed with a note: {reason(header.notes)}")
         return header._replace(TransferSyntaxUID=real)
 
     def _write_anew(self, syntax: str, start: int) -> None:

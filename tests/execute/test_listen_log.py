@@ -13,7 +13,7 @@ from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.wire import Wire
 from tests.conftest import Workplace
 from tests.execute.test_listen import listening, output
-from tests.network.raw import data_set
+from tests.network.raw import ENCAPSULATED, UNDEFINED, data_set, element
 from tests.network.test_storage_scp import CT, EXPLICIT, IMPLICIT, JPEG_BASELINE, MR, VERIFICATION, Listen, Peer, listen, until
 
 __all__ = ["listen"]
@@ -93,6 +93,37 @@ def test_each_instance_that_is_refused_is_logged(
     assert line["time"][:2] == "20"
     assert SECRET not in json.dumps(lines)
     assert lines[-1]["refused"] == 1
+
+
+FRAGMENTS = element(0x7FE00010, "OB", ENCAPSULATED[:-8], length=UNDEFINED)
+BARE = data_set("1.2.3", pixels=None)
+ODD = {
+    "no delimiter": (JPEG_BASELINE, BARE + FRAGMENTS, "missing-delimiter"),
+    "NULs for a delimiter": (JPEG_BASELINE, BARE + FRAGMENTS + bytes(8), "missing-delimiter"),
+    "two NULs for a delimiter": (JPEG_BASELINE, BARE + FRAGMENTS + bytes(2), "missing-delimiter"),
+    "stray bytes": (EXPLICIT, BARE + b"\xff" * 6, "trailing-bytes"),
+    "an unknown VR": (EXPLICIT, BARE + element(0x00321030, "ZZ", "abcd"), "unknown-vr"),
+    "no VR": (EXPLICIT, BARE + element(0x00321030, "", "abcd", "implicit"), "unknown-vr"),
+    "both": (EXPLICIT, BARE + element(0x00321030, "??", "abcd") + b"\xff" * 6, "trailing-bytes,unknown-vr"),
+}
+
+
+@pytest.mark.parametrize(("syntax", "data", "note"), ODD.values(), ids=ODD)
+def test_what_the_index_notes_is_logged(syntax: str, data: bytes, note: str, inbox: Workplace) -> None:
+    with listening(inbox) as (port, process):
+        peer = Peer(port)
+        peer.request(contexts=[(VERIFICATION, [IMPLICIT]), (CT, [syntax])])
+        assert peer.store("1.2.3", data) == 0
+        line = json.loads(output(process).readline())
+    assert (line["event"], line["note"]) == ("instance_noted", f"indexed with a note: {note}")
+    noted = [json.loads(text) for text in inbox.run("query", "select reason from rules_files", "--json").out.splitlines()]
+    assert noted[0]["values"] == {"reason": note}
+
+
+def test_a_data_set_without_a_sop_class_is_said_to_have_none(inbox: Workplace) -> None:
+    with listening(inbox) as (port, process):
+        assert Peer(port).associated().store("1.2.3", data_set("1.2.3", sop_class="")) == 0xA900
+        assert json.loads(output(process).readline())["reason"] == "the data set has no SOP class"
 
 
 def called_otherwise(peer: Peer) -> None:
