@@ -225,10 +225,13 @@ WRITING = "writing"
 
 
 def _triggers(schema: Schema, level: Level) -> Iterator[str]:
-    """The triggers that note what others write. What a server changes in passing, such as AccessTime, is left out."""
+    """The triggers that note what others write. What a server changes in passing, such as AccessTime, is left out.
+
+    So is `hash`, which programs may set for themselves.
+    """
     key, columns = quoted(schema.key(level)), [quoted(field.column) for field in schema.level(level)]
     if level is Level.IMAGE:
-        columns += ["ObjectFile", "DeviceName"]
+        columns += ["ObjectFile", "DeviceName", *(name for name, _ in rt.COLUMNS)]
     note = f"INSERT OR IGNORE INTO rules_touched VALUES ('{level.value}', {{}}.{key});".format
     when = f"WHEN NOT EXISTS (SELECT 1 FROM rules_index WHERE key = '{WRITING}')"
     for name, event, noted in (

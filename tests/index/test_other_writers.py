@@ -97,6 +97,10 @@ WRITES: dict[str, list[str]] = {
         "DELETE FROM DICOMImages WHERE SeriesInst LIKE '%.10.3.1'",
         "DELETE FROM DICOMSeries WHERE SeriesInst LIKE '%.10.3.1'",
     ],
+    **{
+        f"{column} of images changed": [f"UPDATE DICOMImages SET {column} = '1.2.3'"]
+        for column in ("ElementCount", "ElementList", "Nfractions", "UniqueFOR_UID", "ReferencedSeriesUID", "ReferencedSOPUID")
+    },
     "a series row alone deleted": ["DELETE FROM DICOMSeries WHERE Modality = 'MR'"],
     "the study rows deleted": ["DELETE FROM DICOMStudies"],
     "the patient rows deleted": ["DELETE FROM DICOMPatients"],
