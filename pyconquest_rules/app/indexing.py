@@ -45,7 +45,7 @@ def index(
         named("source", name, known)
     for tree in rules.trees:
         for earlier in tree.before:
-            message = f'{tree.overlap(earlier)} source "{earlier.name}", which has the files of both'
+            message = f'{tree.overlap(earlier)} source "{earlier.name}": files in both count once, as those of "{earlier.name}"'
             emit(SourceNoted(tree.name, message))
     with writing(rules) as store:
         forget_moved(rules, store)  # by runs that were killed before they could
@@ -68,12 +68,8 @@ def _is_bare(store: "Store") -> bool:
 
 
 def _archives(number: int, only: bool) -> str:
-    what = "1 archive" if number == 1 else f"{number:,} archives"
-    return (
-        f"has no DICOM file, but {what}: unpack what you need"
-        if only
-        else f"has {what}, which are not read: unpack what you need"
-    )
+    what, are = ("1 archive", "is") if number == 1 else (f"{number:,} archives", "are")
+    return f"has {'no DICOM file, but ' if only else ''}{what}, which {are} not read: unpack what you need"
 
 
 def _own(rules: Rules) -> frozenset[bytes]:
