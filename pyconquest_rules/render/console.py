@@ -20,6 +20,7 @@ from pyconquest_rules.events import (
     NodeNoted,
     PeerRefused,
     Ran,
+    SourceNoted,
     StepDone,
     StepFailed,
     StepsWait,
@@ -260,6 +261,8 @@ class _Failures:
                 self._show(f"{action}: {why}: {steps:,} {'instances wait' if steps != 1 else 'instance waits'}", "yellow")
             case NodeNoted(action, message):
                 self._show(f"warning: {f'{action}: ' if action else ''}{message}", "yellow")
+            case SourceNoted(source, message):
+                self._show(f'warning: source "{source}" {message}', "yellow")
             case StepDone(action, uid, _, str(warning)):
                 self._show(f"warning: {action} {uid}: {warning}", "yellow")
             case BroughtAlong(action):

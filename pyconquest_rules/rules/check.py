@@ -18,11 +18,12 @@ from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
+from pyconquest_rules.index.patterns import broken
 from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
-from pyconquest_rules.index.walk import Tree
+from pyconquest_rules.index.trees import Tree, divided
 from pyconquest_rules.network.keys import check_key
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
@@ -53,9 +54,10 @@ class Check:
         self.file, self.base, self.model, self.places = file, file.resolve().parent, rules_file, places
         self.problems: list[Problem] = []
         self._check_names()
-        self.trees = tuple(
+        self.trees = divided(
             Tree(name, (self.base / source.path).resolve(), source.exclude) for name, source in rules_file.sources.items()
         )
+        self._check_patterns()
         self.outputs = Outputs(self.base, rules_file.outputs, [tree.root for tree in self.trees], self._own())
         layout = self._layout()
         added, problems = additions(rules_file.schema_, layout or parse(standard_text()), places)
@@ -108,6 +110,7 @@ class Check:
             layouts=self.layouts,
             tables=self.tables,
             dicom_sql=self.dicom_sql,
+            dicom_sql_file=self.base / name if (name := self.model.index.dicom_sql) is not None else None,
             selections=self.selections,
             actions={name: self.actions[name] for name in self.order},
             nodes=nodes(self.model.nodes, self.base),
@@ -141,6 +144,12 @@ class Check:
             if not re.fullmatch(NAME, str(place[-1])):
                 hint = "names are small letters, digits and _, at most 64, and begin with a letter"
                 self.problems.append(self.places.at_key(place, f'"{place[-1]}" is not a name', hint))
+
+    def _check_patterns(self) -> None:
+        for name, source in self.model.sources.items():
+            for number, pattern in enumerate(source.exclude):
+                if wrong := broken(pattern):
+                    self.problems.append(self.places.at_value(("sources", name, "exclude", number), *wrong))
 
     def _layout(self) -> Layout | None:
         """The layout of the Conquest tables; None where it is not known."""

@@ -12,7 +12,7 @@ from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.index.csv_tables import CsvTable
 from pyconquest_rules.index.selection import Selection
 from pyconquest_rules.index.tables import Schema
-from pyconquest_rules.index.walk import Tree
+from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.templates import Template
@@ -33,6 +33,7 @@ class Rules:
     layouts: Mapping[str, Template]
     tables: tuple[CsvTable, ...]
     dicom_sql: str
+    dicom_sql_file: Path | None
     selections: Mapping[str, Selection]
     actions: Mapping[str, Action]
     nodes: Mapping[str, Node]
