@@ -4,6 +4,7 @@ A command imports in its function what it does its work with: `--help` needs not
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,16 @@ AllowVanish = Annotated[
 
 AllowPrune = Annotated[
     bool, typer.Option("--allow-prune", help="An action may remove more than half of the files that it made (`prune`).")
+]
+
+Today = Annotated[
+    datetime | None,
+    typer.Option(
+        "--today",
+        formats=["%Y-%m-%d"],
+        metavar="YYYY-MM-DD",
+        help="The day of relative dates: last_days, and :today in SQL. The local date if left out.",
+    ),
 ]
 
 FAILED, USAGE, PENDING = 1, 2, 3
@@ -59,11 +70,15 @@ def chosen(json: bool) -> "Renderer":
     return Console()
 
 
-def rules(context: typer.Context) -> "Rules":
-    """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root."""
+def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
+    """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root.
+
+    They are of the day `today`; if left out, of the day on which they are loaded.
+    """
     from pyconquest_rules.rules.rules import Rules
 
-    return Rules.load(context.obj.file or found())
+    loaded = Rules.load(context.obj.file or found())
+    return loaded if today is None else loaded.on(today.date())
 
 
 def found() -> Path:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.cli.common import Json, Today, renderer, rules
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.export import SUFFIXES, Format
 
@@ -15,6 +15,7 @@ def export(
     text: Annotated[str, typer.Argument(metavar="TABLE|SELECT|SQL", help="A table or view, the name of a set, or one SELECT.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file, which is replaced.")],
     form: Annotated[Format | None, typer.Option("--format", help="By the file's suffix if left out.")] = None,
+    today: Today = None,
     json: Json = False,
 ) -> None:
     """Writes rows of the index to a file.
@@ -27,4 +28,4 @@ def export(
     chosen = form or SUFFIXES.get(output.suffix.lower())
     if chosen is None:
         raise UsageError(f"{output} has none of the suffixes {', '.join(SUFFIXES)}; name a --format")
-    shown.exported(output, app.export(rules(context), text, output, chosen))
+    shown.exported(output, app.export(rules(context, today), text, output, chosen))
