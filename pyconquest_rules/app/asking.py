@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.execute.export import Format
@@ -30,8 +31,8 @@ def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[s
             yield names, rows
 
 
-def export(rules: Rules, text: str, file: Path, form: Format) -> int:
-    """Writes the rows of a table, set or SELECT to `file`; gives their number.
+def export(rules: Rules, text: str, file: BinaryIO, form: Format) -> int:
+    """Write the rows of a table, set or SELECT to `file` and return their number.
 
     Raises Mistake for wrong SQL, UsageError for Parquet without pyarrow.
     """

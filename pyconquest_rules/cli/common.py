@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.render.renderer import Renderer
     from pyconquest_rules.rules.rules import Rules
 
+File = Annotated[Path | None, typer.Option("-f", "--file", help="The rules file; also accepted before the command.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, the last one the summary.")]
 Targets = Annotated[
     list[str] | None,
@@ -47,7 +48,7 @@ FAILED, USAGE, PENDING = 1, 2, 3
 
 @dataclass(slots=True)
 class Options:
-    """The options before the command; `json` is set by the command, for errors to come out the same way."""
+    """The options that may stand before the command or after it; errors come out the same way."""
 
     file: Path | None = None
     json: bool = False
@@ -81,9 +82,12 @@ def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
     return loaded if today is None else loaded.on(today.date())
 
 
-def found() -> Path:
-    """`rules.toml` here or in a parent folder, up to the root of the repository. Raises UsageError where there is none."""
-    for folder in (here := Path.cwd(), *here.parents):
+def found(start: Path | None = None) -> Path:
+    """Return the `rules.toml` in a folder, here if left out, or in its parents up to the root of the repository.
+
+    Raises UsageError if there is none.
+    """
+    for folder in (here := start or Path.cwd(), *here.parents):
         if (folder / "rules.toml").is_file():
             return folder / "rules.toml"
         if (folder / ".git").exists():

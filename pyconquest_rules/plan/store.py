@@ -223,19 +223,18 @@ class Plan:
         return digest.hexdigest()
 
     def save(self, file: Path) -> None:
-        """Writes the plan to a file, whole or not at all. Raises UsageError where that cannot be written."""
-        part = file.with_name(file.name + ".part")
+        """Write the plan to an empty file. Raises UsageError if that fails, as on a full disk."""
         try:
-            part.unlink(missing_ok=True)
-            with closing(sqlite3.connect(part)) as copy:
+            with closing(sqlite3.connect(file)) as copy:
                 self.connection.backup(copy)
-            part.replace(file)
-        except (OSError, sqlite3.Error) as error:
-            raise UsageError(f"cannot write the plan {file}: {error}") from None
+        except sqlite3.Error as error:
+            raise UsageError(f"cannot save the plan: {error}") from None
 
 
 def load(file: Path) -> Plan:
-    """A plan that was saved. Raises UsageError where the file is no plan of this version."""
+    """A plan that was saved. Raises UsageError if there is no such file, or if it is not a plan of this version."""
+    if not file.exists():
+        raise UsageError(f"there is no file {file}; save a plan first, with: plan -o FILE")
     plan = Plan()
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as saved:
@@ -246,7 +245,7 @@ def load(file: Path) -> Plan:
             raise sqlite3.DatabaseError
         _ = plan.day
     except (sqlite3.Error, TypeError, ValueError):
-        raise UsageError(f"{file} is not a plan; make one with: plan -o {file}") from None
+        raise UsageError(f"{file} is not a plan of this version; name a file that was saved with: plan -o FILE") from None
     return plan
 
 

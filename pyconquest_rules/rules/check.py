@@ -113,6 +113,7 @@ class Check:
             layouts=self.layouts,
             tables=self.tables,
             dicom_sql=self.dicom_sql,
+            dicom_sql_file=self.base / name if (name := self.model.index.dicom_sql) is not None else None,
             selections=self.selections,
             actions={name: self.actions[name] for name in self.order},
             nodes=nodes(self.model.nodes, self.base),

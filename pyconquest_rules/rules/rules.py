@@ -35,6 +35,7 @@ class Rules:
     layouts: Mapping[str, Template]
     tables: tuple[CsvTable, ...]
     dicom_sql: str
+    dicom_sql_file: Path | None
     selections: Mapping[str, Selection]
     actions: Mapping[str, Action]
     nodes: Mapping[str, Node]
