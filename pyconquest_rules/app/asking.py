@@ -19,6 +19,7 @@ from pyconquest_rules.index.conquest_config import files as conquest_files
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import VIEWS
+from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.rules import Rules
 
 
@@ -30,8 +31,10 @@ def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[s
     """
     with opened(rules) as sets:
         text = _of_name(sets, text)
-        sets.make_named(text, rules.params)
-        names, rows = sql.rows(sets.connection, text, rules.params)
+        if mistake := in_sql(text):
+            raise mistake
+        sets.make_named(text, rules.values)
+        names, rows = sql.rows(sets.connection, text, rules.values)
         with closing(rows):
             yield names, rows
 

@@ -4,6 +4,7 @@ A command imports in its function what it does its work with: `--help` needs not
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 File = Annotated[Path | None, typer.Option("-f", "--file", help="The rules file; also accepted before the command.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, the last one the summary.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success: only problems, on standard error.")]
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
@@ -32,6 +34,16 @@ AllowPrune = Annotated[
     bool, typer.Option("--allow-prune", help="An action may remove more than half of the files that it made (`prune`).")
 ]
 
+Today = Annotated[
+    datetime | None,
+    typer.Option(
+        "--today",
+        formats=["%Y-%m-%d"],
+        metavar="YYYY-MM-DD",
+        help="The day of relative dates: last_days, and :today in SQL. The local date if left out.",
+    ),
+]
+
 FAILED, USAGE, PENDING = 1, 2, 3
 
 
@@ -41,16 +53,26 @@ class Options:
 
     file: Path | None = None
     json: bool = False
+    quiet: bool = False
 
 
 def renderer(context: typer.Context, json: bool) -> "Renderer":
     """For people, or for programs."""
     context.obj.json = json
-    return chosen(json)
+    return chosen(json, quiet=context.obj.quiet)
 
 
-def chosen(json: bool) -> "Renderer":
-    """For programs with `json`, else for people."""
+def chosen(json: bool, *, quiet: bool = False) -> "Renderer":
+    """For programs with `json`, else for people, or for nobody unless there is a problem.
+
+    Raises UsageError for both: `--json` prints a summary also on success.
+    """
+    if json and quiet:
+        raise UsageError("--json prints a summary also on success: leave --json or --quiet out")
+    if quiet:
+        from pyconquest_rules.render.quiet import Quiet as QuietConsole
+
+        return QuietConsole()
     if json:
         from pyconquest_rules.render.json_lines import JsonLines
 
@@ -60,11 +82,20 @@ def chosen(json: bool) -> "Renderer":
     return Console()
 
 
-def rules(context: typer.Context) -> "Rules":
-    """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root."""
+def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
+    """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root.
+
+    They are of the day `today`; if left out, of the day on which they are loaded.
+    """
     from pyconquest_rules.rules.rules import Rules
 
-    return Rules.load(context.obj.file or found())
+    loaded = Rules.load(rules_file(context))
+    return loaded if today is None else loaded.on(today.date())
+
+
+def rules_file(context: typer.Context) -> Path:
+    """The rules file: of `-f`, else found."""
+    return context.obj.file or found()
 
 
 def found(start: Path | None = None) -> Path:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.cli.common import Json, Today, renderer, rules
 from pyconquest_rules.cli.output import Force, writing
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.export import SUFFIXES, Format
@@ -16,6 +16,7 @@ def export(
     text: Annotated[str, typer.Argument(metavar="TABLE|SELECT|SQL", help="A table or view, the name of a set, or one SELECT.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help='The file; "-" is standard output.')],
     form: Annotated[Format | None, typer.Option("--format", help="By the file's suffix if left out.")] = None,
+    today: Today = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -29,7 +30,7 @@ def export(
     chosen = form or SUFFIXES.get(output.suffix.lower())
     if chosen is None:
         raise UsageError(f"{output} has none of the suffixes {', '.join(SUFFIXES)}; name a --format")
-    loaded = rules(context)
+    loaded = rules(context, today)
     with writing(loaded, output, force=force, json=json) as file:
         number = app.export(loaded, text, file, chosen)
     shown.exported(output, number)

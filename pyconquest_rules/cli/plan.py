@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, PENDING, AllowPrune, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
+from pyconquest_rules.cli.common import (
+    FAILED,
+    PENDING,
+    AllowPrune,
+    AllowVanish,
+    Json,
+    NoIndex,
+    Targets,
+    Today,
+    end,
+    renderer,
+    rules,
+)
 from pyconquest_rules.cli.output import Force, saving
 from pyconquest_rules.steps import Status
 
@@ -25,6 +37,7 @@ def plan(
     no_index: NoIndex = False,
     allow_vanish: AllowVanish = False,
     allow_prune: AllowPrune = False,
+    today: Today = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -32,7 +45,7 @@ def plan(
 
     Writes nothing but the index and FILE. Exits with 1 where steps are blocked or files could not be read.
     """
-    shown, loaded = renderer(context, json), rules(context)
+    shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
     from pyconquest_rules.index.workers import processes
 

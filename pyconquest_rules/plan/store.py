@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from datetime import date
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -45,6 +46,7 @@ CREATE TABLE wish (
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
+CREATE TABLE made (day TEXT);
 CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
 INSERT INTO series VALUES (0, '', '', '', '');
@@ -183,6 +185,15 @@ class Plan:
             counts[action]["bytes"] += size if status is Status.TODO else 0
         return counts
 
+    def note_day(self, day: date) -> None:
+        """Notes the day that relative dates are of; once."""
+        self.connection.execute("INSERT INTO made VALUES (?)", (day.isoformat(),))
+
+    @property
+    def day(self) -> date:
+        """The day that relative dates are of."""
+        return date.fromisoformat(self.connection.execute("SELECT day FROM made").fetchone()[0])
+
     def note_brought_along(self, action: str, instances: int) -> None:
         """Notes that the set of an action brings along instances of another PatientID."""
         self.connection.execute("INSERT INTO brought_along VALUES (?, ?)", (action, instances))
@@ -232,7 +243,8 @@ def load(file: Path) -> Plan:
             saved.backup(plan.connection)
         if plan.connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
             raise sqlite3.DatabaseError
-    except sqlite3.Error:
+        _ = plan.day
+    except (sqlite3.Error, TypeError, ValueError):
         raise UsageError(f"{file} is not a plan of this version; name a file that was saved with: plan -o FILE") from None
     return plan
 
