@@ -3,10 +3,12 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from pyconquest_rules.errors import UsageError
 
@@ -42,9 +44,24 @@ def export(columns: Sequence[str], rows: Rows, file: Path, form: Format) -> int:
 
 def _csv(columns: Sequence[str], rows: Rows, part: Path) -> int:
     with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        return sum(writer.writerow(row) is not None for row in rows)
+        return write_csv(columns, rows, file)
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Value]], file: TextIO) -> int:
+    """Writes rows as CSV whose lines end with LF; gives their number."""
+    writer = csv.writer(_Lines(file))
+    writer.writerow(columns)
+    return sum(writer.writerow(row) is not None for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Ends lines with LF. A writer that did so itself would not quote a CR, which ends a line for whoever reads it."""
+
+    file: TextIO
+
+    def write(self, line: str) -> int:
+        return self.file.write(line.removesuffix("\r\n") + "\n")
 
 
 def _json(columns: Sequence[str], rows: Rows, part: Path) -> int:

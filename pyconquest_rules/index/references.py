@@ -99,16 +99,16 @@ MOST_TOGETHER = 100
 
 
 class Packed(NamedTuple):
-    """Instances named alike: their UIDs are `prefix` and each of `count` texts in `suffixes`, which take `width` characters each.
+    """Instances named alike: their UIDs are `prefix` and each of `total` texts in `suffixes`, which take `width` characters each.
 
-    A row of `rules_pointers`. A `count` of 0 stands for instances that could not be read.
+    A row of `rules_pointers`. A `total` of 0 stands for instances that could not be read.
     """
 
     SOPClassUID: str | None
     SeriesInstanceUID: str | None
     sequences: str
     prefix: str
-    count: int
+    total: int
     width: int
     suffixes: str
 
@@ -152,7 +152,7 @@ TABLE = (
     " WITHOUT ROWID",
     "CREATE INDEX rules_references_uid ON rules_references (UID)",
     "CREATE TABLE rules_pointers (SOPInstanceUID TEXT, number INT, SOPClassUID TEXT, SeriesInstanceUID TEXT, sequences TEXT,"
-    " prefix TEXT, count INT, width INT, suffixes TEXT, PRIMARY KEY (SOPInstanceUID, number))",
+    " prefix TEXT, total INT, width INT, suffixes TEXT, PRIMARY KEY (SOPInstanceUID, number))",
     "CREATE TABLE rules_numbers (number INTEGER PRIMARY KEY)",
     f"INSERT INTO rules_numbers VALUES {', '.join(f'({number})' for number in range(MOST_TOGETHER))}",
 )
@@ -192,6 +192,6 @@ SELECT p.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, {modality} AS Mod
     {referenced} AS ReferencedSOPInstanceUID, p.SOPClassUID AS ReferencedSOPClassUID,
     coalesce(p.SeriesInstanceUID, t.{series_link}) AS ReferencedSeriesInstanceUID
 FROM rules_pointers p JOIN DICOMImages i ON i.{image} = p.SOPInstanceUID LEFT JOIN DICOMSeries s ON s.{series} = i.{series_link}
-LEFT JOIN rules_numbers n ON n.number < p.count LEFT JOIN DICOMImages t ON t.{image} = {referenced}
+LEFT JOIN rules_numbers n ON n.number < p.total LEFT JOIN DICOMImages t ON t.{image} = {referenced}
 """
 NAMED = "p.prefix || rtrim(substr(p.suffixes, 1 + n.number * p.width, p.width))"

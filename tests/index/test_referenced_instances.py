@@ -286,12 +286,12 @@ def test_rows_follow_their_instance(workplace: Workplace, instance: Instance) ->
 def test_packed_uids_come_out_as_they_went_in(uids: list[str]) -> None:
     rows = packed(Pointer(uid, None, None, ("A",)) for uid in uids)
     connection = sqlite3.connect(":memory:")
-    connection.execute("CREATE TABLE p (prefix TEXT, count INT, width INT, suffixes TEXT)")
+    connection.execute("CREATE TABLE p (prefix TEXT, total INT, width INT, suffixes TEXT)")
     connection.executemany("INSERT INTO p VALUES (?, ?, ?, ?)", [row[-4:] for row in rows])
     connection.execute(
         "CREATE TABLE n AS WITH RECURSIVE n(number) AS (VALUES (0) UNION SELECT number + 1 FROM n LIMIT 100) SELECT * FROM n"
     )
-    found = connection.execute(f"SELECT {NAMED} FROM p JOIN n ON n.number < p.count ORDER BY p.rowid, n.number")
+    found = connection.execute(f"SELECT {NAMED} FROM p JOIN n ON n.number < p.total ORDER BY p.rowid, n.number")
     assert [uid for (uid,) in found] == uids
     assert max(len(row.suffixes) for row in rows) < 64 * 1024
 
