@@ -53,12 +53,13 @@ class Going:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was forgotten: instances and files, how many files were deleted, and how many could not be."""
+    """What was forgotten: instances and files, how many files were deleted, how many could not be, and deleted empty folders."""
 
     images: int
     files: int
     deleted: int
     failed: int
+    folders: int = 0
 
 
 @dataclass(frozen=True, slots=True)

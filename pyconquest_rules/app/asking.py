@@ -86,8 +86,8 @@ FROM series GROUP BY PatientID, Modality ORDER BY PatientID, Modality
 """
 
 
-def summary(rules: Rules) -> Iterator[tuple[str, dict[str, int]]]:
-    """Per patient, in the order of PatientID, the number of series of each modality."""
+def summary(rules: Rules) -> Iterator[tuple[str | None, dict[str, int]]]:
+    """Per patient, in the order of PatientID, the number of series of each modality. None for those without a PatientID."""
     with query(rules, SUMMARY) as (_, rows):
         for patient, series in groupby(rows, key=itemgetter(0)):
-            yield str(patient), {str(modality): int(number or 0) for _, modality, number in series}
+            yield None if patient is None else str(patient), {str(modality): int(number or 0) for _, modality, number in series}

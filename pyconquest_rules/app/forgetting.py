@@ -30,9 +30,12 @@ def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
         return forgetting.going()
 
 
-def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False) -> Forgotten:
-    """Takes instances out of the index, and with `files` their files off the disk. Raises as `to_forget` does."""
-    from pyconquest_rules.index.forgetting import delete
+def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False, prune_empty: bool = False) -> Forgotten:
+    """Takes instances out of the index, and with `files` their files off the disk. Raises as `to_forget` does.
+
+    With `prune_empty` the folders that become empty go too.
+    """
+    from pyconquest_rules.index.forgetting import delete, delete_empty
 
     going = to_forget(rules, what, files=files)
     with writing(rules) as store, store.transaction():
@@ -40,7 +43,8 @@ def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False) -> Forgo
         roots = [source.root for source in store.sources().values()]
         gone, failed = delete(forgetting.places(), roots) if files else ([], 0)
         forgetting.forget(gone)
-    return Forgotten(going.images, going.files, len(gone), failed)
+    folders = delete_empty(gone, roots) if prune_empty else 0
+    return Forgotten(going.images, going.files, len(gone), failed, folders)
 
 
 def _chosen(rules: Rules, store: "Store", what: tuple[str, ...]) -> "Forgetting":

@@ -66,7 +66,11 @@ INSTANCES = """
 SELECT i.SOPInstanceUID, s.path, f.path
 FROM images AS i JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile
 JOIN rules_sources AS s ON s.device = f.device
-WHERE i.SOPInstanceUID = :what OR i.SeriesInstanceUID = :what OR i.StudyInstanceUID = :what OR i.PatientID = :what LIMIT :most
+WHERE i.SOPInstanceUID IN (
+    SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID = :what
+    UNION SELECT SOPInstanceUID FROM images WHERE SeriesInstanceUID = :what
+    UNION SELECT SOPInstanceUID FROM images WHERE StudyInstanceUID = :what
+    UNION SELECT SOPInstanceUID FROM images WHERE PatientID = :what) LIMIT :most
 """
 
 AT_PATH = """

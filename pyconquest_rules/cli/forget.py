@@ -5,12 +5,16 @@ from typing import Annotated
 import typer
 
 from pyconquest_rules.cli.common import FAILED, Json, end, renderer, rules
+from pyconquest_rules.errors import UsageError
 
 
 def forget(
     context: typer.Context,
     what: Annotated[list[str], typer.Argument(metavar="UID|SELECT...", help="UIDs, PatientIDs, or names of sets.")],
     files: Annotated[bool, typer.Option("--files", help="Delete their files too; only of sources with a layout.")] = False,
+    prune_empty: Annotated[
+        bool, typer.Option("--prune-empty", help="With --files, delete the folders that become empty too; never a source's own.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
     json: Json = False,
 ) -> None:
@@ -19,13 +23,18 @@ def forget(
     Shows what goes, and asks. Files that stay on the disk are left out of the index until they change.
     """
     from pyconquest_rules import app
+    from pyconquest_rules.answers import Forgotten
 
+    if prune_empty and not files:
+        raise UsageError("--prune-empty needs --files: without it no file is deleted")
     shown, loaded = renderer(context, json), rules(context)
     with app.running(loaded):
         going = app.to_forget(loaded, tuple(what), files=files)
         if not yes:
             shown.to_forget(going, files=files)
-            typer.confirm("Do it?", abort=True, err=True)
-        result = app.forget(loaded, tuple(what), files=files)
+        if yes or typer.confirm("Do it?", err=True):
+            result = app.forget(loaded, tuple(what), files=files, prune_empty=prune_empty)
+        else:
+            result = Forgotten(0, 0, 0, 0)
     shown.forgotten(result)
     end(FAILED if result.failed else 0)

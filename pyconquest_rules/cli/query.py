@@ -1,6 +1,5 @@
 """`query`: SQL over the index."""
 
-import csv
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -45,8 +44,8 @@ def query(
 def show(shown: "Renderer", columns: tuple[str, ...], rows: "Iterator[Row]", *, as_csv: bool) -> None:
     """Rows as they are asked for."""
     if as_csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(columns)
-        writer.writerows(rows)
+        from pyconquest_rules.execute.export import write_csv
+
+        write_csv(columns, rows, sys.stdout)
     else:
         shown.rows(columns, rows)

@@ -43,7 +43,7 @@ class IndexMethods(Connection):
         below = os.fsencode(folder.relative_to(root))
         count = 0
         with self._writing() as store:
-            present = {patient for (patient,) in store.connection.execute("SELECT PatientID FROM patients")}
+            present = {patient for (patient,) in store.connection.execute("SELECT coalesce(PatientID, '') FROM patients")}
 
             def passed_over(path: bytes) -> bool:
                 return compute_only_missing and os.fsdecode(os.path.dirname(path)) in present

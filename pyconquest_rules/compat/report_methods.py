@@ -16,8 +16,13 @@ from pyconquest_rules.index.tables import quoted
 log = logging.getLogger("pyconquest")
 
 MODALITIES = ("CT", "MR", "PT", "RTSTRUCT", "RTDOSE", "RTPLAN")
-SUMMARY = "SELECT PatientID, {counts} FROM patients ORDER BY {orderby}"
-COUNT = "(SELECT count(*) FROM series WHERE series.PatientID = patients.PatientID AND Modality = '{0}') AS nr{0}"
+# As pyconquest shows it, a patient without an ID is ''.
+SUMMARY = """
+WITH counted AS (SELECT coalesce(PatientID, '') AS patient, {sums} FROM series GROUP BY 1)
+SELECT coalesce(PatientID, '') AS PatientID, {counts} FROM patients LEFT JOIN counted ON patient = coalesce(PatientID, '')
+ORDER BY {orderby}
+"""
+SUM, COUNT = "sum(Modality = '{0}') AS of{0}", "coalesce(of{0}, 0) AS nr{0}"
 WIDTHS = dict(zip(("PatientID", *(f"nr{modality}" for modality in MODALITIES)), (14, 5, 5, 8, 10, 10, 8), strict=True))
 HEADING = "    PatientID    nrCT nrMR  nrPT nrRTSTRUCT nrRTDOSE nrRTPLAN\n"
 
@@ -29,8 +34,8 @@ class ReportMethods(Connection):
 
     def dicom_series_summary(self, orderby: str = "nrCT", print_summary: bool = True) -> list[dict[str, Any]] | None:
         """Per patient the number of series of six modalities; printed too. `orderby` is an ORDER BY of its columns."""
-        counts = ", ".join(COUNT.format(modality) for modality in MODALITIES)
-        rows = self.execute_db_query(SUMMARY.format(counts=counts, orderby=orderby))
+        sums, counts = (", ".join(each.format(modality) for modality in MODALITIES) for each in (SUM, COUNT))
+        rows = self.execute_db_query(SUMMARY.format(sums=sums, counts=counts, orderby=orderby))
         if print_summary and rows is not None:
             lines = [
                 f"{n!s:<5}" + "".join(str(row[name]).ljust(width) for name, width in WIDTHS.items())

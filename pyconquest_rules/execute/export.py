@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from io import TextIOWrapper
 from itertools import islice
@@ -33,15 +34,26 @@ def export(columns: Sequence[str], rows: Rows, file: BinaryIO, form: Format) -> 
         return _parquet(columns, rows, file)
     text = TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     try:
-        return (_csv if form is Format.CSV else _json)(columns, rows, text)
+        return (write_csv if form is Format.CSV else _json)(columns, rows, text)
     finally:
         text.detach()
 
 
-def _csv(columns: Sequence[str], rows: Rows, file: TextIO) -> int:
-    writer = csv.writer(file)
+def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Value]], file: TextIO) -> int:
+    """Write rows as CSV whose lines end with LF; return their number."""
+    writer = csv.writer(_Lines(file))
     writer.writerow(columns)
     return sum(writer.writerow(row) is not None for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Ends lines with LF. A writer that did so itself would not quote a CR, which ends a line for whoever reads it."""
+
+    file: TextIO
+
+    def write(self, line: str) -> int:
+        return self.file.write(line.removesuffix("\r\n") + "\n")
 
 
 def _json(columns: Sequence[str], rows: Rows, file: TextIO) -> int:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,8 @@ class Forgetting:
     def going(self) -> Going:
         """What the choice comes to."""
         patients, studies, series, images = self.store.connection.execute(
-            "SELECT count(DISTINCT PatientID), count(DISTINCT StudyInstanceUID), count(DISTINCT SeriesInstanceUID), count(*)"
+            "SELECT count(DISTINCT coalesce(PatientID, '')), count(DISTINCT StudyInstanceUID), count(DISTINCT SeriesInstanceUID),"
+            " count(*)"
             " FROM images WHERE SOPInstanceUID IN temp.chosen"
         ).fetchone()
         (files,) = self.store.connection.execute(
@@ -93,3 +95,19 @@ def delete(places: Iterable[Place], roots: Iterable[Path]) -> tuple[list[Place],
         except OSError:
             failed += 1
     return gone, failed
+
+
+def delete_empty(gone: Iterable[Place], roots: Iterable[Path]) -> int:
+    """Deletes the folders below `roots`, real paths of sources, that are empty without these files; returns their number."""
+    kept = {*map(os.fsencode, roots)}
+    inside, number = tuple(root + b"/" for root in kept), 0
+    pending = list(dict.fromkeys(os.path.dirname(place.whole) for place in gone))
+    while pending:
+        folder = pending.pop()
+        there = os.path.realpath(folder)
+        with suppress(OSError):  # something else is in it, or it is a link
+            if there.startswith(inside) and there not in kept:
+                os.rmdir(folder)
+                number += 1
+                pending.append(os.path.dirname(folder))
+    return number

@@ -13,7 +13,7 @@ from pathlib import Path
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.sql import open_read_only
-from pyconquest_rules.index.tables import LEVELS, TABLES, Schema, quoted, statements
+from pyconquest_rules.index.tables import LEVELS, TABLES, Schema, patient_of_images, quoted, statements
 from pyconquest_rules.index.wrong_places import no_place_for
 
 MAGIC = b"SQLite format 3\0"
@@ -117,7 +117,8 @@ def touched_files(schema: Schema) -> Iterator[str]:
     image, link = quoted(schema.key(Level.IMAGE)), quoted(schema.level(Level.IMAGE)[-1].column)
     order = f"({image} IN (SELECT SOPInstanceUID FROM rules_strays)) || DeviceName || '/' || ObjectFile"  # strays last
     for level in LEVELS[:-1]:
-        series = f"SELECT SeriesInstanceUID FROM images WHERE {level.key} IN ({touched(level.value)})"
+        images = f"({patient_of_images(schema)})" if level is Level.PATIENT else "images"
+        series = f"SELECT SeriesInstanceUID FROM {images} WHERE {level.key} IN ({touched(level.value)})"
         first = f"SELECT {image}, min({order}) FROM DICOMImages WHERE {link} IN ({series}) GROUP BY {link}"
         yield f"{file} AND f.SOPInstanceUID IN (SELECT {image} FROM ({first}))"
 

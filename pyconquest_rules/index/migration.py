@@ -109,7 +109,8 @@ def _instances(schema: Schema, level: Level, field: Field) -> str:
 def fill(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Level, Field]], header: Header) -> None:
     """Puts the values of one instance, read for just these columns in their order, into its rows."""
     image = connection.execute(
-        "SELECT PatientID, StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM images WHERE SOPInstanceUID = ?",
+        "SELECT coalesce(PatientID, ''), StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM images"
+        " WHERE SOPInstanceUID = ?",
         (header.SOPInstanceUID,),
     ).fetchone()
     if image is None:

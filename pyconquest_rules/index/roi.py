@@ -21,12 +21,12 @@ class Pattern(NamedTuple):
     ways: int
 
 
-def roi_match(names: str | None, include: str | None, exclude: str | None) -> str | None:
+def roi_match(names: str | None, include: str | None, exclude: str | None = None) -> str | None:
     """The names of a JSON list that a pattern of `include` matches and none of `exclude`, as a JSON list; NULL if there is none.
 
-    Patterns are regular expressions, or a JSON list of them; they match from the beginning of a name, without case. NULL or
-    "" as `include` is every name, as `exclude` none. Raises ValueError for a pattern that is wrong or could run for ever, and
-    where there are too many names for the patterns.
+    Patterns are regular expressions, or a JSON list of them; they match from the beginning of a name, without case. NULL, ""
+    or "[]" as `include` is every name, as `exclude` none. Raises ValueError for a pattern that is wrong or could run for ever,
+    and where there are too many names for the patterns.
     """
     try:
         listed = json.loads(names) if names else []
@@ -47,10 +47,19 @@ def roi_match(names: str | None, include: str | None, exclude: str | None) -> st
 @lru_cache(64)
 def patterns(text: str | None) -> tuple[Pattern, ...]:
     """The patterns of an argument."""
-    found = json.loads(text) if text and text.startswith('["') else [text] if text else []
+    found = _listed(text or "[]")
     if len(found) > MOST_PATTERNS:
         raise ValueError("too many patterns")
     return tuple(_pattern(each) for each in found if each)
+
+
+def _listed(text: str) -> list[str]:
+    """The texts of a JSON list; what is none, as the class of characters `[12]`, is one pattern."""
+    try:
+        found = json.loads(text) if text.startswith("[") else None
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, list) and all(isinstance(each, str) for each in found) else [text]
 
 
 def _pattern(text: str) -> Pattern:

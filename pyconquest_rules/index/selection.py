@@ -9,7 +9,7 @@ from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index import contradictions, sql
 from pyconquest_rules.index.clock import check_clock
 from pyconquest_rules.index.sql_mistakes import table_names
-from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
+from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, patient_of_images, quoted
 from pyconquest_rules.steps import Selected
 
 DEEPEST = 50
@@ -109,9 +109,10 @@ class Sets:
         self.make_named(selection.text, selection.params, f"SELECT {key} FROM main.{view} WHERE\n")
         query = f"SELECT {key} FROM main.{view} WHERE (\n{selection.text}\n)"
         sql.fill(self.connection, keys, [key], query, selection.params, self.seconds)
-        chosen = f"SELECT {key} FROM temp.{quoted(keys)}"
+        shown = f"coalesce({key}, '')" if selection.level is Level.PATIENT else key
+        chosen = f"SELECT {shown} FROM temp.{quoted(keys)}"
         self.connection.execute(
-            f"CREATE TEMP VIEW {quoted(selection.name)} AS SELECT * FROM main.{view} WHERE {key} IN ({chosen})"
+            f"CREATE TEMP VIEW {quoted(selection.name)} AS SELECT * FROM main.{view} WHERE {shown} IN ({chosen})"
         )
         return tuple(name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (view,)))
 
@@ -150,7 +151,7 @@ class Sets:
         source = "CAST(CASE s.path WHEN '/' THEN '' ELSE s.path END || '/' || f.path AS BLOB)"
         return self.connection.execute(
             f"SELECT i.SOPInstanceUID, {source}, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
-            f" FROM {rows} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"
+            f" FROM {rows} AS q{self._images(key, target)}"
             " JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
             " JOIN rules_sources AS s ON s.device = f.device"
         )
@@ -160,10 +161,17 @@ class Sets:
         columns, rows = self._rows(name)
         key, target = self.key(self.selections[name].level, columns)
         found = self.connection.execute(
-            f"SELECT 1 FROM images AS i JOIN {rows} AS q ON i.{target} = q.{quoted(key)} WHERE i.SOPInstanceUID = ? LIMIT 1",
+            f"SELECT 1 FROM {rows} AS q{self._images(key, target)} WHERE i.SOPInstanceUID = ? LIMIT 1",
             (SOPInstanceUID,),
         )
         return found.fetchone() is not None
+
+    def _images(self, key: str, target: str) -> str:
+        """The join of the rows `q` of a set with their images `i`. Images without a PatientID are those of one patient."""
+        if target != Level.PATIENT.key:
+            return f" JOIN images AS i ON i.{target} = q.{quoted(key)}"
+        of_patient = f" JOIN ({patient_of_images(self.schema)}) AS o ON o.PatientID = coalesce(q.{quoted(key)}, '')"
+        return f"{of_patient} JOIN images AS i ON i.SOPInstanceUID = o.SOPInstanceUID"
 
     def brought_along(self, name: str) -> int:
         """Return how many instances a set of studies or series selects whose PatientID is not that of their study or series.

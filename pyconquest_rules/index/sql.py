@@ -84,7 +84,8 @@ def set_up(connection: sqlite3.Connection) -> None:
     """Makes functions usable: table-valued ones are set up by their first use, which `guarded` would not let through."""
     connection.execute(f"PRAGMA hard_heap_limit = {MOST_MEMORY}")
     connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
-    connection.create_function("roi_match", 3, roi_match, deterministic=True)
+    for arguments in (2, 3):
+        connection.create_function("roi_match", arguments, roi_match, deterministic=True)
     sql_functions.set_up(connection)
 
 

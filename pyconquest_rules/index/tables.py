@@ -13,7 +13,7 @@ from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
 from pyconquest_rules.index import contradictions, geometry, references, rt
 from pyconquest_rules.index.dicom_sql import Column, DICOMType, Layout, SQLType
 
-FORMAT = 3
+FORMAT = 4
 
 TABLES = {Level.PATIENT: "DICOMPatients", Level.STUDY: "DICOMStudies", Level.SERIES: "DICOMSeries", Level.IMAGE: "DICOMImages"}
 VIEWS = {Level.PATIENT: "patients", Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "images"}
@@ -243,15 +243,15 @@ def _triggers(schema: Schema, level: Level) -> Iterator[str]:
 
 
 def _referenced(schema: Schema) -> Iterator[str]:
-    """The view of what points at what, where the layout has the columns that it is made of."""
+    """The views of what points at what; `referenced` only if the layout has the columns that it is made of."""
     series = {field.tag: quoted(field.column) for field in schema.level(Level.SERIES)}
+    keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
+    keys["series_link"] = quoted(schema.level(Level.IMAGE)[-1].column)
+    own = {field.tag: quoted(field.column) for field in schema.level(Level.IMAGE)}
+    told = [f"trim({at}.{fields[MODALITY]})" for at, fields in (("i", own), ("s", series)) if MODALITY in fields]
+    yield references.INSTANCES_VIEW.format(**keys, modality=(told or ["NULL"])[0], referenced=references.NAMED)
     if MODALITY in series and references.FRAME in series:
-        names = {
-            "series_link": quoted(schema.level(Level.IMAGE)[-1].column),
-            "modality": series[MODALITY],
-            "frame": series[references.FRAME],
-        }
-        keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
+        names = {"modality": series[MODALITY], "frame": series[references.FRAME]}
         yield references.VIEW.format(**names, **keys, derived=", ".join(f"'{modality}'" for modality in references.DERIVED))
         yield f"CREATE INDEX rules_frame ON DICOMSeries ({series[references.FRAME]})"
 
@@ -296,7 +296,7 @@ def _view(schema: Schema, level: Level) -> str:
         for field in schema.level(at):
             columns.setdefault(field.name, _value(schema, at, field))
     columns |= _counts(schema, level)
-    source = f"{TABLES[level]} AS {ALIAS[level]}{''.join(_joins(schema, level))}"
+    source = f"{TABLES[level]} AS {ALIAS[level]}{''.join(_all_joins(schema, level))}"
     if level is Level.SERIES:
         columns |= {name: f"g.{name}" for name in geometry.COLUMNS}
         source += f" LEFT JOIN geometry AS g ON g.SeriesInstanceUID = {ALIAS[level]}.{quoted(schema.key(level))}"
@@ -307,6 +307,34 @@ def _view(schema: Schema, level: Level) -> str:
         source += " LEFT JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
         source += " LEFT JOIN rules_sources AS so ON so.device = i.DeviceName"
     return f"SELECT {', '.join(f'{sql} AS {quoted(name)}' for name, sql in columns.items())} FROM {source}"
+
+
+def _all_joins(schema: Schema, level: Level) -> list[str]:
+    """The joins to the levels above, and the one that gives the PatientID.
+
+    The tables hold '' for a missing PatientID, where it is a key; the views show NULL. It is joined, as an expression would have
+    no lookup, and comes first if the level itself tells it: SQLite moves no outer join to the front.
+    """
+    at = next(at for at in reversed(LEVELS[: LEVELS.index(level) + 1]) if schema.patient_id(at))
+    key = f"pid.{quoted(schema.key(Level.PATIENT))}"
+    known = f" LEFT JOIN DICOMPatients AS pid ON {key} = {ALIAS[at]}.{schema.patient_id(at)} AND {key} != ''"
+    return [known, *_joins(schema, level)] if at is level else [*_joins(schema, level), known]
+
+
+def patient_of_images(schema: Schema) -> str:
+    """A query for SOPInstanceUID, SeriesInstanceUID and PatientID of every image, as the tables hold them: '' if missing."""
+    at = next(at for at in reversed(LEVELS) if schema.patient_id(at))
+    above = [Level.SERIES, Level.STUDY][: LEVELS[::-1].index(at)]
+    links = [f"{ALIAS[of]}.{quoted(schema.level(of)[-1].column)}" for of in (Level.IMAGE, Level.SERIES)]
+    joins = [
+        f" JOIN {TABLES[to]} AS {ALIAS[to]} ON {ALIAS[to]}.{quoted(schema.key(to))} = {link}"
+        for link, to in zip(links, above, strict=False)
+    ]
+    image, series = (quoted(schema.level(Level.IMAGE)[place].column) for place in (0, -1))
+    return (
+        f"SELECT i.{image} AS SOPInstanceUID, i.{series} AS SeriesInstanceUID, {ALIAS[at]}.{schema.patient_id(at)} AS PatientID"
+        f" FROM DICOMImages AS i{''.join(joins)}"
+    )
 
 
 def _joins(schema: Schema, level: Level) -> Iterator[str]:
@@ -341,8 +369,10 @@ def _counts(schema: Schema, level: Level) -> dict[str, str]:
 
 def _value(schema: Schema, level: Level, field: Field) -> str:
     """A column as people want it: keys as stored, numbers as numbers, other text trimmed and in full length."""
+    if field.tag == PATIENT_ID:
+        return f"pid.{quoted(schema.key(Level.PATIENT))}"
     column, fields = f"{ALIAS[level]}.{quoted(field.column)}", schema.level(level)
-    if field == fields[0] or (field == fields[-1] and level is not Level.PATIENT) or field.tag == PATIENT_ID:
+    if field == fields[0] or (field == fields[-1] and level is not Level.PATIENT):
         return column
     shown = _number if field.numeric else "trim({})".format
     full = (

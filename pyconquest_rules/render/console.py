@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import get_terminal_size
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.events import (
@@ -27,7 +28,7 @@ from pyconquest_rules.execute.verify import Finding, Verified
 from pyconquest_rules.index.sql import Row
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.render.failures import failures_to
-from pyconquest_rules.render.terminal import Part, Terminal, printable, table
+from pyconquest_rules.render.terminal import Part, Terminal, folded, printable, table, text_of, width
 from pyconquest_rules.steps import Reason, Status, Step
 
 MOST_SHOWN = 50
@@ -125,18 +126,21 @@ class Console:
             self.err.print(("interrupted; the next run does the rest", "yellow"))
 
     def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
-        """A table on a terminal as wide as it must be, made once the last row is known."""
+        """A table, row by row; its columns are as wide as the first rows need."""
         self._table(columns, ([_cell(value) for value in row] for row in rows))
 
-    def summary(self, patients: Iterable[tuple[str, dict[str, int]]]) -> None:
-        """A row a patient, a column a modality."""
-        found = list(patients)
+    def summary(self, patients: Iterable[tuple[str | None, dict[str, int]]]) -> None:
+        """A row a patient, a column a modality; where these do not fit, the modalities of each patient one after the other."""
+        found = [(_cell(patient or "(none)"), series) for patient, series in patients]
         modalities = sorted({modality for _, series in found for modality in series})
-        columns = ("PatientID", *(modality or "(none)" for modality in modalities))
-        self._table(
-            columns,
-            ([_cell(patient or "(none)"), *(str(series.get(name, "")) for name in modalities)] for patient, series in found),
-        )
+        columns = ("PatientID", *(printable(modality or "(none)") for modality in modalities))
+        rows = [[patient, *(str(series.get(name, "")) for name in modalities)] for patient, series in found]
+        lines, room = [*table(columns, rows, most=len(rows))], get_terminal_size().columns
+        if max(width("".join(text_of(part) for part in line)) for line in lines) > room:
+            listed = ([f"{printable(name or '(none)')} {number}" for name, number in series.items()] for _, series in found)
+            lines = [*folded([patient for patient, _ in found], listed, room)]
+        for line in lines:
+            self.out.print(*line)
 
     def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
         """What is not as it should be, then the counts."""
@@ -206,7 +210,13 @@ class Console:
 
     def forgotten(self, result: Forgotten) -> None:
         """The numbers."""
-        self.err.print(f"forgotten: {result.images:,} images, {result.files:,} files, {result.deleted:,} of them deleted")
+        if not result.images:
+            self.err.print("nothing was changed")
+            return
+        folders = f"; {result.folders:,} empty folders deleted" if result.folders else ""
+        self.err.print(
+            f"forgotten: {result.images:,} images, {result.files:,} files, {result.deleted:,} of them deleted{folders}"
+        )
         if result.failed:
             self.err.print((f"{result.failed:,} files could not be deleted", "red"))
 
@@ -254,7 +264,7 @@ class Console:
         self.err.print(("" if begins_with_place else "error: ", "bold red"), printable(message, but="\n\t"))
 
     def _table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        for line in table([*map(printable, columns)], [*rows]):
+        for line in table([*map(printable, columns)], rows):
             self.out.print(*line)
 
 

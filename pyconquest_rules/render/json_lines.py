@@ -80,7 +80,7 @@ class JsonLines:
             count += 1
         write("summary", rows=count)
 
-    def summary(self, patients: Iterable[tuple[str, dict[str, int]]]) -> None:
+    def summary(self, patients: Iterable[tuple[str | None, dict[str, int]]]) -> None:
         """A line for each patient."""
         count = 0
         for patient, series in patients:

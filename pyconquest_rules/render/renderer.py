@@ -41,7 +41,7 @@ class Renderer(Protocol):
     def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
         """The rows of a query."""
 
-    def summary(self, patients: Iterable[tuple[str, dict[str, int]]]) -> None:
+    def summary(self, patients: Iterable[tuple[str | None, dict[str, int]]]) -> None:
         """Per patient the number of series of each modality."""
 
     def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """Text for people on a stream: coloured on a terminal, plain where it goes anywhere else; and tables of it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import TextIO
 from unicodedata import combining, east_asian_width
 
@@ -30,16 +31,49 @@ class Terminal:
         return f"\x1b[{';'.join(str(CODES[word]) for word in style.split())}m{text}\x1b[0m"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[tuple[Part, ...]]:
-    """The lines of a table, the names of its columns first; each column is as wide as the widest of its cells."""
-    widths = [max(map(_width, column)) for column in zip(columns, *rows, strict=True)]
+MEASURED = 1000
+"""So many rows of a table are held in memory, to find the widths of its columns."""
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], most: int = MEASURED) -> Iterator[tuple[Part, ...]]:
+    """The lines of a table, the names of its columns first.
+
+    Each column is as wide as the widest of its cells in the first `most` rows. A cell that is wider moves the rest of its line.
+    """
+    rest = iter(rows)
+    first = list(islice(rest, most))
+    widths = [max(map(width, column)) for column in zip(columns, *first, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        return "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        return "  ".join(cell + " " * (wide - width(cell)) for cell, wide in zip(cells, widths, strict=True)).rstrip()
 
     yield ((line(columns), "bold"),)
-    for row in rows:
+    for row in chain(first, rest):
         yield (line(row),)
+
+
+WIDEST_NAME = 24
+
+
+def folded(names: Sequence[str], texts: Iterable[Sequence[str]], room: int) -> Iterator[tuple[Part, ...]]:
+    """The lines of a list: each name, and its texts beside it on as many lines of `room` columns as they need."""
+    indent = min(max(map(width, names), default=0), WIDEST_NAME) + 2
+    for name, parts in zip(names, texts, strict=True):
+        lines, line = list[str](), ""
+        for text in parts:
+            if line and indent + width(f"{line}, {text}") >= room:
+                lines, line = [*lines, f"{line},"], text
+            else:
+                line = f"{line}, {text}" if line else text
+        lines.append(line)
+        beside = width(name) + 2 <= indent
+        yield ((name, "bold"), *([" " * (indent - width(name)) + lines[0]] if beside else []))
+        yield from ((" " * indent + line,) for line in lines[beside:])
+
+
+def text_of(part: Part) -> str:
+    """The text of a part without its style."""
+    return part if isinstance(part, str) else part[0]
 
 
 def printable(text: str, but: str = "") -> str:
@@ -47,7 +81,7 @@ def printable(text: str, but: str = "") -> str:
     return "".join(c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text)
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
     """How many columns of a terminal a text takes (Unicode Standard Annex 11)."""
     if text.isascii():
         return len(text)
