@@ -205,7 +205,9 @@ def _other(window: Window, base: int, at: int, written: Encoding, *, behind_pixe
         vr = window.at(base + at, 6)[4:]
         if not is_vr(vr) or place != at + 12:
             which = f"({element.tag >> 16:04X},{element.tag & 0xFFFF:04X})"
-            raise Unsendable(STRAY_BYTES if behind_pixels else f"its element {which} has no VR, or one that the Standard does not have")
+            raise Unsendable(
+                STRAY_BYTES if behind_pixels else f"its element {which} has no VR, or one that the Standard does not have"
+            )
     return vr, element.length, place
 
 
