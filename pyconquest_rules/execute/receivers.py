@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 
 from pyconquest_rules.execute.inbox import Inbox
-from pyconquest_rules.execute.retrievals import Ask, Asked, Stopped
+from pyconquest_rules.execute.retrievals import Ask, Asked, Note, Stopped
 from pyconquest_rules.network.dimse import Blocks
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query_retrieve import get, move
@@ -15,18 +15,12 @@ from pyconquest_rules.network.storing import About, kept
 # So many bytes of the disk stay free.
 MIN_FREE = 1 << 28
 
-WHY: dict[int, str] = {
-    Status.OUT_OF_RESOURCES: "there is no room for it",
-    Status.DUPLICATE_SOP_INSTANCE: "other content stands where the layout of the source puts it",
-    Status.PROCESSING_FAILURE: "its values fit no path of the layout, or the disk or the index cannot be written",
-}
-
 
 @contextmanager
 def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
     """Instances come by C-GET, on the association on which they are asked for, and are kept in `inbox`."""
 
-    def ask(asked: Asked, refused: dict[str, str]) -> None:
+    def ask(asked: Asked, refused: dict[str, str], note: Note) -> None:
         wanted = {*asked.wanted}
 
         def refuse(sop_instance: str, status: int) -> None:
@@ -38,12 +32,13 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
             if about.sop_instance not in wanted:  # nobody asked for it
                 refuse(about.sop_instance, Status.NOT_AUTHORIZED)
                 return Status.NOT_AUTHORIZED
-            status = kept(inbox, about, data_set, min_free=MIN_FREE).status
-            if status in WHY:
-                refused[about.sop_instance] = f"it came and was refused here: {WHY[status]}"
-            elif status != Status.SUCCESS:
-                refuse(about.sop_instance, status)
-            return status
+            stored = kept(inbox, about, data_set, min_free=MIN_FREE)
+            if stored.status != Status.SUCCESS:
+                why = stored.reason or words(stored.status, STORE)
+                refused[about.sop_instance] = f"it came and was refused here: {why} ({stored.status:04X})"
+            elif stored.note:
+                note(f"{about.sop_instance}: {stored.note}")
+            return stored.status
 
         get(node, asked.level, asked.keys, store, asked.sop_classes, refused=refuse)
 
@@ -61,7 +56,7 @@ def by_move(node: Node, listening: AbstractContextManager[object], ae_title: str
         except ListenError as error:
             cannot_listen = f" ({error})"
 
-        def ask(asked: Asked, _: dict[str, str]) -> None:
+        def ask(asked: Asked, _: dict[str, str], __: Note) -> None:
             try:
                 with closing(move(node, asked.level, asked.keys, ae_title)) as progress:
                     for _counts in progress:

@@ -50,8 +50,11 @@ class Asked(NamedTuple):
     wanted: Collection[str]
 
 
-# Asks a node for instances. Puts into a dictionary why those that came were not kept. Raises NodeError, and Stopped.
-Ask = Callable[[Asked, dict[str, str]], None]
+Note = Callable[[str], None]
+
+# Asks a node for instances. Puts into a dictionary why those that came were not kept, and notes what is odd about others.
+# Raises NodeError, and Stopped.
+Ask = Callable[[Asked, dict[str, str], Note], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,6 @@ class Outcome(NamedTuple):
     message: str | None
 
 
-Note = Callable[[str], None]
-
-
 class Stopped(Exception):
     """It is time to stop: what is under way is broken off."""
 
@@ -114,11 +114,15 @@ def retrieved(
                 message = f"cannot receive: {error.strerror or error}" if isinstance(error, OSError) else str(error)
                 yield [Outcome(step, 0, message) for step in wanted.values()]
                 continue
-            refused = dict[str, str]()
-            outcomes = _retrieved(study, series, wanted, retrieving, ask, DELAYS if patient else (), stop, refused)
+            refused, node = dict[str, str](), retrieving.node
+
+            def tell(what: str, node: Node = node) -> None:
+                note(f"node {node.name} ({node.identity}): {what}")
+
+            outcomes = _retrieved(study, series, wanted, retrieving, ask, DELAYS if patient else (), stop, refused, tell)
             if number := len(refused.keys() - wanted.keys()):
-                node, what = retrieving.node, f"{number} instances that were" if number != 1 else "an instance that was"
-                note(f"node {node.name} ({node.identity}): sent {what} not asked for; refused here")
+                what = f"{number} instances that were" if number != 1 else "an instance that was"
+                tell(f"sent {what} not asked for; refused here")
             # A node that gave nothing of a series, however often it was asked, is asked once for the next.
             patient = any(outcome.message is None for outcome in outcomes)
             yield outcomes
@@ -133,6 +137,7 @@ def _retrieved(
     delays: tuple[float, ...],
     stop: Callable[[], bool],
     refused: dict[str, str],
+    tell: Note,
 ) -> list[Outcome]:
     """Asks for a series, or what is wanted of it, until all is there or nothing more is to be hoped for.
 
@@ -147,7 +152,7 @@ def _retrieved(
         failure = None
         try:
             for asked in _requests(study, series, missing, retrieving):
-                ask(asked, refused)
+                ask(asked, refused, tell)
         except NodeError as error:
             failure = error
             if not error.retry:

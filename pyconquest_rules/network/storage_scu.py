@@ -144,7 +144,7 @@ class Sender:
         """Raises NodeError if the node seems dead. An answer of any kind to C-ECHO is one, a refusal of the service too."""
         if self._stalls >= MOST_STALLS:
             self._losses = self._stalls = 0
-            raise NodeError(self.node, f"left {MOST_STALLS} instances in a row without an answer", retry=False)
+            raise NodeError(self.node, f"left {MOST_STALLS} attempts to store in a row without an answer", retry=False)
         try:
             echo(self.node)
         except NodeError as dead:

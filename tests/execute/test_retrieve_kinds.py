@@ -13,7 +13,7 @@ from pyconquest_rules.network import statuses
 from pyconquest_rules.network.identifier import answer
 from pyconquest_rules.network.statuses import FIND, RETRIEVE, STORE, Kind, is_stored, is_transient
 from tests.conftest import Done, Workplace
-from tests.network.pdus import CT, EXPLICIT, IMPLICIT, Archive, data_set, element, item, role
+from tests.network.pdus import CT, EXPLICIT, IMPLICIT, KEYWORDS, Archive, data_set, element, item, role
 
 RULES = """
 [sources.archive]
@@ -148,6 +148,49 @@ def test_what_is_refused_here_is_not_blamed_on_the_node(uid: str, apply: Run) ->
     assert (done.code, done.summary["done"], done.summary["failed"]) == (1, 0, 1)
     assert set(archive.answered) == {statuses.Status.INVALID_SOP_INSTANCE}
     assert any("refused here" in line.get("message", "") for line in done.lines)
+
+
+IN_TAG_ORDER = sorted((*KEYWORDS[keyword], value) for keyword, value in instance(0).items())
+IN_IMPLICIT_VR = b"".join(element(*each, explicit=False) for each in IN_TAG_ORDER)
+META = element(0x00020003, "UI", "1.2.3.0")
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda _: IN_IMPLICIT_VR, f"kept as {IMPLICIT}, in which it is encoded; {EXPLICIT} was agreed on"),
+        (lambda data: META + data, "the file meta information in its data set was left out"),
+        (lambda data: data + b"\r\n", "indexed with a note: trailing-bytes"),
+        (lambda data: data + b"\xff" * 6, "indexed with a note: trailing-bytes"),
+        (lambda data: data + element(0x00321030, "??", "abcd"), "indexed with a note: unknown-vr"),
+    ],
+)
+def test_what_is_odd_about_an_instance_that_came_is_told(change: Callable[[bytes], bytes], note: str, apply: Run) -> None:
+    has = [instance(0)]
+    done = apply(Archive(has, has, sent_as=change))
+    assert (done.code, done.summary["done"]) == (0, 1), done.out
+    (warning,) = (line for line in done.lines if line["event"] == "warning")
+    assert warning["message"].endswith(f": 1.2.3.0: {note}")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda data: data[:-5], "the data set cannot be read: truncated (C000)"),
+        (lambda data: data[:8], "the data set cannot be read: "),
+        (lambda _: b"G1" * 99, "the data set cannot be read: "),
+        (lambda data: data.replace(b"1.2.3.0", b"1.2.3.1"), "the data set has another SOPInstanceUID than the request (C000)"),
+        (lambda data: data.replace(CT.encode(), CT[:-1].encode() + b"4"), "another SOP class than the request (A900)"),
+        (lambda data: data.replace(b"G1", b"  "), "its values fit no path of the layout: PatientID has no value (0110)"),
+    ],
+)
+def test_why_an_instance_was_refused_here_is_told(change: Callable[[bytes], bytes], why: str, apply: Run) -> None:
+    has = [instance(0)]
+    done = apply(Archive(has, has, sent_as=change))
+    (failed,) = (line for line in done.lines if line["event"] == "failed")
+    assert failed["message"].startswith("it came and was refused here: ")
+    assert why in failed["message"]
+    assert "G1" not in failed["message"]
 
 
 ODD_ANSWERS: dict[str, Callable[[str, Mapping[str, str]], list[bytes]]] = {

@@ -106,7 +106,7 @@ class Archive:
     """Answers C-FIND with what it says that it has, and C-GET with what it sends; with 0xA900 for each that was refused.
 
     `user` is what it puts behind its user information. `sent` are instances by their values, each in the context of its class,
-    with so many bytes of pixels. `answered` are the statuses that it got.
+    with so many bytes of pixels, as `sent_as` changes their bytes. `answered` are the statuses that it got.
     """
 
     has: Sequence[Mapping[str, str]] = ()
@@ -115,6 +115,7 @@ class Archive:
     pixels: int = 0
     find_answers: Callable[[str, Mapping[str, str]], list[bytes]] | None = None
     sop_instance: Callable[[str], str] = str
+    sent_as: Callable[[bytes], bytes] = bytes
     answered: list[int] = field(default_factory=list)
 
     @contextmanager
@@ -205,7 +206,7 @@ class Archive:
                 wire.AFFECTED_SOP_INSTANCE: self.sop_instance(values["SOPInstanceUID"]).encode(),
             }
             over.write(wire.message(context, wire.command_set(store), 16384))
-            head = data_set(values, self.pixels)
+            head = self.sent_as(data_set(values, self.pixels))
             over.write(wire.p_data(context, 0 if self.pixels else wire.LAST, head), head)
             for at in range(0, self.pixels, len(BLOCK)):
                 last = wire.LAST if at + len(BLOCK) >= self.pixels else 0
