@@ -22,12 +22,12 @@ each step.
 
 With `--json` a command writes one JSON object a line to standard output, the last one `{"event": "summary", …}`, or
 `{"event": "error", "message": …, "exit_code": …}` where it could not do its work. Data goes to standard output, all else
-to standard error.
+to standard error. `-f` and `--json` may stand before the command or after it.
 
 | command | its summary |
 |---|---|
 | `check` | `sources, sets, actions` |
-| `index` | `seen, read, indexed, unchanged, rejected, skipped, duplicate, conflict, vanished, reasons, notes`; `read`: files opened; `conflict`: those of the rejected that have other bytes than the indexed file of their SOPInstanceUID |
+| `index` | `seen, read, indexed, unchanged, rejected, skipped, duplicate, conflict, vanished, reasons, notes`; before it a `warning` line (`source`, `message`) for sources that overlap or hold archives, which `plan` and `apply` print too; `read`: files opened; `conflict`: those of the rejected that have other bytes than the indexed file of their SOPInstanceUID |
 | `query` | `rows`; before it a `row` line each |
 | `summary` | `patients`; before it a `patient` line each |
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}, contradictions: {NAME: n}`; before it a `refused` line if DICOM files could not be indexed, a `warning` line for each action of `contradictions` (`apply` prints both too), and with `--list` a `step` line each. `contradictions`: instances that a set of studies or series selects, but whose PatientID is another one |

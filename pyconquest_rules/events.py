@@ -93,6 +93,14 @@ class NodeNoted:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceNoted:
+    """A source is probably not what was meant; the message holds no value of a patient."""
+
+    source: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepsWait:
     """So many steps of an action are left for a later run, and why; that is no failure."""
 
@@ -186,6 +194,7 @@ Event = (
     | StepDone
     | StepFailed
     | NodeNoted
+    | SourceNoted
     | StepsWait
     | Listens
     | Healthy

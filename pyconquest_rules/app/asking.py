@@ -1,6 +1,7 @@
 """Asking the index: rows, tables, and what Conquest is to know of it."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby
@@ -9,20 +10,27 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pyconquest_rules.app.opening import opened
+from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.execute.export import Format
 from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.conquest_config import LONGEST_OBJECT_FILE
 from pyconquest_rules.index.conquest_config import files as conquest_files
+from pyconquest_rules.index.selection import Sets
+from pyconquest_rules.index.sql_mistakes import table_names
+from pyconquest_rules.index.tables import VIEWS
 from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.rules import Rules
 
 
 @contextmanager
 def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[sql.Row]]]:
-    """The columns and the rows of one SELECT, or of a set that is named. `vars` are parameters. Raises Mistake for wrong SQL."""
+    """The columns and the rows of one SELECT, or of a set, table or view that is named. `vars` are parameters.
+
+    Raises Mistake for wrong SQL, UsageError for a name that does not exist.
+    """
     with opened(rules) as sets:
-        text = f'SELECT * FROM "{text}"' if text in rules.selections else text
+        text = _of_name(sets, text)
         if mistake := in_sql(text):
             raise mistake
         sets.make_named(text, rules.values)
@@ -31,12 +39,29 @@ def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[s
             yield names, rows
 
 
+def _of_name(sets: Sets, text: str) -> str:
+    """Return one SELECT: that of the set, table or view whose name `text` is, or `text` itself.
+
+    Raises UsageError if it is one word, but no such name.
+    """
+    name = text.strip().strip('"')
+    if not name or re.search(r"[^\w.:-]", name):
+        return text
+    known = [*sets.selections, *table_names(sets.connection)]
+    if name.lower() not in map(str.lower, known):
+        hint = (
+            did_you_mean(name, known)
+            or f"sets are: {', '.join(sets.selections) or 'none'}; views are: {', '.join(VIEWS.values())}"
+        )
+        raise UsageError(f'no set, table or view is called "{name}"; {hint}')
+    return f'SELECT * FROM "{name}"'
+
+
 def export(rules: Rules, text: str, file: BinaryIO, form: Format) -> int:
     """Write the rows of a table, set or SELECT to `file` and return their number.
 
     Raises Mistake for wrong SQL, UsageError for Parquet without pyarrow.
     """
-    text = text if " " in text.strip() else f'SELECT * FROM "{text.strip()}"'
     with query(rules, text) as (columns, rows):
         return write_rows(columns, rows, file, form)
 

@@ -2,18 +2,23 @@
 
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.answers import Indexed
 from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.app.opening import writing
-from pyconquest_rules.events import Emit, silent
+from pyconquest_rules.events import Emit, SourceNoted, silent
 from pyconquest_rules.execute.folders import INCOMING, OLDER
 from pyconquest_rules.execute.ledger import FOLDER
 from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.workers import Workers, here
+from pyconquest_rules.index.wrong_places import archives
 from pyconquest_rules.rules.rules import Rules
+
+if TYPE_CHECKING:
+    from pyconquest_rules.index.store import Store
 
 
 def index(
@@ -38,6 +43,10 @@ def index(
     known = {tree.name: tree for tree in rules.trees}
     for name in names:
         named("source", name, known)
+    for tree in rules.trees:
+        for earlier in tree.before:
+            message = f'{tree.overlap(earlier)} source "{earlier.name}": files in both count once, as those of "{earlier.name}"'
+            emit(SourceNoted(tree.name, message))
     with writing(rules) as store:
         forget_moved(rules, store)  # by runs that were killed before they could
         scan = Scan(store, emit, every_file=every_file, takes_back=True)
@@ -47,8 +56,20 @@ def index(
         store.measure_stale()  # left by a listener that was killed
         bring_tables_up_to_date(store.connection, rules.tables, store.transaction)
         # Looking through the whole index would make a run that reads nothing a slow one.
+        for name, number, only in archives(store.connection) if scan.counts["read"] or _is_bare(store) else ():
+            emit(SourceNoted(name, _archives(number, only)))
         contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
     return Indexed(dict(scan.counts), dict(scan.reasons), dict(scan.notes), contradictions)
+
+
+def _is_bare(store: "Store") -> bool:
+    """Whether the index has no instance at all."""
+    return store.connection.execute("SELECT 1 FROM DICOMImages LIMIT 1").fetchone() is None
+
+
+def _archives(number: int, only: bool) -> str:
+    what, are = ("1 archive", "is") if number == 1 else (f"{number:,} archives", "are")
+    return f"has {'no DICOM file, but ' if only else ''}{what}, which {are} not read: unpack what you need"
 
 
 def _own(rules: Rules) -> frozenset[bytes]:

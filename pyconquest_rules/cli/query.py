@@ -26,7 +26,7 @@ class Format(StrEnum):
 
 def query(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(metavar="SQL|SELECT", help="One SELECT, or the name of a set of the rules.")],
+    text: Annotated[str, typer.Argument(metavar="SQL|SELECT", help="One SELECT, or the name of a set, table or view.")],
     form: Annotated[Format, typer.Option("--format", help="How rows are shown.")] = Format.TABLE,
     today: Today = None,
     json: Json = False,

@@ -19,7 +19,8 @@ from pyconquest_rules.index.content import PARTS, digest
 from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS, TABLES, quoted
-from pyconquest_rules.index.walk import File, Skipped, Tree, walk
+from pyconquest_rules.index.trees import Tree
+from pyconquest_rules.index.walk import File, Skipped, walk
 from pyconquest_rules.index.workers import here
 
 SOURCE = "data"

@@ -34,9 +34,9 @@ WRITTEN = (
 def written(rules: Rules, file: Path, *, force: bool = False, regular: bool = False, make: bool = False) -> Iterator[BinaryIO]:
     """Yield the stream whose bytes become `file` at the end of the block; if the block raises, the file stays as it was.
 
-    Standard output, pipes and devices are written to at once, unless it must be a `regular` file: its path is then the name of
-    the stream. With `force` a file that this program did not write is replaced too; `make` makes a missing folder. Raises UsageError for what must not be
-    replaced, or cannot be written.
+    Standard output, pipes and devices are written to at once, unless `regular`: then the name of the stream is the path of a
+    file. With `force` a file that this program did not write is replaced too; `make` makes a missing folder.
+    Raises UsageError for what must not be replaced, or cannot be written.
     """
     if is_stdout(file) or _is_pipe(file):
         if regular:

@@ -19,6 +19,9 @@ LARGEST = 1 << 30
 LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16, 18, 1000
 
 
+DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+
+
 class Type(StrEnum):
     """What the values of a column are."""
 
@@ -101,11 +104,20 @@ class CsvTable:
         if self.delimiter in '"\r\n':
             raise self.error(1, "quotes and line ends cannot stand between values")
         try:
-            return TextIOWrapper(open_regular(self.file), encoding="utf-8-sig", newline="")
+            file = open_regular(self.file)
+            if file.peek(4).startswith(b"PK\x03\x04"):
+                file.close()
+                raise self.error(1, "it is a workbook, not a CSV file; save it as CSV UTF-8")
+            return TextIOWrapper(file, encoding="utf-8-sig", newline="")
         except OSError as error:
             raise SourceError(f'table "{self.name}": cannot read {self.shown}: {error.strerror}') from None
 
     def _columns(self, names: Sequence[str]) -> tuple[str, ...]:
+        if len(names) == 1 and (others := [each for each in DELIMITERS if each in names[0] and each != self.delimiter]):
+            written = others[0].replace("\t", "\\t")
+            raise self.error(
+                1, f'the first line has {DELIMITERS[others[0]]} between names; add delimiter = "{written}" to the table'
+            )
         columns = tuple(dict(self.renamed).get(name.strip(), name.strip()) for name in names)
         if not columns or not all(columns) or len({column.lower() for column in columns}) < len(columns):
             raise self.error(1, "the first line must name every column, each once")

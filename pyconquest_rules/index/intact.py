@@ -14,6 +14,7 @@ from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.sql import open_read_only
 from pyconquest_rules.index.tables import LEVELS, TABLES, Schema, quoted, statements
+from pyconquest_rules.index.wrong_places import no_place_for
 
 MAGIC = b"SQLite format 3\0"
 
@@ -22,10 +23,13 @@ KEPT = frozenset({"rules_index", "rules_sources", "rules_tables", "rules_files",
 
 
 def check_owner(database: Path) -> None:
-    """Raise DatabaseError for an existing file that is not an index of ours. Nothing of it is changed."""
+    """Raise DatabaseError for an existing file that is not an index of ours, or for a place where no index can be.
+
+    Nothing is changed.
+    """
+    if why := no_place_for(database):
+        raise DatabaseError(f"cannot open the index {database}: {why}")
     with suppress(FileNotFoundError):
-        if database.is_dir():
-            raise DatabaseError(f"cannot open the index {database}: it is a folder; name a file as [index] database")
         if not os.path.getsize(database):
             return
         try:

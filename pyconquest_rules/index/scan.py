@@ -20,8 +20,10 @@ from pyconquest_rules.index.changes import changes
 from pyconquest_rules.index.chunks import Chunk, Reading, read_headers, reads_records
 from pyconquest_rules.index.records import Record
 from pyconquest_rules.index.store import Outcome, Store
-from pyconquest_rules.index.walk import File, Run, Skipped, Tree, files_of, runs
+from pyconquest_rules.index.trees import Tree
+from pyconquest_rules.index.walk import OTHER, File, Run, Skipped, files_of, runs
 from pyconquest_rules.index.workers import Workers
+from pyconquest_rules.index.wrong_places import missing, not_a_folder
 
 CHUNK = 128
 # Others who write wait while a transaction is open, so nothing is read within; a kill loses what one transaction holds.
@@ -99,10 +101,12 @@ class Scan:
 
         Only looks whether it is there at all where the index is `new`.
         """
-        missing = _cannot_list(tree.root)
-        if missing and not allow_vanish:
-            hint = "mount it, or say --allow-vanish if it is gone for good"
-            yield f'source "{tree.name}": there is no folder {tree.root} ({missing}); {hint}'
+        why = _cannot_list(tree.root)
+        if why and (wrong := not_a_folder(tree.root)):
+            yield f'source "{tree.name}": {wrong}'
+            return
+        if why and not allow_vanish:
+            yield f'source "{tree.name}": {missing(tree.root, why, known=self._knows(tree.name))}'
             return
         device = self.store.device(tree.name, tree.root)
         if new:
@@ -116,6 +120,12 @@ class Scan:
         elif counts["vanished"] * 2 > counts["known"] and not allow_vanish:
             what = f'source "{tree.name}": {counts["vanished"]} of {counts["known"]} indexed files vanished from {tree.root}'
             yield f"{what}; say --allow-vanish if that is right"
+
+    def _knows(self, name: str) -> bool:
+        """Whether the index has files of a source."""
+        source = self.store.sources().get(name)
+        query = "SELECT 1 FROM rules_files WHERE device = ? LIMIT 1"
+        return source is not None and self.store.connection.execute(query, (source.device,)).fetchone() is not None
 
     def _compare(self, device: str, root: Path, found: Iterable[Run | Skipped]) -> Counter[str]:
         """Notes every file of a tree that is not as it was; counts what was seen, known, vanished or hidden, and will be read."""
@@ -131,7 +141,7 @@ class Scan:
                 self.store.connection.executemany(insert, ((device, *file) for file in files_of(change)))
                 continue
             now, then = change
-            if isinstance(now, Skipped) and now.reason in ("excluded", "own", Reason.UNREADABLE):
+            if isinstance(now, Skipped) and now.reason in ("excluded", "own", OTHER, Reason.UNREADABLE):
                 closed = now
             below = then is not None and (then.path + b"/").startswith(closed.path + b"/")
             counts["seen"] += now is not None
@@ -225,6 +235,8 @@ class Scan:
         self._tell(path, outcome)
 
     def _tell(self, path: bytes, outcome: Outcome) -> None:
+        if outcome.reason == OTHER:
+            return
         self.counts["seen"] += 1
         self.counts[outcome.outcome] += 1
         self.counts["conflict"] += outcome.reason == "conflict" and outcome.outcome == "rejected"
@@ -272,7 +284,7 @@ def inside(root: Path) -> bytes:
 
 def _runs(tree: Tree, own: frozenset[bytes]) -> Iterator[Run | Skipped]:
     """What is in a tree; nothing where it is missing."""
-    return iter(()) if _cannot_list(tree.root) else runs(os.fsencode(tree.root), tree.exclude, own)
+    return iter(()) if _cannot_list(tree.root) else runs(os.fsencode(tree.root), tree.exclude, own, tree.before)
 
 
 def _cannot_list(folder: Path) -> str | None:

@@ -3,28 +3,19 @@
 import os
 import re
 import stat
-import sys
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import translate
-from pathlib import Path
 from typing import NamedTuple
+
+from pyconquest_rules.index.patterns import ENCODING, ERRORS, expression
+from pyconquest_rules.index.trees import Shared, Tree
 
 # What a column of SQLite holds; a file system may tell times far after the year 2262.
 EARLIEST, LATEST = -(2**63), 2**63 - 1
 
-# How Python makes names of files text, and bytes again.
-ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A source as the index takes it: a name, the real path of its root, and the patterns of what is left out."""
-
-    name: str
-    root: Path
-    exclude: tuple[str, ...] = ()
+OTHER = "other-source"
+"""The reason of what an earlier source has. Nothing is said of it: the other source does so."""
 
 
 class File(NamedTuple):
@@ -37,7 +28,10 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What is not read, and why: `excluded, own, not-regular, link-outside, link-to-folder, link-broken, unreadable`."""
+    """What is not read, and why.
+
+    `excluded, own, other-source, not-regular, link-outside, link-to-folder, link-broken, unreadable`.
+    """
 
     path: bytes
     reason: str
@@ -72,10 +66,19 @@ def files_of(run: Run) -> Iterator[File]:
         yield File(path, size, min(max(EARLIEST, mtime_ns), LATEST))
 
 
-def runs(root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = frozenset()) -> Iterator[Run | Skipped]:
-    """As `walk`, but with files in runs, none of them empty; a folder with nothing but files in it is one."""
+def runs(
+    root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = frozenset(), before: Sequence[Tree] = ()
+) -> Iterator[Run | Skipped]:
+    """As `walk`, but with files in runs, none of them empty; a folder with nothing but files in it is one.
+
+    What the sources `before` have is left out too.
+    """
     inside = root.rstrip(b"/") + b"/"
-    left_out = _LeftOut(_excluded(exclude), frozenset(path.removeprefix(inside) for path in own if path.startswith(inside)))
+    left_out = _LeftOut(
+        expression(exclude),
+        frozenset(path.removeprefix(inside) for path in own if path.startswith(inside)),
+        tuple(Shared(tree, root) for tree in before),
+    )
     # The folders on the way down, each as what is still to be seen of it: memory grows with depth, not with the tree.
     trail = [_parts(root, b"", left_out)]
     while trail:
@@ -84,32 +87,36 @@ def runs(root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = froze
             trail.pop()
         elif isinstance(part, list):
             yield part
-        elif reason := left_out.reason(path := part.removesuffix(b"/")):
-            yield Skipped(path, reason)
-        elif path != part:
+        elif reason := left_out.reason(part):
+            yield Skipped(part.removesuffix(b"/"), reason)
+        elif part.endswith(b"/"):
             try:
                 trail.append(_parts(root, part, left_out))
             except OSError:
-                yield Skipped(path, "unreadable")
-        elif found := _file(root, path):
+                yield Skipped(part.removesuffix(b"/"), "unreadable")
+        elif found := _file(root, part):
             yield [found] if isinstance(found, File) else found
 
 
 @dataclass(frozen=True, slots=True)
 class _LeftOut:
-    """What is left out of a walk: what a pattern matches, and paths of ours."""
+    """What is left out of a walk: what a pattern matches, paths of ours, and what other sources have."""
 
     excluded: re.Pattern[str] | None
     own: frozenset[bytes]
+    shared: tuple[Shared, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.excluded or self.own)
+        return bool(self.excluded or self.own or self.shared)
 
-    def reason(self, path: bytes) -> str | None:
-        """Why a path is left out; None where it is not."""
+    def reason(self, part: bytes) -> str | None:
+        """Why a path, that of a folder with a "/" at its end, is left out; None if it is not."""
+        path = part.removesuffix(b"/")
         if self.excluded and self.excluded.match(path.decode(ENCODING, ERRORS)):
             return "excluded"
-        return "own" if path in self.own else None
+        if path in self.own:
+            return "own"
+        return OTHER if any(shared.has(part) for shared in self.shared) else None
 
 
 def _parts(root: bytes, folder: bytes, left_out: _LeftOut) -> Iterator[Run | bytes]:
@@ -181,30 +188,3 @@ def _file(root: bytes, path: bytes) -> File | Skipped | None:
     if not stat.S_ISREG(status.st_mode):
         return Skipped(path, "not-regular")
     return File(path, status.st_size, status.st_mtime_ns)
-
-
-def _excluded(patterns: Sequence[str]) -> re.Pattern[str] | None:
-    return re.compile("|".join(f"(?:{_expression(pattern)})" for pattern in patterns), re.DOTALL) if patterns else None
-
-
-TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?.[^\]]*\]|.", re.DOTALL)
-
-
-def _expression(pattern: str) -> str:
-    """A pattern as a regular expression on a whole relative path: `*`, `?` and `[ab]` stay within a name, `**` spans folders."""
-    parts = []
-    for token in TOKEN.findall(pattern.strip("/")):
-        match token:
-            case "**/":
-                parts.append("(?:[^/]+/)*")
-            case "**":
-                parts.append(".*")
-            case "*":
-                parts.append("[^/]*")
-            case "?":
-                parts.append("[^/]")
-            case _ if len(token) > 1:  # letters in brackets; fnmatch knows all that can be wrong with them
-                parts.append("(?!/)" + translate(token)[: -len(r"\Z")])
-            case _:
-                parts.append(re.escape(token))
-    return "".join(parts) + r"\Z"

@@ -3,7 +3,17 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pyconquest_rules.events import BroughtAlong, Event, NodeNoted, Planning, RunStarted, StepDone, StepFailed, StepsWait
+from pyconquest_rules.events import (
+    BroughtAlong,
+    Event,
+    NodeNoted,
+    Planning,
+    RunStarted,
+    SourceNoted,
+    StepDone,
+    StepFailed,
+    StepsWait,
+)
 from pyconquest_rules.render.terminal import Part, printable
 
 MOST_SHOWN = 50
@@ -36,6 +46,8 @@ class Failures:
                     self._note(("warning", action, warning, "yellow"), event.SOPInstanceUID)
             case NodeNoted(action, message) | BroughtAlong(action=action, message=message) if self.warnings:
                 self._note(("warning", action, message, "yellow"), "")
+            case SourceNoted(source, message) if self.warnings:
+                self.show((printable(f'warning: source "{source}" {message}'), "yellow"))
             case StepsWait(action, steps, why) if self.warnings:
                 self._of(action)
                 self.flush()

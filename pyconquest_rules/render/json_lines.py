@@ -21,6 +21,7 @@ from pyconquest_rules.events import (
     NodeNoted,
     PeerRefused,
     Ran,
+    SourceNoted,
     StepDone,
     StepFailed,
     StepsWait,
@@ -213,6 +214,8 @@ def _failures(event: Event) -> None:
             write("waiting", **asdict(event))
         case NodeNoted(action, message):
             write("warning", action=action, SOPInstanceUID="", message=message)
+        case SourceNoted(source, message):
+            write("warning", source=source, message=message)
         case StepDone(action, uid, _, str(warning)):
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
         case BroughtAlong(action, instances):

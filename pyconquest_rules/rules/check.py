@@ -21,11 +21,12 @@ from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.clock import TODAY
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
+from pyconquest_rules.index.patterns import broken
 from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
-from pyconquest_rules.index.walk import Tree
+from pyconquest_rules.index.trees import Tree, divided
 from pyconquest_rules.network.keys import check_key, check_value, is_date
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
@@ -58,9 +59,10 @@ class Check:
         self.problems: list[Problem] = []
         self._check_names()
         self.problems += misplaced(places)
-        self.trees = tuple(
+        self.trees = divided(
             Tree(name, (self.base / source.path).resolve(), source.exclude) for name, source in rules_file.sources.items()
         )
+        self._check_patterns()
         self.outputs = Outputs(self.base, rules_file.outputs, [tree.root for tree in self.trees], self._own())
         layout = self._layout()
         added, problems = additions(rules_file.schema_, layout or parse(standard_text()), places)
@@ -151,6 +153,12 @@ class Check:
             elif place in (("vars", TODAY), (*place[:2], "params", TODAY)):
                 message, hint = f'"{TODAY}" is taken: :{TODAY} is the day of the run', "choose another name"
                 self.problems.append(self.places.at_key(place, message, hint))
+
+    def _check_patterns(self) -> None:
+        for name, source in self.model.sources.items():
+            for number, pattern in enumerate(source.exclude):
+                if wrong := broken(pattern):
+                    self.problems.append(self.places.at_value(("sources", name, "exclude", number), *wrong))
 
     def _layout(self) -> Layout | None:
         """The layout of the Conquest tables; None where it is not known."""

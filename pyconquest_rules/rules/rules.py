@@ -14,7 +14,7 @@ from pyconquest_rules.index.clock import TODAY
 from pyconquest_rules.index.csv_tables import CsvTable
 from pyconquest_rules.index.selection import Selection
 from pyconquest_rules.index.tables import Schema
-from pyconquest_rules.index.walk import Tree
+from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.templates import Template

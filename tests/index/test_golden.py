@@ -16,7 +16,7 @@ from pyconquest_rules.index.rt import COLUMNS
 from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import schema, statements
-from pyconquest_rules.index.walk import Tree
+from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.index.workers import here
 
 STOCK = schema(parse((Path(__file__).parents[1] / "data" / "stock_dicom.sql").read_text()))

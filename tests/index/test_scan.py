@@ -23,7 +23,7 @@ from pyconquest_rules.index.dicom_sql import parse, standard_text
 from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import schema
-from pyconquest_rules.index.walk import Tree
+from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.index.workers import here, pool
 from tests.conftest import Done, Instance, Workplace
 
@@ -340,7 +340,7 @@ def test_a_root_that_is_a_file(archive: Workplace) -> None:
     index(archive)
     shutil.rmtree(archive.folder / "data")
     (archive.folder / "data").touch()
-    unchanged(archive, says="there is no folder")
+    unchanged(archive, says="data is a file, not a folder")
 
 
 def test_a_wrong_path_in_the_rules_does_not_make_the_index_forget_the_right_one(archive: Workplace) -> None:

@@ -22,7 +22,8 @@ from pyconquest_rules.index.dicom_sql import parse, standard_text
 from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import schema
-from pyconquest_rules.index.walk import File, Tree
+from pyconquest_rules.index.trees import Tree
+from pyconquest_rules.index.walk import File
 from pyconquest_rules.index.workers import Workers, here
 from tests.conftest import Instance
 

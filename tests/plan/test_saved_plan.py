@@ -146,7 +146,7 @@ def test_a_plan_that_is_not_there_is_a_usage_error(saved: Workplace) -> None:
 def test_a_plan_that_cannot_be_saved_is_a_usage_error(saved: Workplace) -> None:
     refused = saved.run("plan", "-o", "nowhere/p")
     assert refused.code == 2
-    assert "cannot write the plan" in refused.err
+    assert "cannot write nowhere/p: there is no folder nowhere" in refused.err
 
 
 def test_saving_leaves_nothing_beside_the_plan(saved: Workplace) -> None:
