@@ -13,6 +13,13 @@ Exit codes: **0** done or nothing to do, or the rest waits for its window · **1
 file could not be indexed, or `verify` found something · **2** the rules or the usage are wrong · **3** changes are pending
 (`plan --detailed-exitcode` only) · **5** the saved plan is stale · **6** another run holds the lock · **130** interrupted.
 
+`-f`, `--json` and `--quiet` stand before or after the command. With `--quiet` a command prints nothing on success: only what makes
+its exit code other than 0, on standard error. Warnings, and steps that wait for their window, are no problems. Rows that were asked
+for (`query`, `find`, `summary`, `history`, `explain`) are printed all the same. `--quiet` and `--json` exclude each other.
+
+In text, equal messages of an action are one line: the first SOPInstanceUID, the message, and `(and 249 more)`. `--json` has a line for
+each step.
+
 With `--json` a command writes one JSON object a line to standard output, the last one `{"event": "summary", …}`, or
 `{"event": "error", "message": …, "exit_code": …}` where it could not do its work. Data goes to standard output, all else
 to standard error. `-f` and `--json` may stand before the command or after it.
@@ -24,12 +31,12 @@ to standard error. `-f` and `--json` may stand before the command or after it.
 | `query` | `rows`; before it a `row` line each |
 | `summary` | `patients`; before it a `patient` line each |
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}, contradictions: {NAME: n}`; before it a `refused` line if DICOM files could not be indexed, a `warning` line for each action of `contradictions` (`apply` prints both too), and with `--list` a `step` line each. `contradictions`: instances that a set of studies or series selects, but whose PatientID is another one |
-| `apply` | `done, unchanged, failed, blocked, waiting, bytes, run, interrupted`; before it a `failed` or `warning` line for each such step, a `warning` line without a SOPInstanceUID for what a node did otherwise, and a `waiting` line for each action of which steps are left for a later run, as outside its window |
+| `apply` | `done, copied, adopted, removed, sent, confirmed, retrieved, unchanged, failed, blocked, waiting, bytes, run, interrupted`; `done` is the sum of the six that follow it; before it a `failed` or `warning` line for each such step, a `warning` line without a SOPInstanceUID for what a node did otherwise, and a `waiting` line for each action of which steps are left for a later run, as outside its window |
 | `echo` | `node, seconds` |
 | `find` | `rows`; before it a `row` line each, and a `warning` line if matches were skipped |
-| `listen` | `listener, associations, rejected, aborted, received, duplicates, refused, bytes`; before it a `listening` line, a `ran` line for each run of `then`, a `health` line each minute, and a line for each `instance_refused` (`time, SOPInstanceUID, status, reason, calling_ae_title, address`), `instance_noted` (`note` instead of status and reason) and `peer_refused` (`time, what, reason, calling_ae_title, address`; `what` is `connection`, `association`, `context`, `commitment` or `abort`) |
+| `listen` | `listener, associations, rejected, aborted, received, duplicates, refused, bytes`; before it a `listening` line, a `ran` line for each run of `then`, a `then_waits` line (`listener, reason, seconds`) if it is tried again, a `health` line each minute, and a line for each `instance_refused` (`time, SOPInstanceUID, status, reason, calling_ae_title, address`), `instance_noted` (`note` instead of status and reason) and `peer_refused` (`time, what, reason, calling_ae_title, address`; `what` is `connection`, `association`, `context`, `commitment` or `abort`) |
 | `verify` | `ok, missing, changed, extra, outside`; before it a `finding` line for each that is not ok. With `--repair` also `unmended`, and `plan`: the summary of the plan; before it an `unmended` line for each destination that the plan does not mend |
-| `status`, `history`, `explain` | counts; before it an `action`, `run` or `instance` line each |
+| `status`, `history`, `explain` | counts; before it an `action`, `run` or `instance` line each. The `ending` of a run is `done`, `interrupted`, `killed`, `not begun` (locked, a missing source, a stale plan, invalid rules …) or `failed`, the last two with a `reason`; null if it goes on |
 
 `index --report FILE` writes a line for every file seen, each once: `{"path_b64": …, "outcome":
 "indexed|unchanged|duplicate|rejected|skipped", "reason": CODE}`. The path is in base64, as it is on the disk. The reason of an

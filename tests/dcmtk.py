@@ -1,4 +1,4 @@
-"""DCMTK's programs. pynetdicom installs scripts of the same names, such as storescp, which come first in an active environment."""
+"""DCMTK's programs. pynetdicom installs scripts of the same names, as storescp, which come first in an active environment."""
 
 import os
 import subprocess

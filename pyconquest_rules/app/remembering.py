@@ -15,8 +15,7 @@ from pyconquest_rules.execute.runner import Result
 def remembered(base: Path, targets: tuple[str, ...]) -> Iterator[Result]:
     """Yields the result of a run, whose number is 0 until it begins. If an error ends it, the history has the reason.
 
-    `base` is the folder of the rules file. If the rules are not valid and nothing was ever done
-    there, nothing is written.
+    `base` is the folder of the rules file. If the rules are invalid, and nothing was ever done there, nothing is written.
     """
     result = Result(0)
     try:

@@ -47,7 +47,7 @@ class Failures:
             case NodeNoted(action, message) | BroughtAlong(action=action, message=message) if self.warnings:
                 self._note(("warning", action, message, "yellow"), "")
             case SourceNoted(source, message) if self.warnings:
-                self.show((f'warning: source "{source}" {message}', "yellow"))
+                self.show((printable(f'warning: source "{source}" {message}'), "yellow"))
             case StepsWait(action, steps, why) if self.warnings:
                 self._of(action)
                 self.flush()
@@ -70,9 +70,9 @@ class Failures:
     def flush(self) -> None:
         """Shows what was counted."""
         for (what, action, message, colour), (uid, number) in self._lines.items():
-            more = f"and {number - 1:,} more" if number > 1 else ""
-            subject = " ".join(filter(None, (action, uid, more)))
-            self.show((printable(f"{what}: {subject}: {message}" if subject else f"{what}: {message}"), colour))
+            more = f" (and {number - 1:,} more)" if number > 1 else ""
+            text = ": ".join(filter(None, (what, f"{action} {uid}".strip(), message)))
+            self.show((printable(f"{text}{more}"), colour))
         if self._more:
             self.show((f"{self._action}: {self._more:,} more with other messages: --json shows all", "red"))
         self._lines, self._more = {}, 0
