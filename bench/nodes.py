@@ -11,9 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.dcmtk import dcmtk
 from bench.measure import Failed, Sample, clean_environment, measured
 from bench.ours import PROGRAM
-from bench.workplace import Workplace, missing_program
+from bench.workplace import Workplace
 
 ENVIRONMENT: Mapping[str, str] = {"TCP_NODELAY": "1"}
 """Without it DCMTK's tools wait 40 ms for an answer, which is no work that could be compared."""
@@ -26,7 +27,7 @@ def storescp(*options: str | Path, cwd: Path) -> Iterator[int]:
     """DCMTK's, which takes several associations at once: its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
-    with _process(["storescp", "--fork", *map(str, options), str(port)], cwd) as process:
+    with _process([str(dcmtk("storescp")), "--fork", *map(str, options), str(port)], cwd) as process:
         _until_it_listens(process, port)
         yield port
 
@@ -94,11 +95,12 @@ def loads(place: Workplace) -> Iterator[Load]:
 def storescu(load: Load, port: int, at_once: int) -> Sample:
     """So many of DCMTK's at once, each of which sends as many of the files over an association of its own."""
     each = str(-(-load.files // at_once))
-    command = ["storescu", "--quiet", "--aetitle", "BENCH", "--call", "RULES", "127.0.0.1", str(port)]
+    command = [str(dcmtk("storescu")), "--quiet", "--aetitle", "BENCH", "--call", "RULES", "127.0.0.1", str(port)]
     split: list[str | Path] = ["xargs", "--arg-file", load.names, "--max-procs", str(at_once), "--max-args", each]
     return measured([*split, *command], cwd=load.tree, environment=ENVIRONMENT)
 
 
 def missing() -> str:
     """What to say where DCMTK's tools are missing."""
-    return missing_program("storescu") or missing_program("storescp")
+    lacking = (name for name in ("storescu", "storescp") if not dcmtk(name))
+    return next((f"DCMTK's {name} is missing: install it with the system's packages" for name in lacking), "")

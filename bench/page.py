@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.contest import Compared
 from bench.corpus import has_corpus
+from bench.dcmtk import dcmtk
 from bench.table import as_markdown
 from bench.workplace import Workplace
 
@@ -97,7 +98,7 @@ def peers(place: Workplace) -> list[str]:
     code = "from importlib.metadata import version; print(version({!r}))"
     modules = {name: [str(place.peers), "-c", code.format(name)] for name in ("pydicom", "python-gdcm", "pyconquest")}
     programs = {name: [name, "--version"] for name in ("rsync", "cp", "find")}
-    programs["storescu"] = ["storescu", "--version"]
+    programs["storescu"] = [dcmtk("storescu") or "storescu", "--version"]
     said = {name: _first_line(command) for name, command in {**modules, **programs}.items()}
     return [text if name in text else f"{name} {text}" for name, text in said.items() if text]
 

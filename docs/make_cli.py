@@ -29,7 +29,7 @@ to standard error. `-f` and `--json` may stand before the command or after it.
 | `check` | `sources, sets, actions` |
 | `index` | `seen, read, indexed, unchanged, rejected, skipped, duplicate, conflict, vanished, reasons, notes`; before it a `warning` line (`source`, `message`) for sources that overlap or hold archives, which `plan` and `apply` print too; `read`: files opened; `conflict`: those of the rejected that have other bytes than the indexed file of their SOPInstanceUID |
 | `query` | `rows`; before it a `row` line each |
-| `summary` | `patients`; before it a `patient` line each |
+| `summary` | `patients`; before it a `patient` line each, whose `PatientID` is null if it is missing |
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}, contradictions: {NAME: n}`; before it a `refused` line if DICOM files could not be indexed, a `warning` line for each action of `contradictions` (`apply` prints both too), and with `--list` a `step` line each. `contradictions`: instances that a set of studies or series selects, but whose PatientID is another one |
 | `apply` | `done, copied, adopted, removed, sent, confirmed, retrieved, unchanged, failed, blocked, waiting, bytes, run, interrupted`; `done` is the sum of the six that follow it; before it a `failed` or `warning` line for each such step, a `warning` line without a SOPInstanceUID for what a node did otherwise, and a `waiting` line for each action of which steps are left for a later run, as outside its window |
 | `echo` | `node, seconds` |

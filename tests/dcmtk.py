@@ -1,29 +1,11 @@
-"""DCMTK's programs. pynetdicom installs scripts of the same names, as storescp, which come first in an active environment."""
+"""DCMTK's own programs, whatever else is called so."""
 
-import os
-import subprocess
-from functools import cache
-from pathlib import Path
-
+from bench.dcmtk import dcmtk as found
 from tests.conftest import needs
-
-MORE = ("/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin")
 
 
 def dcmtk(name: str) -> str:
-    """The path of a program of DCMTK, whatever else is called so; without it the test is left out."""
-    found = _found(name, os.environ["PATH"])
-    needs(f"DCMTK's {name}", found is not None)
-    return str(found)
-
-
-@cache
-def _found(name: str, path: str) -> Path | None:
-    files = (Path(folder) / name for folder in (*path.split(os.pathsep), *MORE))
-    return next((file for file in files if os.access(file, os.X_OK) and _is_of_dcmtk(file)), None)
-
-
-def _is_of_dcmtk(file: Path) -> bool:
-    """Every program of DCMTK says so: `$dcmtk: storescp v3.6.7 2022-04-22 $`."""
-    said = subprocess.run([file, "--version"], check=False, capture_output=True, timeout=60).stdout
-    return b"$dcmtk: " in said
+    """The path of a program of DCMTK; without it the test is left out."""
+    path = found(name)
+    needs(f"DCMTK's {name}", path is not None)
+    return str(path)

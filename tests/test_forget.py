@@ -68,7 +68,7 @@ def test_files_of_a_source_without_a_layout_are_never_deleted(archive: Workplace
 def test_files_of_a_source_with_a_layout_are_deleted_when_asked(archive: Workplace) -> None:
     archive.rules(RULES.format(layout=LAYOUT))
     done = archive.run("forget", "P2", "--files", "--yes", "--json")
-    assert done.summary == {"event": "summary", "images": 1, "files": 1, "deleted": 1, "failed": 0}
+    assert done.summary == {"event": "summary", "images": 1, "files": 1, "deleted": 1, "failed": 0, "folders": 0}
     assert [*archive.files("data")] == ["1.dcm", "2.dcm"]
     assert archive.run("index", "--json").summary["vanished"] == 0
 
@@ -81,7 +81,8 @@ def test_it_asks_first_and_does_nothing_without_an_answer(archive: Workplace, mo
             monkeypatch.setattr("sys.stdin", answer)
             return archive.run("forget", "P2")
 
-    assert answered("n\n").code == 130
+    refused = answered("n\n")
+    assert (refused.code, "nothing was changed" in refused.err) == (0, True)
     assert answered("").code == 130
     assert counts(archive) == [2, 2, 3]
     done = answered("y\n")
@@ -107,3 +108,56 @@ def test_a_layout_is_checked(archive: Workplace) -> None:
     done = archive.rules(RULES.format(layout='layout = "{{ PatientIDD }}.dcm"')).run("check")
     assert done.code == 2
     assert "PatientIDD" in done.err
+
+
+@pytest.mark.parametrize("answer", ["n\n", "N\n", "no\n", "\n", "No\n"])
+def test_a_no_changes_nothing_and_is_no_error(archive: Workplace, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    (archive.folder / "answer").write_text(answer)
+    for more in ((), ("--json",)):
+        with (archive.folder / "answer").open() as file:
+            monkeypatch.setattr("sys.stdin", file)
+            done = archive.run("forget", "P2", *more)
+        assert done.code == 0
+        assert done.summary["images"] == 0 if more else "nothing was changed" in done.err
+    assert counts(archive) == [2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("file", "beside", "left"),
+    [
+        ("P9/1.dcm", None, []),
+        ("a/b/c/1.dcm", None, []),
+        ("a/b/c/1.dcm", "a/other.txt", ["a"]),
+        ("a/b/1.dcm", "a/b/other.txt", ["a", "a/b"]),
+        ("a/b/1.dcm", "a/c/other.txt", ["a", "a/c"]),
+        ("1.dcm", None, []),
+    ],
+)
+def test_folders_that_become_empty_go_too(
+    workplace: Workplace, instance: Instance, file: str, beside: str | None, left: list[str]
+) -> None:
+    data = instance(f"data/{file}", PatientID="P9")
+    if beside:
+        (workplace.folder / "data" / beside).parent.mkdir(exist_ok=True, parents=True)
+        (workplace.folder / "data" / beside).write_text("stays")
+    workplace.rules(RULES.format(layout=LAYOUT)).run("index")
+    done = workplace.run("forget", "P9", "--files", "--prune-empty", "--yes", "--json")
+    assert (done.code, done.summary["deleted"], data.exists()) == (0, 1, False)
+    folders = [path for path in (workplace.folder / "data").rglob("*") if path.is_dir()]
+    assert sorted(str(path.relative_to(workplace.folder / "data")) for path in folders) == left
+    assert (workplace.folder / "data").is_dir()
+    assert done.summary["folders"] == len({*file.split("/")[:-1]}) - len([folder for folder in left if folder in file])
+
+
+def test_the_root_of_a_source_within_another_is_never_deleted(workplace: Workplace, instance: Instance) -> None:
+    instance("data/inner/x/1.dcm", PatientID="P9")
+    inner = f'[sources.inner]\npath = "data/inner"\n{LAYOUT}\n'
+    outer = f'[sources.outer]\npath = "data"\nexclude = ["inner/**"]\n{LAYOUT}\n'
+    workplace.rules(inner + outer).run("index")
+    assert workplace.run("forget", "P9", "--files", "--prune-empty", "--yes", "--json").summary["folders"] == 1
+    assert (workplace.folder / "data" / "inner").is_dir()
+
+
+def test_empty_folders_without_files_is_an_error(archive: Workplace) -> None:
+    done = archive.run("forget", "P2", "--prune-empty", "--yes")
+    assert (done.code, "needs --files" in done.err) == (2, True)

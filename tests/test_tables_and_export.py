@@ -1,8 +1,14 @@
 """CSV files as tables of the index, and rows of the index as files."""
 
 import csv
+import gc
+import io
 import json
 import os
+import re
+import subprocess
+import sys
+import tracemalloc
 from pathlib import Path
 
 import pyarrow.parquet
@@ -230,3 +236,97 @@ def test_a_path_that_dicom_ini_cannot_hold_is_refused(workplace: Workplace, inst
     assert done.code == 2
     assert "control characters" in done.err
     assert not (workplace.folder / "server" / "dicom.ini").exists()
+
+
+def many(number: int) -> str:
+    """A query for so many rows of some hundred bytes."""
+    series = f"with recursive n(i) as (select 1 union all select i + 1 from n where i < {number})"
+    return f"{series} select i, i * 0.5 as half, printf('%099d', i) as text from n"
+
+
+def peak_of(clinic: Workplace, *arguments: str) -> int:
+    """The memory that a command takes at most, in bytes, of Python and of Arrow."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        done = clinic.run(*arguments)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert done.code == 0, done.err
+    return peak - 2 * len(done.out)  # what the test itself keeps of it
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "jsonl", "ndjson", "parquet"])
+def test_export_holds_few_rows_in_memory(clinic: Workplace, suffix: str) -> None:
+    clinic.run("index")
+    few, more = (peak_of(clinic, "export", many(number), "-o", f"rows.{suffix}") for number in (25_000, 75_000))
+    assert more < few + 1_000_000
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "table"])
+def test_query_holds_few_rows_in_memory(clinic: Workplace, form: str) -> None:
+    clinic.run("index")
+    code = "import resource, sys; from pyconquest_rules.cli.main import main; import atexit, os; exit_ = os._exit\n"
+    code += "os._exit = lambda code: (sys.stderr.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)), exit_(code))\n"
+    code += "main()"
+
+    def kilobytes(number: int) -> int:
+        command = [sys.executable, "-c", code, "query", many(number), "--format", form]
+        done = subprocess.run(
+            command, cwd=clinic.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
+        )
+        return int(done.stderr)
+
+    assert kilobytes(100_000) < kilobytes(2_000) + 8_000
+
+
+@pytest.mark.parametrize("value", ["plain", "a\nb", "a\rb", "a\r\nb", 'with "quotes"', "a,b", "\r\n", "ends\r\n", ""])
+@pytest.mark.parametrize("command", ["export", "query"])
+def test_lines_of_csv_end_with_lf_whatever_they_hold(clinic: Workplace, value: str, command: str) -> None:
+    clinic.run("index")
+    literal = value.replace("\r", "' || char(13) || '").replace("\n", "' || char(10) || '")
+    query = f"select 1 as n, '{literal}' as value union all select 2, NULL"
+    if command == "export":
+        clinic.run("export", query, "-o", "rows.csv")
+        text = (clinic.folder / "rows.csv").read_bytes().decode()
+    else:
+        text = clinic.run("query", query, "--format", "csv").out
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [["n", "value"], ["1", value], ["2", ""]]
+    assert text.startswith("n,value\n1,")
+    assert text.endswith("\n2,\n")
+    assert text.count("\r") == value.count("\r")
+
+
+def test_a_table_is_as_wide_as_its_first_rows_need(clinic: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    clinic.run("index")
+    monkeypatch.setattr("pyconquest_rules.render.terminal.MEASURED", 2)
+    query = "select 'a' as x, 1 as y union all select 'abc', 2 union all select 'abcdef', 3"
+    assert clinic.run("query", query).out.splitlines() == ["x    y", "a    1", "abc  2", "abcdef  3"]
+
+
+MODALITIES = "CT MR PT US XA DX CR MG NM OT SC SEG REG PR KO SR RTSTRUCT RTPLAN RTDOSE RTIMAGE".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize(
+    ("modalities", "columns", "is_table"),
+    [(2, 80, True), (8, 80, True), (20, 80, False), (20, 200, True), (20, 40, False), (3, 24, False), (20, 120, False)],
+)
+def test_a_summary_fits_the_terminal(
+    workplace: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPatch, modalities: int, columns: int, is_table: bool
+) -> None:
+    for patient in ("P1", "A-rather-long-patient-id-1234567890", ""):
+        for number, modality in enumerate(MODALITIES[:modalities]):
+            uid = f"1.{len(patient)}.{number}"
+            instance(f"data/{uid}.dcm", PatientID=patient, Modality=modality, StudyInstanceUID=uid, SeriesInstanceUID=f"{uid}.1")
+    workplace.rules('[sources.a]\npath = "data"\n').run("index")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = workplace.run("summary").out.splitlines()
+    assert lines[0].startswith("PatientID ") is is_table
+    room = max(columns, len("A-rather-long-patient-id-1234567890"))
+    assert max(map(len, lines)) <= room, lines
+    text = "\n".join(lines)
+    assert all(re.search(rf"\b{modality}\b", text) for modality in MODALITIES[:modalities])
+    if not is_table:
+        assert text.count("RTSTRUCT 1") == (3 if modalities > 16 else 0)
+        assert "(none)" in text

@@ -67,15 +67,15 @@ def _parquet(columns: Sequence[str], rows: Rows, file: BinaryIO) -> int:
         from pyarrow import parquet
     except ImportError:
         raise UsageError("Parquet needs pyarrow: pip install 'pyconquest-rules[parquet]'") from None
-    first = list(islice(rows, BATCH))
-    types = [_type([row[number] for row in first]) for number in range(len(columns))]
+    batch = list(islice(rows, BATCH))
+    types = [_type([row[number] for row in batch]) for number in range(len(columns))]
     schema = pyarrow.schema(
         [
             (name, {int: pyarrow.int64(), float: pyarrow.float64(), str: pyarrow.string()}[t])
             for name, t in zip(columns, types, strict=True)
         ]
     )
-    number, batch = 0, first
+    number = 0
     with parquet.ParquetWriter(file, schema) as writer:
         while batch:
             converted = [[_as(type_, row[place], columns[place]) for row in batch] for place, type_ in enumerate(types)]

@@ -135,7 +135,7 @@ class Console:
         modalities = sorted({modality for _, series in found for modality in series})
         columns = ("PatientID", *(printable(modality or "(none)") for modality in modalities))
         rows = [[patient, *(str(series.get(name, "")) for name in modalities)] for patient, series in found]
-        lines, room = [*table(columns, rows, most=len(rows))], get_terminal_size().columns
+        lines, room = [*table(columns, rows)], get_terminal_size().columns
         if max(width("".join(text_of(part) for part in line)) for line in lines) > room:
             listed = ([f"{printable(name or '(none)')} {number}" for name, number in series.items()] for _, series in found)
             lines = [*folded([patient for patient, _ in found], listed, room)]

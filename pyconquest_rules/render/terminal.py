@@ -35,13 +35,13 @@ MEASURED = 1000
 """So many rows of a table are held in memory, to find the widths of its columns."""
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], most: int = MEASURED) -> Iterator[tuple[Part, ...]]:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[tuple[Part, ...]]:
     """The lines of a table, the names of its columns first.
 
-    Each column is as wide as the widest of its cells in the first `most` rows. A cell that is wider moves the rest of its line.
+    Each column is as wide as the widest of its cells in the first MEASURED rows. A cell that is wider moves the rest of its line.
     """
     rest = iter(rows)
-    first = list(islice(rest, most))
+    first = list(islice(rest, MEASURED))
     widths = [max(map(width, column)) for column in zip(columns, *first, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

@@ -106,8 +106,9 @@ def _problem(places: Places, wrong: ErrorDetails) -> Problem:
             return places.at_value(path, "must be text", 'best: key_password = { env = "NAME" }')
         # Of a value that may be of several types, pydantic tells an error for each.
         case "string_type" | "int_type" | "float_type" | "bool_type" if rest:
-            return places.at_value(path, "must be text, a number, true or false", _as_text(wrong["input"]))
-    return places.at_value(path, *_must_be(wrong, path))
+            return places.at_value(path, "must be text, a number, true or false", _hint(_as_text(wrong["input"]), wrong, path))
+    message, hint = _must_be(wrong, path)
+    return places.at_value(path, message, _hint(hint, wrong, path))
 
 
 def _must_be(wrong: ErrorDetails, path: Path) -> tuple[str, str | None]:
@@ -145,13 +146,21 @@ def _must_be(wrong: ErrorDetails, path: Path) -> tuple[str, str | None]:
 
 def _as_text(found: object) -> str | None:
     match found:
-        case {"env": _}:
-            return "the environment gets in through [vars]: write {{ vars.NAME }} in templates, :NAME in SQL"
         case dict():
             return None
         case list():
             return "one text, without [ ]" if len(found) == 1 else None
     return f"write it in quotes: {json.dumps(str(found))}"
+
+
+def _hint(hint: str | None, wrong: ErrorDetails, path: Path) -> str | None:
+    """The hint; of a variable of the environment, where none may stand, what to write in its place."""
+    if not (isinstance(wrong["input"], dict) and "env" in wrong["input"]):
+        return hint
+    match path[-2:]:
+        case (_, "to" | "layout" | "query" | "where") | ("params", _):
+            return "the environment gets in through [vars]: write {{ vars.NAME }} in templates, :NAME in SQL"
+    return 'write the value itself; docs/rules.md lists under "The environment" the keys that take a variable'
 
 
 def _as_list(path: Path, found: object) -> str | None:

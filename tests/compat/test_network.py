@@ -25,7 +25,8 @@ from pyconquest_rules.execute import retrievals, transfers
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.part10 import data_set_offset
 from tests.conftest import REPOSITORY, Instance, Workplace
-from tests.network.archives import ENVIRONMENT, dcmqrscp, free_port, orthanc, program, stored
+from tests.dcmtk import dcmtk
+from tests.network.archives import ENVIRONMENT, dcmqrscp, free_port, orthanc, stored
 from tests.network.peers import storescp
 from tests.test_docs import blocks
 
@@ -68,7 +69,7 @@ def uids(folder: Path | str) -> set[str]:
 
 def sent(port: int, *files: Path) -> int:
     """Sends files with DCMTK's storescu; gives its exit code."""
-    command = [program("storescu"), "-q", "127.0.0.1", str(port), *map(str, files)]
+    command = [dcmtk("storescu"), "-q", "127.0.0.1", str(port), *map(str, files)]
     return subprocess.run(command, env=ENVIRONMENT, check=False, timeout=60).returncode
 
 

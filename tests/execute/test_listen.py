@@ -13,7 +13,8 @@ from typing import IO, Any
 import pydicom
 import pytest
 
-from tests.conftest import Instance, Workplace, needs
+from tests.conftest import Instance, Workplace
+from tests.dcmtk import dcmtk
 
 RULES = """
 [sources.archive]
@@ -65,8 +66,7 @@ def next_line(process: "subprocess.Popen[str]", event: str) -> dict[str, Any]:
 
 
 def storescu(port: int, *files: Path) -> int:
-    needs("storescu of DCMTK", any((Path(folder) / "storescu").exists() for folder in os.environ["PATH"].split(":")))
-    command = ["storescu", "-q", "-aec", "RULES", "127.0.0.1", str(port), *map(str, files)]
+    command = [dcmtk("storescu"), "-q", "-aec", "RULES", "127.0.0.1", str(port), *map(str, files)]
     return subprocess.run(command, env={**os.environ, "TCP_NODELAY": "1"}, check=False, timeout=60).returncode
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Instance, Workplace, needs
+from tests.conftest import Instance, Workplace
+from tests.dcmtk import dcmtk
 from tests.network.archives import dcmqrscp
 
 RULES = """
@@ -46,7 +47,7 @@ def free_port() -> int:
 def storescp(folder: Path, port: int, *options: str) -> Iterator[None]:
     """DCMTK's storescp, which writes what it receives to `folder`."""
     folder.mkdir(exist_ok=True)
-    command = ["storescp", "-q", *options, "--output-directory", str(folder), str(port)]
+    command = [dcmtk("storescp"), "-q", *options, "--output-directory", str(folder), str(port)]
     process = subprocess.Popen(command, env={**os.environ, "TCP_NODELAY": "1"}, stderr=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 20
@@ -62,7 +63,6 @@ def storescp(folder: Path, port: int, *options: str) -> Iterator[None]:
 
 @pytest.fixture
 def images(workplace: Workplace, instance: Instance) -> Workplace:
-    needs("storescp of DCMTK", any((Path(folder) / "storescp").exists() for folder in os.environ["PATH"].split(":")))
     for number in range(10):
         instance(f"data/{number}.dcm", InstanceNumber=number, Modality="CT")
     return workplace

@@ -1,14 +1,13 @@
 """Identity follows the padding of the Standard: spaces and NULs around a PatientID or UID are no part of it."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import raw
-from tests.conftest import Workplace, needs
+from tests.conftest import Workplace
 from tests.execute.test_send import free_port, storescp
 from tests.index.test_tables import stored
 from tests.raw import LITTLE, ROOT, Raw, Tag
@@ -99,9 +98,9 @@ def test_padded_uids_name_the_same_study_series_and_instance(workplace: Workplac
 def test_a_patient_of_padding_alone_is_missing(workplace: Workplace, value: bytes) -> None:
     put(workplace, "1.dcm", 1, {"PatientID": ("LO", value)})
     put(workplace, "2.dcm", 2, {"PatientID": b""})
-    workplace.rules(RULES.replace("PatientID = 'P1'", "PatientID = ''"))
+    workplace.rules(RULES.replace("PatientID = 'P1'", "PatientID is null"))
     assert workplace.run("index", "--json").summary["indexed"] == 2
-    assert rows(workplace, "select PatientID, ImageCount from patients") == [("", 2)]
+    assert rows(workplace, "select PatientID, ImageCount from patients") == [(None, 2)]
     plan = workplace.run("plan", "--json").summary
     assert plan["reasons"] == {"blocked:missing-value": 2}
 
@@ -212,7 +211,6 @@ def test_an_instance_with_a_long_uid_is_indexed_noted_copied_and_not_sent(workpl
 
 @pytest.mark.parametrize("form", UIDS[:5])  # storescp takes what begins with a NUL for empty
 def test_an_instance_with_a_padded_uid_can_be_sent(workplace: Workplace, tmp_path: Path, form: bytes) -> None:
-    needs("storescp of DCMTK", shutil.which("storescp") is not None)
     put(workplace, "1.dcm", 1, {"SOPInstanceUID": padded(form, f"{ROOT}.10")})
     port = free_port()
     send = f'[nodes.n]\nae_title = "N"\nhost = "127.0.0.1"\nport = {port}\n[send.s]\nselect = "p"\nnode = "n"\n'
@@ -226,3 +224,75 @@ def test_an_instance_with_a_padded_uid_can_be_sent(workplace: Workplace, tmp_pat
 def test_other_uids_are_refused(workplace: Workplace, uid: str) -> None:
     put(workplace, "1.dcm", 1, {"SOPInstanceUID": ("UI", uid)})
     assert workplace.rules(RULES).run("index", "--json").summary["reasons"] == {"invalid-SOPInstanceUID": 1}
+
+
+LEVELS = ["patients", "studies", "series", "images"]
+
+
+def without_id(workplace: Workplace) -> None:
+    """Two images without a PatientID beside one of P1."""
+    own: Elements = {"StudyInstanceUID": ("UI", f"{ROOT}.8"), "SeriesInstanceUID": ("UI", f"{ROOT}.8.1")}
+    put(workplace, "1.dcm", 1, {**own, "PatientID": ("LO", b"  ")})
+    put(workplace, "2.dcm", 2, {**own, "PatientID": b""})
+    put(workplace, "3.dcm", 3)
+
+
+@pytest.mark.parametrize("view", LEVELS)
+def test_a_missing_patient_is_null_in_every_view(workplace: Workplace, view: str) -> None:
+    without_id(workplace)
+    workplace.rules(RULES).run("index")
+    assert {*rows(workplace, f"select distinct PatientID from {view}")} == {(None,), ("P1",)}
+    assert rows(workplace, f"select count(*) from {view} where PatientID = ''") == [(0,)]
+    assert rows(workplace, f"select count(*) from {view} where PatientID is null")[0][0] == (2 if view == "images" else 1)
+    # What else is known of these patients is there.
+    assert rows(workplace, f"select distinct PatientName from {view} where PatientID is null") == [("Raw^Test",)]
+    assert stored(workplace, "SELECT PatientID FROM DICOMPatients ORDER BY 1") == [("",), ("P1",)]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        'where = "PatientID is null"',
+        'query = "select PatientID from patients where PatientID is null"',
+        "query = \"select PatientID from DICOMPatients where PatientID = ''\"",
+        'query = "select distinct PatientID from images where PatientID is null"',
+        "query = \"select ImagePat as PatientID from DICOMImages where ImagePat = ''\"",
+        'where = "ImageCount = 2"',
+    ],
+)
+def test_a_missing_patient_can_be_selected(workplace: Workplace, rules: str) -> None:
+    without_id(workplace)
+    to = "out/{{ PatientID | default('unknown') }}/{{ SOPInstanceUID }}.dcm"
+    text = f'outputs = ["out"]\n[sources.data]\npath = "data"\n[select.p]\nlevel = "patient"\n{rules}\n'
+    text += f'[copy.c]\nselect = "p"\nto = "{to}"'
+    workplace.rules(text).run("index")
+    assert workplace.run("apply", "--json").summary["done"] == 2
+    assert [*workplace.files("out")] == [f"unknown/{ROOT}.1.dcm", f"unknown/{ROOT}.2.dcm"]
+    assert workplace.run("explain", f"{ROOT}.1", "--json").lines[0]["sets"] == ["p"]
+    assert workplace.run("explain", f"{ROOT}.3", "--json").lines[0]["sets"] == []
+    forgotten = workplace.run("forget", "p", "--yes", "--json").summary
+    assert forgotten["images"] == 2
+    assert rows(workplace, "select PatientID from patients") == [("P1",)]
+
+
+def test_the_summary_names_a_missing_patient(workplace: Workplace) -> None:
+    without_id(workplace)
+    workplace.rules(RULES).run("index")
+    assert "(none)" in workplace.run("summary").out
+    assert [line.get("PatientID", "") for line in workplace.run("summary", "--json").lines] == [None, "P1", ""]
+
+
+def test_a_column_that_comes_is_filled_for_a_missing_patient(workplace: Workplace) -> None:
+    put(workplace, "1.dcm", 1, {"PatientID": b"", "PatientComments": ("LT", "hello")})
+    workplace.rules(RULES).run("index")
+    workplace.rules(RULES + '[[schema.patient]]\ncolumn = "PatientComments"\ntag = "PatientComments"\n').run("index")
+    assert rows(workplace, "select PatientID, PatientComments from patients") == [(None, "hello")]
+
+
+def test_a_patient_is_found_by_a_lookup(workplace: Workplace) -> None:
+    put(workplace, "1.dcm", 1)
+    workplace.rules(RULES).run("index")
+    for view in ("images", "series", "studies", "patients"):
+        steps = [row[3] for row in stored(workplace, f"EXPLAIN QUERY PLAN SELECT * FROM {view} WHERE PatientID = 'P1'")]
+        assert steps
+        assert not any(step.startswith("SCAN") for step in steps), (view, steps)

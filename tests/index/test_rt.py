@@ -204,6 +204,14 @@ def test_geometry_of_tilted_slices_is_along_their_normal(workplace: Workplace, i
         ('["PTV", "Heart"]', '["PTV 1"]', ["ptv2", "Heart"]),
         ("", "", ["PTV 1", "ptv2", "Heart", "Z1"]),
         ("Lung", None, None),
+        ("[]", "[]", ["PTV 1", "ptv2", "Heart", "Z1"]),
+        ("PTV", "[]", ["PTV 1", "ptv2"]),
+        ("[ ]", '["Z1"]', ["PTV 1", "ptv2", "Heart"]),
+        ('[ "PTV", "Z" ]', None, ["PTV 1", "ptv2", "Z1"]),
+        ("[PH]", "", ["PTV 1", "ptv2", "Heart"]),
+        ("[12]", None, None),
+        (".*[12]$", None, ["PTV 1", "ptv2", "Z1"]),
+        ('[""]', None, ["PTV 1", "ptv2", "Heart", "Z1"]),
     ],
 )
 def test_roi_names_are_chosen_as_pyconquest_chooses_them(
@@ -223,6 +231,9 @@ def test_roi_match_in_a_query(workplace: Workplace, instance: Instance) -> None:
     instance("data/1.dcm", Modality="RTSTRUCT", StructureSetROISequence=[item(ROIName="PTV"), item(ROIName="Z1")])
     workplace.rules(RULES.format(path="data")).run("index")
     assert rows(workplace, "select roi_match(ElementList, 'PTV', '') as names from images") == [{"names": '["PTV"]'}]
+    for call in ("ElementList, 'PTV'", "ElementList, '[]', 'Z'", "ElementList, '[\"PTV\"]'", "ElementList, 'ptv', '[]'"):
+        assert rows(workplace, f"select roi_match({call}) as names from images") == [{"names": '["PTV"]'}], call
+    assert rows(workplace, "select roi_match(ElementList, NULL) as names from images") == [{"names": '["PTV", "Z1"]'}]
     wrong = workplace.run("query", "select roi_match(ElementList, '(a+)+', '') from images")
     assert (wrong.code, "Traceback" in wrong.err) == (2, False)
 

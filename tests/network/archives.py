@@ -19,6 +19,7 @@ from pynetdicom.presentation import build_context
 
 from pyconquest_rules.network.node import Node
 from tests.conftest import needs
+from tests.dcmtk import dcmtk
 
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
@@ -54,7 +55,7 @@ def dcmqrscp(destinations: Mapping[str, int] | None = None, *options: str) -> It
                 f"HostTable BEGIN\n{hosts}HostTable END\nVendorTable BEGIN\nVendorTable END\n"
                 f"AETable BEGIN\nARCHIVE {folder / 'ARCHIVE'} RW (1000, 64mb) ANY\nAETable END\n"
             )
-            return [program("dcmqrscp"), "-c", str(folder / "dcmqrscp.cfg"), "--log-level", "error", *options]
+            return [dcmtk("dcmqrscp"), "-c", str(folder / "dcmqrscp.cfg"), "--log-level", "error", *options]
 
         with _started("ARCHIVE", command) as node:
             yield node

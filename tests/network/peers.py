@@ -18,6 +18,7 @@ from typing import Literal
 
 from pyconquest_rules.network import wire
 from tests.conftest import needs
+from tests.dcmtk import dcmtk
 
 HOST = "127.0.0.1"
 ATTEMPTS = 5
@@ -65,7 +66,7 @@ def _accepts(port: int, running: "subprocess.Popen[bytes]") -> bool:
 def storescp(folder: Path, *options: str | Path) -> Iterator[int]:
     """DCMTK's storescp, which writes into `folder/received`."""
     (folder / "received").mkdir(exist_ok=True)
-    with process(lambda port: ["storescp", "-od", folder / "received", *options, str(port)], folder) as port:
+    with process(lambda port: [dcmtk("storescp"), "-od", folder / "received", *options, str(port)], folder) as port:
         yield port
 
 
@@ -80,7 +81,7 @@ def dcmqrscp(folder: Path, ae_title: str = "ARCHIVE", hosts: Mapping[str, tuple[
         f"HostTable BEGIN\n{table}\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\n{ae_title} {store} RW (1000, 8192mb) ANY\nAETable END\n"
     )
-    with process(lambda port: ["dcmqrscp", "-c", folder / "dcmqrscp.cfg", str(port)], folder) as port:
+    with process(lambda port: [dcmtk("dcmqrscp"), "-c", folder / "dcmqrscp.cfg", str(port)], folder) as port:
         yield port
 
 

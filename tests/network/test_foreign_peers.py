@@ -20,6 +20,7 @@ from pydicom.encaps import encapsulate
 
 from pyconquest_rules.network.part10 import data_set_offset
 from tests.conftest import Workplace, needs
+from tests.dcmtk import dcmtk
 from tests.execute.test_listen import listening
 from tests.network.archives import dcmqrscp, free_port, orthanc
 from tests.network.peers import process
@@ -27,16 +28,8 @@ from tests.network.peers import process
 IMPLICIT, EXPLICIT, BIG, RLE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
 ECHO = "1.2.840.10008.1.1"
 CT, PLAN = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.481.5"
-SYSTEM = os.pathsep.join(("/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin"))
 DCMJS = Path(__file__).parent / "dcmjs"
 SQLALCHEMY = ("sqlalchemy==2.0.44", "typing-extensions>=4.6")  # of pynetdicom's qrscp
-
-
-def dcmtk(name: str) -> str:
-    """A program of DCMTK."""
-    found = shutil.which(name, path=SYSTEM)
-    needs(f"DCMTK's {name}", found is not None)
-    return str(found)
 
 
 def of_pynetdicom(name: str) -> list[str]:

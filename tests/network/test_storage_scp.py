@@ -27,6 +27,7 @@ from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.storage_scp import Health, Listener, Listening
 from pyconquest_rules.network.wire import Lost, Wire
 from tests.conftest import Instance, needs
+from tests.dcmtk import dcmtk as path_of
 from tests.network.folder import Folder, FolderPart
 
 CT, MR, VERIFICATION = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.1.1"
@@ -74,8 +75,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 def dcmtk(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Runs one of DCMTK's tools."""
-    needs(f"{program} (DCMTK)", shutil.which(program) is not None)
-    return subprocess.run([program, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    return subprocess.run([path_of(program), *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
 def element(number: int, value: str) -> bytes:

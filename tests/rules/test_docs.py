@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -110,3 +111,69 @@ def test_has_every_column(level: Level) -> None:
     assert documented[VIEWS[level]] <= {
         name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (VIEWS[level],))
     }
+
+
+def environment_keys() -> set[tuple[str, str]]:
+    """Where the schema, which is made of the model, lets a variable of the environment stand: the table and the key."""
+    whole = json.loads((REPOSITORY / "rules.schema.json").read_text(encoding="utf-8"))
+
+    def walk(at: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        reference = at.get("$ref", "").rpartition("/")[2]
+        if reference == "Text":
+            yield path
+        elif reference:
+            yield from walk(whole["$defs"][reference], path)
+        for key, inside in at.get("properties", {}).items():
+            yield from walk(inside, (*path, key))
+        for inside in (*at.get("patternProperties", {}).values(), *([at["items"]] if "items" in at else [])):
+            yield from walk(inside, path)
+
+    return {("/".join(path[:-1]), path[-1]) for path in walk({"properties": whole["properties"]}, ())}
+
+
+def test_the_page_lists_every_key_that_takes_a_variable_of_the_environment() -> None:
+    section = SECTIONS["`[vars]`"].partition("### The environment")[2]
+    words = {"top of the file": "", "`tls` of `[nodes.NAME]`": "nodes/tls", "`[index]`": "index", "`[vars]`": ""}
+    words |= {f"`[{kind}.NAME]`": kind for kind in ("sources", "tables", "nodes")}
+    documented = set()
+    for where, keys_ in [row for row in rows(section) if len(row) == 2]:
+        names = ["vars"] if where == "`[vars]`" else re.findall(r"`(\w+)`", keys_)
+        documented |= {(words[where], name) for name in names}
+    assert documented == environment_keys()
+
+
+NODE = '[nodes.n]\nae_title = "N"\nhost = "h"\nport = 104\n'
+TAKES = {
+    "outputs": "outputs = [{}]\n",
+    "vars": "[vars]\nx = {}\n",
+    "index database": "[index]\ndatabase = {}\n",
+    "source": "[sources.s]\npath = {}\n",
+    "host": '[nodes.n]\nae_title = "N"\nport = 104\nhost = {}\n',
+    "commitment_host": NODE + "commitment_host = {}\n",
+    "tls": NODE + "tls = {{ ca = {} }}\n",
+}
+TAKES_NOT = {
+    "layout": ('[sources.s]\npath = "data"\nlayout = {}\n', "{{ vars.NAME }}"),
+    "where": ('[select.x]\nlevel = "image"\nwhere = {}\n', ":NAME"),
+    "port": ('[nodes.n]\nae_title = "N"\nhost = "h"\nport = {}\n', "The environment"),
+    "ae_title": ('[nodes.n]\nae_title = {}\nhost = "h"\nport = 104\n', "The environment"),
+    "listen host": ('[listen.x]\nae_title = "N"\nport = 104\ninto = "s"\nhost = {}\n', "The environment"),
+    "mode": ('[copy.x]\nselect = "s"\nto = "x"\nmode = {}\n', "The environment"),
+    "hash": ("[index]\nhash = {}\n", "The environment"),
+    "params": ('[select.x]\nlevel = "image"\nwhere = "1"\nparams = {{ a = {} }}\n', ":NAME"),
+}
+
+
+@pytest.mark.parametrize("key", TAKES)
+def test_check_takes_a_variable_of_the_environment(workplace: Workplace, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("TEST_VALUE", "value")
+    done = workplace.rules(TAKES[key].format('{ env = "TEST_VALUE" }')).run("check")
+    assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize("key", TAKES_NOT)
+def test_check_says_where_a_variable_may_stand(workplace: Workplace, key: str) -> None:
+    text, hint = TAKES_NOT[key]
+    done = workplace.rules(text.format('{ env = "TEST_VALUE" }')).run("check")
+    assert done.code == 2
+    assert hint in done.err, done.err

@@ -1,0 +1,25 @@
+"""Where DCMTK's programs are. pynetdicom installs scripts of the same names, which come first in an active environment."""
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+MORE = ("/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin")
+
+
+def dcmtk(name: str) -> str | None:
+    """The path of a program of DCMTK, whatever else is called so; None where there is none."""
+    return _found(name, os.environ["PATH"])
+
+
+@cache
+def _found(name: str, path: str) -> str | None:
+    files = (Path(folder) / name for folder in (*path.split(os.pathsep), *MORE))
+    return next((str(file) for file in files if os.access(file, os.X_OK) and _is_of_dcmtk(file)), None)
+
+
+def _is_of_dcmtk(file: Path) -> bool:
+    """Every program of DCMTK says so: `$dcmtk: storescp v3.6.7 2022-04-22 $`."""
+    said = subprocess.run([file, "--version"], check=False, capture_output=True, timeout=60).stdout
+    return b"$dcmtk: " in said
