@@ -5,6 +5,51 @@ from dataclasses import dataclass
 from pyconquest_rules.steps import Step
 
 
+def size(number: float) -> str:
+    """A number of bytes for people, in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    """An output from which most of the files that the ledger knows are gone: `gone` of `known`, perhaps for a known reason."""
+
+    output: str
+    gone: int
+    known: int
+    why: str | None = None
+
+    @property
+    def message(self) -> str:
+        """What it means, and the way out."""
+        why = f" ({self.why})" if self.why else ""
+        what = f"{self.gone:,} of {self.known:,} files that were put there are gone{why}"
+        return f"output {self.output}: {what}; mount the disk, or say --allow-vanish if they are gone for good"
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """An output on whose file system what is planned does not fit: `needed` bytes are to be written, `free` are free."""
+
+    output: str
+    needed: int
+    free: int
+
+    @property
+    def message(self) -> str:
+        """What it means, and the way out."""
+        what = f"{size(self.needed)} are to be written, and {size(self.free)} are free"
+        return f"output {self.output}: {what}; make room, or choose fewer actions"
+
+
+Finding = Vanished | NoRoom
+"""What speaks against a plan as a whole: `apply` does nothing of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Indexed:
     """What bringing an index up to date came to: counts of files, of the reasons of those that are not in it, and of notes.

@@ -9,6 +9,7 @@ from pyconquest_rules.actions.retrieve import Retrieve
 from pyconquest_rules.actions.send import Send
 from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.opening import writing
+from pyconquest_rules.app.planning import refuse
 from pyconquest_rules.app.retrieving import retrieving
 from pyconquest_rules.app.stopping import stop_asked
 from pyconquest_rules.events import Emit, silent
@@ -29,11 +30,12 @@ def apply(
 ) -> Result:
     """Does what a plan says, or plans one after another (`stages`), under the run lock that the caller holds (`running`).
 
-    Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of.
+    Raises OutputError for a plan that has findings, before anything of it is done. Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of.
     """
     result, doers = Result(0), {name: _doer(rules, name, clock) for name in rules.actions}
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
+            refuse(each)
             result.run = result.run or ledger.begin(" ".join(targets))
             with stop_asked() as stop:
                 Runner(ledger, emit, stop, result).run(each, rules.needs, doers)

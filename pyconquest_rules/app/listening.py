@@ -10,8 +10,8 @@ from pyconquest_rules.app.naming import named
 from pyconquest_rules.app.planning import stages
 from pyconquest_rules.app.retrieving import place
 from pyconquest_rules.app.stopping import stop_asked
-from pyconquest_rules.errors import Locked
-from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, silent
+from pyconquest_rules.errors import Locked, OutputError
+from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, StepFailed, silent
 from pyconquest_rules.rules.rules import Rules
 
 HEALTH_SECONDS = 60.0
@@ -54,10 +54,13 @@ def one_at_a_time(emit: Emit) -> Emit:
 
 
 def _then(rules: Rules, targets: tuple[str, ...], emit: Emit) -> bool:
-    """Runs actions on the index as it is; False where another run holds the lock."""
+    """Run actions on the index as it is; False where another run holds the lock, or where an output cannot be written to."""
     try:
         with running(rules):
             emit(Ran(apply(rules, stages(rules, targets, emit=emit), targets=targets, emit=emit).counts))
     except Locked:
+        return False
+    except OutputError as error:
+        emit(StepFailed(" ".join(targets), "", str(error)))
         return False
     return True

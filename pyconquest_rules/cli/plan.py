@@ -41,11 +41,12 @@ def plan(
             indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
             shown.refused(indexed)
             unread = indexed.unread
-        made = app.plan(loaded, tuple(targets or ()), allow_prune=allow_prune, emit=emit)
+        allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish}
+        made = app.plan(loaded, tuple(targets or ()), **allowed, emit=emit)
     with made:
         shown.planned(made, steps=steps)
         if output:
             made.save(output)
-        counts = made.counts().values()
+        counts, findings = made.counts().values(), made.findings
     blocked, todo = (any(of[status] for of in counts) for status in (Status.BLOCKED, Status.TODO))
-    end(FAILED if blocked or unread else PENDING if todo and detailed_exitcode else 0)
+    end(FAILED if blocked or unread or findings else PENDING if todo and detailed_exitcode else 0)

@@ -37,6 +37,8 @@ CREATE TABLE sent (
 
 # Of what is done, what stood there before and was not made.
 ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (destination TEXT PRIMARY KEY) WITHOUT ROWID"
+# Of what is done, what `verify --repair` found changed: just that content may be replaced.
+REPAIR = "CREATE TABLE IF NOT EXISTS repair (destination TEXT PRIMARY KEY, size INT, mtime_ns INT) WITHOUT ROWID"
 
 TABLES = f"""
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -127,7 +129,7 @@ class Ledger:
         connection.execute("ATTACH ? AS ledger", self.connection.execute(file).fetchone())
         if connection.execute("SELECT 1 FROM ledger.sqlite_master").fetchone() is None:  # nothing was ever done
             for (table,) in self.connection.execute(
-                "SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted')"
+                "SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted', 'repair')"
             ):
                 connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))
 
@@ -160,6 +162,11 @@ class Ledger:
         with self._transaction() as connection:
             rows = ((DOUBTED, destination) for destination in destinations)
             connection.executemany("UPDATE done SET size = ? WHERE destination = ?", rows)
+
+    def allow_repair(self, found: Iterable[tuple[str, int, int]]) -> None:
+        """Remember destinations whose content may be replaced, with the size and mtime of what was found there."""
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO repair VALUES (?, ?, ?)", found)
 
     def totals(self) -> dict[str, dict[str, Any]]:
         """For each action of the ledger: how many destinations are done and failed, and when the last was done."""
@@ -225,7 +232,9 @@ class Ledger:
             connection.executemany(ADOPT, adopted)
             connection.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", done)
             connection.executemany("DELETE FROM done WHERE destination = ?", removed)
-            connection.executemany("DELETE FROM failed WHERE destination = ?", [*(row[:1] for row in done), *removed])
+            settled = [*(row[:1] for row in done), *removed]
+            connection.executemany("DELETE FROM failed WHERE destination = ?", settled)
+            connection.executemany("DELETE FROM repair WHERE destination = ?", settled)
             stood = {destination for destination, _ in adopted}
             made = [row[:1] for row in done if row[0] not in stood]
             connection.executemany("DELETE FROM adopted WHERE destination = ?", [*made, *removed])
@@ -346,6 +355,7 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
     connection.execute(ADOPTED)
+    connection.execute(REPAIR)
     return connection
 
 
