@@ -1,5 +1,6 @@
 """What the use cases answer, for a renderer to show."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pyconquest_rules.steps import Step
@@ -107,10 +108,38 @@ class Forgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class NotIn:
+    """A set that does not hold an instance, and what the row of the instance has in the columns that the set's SQL names."""
+
+    name: str
+    has: Mapping[str, str | int | float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """What a step is blocked by: another step, or what the ledger knows at the destination; the instance and its file."""
+
+    action: str
+    SOPInstanceUID: str
+    source: bytes
+    destination: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedStep:
+    """What an action makes of an instance. `partners` are the first that block it, `others` is how many more do."""
+
+    step: Step
+    partners: tuple[Partner, ...] = ()
+    others: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Explained:
-    """All that is said of one instance: its file, the sets that hold it, and what each action makes of it."""
+    """All about one instance: its file, the sets that hold it, those that do not, and what each action makes of it."""
 
     SOPInstanceUID: str
     source: bytes
     sets: tuple[str, ...]
-    steps: tuple[Step, ...]
+    not_in: tuple[NotIn, ...]
+    steps: tuple[ExplainedStep, ...]

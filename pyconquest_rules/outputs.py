@@ -94,7 +94,7 @@ class Outputs:
         return "" if whole == self.base else whole.removeprefix(_slashed(self.base))
 
     def root(self, path: str) -> Root:
-        """Return the output that a destination, or a folder with a "/" at its end, lies in. Raises UnsafePath if there is none."""
+        """Return the output that a destination or a folder lies in. Raises UnsafePath if there is none."""
         return self._root(os.path.normpath(os.path.join(self.base, path)))
 
     def disk(self, path: str) -> Root | None:

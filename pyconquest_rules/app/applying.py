@@ -30,7 +30,8 @@ def apply(
 ) -> Result:
     """Does what a plan says, or plans one after another (`stages`), under the run lock that the caller holds (`running`).
 
-    Raises OutputError for a plan that has findings, before anything of it is done. Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of.
+    Raises OutputError for a plan that has findings, before anything of it is done.
+    Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of.
     """
     result, doers = Result(0), {name: _doer(rules, name, clock) for name in rules.actions}
     with Ledger(rules.base, write=True) as ledger:

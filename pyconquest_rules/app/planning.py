@@ -42,8 +42,8 @@ def plan(
     """What would be done for the targets, and why; the index is taken as it is. Close the plan when done with it.
 
     Where it is to be retrieved, the node is asked. An action that would prune more than half of what it made is blocked, unless
-    `allow_prune`. If most files vanished from an output, or if there is too little room, the plan has a finding, unless the former
-    is allowed. Raises UsageError for a target that names nothing, Mistake for a query that fails on the data, or that a node
+    `allow_prune`. If most files vanished from an output and that is not allowed, or if there is too little room, the plan has a
+    finding. Raises UsageError for a target that names nothing, Mistake for a query that fails on the data, or that a node
     cannot be asked.
     """
     return planned(rules, rules.chosen(targets), allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)

@@ -36,11 +36,12 @@ def plan(
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     unread = 0
-    with shown.progress() as emit:
-        if not no_index:
+    if not no_index:
+        with shown.progress() as emit:
             indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
-            shown.refused(indexed)
-            unread = indexed.unread
+        shown.refused(indexed)
+        unread = indexed.unread
+    with shown.progress() as emit:
         allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish}
         made = app.plan(loaded, tuple(targets or ()), **allowed, emit=emit)
     with made:

@@ -150,6 +150,12 @@ class Ledger:
         except UnicodeEncodeError:  # a name that is not UTF-8, and so none of ours
             return False
 
+    def holder(self, destination: str) -> tuple[str, str, bytes] | None:
+        """The action that put a file at a destination, its SOPInstanceUID and its source; None if none did."""
+        query = "SELECT action, SOPInstanceUID, source FROM done WHERE destination = ?"
+        row: tuple[str, str, bytes] | None = self.connection.execute(query, (destination,)).fetchone()
+        return row
+
     def origin(self, destination: str) -> tuple[bytes, Stamp, str]:
         """The source of what was put at a destination, its stamp then, and the SHA-256 of its bytes."""
         row = self.connection.execute(

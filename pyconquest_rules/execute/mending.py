@@ -27,7 +27,12 @@ class Mending:
         """
         for found in findings:
             if found.finding in (Finding.MISSING, Finding.CHANGED):
-                row = (found.destination, found.rotten, _trouble(*ledger.origin(found.destination)), *(found.there or (None, None)))
+                row = (
+                    found.destination,
+                    found.rotten,
+                    _trouble(*ledger.origin(found.destination)),
+                    *(found.there or (None, None)),
+                )
                 self.connection.execute("INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?, ?)", row)
             yield found
         rotten = self.connection.execute("SELECT destination FROM found WHERE rotten AND trouble IS NULL")

@@ -43,9 +43,9 @@ WHERE folder > 0 AND status = 'todo' AND step.reason != 'adopt' AND mode = 'move
 def vanished(connection: Connection, facts: Facts, outputs: Outputs) -> Iterator[Vanished]:
     """Yield the outputs in which most of what was put there is not there any more, as on a disk that is not mounted.
 
-    An output is held to more than half of its files. The folder of the rules file cannot be a disk that is not mounted, but a folder
-    in it can: if that is there, and empty. Of files that the plan neither wants nor removes only an empty output tells: somebody
-    may have deleted them for good. The ledger must be attached.
+    An output must have at least half of its files. The folder of the rules file cannot be a disk that is not mounted, but a
+    folder in it can, if it is empty. Files that the plan neither wants nor removes may have been deleted for good: they count
+    only if an output is missing or empty. The ledger must be attached.
     """
     disk = remembered(outputs.disk)
     gone, known = dict[Root | None, int](), dict[Root | None, int]()

@@ -64,6 +64,12 @@ FROM step CROSS JOIN wish ON wish.number = step.number
     CROSS JOIN action ON action.number = step.action LEFT JOIN removal ON removal.number = step.number
 """
 
+# What somebody should see first: what is blocked, what somebody changed, what is removed, what is replaced, then the rest.
+RANK = """
+CASE WHEN step.reason = 'destination-changed' THEN 1 WHEN status = 'blocked' THEN 0 WHEN step.reason = 'prune' THEN 2
+    WHEN there_size IS NOT NULL AND step.reason != 'adopt' THEN 3 ELSE 4 END
+"""
+
 # What is removed is not put.
 ANSWERED = """
 INSERT OR REPLACE INTO temp.asked
@@ -154,6 +160,12 @@ class Plan:
             f"{STEPS} {'WHERE ' + where if where else ''} ORDER BY step.number",
             [value for value in asked.values() if value is not None],
         )
+        return (_step(row) for row in rows)
+
+    def by_weight(self) -> Iterator[Step]:
+        """Yield the steps that are not unchanged: blocked ones first, then changed destinations; sorted by destination."""
+        order = f"{RANK}, action.number, destination, wish.SOPInstanceUID"
+        rows = self.connection.execute(f"{STEPS} WHERE step.status != 'unchanged' ORDER BY {order}")
         return (_step(row) for row in rows)
 
     def instance_at(self, destination: str) -> str | None:
