@@ -48,7 +48,7 @@ class NoRoom:
 
 
 Finding = Vanished | NoRoom
-"""What speaks against a plan as a whole: `apply` does nothing of it."""
+"""What speaks against a plan as a whole. Of one with `Vanished` nothing is done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pyconquest_rules.actions.copy import Copy, wishes
 from pyconquest_rules.actions.retrieve import Retrieve, retrieve_wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
+from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.nodes import skipped_words
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.dicom import Level
@@ -73,9 +74,9 @@ def stages(
 
 
 def refuse(made: Plan) -> None:
-    """Raise OutputError with the findings of a plan, if it has any."""
-    if made.findings:
-        raise OutputError("\n".join(finding.message for finding in made.findings))
+    """Raise OutputError if outputs lost most of their files. Too little room is no reason: what fits is done, and stays done."""
+    if gone := [finding.message for finding in made.findings if isinstance(finding, Vanished)]:
+        raise OutputError("\n".join(gone))
 
 
 def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emit = silent) -> Plan:

@@ -19,6 +19,7 @@ from pyconquest_rules.events import (
     InstanceNoted,
     InstanceRefused,
     Listens,
+    LittleRoom,
     NodeNoted,
     PeerRefused,
     Ran,
@@ -116,7 +117,7 @@ class Console:
                 if of[status]:
                     self.out.print((f"  {status:<10} {of[status]:>9,}  ({why}{of_bytes})", COLOURS[status]))
         if not plan.actions():
-            self.out.print("nothing to do: the rules have no action")
+            self.out.print("nothing to do  (nothing is selected: there is no action)")
         self.findings(plan.findings)
 
     def findings(self, findings: Iterable[Against]) -> None:
@@ -160,14 +161,17 @@ class Console:
             ([_cell(patient or "(none)"), *(str(series.get(name, "")) for name in modalities)] for patient, series in found),
         )
 
-    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
-        """What is not as it should be, then the counts."""
+    def verified(
+        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
+    ) -> dict[str, int]:
+        """What is not as it should be, then the counts, and what may be the cause."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
             if found.finding is not Finding.OK:
                 self.out.print(f"{found.finding:<8} {printable(found.destination)}")
         self.err.print("verify: " + ", ".join(f"{name} {counts[name]:,}" for name in Finding if counts[name] or name in USUAL))
+        self.findings(vanished())
         return dict(counts)
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
@@ -295,6 +299,8 @@ class _Failures:
                 self._show(f"warning: {f'{action}: ' if action else ''}{message}", "yellow")
             case StepDone(action, uid, _, str(warning)):
                 self._show(f"warning: {action} {uid}: {warning}", "yellow")
+            case LittleRoom(message):
+                self._show(f"warning: {message}", "yellow")
             case BroughtAlong(action):
                 self._show(f"warning: {action}: {event.message}", "yellow")
 

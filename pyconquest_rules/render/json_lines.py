@@ -4,7 +4,7 @@ import base64
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from pyconquest_rules.events import (
     InstanceNoted,
     InstanceRefused,
     Listens,
+    LittleRoom,
     NodeNoted,
     PeerRefused,
     Ran,
@@ -96,13 +97,16 @@ class JsonLines:
             count += 1
         write("summary", patients=count)
 
-    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
-        """A line for each destination that is not as it should be."""
+    def verified(
+        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
+    ) -> dict[str, int]:
+        """A line for each destination that is not as it should be, and for each output that most are missing from."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
             if found.finding is not Finding.OK:
                 write("finding", finding=found.finding, destination=found.destination)
+        self.findings(vanished())
         if last:
             write("summary", **counts)
         return dict(counts)
@@ -246,6 +250,8 @@ def _failures(event: Event) -> None:
             write("warning", action=action, SOPInstanceUID="", message=message)
         case StepDone(action, uid, _, str(warning)):
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
+        case LittleRoom(message):
+            write("warning", finding="no-room", message=message)
         case BroughtAlong(action, instances):
             write("warning", action=action, instances=instances, message=event.message)
 

@@ -1,6 +1,6 @@
 """What a command can show, for people or for programs. The console and the JSON renderer each have every method."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -51,8 +51,13 @@ class Renderer(Protocol):
     def summary(self, patients: Iterable[tuple[str, dict[str, int]]]) -> None:
         """Per patient the number of series of each modality."""
 
-    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
-        """What is not as it should be; gives the counts of all that was found. `last`: nothing comes after it."""
+    def verified(
+        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Finding]], *, last: bool = True
+    ) -> dict[str, int]:
+        """What is not as it should be; return the counts of all that was found. `last`: nothing comes after it.
+
+        `vanished` is called at the end: the outputs that most of it is missing from.
+        """
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
         """The plan that mends what was counted, and each destination that it does not mend, and why."""
