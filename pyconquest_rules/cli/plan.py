@@ -16,7 +16,7 @@ def plan(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save the plan, for: apply --plan FILE")
     ] = None,
     steps: Annotated[
-        bool, typer.Option("--list", help="Show every step; on a terminal the first ones are shown anyway.")
+        bool, typer.Option("--list", help="Show every step on a line; on a terminal they are grouped otherwise.")
     ] = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 3 where something is to be done.")
@@ -28,7 +28,8 @@ def plan(
 ) -> None:
     """Says what would be done, and why.
 
-    Writes nothing but the index and FILE. Exits with 1 where steps are blocked or files could not be read.
+    Blocked and changed steps come first. Writes nothing but the index and FILE. Exits with 1 if steps are blocked, files could not
+    be read, most of an output vanished, or free space is too little.
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app

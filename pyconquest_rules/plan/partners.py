@@ -25,11 +25,6 @@ FOLDER_OF_THAT_NAME = f"""
 {FROM_WISH} JOIN folder ON substr(folder.key, 1, length(there.key || own.key) + 1) = there.key || own.key || '/' {BY_FOLDER}
 WHERE own.number = :number ORDER BY wish.number
 """
-FILE_OF_THAT_NAME = f"""
-{FROM_WISH} JOIN folder ON folder.number > 0 AND substr(there.key, 1, length(folder.key)) = folder.key {BY_FOLDER}
-WHERE own.number = :number AND substr(there.key, 1, length(folder.key || wish.key) + 1) = folder.key || wish.key || '/'
-ORDER BY wish.number
-"""
 ALIKE = f"""
 {FROM_WISH} JOIN folder ON folder.number > 0 AND alike(there.path, there.written, folder.path, folder.written) {BY_FOLDER}
 WHERE own.number = :number ORDER BY wish.number
@@ -57,7 +52,7 @@ def partners(plan: Plan, step: Step) -> tuple[tuple[Partner, ...], int]:
     for index in INDEXES:
         plan.connection.execute(index)
     plan.connection.create_function("alike", 4, _alike, deterministic=True)
-    for query in (SAME_PATH, FOLDER_OF_THAT_NAME, FILE_OF_THAT_NAME, ALIKE, SAME_FILE):
+    for query in (SAME_PATH, FOLDER_OF_THAT_NAME, ALIKE, SAME_FILE):
         rows = plan.connection.execute(query, {"number": step.number})
         if found := tuple(Partner(*row) for row in islice(rows, MOST)):
             return found, sum(1 for _ in rows)

@@ -39,7 +39,8 @@ def test_the_partner_of_a_collision_is_named(
     instance("data/far.dcm", SOPInstanceUID="1.2.3", InstanceNumber=3, PatientID="far", StudyDescription="far")
     workplace.rules(SOURCE + action("a", to if to != "o/x.dcm" else "o/{% if InstanceNumber < 3 %}x{% else %}y{% endif %}"))
     assert workplace.run("index").code == 0
-    for uid, partner in (("1.2.1", "1.2.2"), ("1.2.2", "1.2.1")):
+    # What lies in a folder of that name is not blocked by the file.
+    for uid, partner in (("1.2.1", "1.2.2"), ("1.2.2", "1.2.1"))[: 1 if "{% if" in to else 2]:
         [step] = explained(workplace, uid)["steps"]
         assert step["reason"] == "collision"
         assert [found["SOPInstanceUID"] for found in step["partners"]] == [partner]
@@ -87,7 +88,7 @@ def test_the_instance_that_was_put_there_earlier_is_named(workplace: Workplace, 
         (
             "query = \"select distinct SeriesInstanceUID from images where InstanceNumber > :n and patientid = 'x'\"\n"
             "params = { n = 7 }",
-            {"InstanceNumber": 1, "PatientID": "P1"},
+            {"PatientID": "P1", "InstanceNumber": 1},
         ),
         ('query = "select SeriesInst as SeriesInstanceUID from DICOMSeries where 0"', {}),
     ],
