@@ -31,6 +31,12 @@ class SourceError(Error):
     exit_code = 1
 
 
+class OutputError(Error):
+    """Nothing may be written to an output: most of its files vanished, or there is too little room."""
+
+    exit_code = 1
+
+
 class DatabaseError(Error):
     """A database of ours cannot be used: not ours, of a newer version, busy or broken."""
 

@@ -51,6 +51,13 @@ class BroughtAlong:
 
 
 @dataclass(frozen=True, slots=True)
+class LittleRoom:
+    """What is planned will not fit; what does is done all the same. The message holds no value of a patient."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """A run begins: its number in the ledger, and what it has to do."""
 
@@ -190,6 +197,7 @@ Event = (
     | FileTold
     | Planning
     | BroughtAlong
+    | LittleRoom
     | RunStarted
     | StepDone
     | StepFailed

@@ -15,6 +15,14 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
+class Gone(StrEnum):
+    """Why no file can be in the folder of an output."""
+
+    MISSING = "there is no such folder"
+    EMPTY = "the folder is empty"
+    UNREADABLE = "the folder cannot be read"
+
+
 class Entry(NamedTuple):
     """What a folder holds under one name."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pyconquest_rules.paths import UnsafePath, remembered
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Root:
     """A folder below which may be written, as the rules file names it (absolute, normalised) and where it really is."""
 
@@ -92,6 +92,28 @@ class Outputs:
 
     def _name(self, whole: str) -> str:
         return "" if whole == self.base else whole.removeprefix(_slashed(self.base))
+
+    def root(self, path: str) -> Root:
+        """Return the output that a destination or a folder lies in. Raises UnsafePath if there is none."""
+        return self._root(os.path.normpath(os.path.join(self.base, path)))
+
+    def disk(self, path: str) -> Root | None:
+        """Return the folder that a disk may be mounted at, so that the path is on it; None for what lies beside the rules file.
+
+        That is the output; if it is the folder of the rules file, the folder in it that the path begins with.
+        """
+        try:
+            root = self.root(path)
+        except UnsafePath:
+            return None
+        if root.named != self.base:
+            return root
+        first, slash, _ = path.partition("/")
+        return Root(os.path.join(root.named, first), os.path.join(root.real, first)) if slash and first else None
+
+    def prefix(self, root: Root) -> str:
+        """How the destinations in an output begin."""
+        return _slashed(self._name(root.named))
 
     def _root(self, whole: str) -> Root:
         for root in self.roots:

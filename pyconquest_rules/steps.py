@@ -24,6 +24,13 @@ class OnConflict(StrEnum):
     RENAME = "rename"
 
 
+class OnChanged(StrEnum):
+    """What becomes of a step whose destination somebody changed since the step was done."""
+
+    ERROR = "error"
+    RESTORE = "restore"
+
+
 class Status(StrEnum):
     """What a plan says of a step."""
 

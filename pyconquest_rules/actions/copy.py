@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.steps import Mode, OnConflict, Reason, Selected, Wish
+from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Reason, Selected, Wish
 from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template
 
 
@@ -27,6 +27,13 @@ class Copy(BaseModel):
     on_conflict: Annotated[
         OnConflict, Field(description="What to do where other content that is not ours stands at the destination.")
     ] = OnConflict.ERROR
+    on_changed: Annotated[
+        OnChanged,
+        Field(
+            description="What to do if somebody changed a file that this action put there: `error` blocks the step, `restore`"
+            " replaces the file."
+        ),
+    ] = OnChanged.ERROR
     prune: Annotated[
         bool,
         Field(

@@ -9,9 +9,10 @@ from pyconquest_rules.actions.retrieve import Retrieve
 from pyconquest_rules.actions.send import Send
 from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.opening import writing
+from pyconquest_rules.app.planning import refuse
 from pyconquest_rules.app.retrieving import retrieving
 from pyconquest_rules.app.stopping import stop_asked
-from pyconquest_rules.events import Emit, silent
+from pyconquest_rules.events import Emit, LittleRoom, silent
 from pyconquest_rules.execute.copying import Copying
 from pyconquest_rules.execute.ledger import Ledger, locked
 from pyconquest_rules.execute.runner import Doer, Result, Runner
@@ -30,12 +31,16 @@ def apply(
 ) -> Result:
     """Does what a plan says, or plans one after another (`stages`), under the run lock that the caller holds (`running`).
 
+    Raises OutputError, before anything is done, for a plan with outputs that lost most of their files.
     Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of. What is done is added to `result`,
     if there is one (`remembered`).
     """
     result, doers = result or Result(0), {name: _doer(rules, name, clock) for name in rules.actions}
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
+            refuse(each)
+            for finding in each.findings:
+                emit(LittleRoom(finding.message))
             result.run = result.run or ledger.begin(" ".join(targets))
             with stop_asked() as stop:
                 Runner(ledger, emit, stop, result).run(each, rules.needs, doers)

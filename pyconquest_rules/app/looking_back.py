@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from pyconquest_rules.answers import ActionStatus, Explained
+from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, NotIn, Partner
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
 from pyconquest_rules.dicom import unpadded
@@ -12,10 +12,12 @@ from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.mending import Mending
 from pyconquest_rules.execute.verify import LookedAt, Verified, every
 from pyconquest_rules.execute.verify import verify as verified
+from pyconquest_rules.index.lacking import values
 from pyconquest_rules.index.selection import Sets
+from pyconquest_rules.plan.partners import partners
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Step
+from pyconquest_rules.steps import Reason, Step
 
 
 def verify(
@@ -84,23 +86,34 @@ def explain(rules: Rules, what: str) -> list[Explained]:
 
     Raises UsageError where it stands for none, and says why a file of a source is not in the index.
     """
-    with opened(rules) as sets, planned(rules, without_nodes(rules, (*rules.actions,))) as made:
+    local = without_nodes(rules, (*rules.actions,))
+    with opened(rules) as sets, planned(rules, local) as made, Ledger(rules.base) as ledger:
         what = _instance_at(rules, sets, made, what) or what
         rows = sets.connection.execute(INSTANCES, {"what": unpadded(what), "most": MOST_EXPLAINED}).fetchall()
         if not rows:
             raise UsageError("the index has no such file, UID or PatientID")
-        steps: dict[str, list[Step]] = {uid: [] for uid, *_ in rows}
-        for step in made.steps(instances=[*steps]):
-            steps[step.SOPInstanceUID].append(step)
+        steps: dict[str, list[ExplainedStep]] = {uid: [] for uid, *_ in rows}
+        for step in [*made.steps(instances=[*steps])]:
+            steps[step.SOPInstanceUID].append(_explained(step, made, ledger))
         return [
-            Explained(
-                uid,
-                os.path.join(os.fsencode(root), os.fsencode(path)),
-                tuple(name for name in rules.selections if sets.holds(uid, name)),
-                tuple(steps[uid]),
-            )
+            Explained(uid, os.path.join(os.fsencode(root), os.fsencode(path)), *_sets(rules, sets, uid), tuple(steps[uid]))
             for uid, root, path in rows
         ]
+
+
+def _sets(rules: Rules, sets: Sets, uid: str) -> tuple[tuple[str, ...], tuple[NotIn, ...]]:
+    """The sets that hold an instance, and those that do not, with what its row has."""
+    held = tuple(name for name in rules.selections if sets.holds(uid, name))
+    return held, tuple(NotIn(name, values(sets, name, uid)) for name in rules.selections if name not in held)
+
+
+def _explained(step: Step, made: Plan, ledger: Ledger) -> ExplainedStep:
+    """A step with what stands in its way: the steps that it collides with, or the instance that was put there earlier."""
+    found, others = partners(made, step)
+    if step.reason is Reason.CONFLICT and (holder := ledger.holder(step.operation.destination)):
+        action, uid, source = holder
+        found = (Partner(action, uid, source, step.operation.destination),) if uid != step.SOPInstanceUID else ()
+    return ExplainedStep(step, found, others)
 
 
 def _instance_at(rules: Rules, sets: Sets, made: Plan, what: str) -> str | None:
@@ -108,7 +121,8 @@ def _instance_at(rules: Rules, sets: Sets, made: Plan, what: str) -> str | None:
     path = os.path.abspath(what)
     row = sets.connection.execute(AT_PATH, (os.fsencode(os.path.realpath(path)),)).fetchone()
     if row and row[1] == "rejected":
-        raise UsageError(f"the file is not in the index: it was rejected ({row[2]})")
+        known = f"; explain {row[0]} shows the file that is" if row[0] and row[2] == "conflict" else ""
+        raise UsageError(f"the file is not in the index: it was rejected ({row[2]}){known}")
     if row:
         return str(row[0])
     return made.instance_at(os.path.relpath(path, rules.base)) or made.instance_at(path)

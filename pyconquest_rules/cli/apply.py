@@ -22,6 +22,8 @@ from pyconquest_rules.cli.common import (
 from pyconquest_rules.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
+    from pyconquest_rules.events import Emit
+    from pyconquest_rules.plan.overview import Group
     from pyconquest_rules.plan.store import Plan
 
 
@@ -45,6 +47,7 @@ def apply(
     """
     from pyconquest_rules import app
     from pyconquest_rules.index.workers import processes
+    from pyconquest_rules.plan.overview import overview
 
     shown, chosen = renderer(context, json), tuple(targets or ())
     if saved and targets:
@@ -52,23 +55,26 @@ def apply(
     if saved and today:
         raise UsageError("a saved plan has its day already; leave --today out")
     unread = 0
+    blocked = list["Group"]()
     with app.remembered(rules_file(context).resolve().parent, chosen) as run:
         loaded = rules(context, today)
         loaded.chosen(chosen)  # a target that names nothing is told before anything is read
-        with app.running(loaded), shown.progress() as emit:
+        with app.running(loaded):
             if not no_index:
-                indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
+                with shown.progress() as emit:
+                    indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
                 shown.refused(indexed)
                 unread = indexed.unread
 
-            def plans() -> Iterator["Plan"]:
-                stages = app.stages(loaded, chosen, allow_prune=allow_prune, emit=emit)
-                for made in [app.load_plan(loaded, saved, emit=emit)] if saved else stages:
+            def plans(emit: "Emit") -> Iterator["Plan"]:
+                stages = app.stages(loaded, chosen, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)
+                for made in [app.load_plan(loaded, saved, allow_vanish=allow_vanish, emit=emit)] if saved else stages:
                     yield made
-                    if not json and any(of["blocked"] for of in made.counts().values()):
-                        shown.planned(made, steps=False)
+                    blocked.extend(overview(made, blocked=True))
 
-            result = app.apply(loaded, plans(), targets=chosen, emit=emit, result=run)
+            with shown.progress() as emit:
+                result = app.apply(loaded, plans(emit), targets=chosen, emit=emit, result=run)
+    shown.blocked(blocked)
     shown.applied(result)
     failed = unread or result.counts["failed"] or result.counts["blocked"]
     end(Interrupted.exit_code if result.interrupted else FAILED if failed else 0)

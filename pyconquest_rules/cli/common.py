@@ -27,7 +27,8 @@ Targets = Annotated[
 ]
 NoIndex = Annotated[bool, typer.Option("--no-index", help="Take the index as it is.")]
 AllowVanish = Annotated[
-    bool, typer.Option("--allow-vanish", help="A source may be missing, or have lost more than half of its files.")
+    bool,
+    typer.Option("--allow-vanish", help="A source or an output may be missing, or have lost more than half of its files."),
 ]
 
 AllowPrune = Annotated[

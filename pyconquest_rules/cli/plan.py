@@ -29,7 +29,7 @@ def plan(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save the plan, for: apply --plan FILE")
     ] = None,
     steps: Annotated[
-        bool, typer.Option("--list", help="Show every step; on a terminal the first ones are shown anyway.")
+        bool, typer.Option("--list", help="Show every step on a line; on a terminal they are grouped otherwise.")
     ] = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit with 3 where something is to be done.")
@@ -43,7 +43,8 @@ def plan(
 ) -> None:
     """Says what would be done, and why.
 
-    Writes nothing but the index and FILE. Exits with 1 where steps are blocked or files could not be read.
+    Blocked and changed steps come first. Writes nothing but the index and FILE.
+    Exits with 1 if steps are blocked, files could not be read, most of an output vanished, or free space is too little.
     """
     shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
@@ -52,16 +53,18 @@ def plan(
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     unread = 0
     with saving(loaded, output, force=force) as file:
-        with shown.progress() as emit:
-            if not no_index:
+        if not no_index:
+            with shown.progress() as emit:
                 indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
-                shown.refused(indexed)
-                unread = indexed.unread
-            made = app.plan(loaded, tuple(targets or ()), allow_prune=allow_prune, emit=emit)
+            shown.refused(indexed)
+            unread = indexed.unread
+        with shown.progress() as emit:
+            allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish}
+            made = app.plan(loaded, tuple(targets or ()), **allowed, emit=emit)
         with made:
             shown.planned(made, steps=steps)
             if file:
                 made.save(file)
-            counts = made.counts().values()
+            counts, findings = made.counts().values(), made.findings
     blocked, todo = (any(of[status] for of in counts) for status in (Status.BLOCKED, Status.TODO))
-    end(FAILED if blocked or unread else PENDING if todo and detailed_exitcode else 0)
+    end(FAILED if blocked or unread or findings else PENDING if todo and detailed_exitcode else 0)

@@ -40,18 +40,21 @@ def verify(
     from pyconquest_rules.execute.mending import Mending
     from pyconquest_rules.execute.subset import subset
     from pyconquest_rules.execute.verify import Finding, every
+    from pyconquest_rules.execute.watching import Watch
 
     if output and not repair:
         raise UsageError("-o saves the plan of --repair; say --repair too")
     shown, looked_at = renderer(context, json), every if share is None else subset(share)
     loaded, chosen = rules(context), tuple(targets or ())
+    watch = Watch(loaded.outputs)
     if not repair:
-        counts = shown.verified(app.verify(loaded, chosen, deep=deep, looked_at=looked_at))
+        found = watch.noted(app.verify(loaded, chosen, deep=deep, looked_at=looked_at))
+        counts = shown.verified(found, watch.vanished)
     else:
         with app.running(loaded), saving(loaded, output, force=force) as file:
             mending = Mending()
-            found = app.verify(loaded, chosen, deep=deep, looked_at=looked_at, mending=mending)
-            counts = shown.verified(found, last=False)
+            found = watch.noted(app.verify(loaded, chosen, deep=deep, looked_at=looked_at, mending=mending))
+            counts = shown.verified(found, watch.vanished, last=False)
             with app.plan(loaded, chosen) as made:
                 shown.mending(counts, made, app.unmended(mending, made))
                 if file:

@@ -259,6 +259,19 @@ def is_made(mode: Mode, source: bytes, destination: str, outputs: Outputs) -> bo
         return False
 
 
+def is_left(destination: str, source: bytes, sha256: str, outputs: Outputs) -> bool:
+    """Whether an existing file has the bytes of a digest, or an existing link leads to `source`."""
+    folder, _, name = destination.rpartition("/")
+    try:
+        with opened(outputs, folder) as descriptor:
+            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                return os.fsencode(os.readlink(name, dir_fd=descriptor)) == source
+            return stat.S_ISREG(mode) and hash_of(name, descriptor) == sha256
+    except OSError:
+        return False
+
+
 def _explained(error: OSError, operation: PutFile) -> str:
     links = operation.mode not in (Mode.COPY, Mode.MOVE)
     at_source = error.filename == operation.source

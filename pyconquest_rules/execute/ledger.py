@@ -37,6 +37,8 @@ CREATE TABLE sent (
 
 # Of what is done, what stood there before and was not made.
 ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (destination TEXT PRIMARY KEY) WITHOUT ROWID"
+# Of what is done, what `verify --repair` found changed: just that content may be replaced.
+REPAIR = "CREATE TABLE IF NOT EXISTS repair (destination TEXT PRIMARY KEY, size INT, mtime_ns INT) WITHOUT ROWID"
 
 # Why runs could not begin, or ended before their end.
 ENDED = "CREATE TABLE IF NOT EXISTS ended (run INTEGER PRIMARY KEY, ending TEXT, reason TEXT)"
@@ -145,7 +147,7 @@ class Ledger:
         connection.execute("ATTACH ? AS ledger", self.connection.execute(file).fetchone())
         if connection.execute("SELECT 1 FROM ledger.sqlite_master").fetchone() is None:  # nothing was ever done
             for (table,) in self.connection.execute(
-                "SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted')"
+                "SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted', 'repair')"
             ):
                 connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))
 
@@ -166,6 +168,12 @@ class Ledger:
         except UnicodeEncodeError:  # a name that is not UTF-8, and so none of ours
             return False
 
+    def holder(self, destination: str) -> tuple[str, str, bytes] | None:
+        """The action that put a file at a destination, its SOPInstanceUID and its source; None if none did."""
+        query = "SELECT action, SOPInstanceUID, source FROM done WHERE destination = ?"
+        row: tuple[str, str, bytes] | None = self.connection.execute(query, (destination,)).fetchone()
+        return row
+
     def origin(self, destination: str) -> tuple[bytes, Stamp, str]:
         """The source of what was put at a destination, its stamp then, and the SHA-256 of its bytes."""
         row = self.connection.execute(
@@ -178,6 +186,11 @@ class Ledger:
         with self._transaction() as connection:
             rows = ((DOUBTED, destination) for destination in destinations)
             connection.executemany("UPDATE done SET size = ? WHERE destination = ?", rows)
+
+    def allow_repair(self, found: Iterable[tuple[str, int, int]]) -> None:
+        """Remember destinations whose content may be replaced, with the size and mtime of what was found there."""
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO repair VALUES (?, ?, ?)", found)
 
     def totals(self) -> dict[str, dict[str, Any]]:
         """For each action of the ledger: how many destinations are done and failed, and when the last was done."""
@@ -277,7 +290,9 @@ class Ledger:
             connection.executemany(ADOPT, adopted)
             connection.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", done)
             connection.executemany("DELETE FROM done WHERE destination = ?", removed)
-            connection.executemany("DELETE FROM failed WHERE destination = ?", [*(row[:1] for row in done), *removed])
+            settled = [*(row[:1] for row in done), *removed]
+            connection.executemany("DELETE FROM failed WHERE destination = ?", settled)
+            connection.executemany("DELETE FROM repair WHERE destination = ?", settled)
             stood = {destination for destination, _ in adopted}
             made = [row[:1] for row in done if row[0] not in stood]
             connection.executemany("DELETE FROM adopted WHERE destination = ?", [*made, *removed])
@@ -397,7 +412,7 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {SENT}; UPDATE state SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;")
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
-    for table in (ADOPTED, ENDED, WAITING):
+    for table in (ADOPTED, ENDED, REPAIR, WAITING):
         connection.execute(table)
     return connection
 

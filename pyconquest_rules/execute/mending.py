@@ -15,20 +15,31 @@ class Mending:
 
     def __init__(self) -> None:
         self.connection = sqlite3.connect("", isolation_level=None)
-        self.connection.execute("CREATE TABLE found (destination TEXT PRIMARY KEY, rotten INT, trouble TEXT) WITHOUT ROWID")
+        self.connection.execute(
+            "CREATE TABLE found (destination TEXT PRIMARY KEY, rotten INT, trouble TEXT, size INT, mtime_ns INT) WITHOUT ROWID"
+        )
 
     def noted(self, findings: Iterable[Verified], ledger: Ledger) -> Iterator[Verified]:
-        """Passes on what is found; then the ledger doubts what only its bytes told from what was put there.
+        """Pass on what is found; then the ledger doubts what only its bytes told from what was put there.
 
-        What cannot be mended is not doubted: its source must not be taken for what was put.
+        What changed may be replaced from then on, as long as it stays as it was found. What cannot be repaired is neither
+        doubted nor replaced: its source must not be taken for what was put.
         """
         for found in findings:
             if found.finding in (Finding.MISSING, Finding.CHANGED):
-                row = (found.destination, found.rotten, _trouble(*ledger.origin(found.destination)))
-                self.connection.execute("INSERT OR REPLACE INTO found VALUES (?, ?, ?)", row)
+                row = (
+                    found.destination,
+                    found.rotten,
+                    _trouble(*ledger.origin(found.destination)),
+                    *(found.there or (None, None)),
+                )
+                self.connection.execute("INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?, ?)", row)
             yield found
         rotten = self.connection.execute("SELECT destination FROM found WHERE rotten AND trouble IS NULL")
         ledger.doubt(destination for (destination,) in rotten)
+        ledger.allow_repair(
+            self.connection.execute("SELECT destination, size, mtime_ns FROM found WHERE size IS NOT NULL AND trouble IS NULL")
+        )
 
     def mendable(self) -> Iterator[str]:
         """The destinations for which there are the bytes."""

@@ -12,6 +12,7 @@ from pyconquest_rules.execute.ledger import Done, Ledger
 from pyconquest_rules.facts import Entry, Kind
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
+from pyconquest_rules.steps import Stamp
 
 
 class Finding(StrEnum):
@@ -26,11 +27,15 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """One destination and what was found there. `rotten`: its bytes changed, but neither its size nor its time."""
+    """One destination and what was found there. `rotten`: its bytes changed, but neither its size nor its time.
+
+    `there` is the size and time of a file that changed.
+    """
 
     destination: str
     finding: Finding
     rotten: bool = False
+    there: Stamp | None = None
 
 
 LookedAt = Callable[[str], bool]
@@ -81,9 +86,9 @@ def _folder(
         if found is None:
             yield Verified(entry.destination, Finding.MISSING)
         elif found.kind in (Kind.FOLDER, Kind.OTHER) or (found.stamp != entry.stamp and not entry.doubted):
-            yield Verified(entry.destination, Finding.CHANGED)
+            yield Verified(entry.destination, Finding.CHANGED, there=found.stamp)
         elif (deep or entry.doubted) and _digest(entry.destination, outputs) != entry.sha256:
-            yield Verified(entry.destination, Finding.CHANGED, rotten=True)
+            yield Verified(entry.destination, Finding.CHANGED, rotten=True, there=found.stamp)
         else:
             yield Verified(entry.destination, Finding.OK)
     yield from (extra for extra in _unknown(folder, there.values(), ledger) if looked_at(extra.destination))

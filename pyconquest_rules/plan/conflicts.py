@@ -19,6 +19,7 @@ CREATE TEMP TABLE renaming (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, path TEXT, name TEXT,
     UNIQUE (SOPInstanceUID, path, name, action));
 CREATE TEMP TABLE alike (number INTEGER PRIMARY KEY);
+CREATE TEMP TABLE left_as_is (number INTEGER PRIMARY KEY, reason TEXT);
 PRAGMA temp.journal_mode = OFF;
 """
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, repeat
 from sqlite3 import Connection
 
+from pyconquest_rules.answers import Vanished
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import collision_key, remembered, renamed
 from pyconquest_rules.plan.conflicts import AGAIN, PLACES, TABLES, find_obstacles, find_rivals, find_trouble
 from pyconquest_rules.plan.facts import Facts
+from pyconquest_rules.plan.guard import vanished
 from pyconquest_rules.plan.prune import prune
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Mode
@@ -94,20 +96,54 @@ SELECT 1 FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done O
 WHERE wish.number = step.number
 """
 
-# What holds other content than the step would put: ours that somebody changed is mended, what is not ours is for on_conflict.
+# The same, joined to the step's action, for what this program put there for the same image.
+OURS = """
+FROM step JOIN action ON action.number = step.action JOIN wish USING (number) JOIN folder ON folder.number = wish.folder
+    JOIN ledger.done ON done.destination = path || wish.name AND done.SOPInstanceUID = wish.SOPInstanceUID
+"""
+SOURCE_CHANGED = """
+(done.source_size, done.source_mtime_ns) != (wish.size, wish.mtime_ns) OR (mode = 'symlink' AND done.source != wish.source)
+"""
+
+# What may hold its own bytes still, although its time is another: then only its source or its rule changed.
+PERHAPS_LEFT = f"""
+SELECT step.number, done.destination, done.source, done.sha256,
+    CASE WHEN {SOURCE_CHANGED} THEN 'source-changed' ELSE 'rule-changed' END
+{OURS} WHERE status IS NULL AND step.reason = 'compare' AND mode != 'move' AND there_size = done.size
+    AND step.number NOT IN (SELECT number FROM temp.alike) AND ({SOURCE_CHANGED} OR done.fingerprint != action.fingerprint)
+"""
+
+# What holds other content than the step would put: ours that somebody changed is for on_changed, what is not ours for
+# on_conflict.
 COMPARED = f"""
 UPDATE step SET reason = CASE
         WHEN step.number IN (SELECT number FROM temp.alike) THEN 'adopt'
-        WHEN mode != 'move' AND EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID) THEN 'destination-changed'
+        WHEN mode != 'move' AND EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID)
+            THEN coalesce((SELECT reason FROM temp.left_as_is AS l WHERE l.number = step.number), 'destination-changed')
         ELSE 'conflict' END
 FROM action WHERE action.number = step.action AND status IS NULL AND reason = 'compare'
 """
 
-SETTLE = "UPDATE step SET status = 'todo' WHERE status IS NULL AND reason != 'conflict'"
+SETTLE = "UPDATE step SET status = 'todo' WHERE status IS NULL AND reason NOT IN ('conflict', 'destination-changed')"
+
+# What `verify --repair` found is replaced as long as it is what was found there.
+BY_ON_CHANGED = f"""
+UPDATE step SET status = iif(restored, 'todo', 'blocked'), message = CASE
+        WHEN restored THEN NULL
+        WHEN moved_on THEN 'somebody changed it, and its source changed too; to replace it: on_changed = "restore"'
+        ELSE 'somebody changed it; to replace it: verify --repair, or on_changed = "restore"' END
+FROM (SELECT step.number, {SOURCE_CHANGED} AS moved_on, on_changed = 'restore'
+            OR EXISTS (SELECT 1 FROM ledger.repair AS asked WHERE asked.destination = done.destination
+                AND (asked.size, asked.mtime_ns) = (there_size, there_mtime_ns)) AS restored
+    {OURS} WHERE status IS NULL AND step.reason = 'destination-changed') AS found
+WHERE found.number = step.number
+"""
 
 BY_ON_CONFLICT = f"""
 UPDATE step SET status = CASE on_conflict WHEN 'skip' THEN 'unchanged' WHEN 'overwrite' THEN 'todo' ELSE 'blocked' END,
-    message = CASE WHEN EXISTS ({RECORDED}) THEN 'another instance, which was put there earlier, stands there'
+    message = CASE
+        WHEN EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID) THEN 'somebody changed what was moved there'
+        WHEN EXISTS ({RECORDED}) THEN 'another instance, which was put there earlier, stands there'
         ELSE 'other content stands there that is not ours' END
 FROM action WHERE action.number = step.action AND status IS NULL
 """
@@ -145,10 +181,10 @@ WHERE action = (SELECT number FROM action WHERE name = ?) AND status = 'todo' AN
 """
 
 
-def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
-    """Makes a step of every wish of `plan`, with a status and a reason, and of every file that is to be pruned.
+def decide(plan: Plan, facts: Facts, outputs: Outputs) -> tuple[Vanished, ...]:
+    """Make a step of every wish of `plan`, with a status and a reason, and of every file that is to be pruned.
 
-    Reads the disk below `outputs`, writes nothing.
+    Return the outputs that lost most of their files. Reads the disk below `outputs`, writes nothing.
     """
     connection = plan.connection
     connection.executescript(TABLES)
@@ -180,8 +216,10 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs) -> None:
         connection.execute("DROP INDEX wish_instance")
     if connection.execute("SELECT 1 FROM action WHERE prune IS NOT NULL").fetchone():
         prune(connection, facts, outputs)
+    found = tuple(vanished(connection, facts, outputs))
     connection.execute("COMMIT")
     connection.execute("DETACH ledger")
+    return found
 
 
 def hold_back(plan: Plan, needs: Mapping[str, tuple[str, ...]]) -> None:
@@ -235,14 +273,22 @@ def _settle(connection: Connection, facts: Facts) -> None:
     find_obstacles(connection)
     connection.execute(DECIDE)
     connection.executemany("INSERT INTO temp.alike VALUES (?)", _alike(connection, facts))
-    connection.execute(COMPARED)
-    connection.execute(SETTLE)
+    connection.execute("DELETE FROM temp.left_as_is")
+    connection.executemany("INSERT INTO temp.left_as_is VALUES (?, ?)", _left_as_is(connection, facts))
+    for statement in (COMPARED, SETTLE, BY_ON_CHANGED):
+        connection.execute(statement)
 
 
 def _alike(connection: Connection, facts: Facts) -> Iterator[tuple[int]]:
     """The steps for which only the bytes of what stands there can tell, and do tell that it is what they would put."""
     doubtful = connection.execute(DOUBTFUL)
     return ((number,) for number, mode, source, destination in doubtful if facts.is_made(Mode(mode), source, destination))
+
+
+def _left_as_is(connection: Connection, facts: Facts) -> Iterator[tuple[int, str]]:
+    """The steps whose destination was only touched since it was made, and why they are to be done."""
+    touched = connection.execute(PERHAPS_LEFT)
+    return ((number, reason) for number, at, source, sha256, reason in touched if facts.is_left(at, source, sha256))
 
 
 def _rename(connection: Connection, which: str) -> bool:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from pyconquest_rules.answers import Finding
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.paths import collision_key, remembered
 from pyconquest_rules.steps import (
@@ -36,7 +37,7 @@ from pyconquest_rules.steps import (
 TABLES = """
 CREATE TABLE action (
     number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT,
-    prune INT, into_source TEXT);
+    prune INT, into_source TEXT, on_changed TEXT);
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
 CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT,
     PatientID TEXT);
@@ -48,6 +49,7 @@ CREATE TABLE step (
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
 CREATE TABLE made (day TEXT);
 CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
+CREATE TABLE allowed (what TEXT PRIMARY KEY);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
 INSERT INTO series VALUES (0, '', '', '', '');
 """
@@ -64,6 +66,12 @@ FROM step CROSS JOIN wish ON wish.number = step.number
     CROSS JOIN action ON action.number = step.action LEFT JOIN removal ON removal.number = step.number
 """
 
+# What somebody should see first: what is blocked, what somebody changed, what is removed, what is replaced, then the rest.
+RANK = """
+CASE WHEN step.reason = 'destination-changed' THEN 1 WHEN status = 'blocked' THEN 0 WHEN step.reason = 'prune' THEN 2
+    WHEN there_size IS NOT NULL AND step.reason != 'adopt' THEN 3 ELSE 4 END
+"""
+
 # What is removed is not put.
 ANSWERED = """
 INSERT OR REPLACE INTO temp.asked
@@ -74,11 +82,15 @@ FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wi
 
 
 class Plan:
-    """The steps of the actions that were asked for, in the order in which they will be done."""
+    """The steps of the actions that were asked for, in the order in which they will be done.
+
+    `findings` is what speaks against all of it; they are of now, and not saved.
+    """
 
     def __init__(self) -> None:
         """A new plan, in a temporary file that goes with it."""
         self.connection = sqlite3.connect("", isolation_level=None)
+        self.findings: tuple[Finding, ...] = ()
         self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(TABLES)
@@ -92,23 +104,25 @@ class Plan:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
-    def add_action(self, name: str, mode: Mode, on_conflict: str, fingerprint: str, prune: bool | None = None) -> None:
-        """Actions are done in the order in which they are added.
+    def add_action(
+        self, name: str, mode: Mode, on_conflict: str, on_changed: str, fingerprint: str, prune: bool | None = None
+    ) -> None:
+        """Add an action that copies. Actions are done in the order in which they are added.
 
         `prune`: what nobody wishes any more goes, where that is at most half of what the action made; True: however much it is.
         """
-        row = (name, mode, on_conflict, fingerprint, prune)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL, ?, NULL)", row)
+        row = (name, mode, on_conflict, fingerprint, prune, on_changed)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL, ?, NULL, ?)", row)
 
     def add_send(self, name: str, node: str, fingerprint: str, *, confirm: bool) -> None:
         """Adds an action that sends to a node; `confirm`: the status of a C-STORE is not enough."""
         row = (name, fingerprint, node, confirm)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?, NULL, NULL)", row)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?, NULL, NULL, NULL)", row)
 
     def add_retrieve(self, name: str, node: str, into: str, fingerprint: str) -> None:
         """Adds an action that brings instances from a node into a source."""
         row = (name, fingerprint, node, into)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'retrieve', '', ?, ?, NULL, NULL, ?)", row)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'retrieve', '', ?, ?, NULL, NULL, ?, NULL)", row)
 
     def add(self, action: str, wishes: Iterable[Wish]) -> int:
         """Adds the wishes of an action. Gives how many wishes there are now."""
@@ -150,6 +164,12 @@ class Plan:
         )
         return (_step(row) for row in rows)
 
+    def by_weight(self) -> Iterator[Step]:
+        """Yield the steps that are not unchanged: blocked ones first, then changed destinations; sorted by destination."""
+        order = f"{RANK}, action.number, destination, wish.SOPInstanceUID"
+        rows = self.connection.execute(f"{STEPS} WHERE step.status != 'unchanged' ORDER BY {order}")
+        return (_step(row) for row in rows)
+
     def instance_at(self, destination: str) -> str | None:
         """The SOPInstanceUID of the instance that is to lie at a destination."""
         (uid,) = self.connection.execute(
@@ -176,6 +196,15 @@ class Plan:
     def allows_prune(self) -> bool:
         """Whether more than half of what an action made may be removed."""
         return self.connection.execute("SELECT 1 FROM action WHERE prune").fetchone() is not None
+
+    def allow_vanish(self) -> None:
+        """Note that outputs may have lost most of their files."""
+        self.connection.execute("INSERT INTO allowed VALUES ('vanish')")
+
+    @property
+    def allows_vanish(self) -> bool:
+        """Whether outputs may have lost most of their files."""
+        return self.connection.execute("SELECT 1 FROM allowed WHERE what = 'vanish'").fetchone() is not None
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each action: todo, unchanged, blocked, and the bytes that are to be done."""

@@ -3,13 +3,14 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import get_terminal_size
 
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, size
+from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.events import (
     Emit,
     Event,
@@ -26,14 +27,15 @@ from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import KINDS, Result
 from pyconquest_rules.execute.verify import Finding, Verified
 from pyconquest_rules.index.sql import Row
+from pyconquest_rules.plan.overview import Group, overview
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.render.failures import failures_to
+from pyconquest_rules.render.steps import COLOURS, group_lines, step_line
 from pyconquest_rules.render.terminal import Part, Terminal, folded, printable, table, text_of, width
-from pyconquest_rules.steps import Reason, Status, Step
+from pyconquest_rules.steps import Status
 
 MOST_SHOWN = 50
 USUAL = (Finding.OK, Finding.MISSING, Finding.CHANGED, Finding.EXTRA)
-SIGNS = {Status.TODO: ("+", "green"), Status.BLOCKED: ("!", "red"), Status.UNCHANGED: ("=", "dim")}
 
 
 class Console:
@@ -94,10 +96,17 @@ class Console:
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """The steps where they are asked for, or the first of them on a terminal; what is blocked; the counts of each action."""
-        if steps or self.out.is_terminal:
-            self._steps(plan, all_of_them=steps)
+        if steps:
+            for step in plan.by_weight():
+                self.out.print(*step_line(step))
+        elif self.out.is_terminal:
+            self._groups(overview(plan))
         reasons = plan.reasons()
         for action, of in plan.counts().items():
+            if not (of[Status.TODO] or of[Status.BLOCKED]):
+                why = f"{of[Status.UNCHANGED]:,} unchanged" if of[Status.UNCHANGED] else "nothing is selected"
+                self.out.print((action, "bold"), "  nothing to do", (f"  ({why})", "dim"))
+                continue
             self.out.print((action, "bold"))
             for status in Status:
                 why = ", ".join(
@@ -105,19 +114,27 @@ class Console:
                 )
                 of_bytes = f", {size(of['bytes'])}" if status is Status.TODO and of["bytes"] else ""
                 if of[status]:
-                    self.out.print((f"  {status:<10} {of[status]:>9,}  ({why}{of_bytes})", SIGNS[status][1]))
-        if not any(of[status] for of in plan.counts().values() for status in Status):
-            self.out.print("nothing is selected")
+                    self.out.print((f"  {status:<10} {of[status]:>9,}  ({why}{of_bytes})", COLOURS[status]))
+        if not plan.actions():
+            self.out.print("nothing to do  (nothing is selected: there is no action)")
+        self.findings(plan.findings)
 
-    def _steps(self, plan: Plan, *, all_of_them: bool) -> None:
-        shown = 0
-        for status in (Status.TODO, Status.BLOCKED):
-            for step in plan.steps(status=status):
-                if shown == MOST_SHOWN and not all_of_them:
-                    self.out.print(("… and more: plan --list shows all", "dim"))
-                    return
-                self.out.print(*_line(step))
-                shown += 1
+    def findings(self, findings: Iterable[Against]) -> None:
+        """In red, each on a line."""
+        for finding in findings:
+            self.err.print(("error: ", "bold red"), printable(finding.message))
+
+    def blocked(self, groups: Sequence[Group]) -> None:
+        """On a terminal folder by folder, else a line for each reason."""
+        if self.out.is_terminal:
+            self._groups(groups)
+            return
+        for group in groups:
+            self.out.print((f"{group.action}  {group.steps:,} blocked  ({group.reason})", "red"))
+
+    def _groups(self, groups: Iterable[Group]) -> None:
+        for line in group_lines(groups, get_terminal_size().columns):
+            self.out.print(*line)
 
     def applied(self, result: Result) -> None:
         """What was done."""
@@ -142,14 +159,17 @@ class Console:
         for line in lines:
             self.out.print(*line)
 
-    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
-        """What is not as it should be, then the counts."""
+    def verified(
+        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
+    ) -> dict[str, int]:
+        """What is not as it should be, then the counts, and what may be the cause."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
             if found.finding is not Finding.OK:
                 self.out.print(f"{found.finding:<8} {printable(found.destination)}")
         self.err.print("verify: " + ", ".join(f"{name} {counts[name]:,}" for name in Finding if counts[name] or name in USUAL))
+        self.findings(vanished())
         return dict(counts)
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
@@ -182,11 +202,26 @@ class Console:
             self.out.print((instance.SOPInstanceUID, "bold"))
             self.out.print(f"  file   {printable(instance.source.decode('utf-8', 'surrogateescape'))}")
             self.out.print(f"  sets   {', '.join(instance.sets) or 'none'}")
-            for step in instance.steps:
-                where = printable(step.operation.destination) or "nowhere"
-                self.out.print(f"  {step.action}: {step.status} ({step.reason}) → {where}")
-                if step.message:
-                    self.out.print(f"    {step.message}")
+            for other in instance.not_in:
+                has = ", ".join(
+                    f"{column} {'has no value' if v is None else f'is {_cell(v)}'}" for column, v in other.has.items()
+                )
+                self.out.print(f"  not in {other.name}", f": {has}" if has else "")
+            for explained in instance.steps:
+                self._explained(explained)
+
+    def _explained(self, explained: ExplainedStep) -> None:
+        step = explained.step
+        where = printable(step.operation.destination) or "nowhere"
+        self.out.print(f"  {step.action}: {step.status} ({step.reason}) → {where}")
+        if step.message:
+            self.out.print(f"    {printable(step.message)}")
+        for partner in explained.partners:
+            source = printable(partner.source.decode("utf-8", "surrogateescape"))
+            self.out.print(f"    with {partner.SOPInstanceUID} of {partner.action} → {printable(partner.destination)}")
+            self.out.print(f"      file {source}")
+        if explained.others:
+            self.out.print(f"    and {explained.others:,} more")
 
     def texts(self, files: dict[str, str]) -> None:
         """One after the other, each below its name."""
@@ -283,17 +318,6 @@ def _logged(event: FromListener) -> str:
 A = {"connection": "a connection", "association": "an association", "context": "a SOP class", "commitment": "a commitment"}
 
 
-def _line(step: Step) -> tuple[Part, ...]:
-    sign, colour = ("-", "yellow") if (step.status, step.reason) == (Status.TODO, Reason.PRUNE) else SIGNS[step.status]
-    shown = printable(step.operation.destination) or step.SOPInstanceUID
-    why = (
-        f"{step.reason}: {step.message}"
-        if (step.message and step.reason is not Reason.CONFLICT) or step.status is Status.BLOCKED
-        else step.reason
-    )
-    return (f"{sign} {step.action} ", colour), shown, (f"  ({why})", "dim")
-
-
 def _run(run: Run) -> list[str]:
     numbers = (f"{number:,}" for number in (run.done, run.unchanged, run.failed, run.blocked))
     times = (str(run.number), run.started, run.finished or "")
@@ -323,12 +347,3 @@ def _duration(seconds: float) -> str:
 
 def _cell(value: object) -> str:
     return "" if value is None else printable(str(value))
-
-
-def size(number: float) -> str:
-    """A number of bytes for people, in decimal units."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"

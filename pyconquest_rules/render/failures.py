@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pyconquest_rules.events import (
     BroughtAlong,
     Event,
+    LittleRoom,
     NodeNoted,
     Planning,
     RunStarted,
@@ -46,6 +47,8 @@ class Failures:
                     self._note(("warning", action, warning, "yellow"), event.SOPInstanceUID)
             case NodeNoted(action, message) | BroughtAlong(action=action, message=message) if self.warnings:
                 self._note(("warning", action, message, "yellow"), "")
+            case LittleRoom(message) if self.warnings:
+                self.show((printable(f"warning: {message}"), "yellow"))
             case SourceNoted(source, message) if self.warnings:
                 self.show((printable(f'warning: source "{source}" {message}'), "yellow"))
             case StepsWait(action, steps, why) if self.warnings:

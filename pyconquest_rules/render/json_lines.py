@@ -4,12 +4,13 @@ import base64
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Vanished
+from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.events import (
     BroughtAlong,
     Emit,
@@ -18,6 +19,7 @@ from pyconquest_rules.events import (
     InstanceNoted,
     InstanceRefused,
     Listens,
+    LittleRoom,
     NodeNoted,
     PeerRefused,
     Ran,
@@ -31,8 +33,9 @@ from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
 from pyconquest_rules.index.sql import Row
+from pyconquest_rules.plan.overview import Group
 from pyconquest_rules.plan.store import Plan
-from pyconquest_rules.steps import Status, Step
+from pyconquest_rules.steps import RetrieveInstance, Status, Step
 
 
 class JsonLines:
@@ -68,6 +71,14 @@ class JsonLines:
                 write("step", **step_fields(step))
         write("summary", **_totals(plan))
 
+    def blocked(self, groups: Sequence[Group]) -> None:
+        """Nothing: the summary counts them, and `plan --list` has each."""
+
+    def findings(self, findings: Iterable[Against]) -> None:
+        """A line each."""
+        for finding in findings:
+            write("warning", **_against(finding))
+
     def applied(self, result: Result) -> None:
         """One summary."""
         write("summary", **result.counts, run=result.run, interrupted=result.interrupted)
@@ -88,13 +99,16 @@ class JsonLines:
             count += 1
         write("summary", patients=count)
 
-    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
-        """A line for each destination that is not as it should be."""
+    def verified(
+        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
+    ) -> dict[str, int]:
+        """A line for each destination that is not as it should be, and for each output that most are missing from."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
             if found.finding is not Finding.OK:
                 write("finding", finding=found.finding, destination=found.destination)
+        self.findings(vanished())
         if last:
             write("summary", **counts)
         return dict(counts)
@@ -123,8 +137,10 @@ class JsonLines:
         """A line for each instance."""
         for instance in instances:
             source = base64.b64encode(instance.source).decode()
-            steps = [step_fields(step) for step in instance.steps]
-            write("instance", SOPInstanceUID=instance.SOPInstanceUID, source_b64=source, sets=instance.sets, steps=steps)
+            steps = [_explained(step) for step in instance.steps]
+            not_in = [{"set": other.name, "has": other.has} for other in instance.not_in]
+            known = {"source_b64": source, "sets": instance.sets, "not_in": not_in, "steps": steps}
+            write("instance", SOPInstanceUID=instance.SOPInstanceUID, **known)
         write("summary", instances=len(instances))
 
     def texts(self, files: dict[str, str]) -> None:
@@ -191,6 +207,10 @@ class JsonLines:
 
 def step_fields(step: Step) -> dict[str, object]:
     """A step as JSON shows it."""
+    operation, at = step.operation, dict[str, object]()
+    if isinstance(operation, RetrieveInstance):
+        study, series = operation.series.StudyInstanceUID, operation.series.SeriesInstanceUID
+        at = {"node": operation.node, "StudyInstanceUID": study, "SeriesInstanceUID": series}
     return {
         "action": step.action,
         "status": step.status,
@@ -198,7 +218,25 @@ def step_fields(step: Step) -> dict[str, object]:
         "SOPInstanceUID": step.SOPInstanceUID,
         "destination": step.operation.destination,
         "message": step.message,
+        **at,
     }
+
+
+def _explained(explained: ExplainedStep) -> dict[str, object]:
+    """A step, and if others stand in its way, which."""
+    fields = step_fields(explained.step)
+    if explained.partners:
+        fields["partners"] = [
+            {
+                "action": partner.action,
+                "SOPInstanceUID": partner.SOPInstanceUID,
+                "source_b64": base64.b64encode(partner.source).decode(),
+                "destination": partner.destination,
+            }
+            for partner in explained.partners
+        ]
+        fields["others"] = explained.others
+    return fields
 
 
 def write(event: str, **fields: object) -> None:
@@ -218,6 +256,8 @@ def _failures(event: Event) -> None:
             write("warning", source=source, message=message)
         case StepDone(action, uid, _, str(warning)):
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
+        case LittleRoom(message):
+            write("warning", finding="no-room", message=message)
         case BroughtAlong(action, instances):
             write("warning", action=action, instances=instances, message=event.message)
 
@@ -226,7 +266,13 @@ def _totals(plan: Plan) -> dict[str, object]:
     counts = plan.counts()
     totals = {str(status): sum(of[status] for of in counts.values()) for status in Status}
     reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
-    return {**totals, "actions": counts, "reasons": reasons, "contradictions": plan.brought_along()}
+    findings = [_against(finding) for finding in plan.findings]
+    return {**totals, "actions": counts, "reasons": reasons, "contradictions": plan.brought_along(), "findings": findings}
+
+
+def _against(finding: Against) -> dict[str, object]:
+    what = "vanished" if isinstance(finding, Vanished) else "no-room"
+    return {"finding": what, **asdict(finding), "message": finding.message}
 
 
 def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:

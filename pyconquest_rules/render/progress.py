@@ -15,7 +15,7 @@ from pyconquest_rules.render.terminal import Part
 def progress() -> Iterator["Bar"]:
     """A progress bar on standard error, which is gone at the end."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True, highlight=False, soft_wrap=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
         yield Bar(bar)
 
 
@@ -26,11 +26,12 @@ class Bar:
         self.bar = bar
         self.reading: TaskID | None = None
         self.to_read = 0
+        self.planning: TaskID | None = None
         self.doing: TaskID | None = None
 
     def write(self, *parts: Part) -> None:
         """One line that stays, above the bar."""
-        self.bar.console.print(Text.assemble(*parts))
+        self.bar.console.print(Text.assemble(*parts), soft_wrap=True)
 
     def take(self, event: Event) -> None:
         """Takes any event."""
@@ -41,8 +42,13 @@ class Bar:
             case FileTold(outcome="indexed" | "rejected" | "duplicate"):
                 self.bar.advance(self._reading())
             case Planning(action=action, steps=steps):
-                self.write((f"planning {action}: {steps:,} steps", "dim"))
+                self.planning = self.bar.add_task("planning") if self.planning is None else self.planning
+                self.bar.update(self.planning, description=f"planning, {action} is added", completed=steps, total=None)
             case RunStarted(steps=steps):
+                for task in (self.planning, self.doing):
+                    if task is not None:
+                        self.bar.remove_task(task)
+                self.planning = None
                 self.doing = self.bar.add_task("files", total=steps)
             case StepDone() | StepFailed() if self.doing is not None:
                 self.bar.advance(self.doing)

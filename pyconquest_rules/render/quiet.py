@@ -4,14 +4,16 @@ Rows that were asked for are no report: `query`, `find`, `history` and their lik
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Forgotten, Indexed
+from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.events import Emit, Event, Healthy, InstanceNoted, Listens, Ran
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Finding, Verified
+from pyconquest_rules.plan.overview import Group
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.render.console import Console
 from pyconquest_rules.render.failures import failures_to
@@ -40,23 +42,31 @@ class Quiet(Console):
         self.refused(result)
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
-        """What is blocked."""
-        if any(of["blocked"] for of in plan.counts().values()):
+        """What is blocked, or what else keeps the plan from being done."""
+        if plan.findings or any(of["blocked"] for of in plan.counts().values()):
             self.out = self.err
             super().planned(plan, steps=False)
+
+    def blocked(self, groups: Sequence[Group]) -> None:
+        """What is blocked, on standard error."""
+        self.out = self.err
+        super().blocked(groups)
 
     def applied(self, result: Result) -> None:
         """What a run did, if not all of it succeeded."""
         if result.interrupted or result.counts["failed"] or result.counts["blocked"]:
             super().applied(result)
 
-    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
-        """What is not as it should be."""
+    def verified(
+        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
+    ) -> dict[str, int]:
+        """What is not as it should be, and what may be the cause."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
             if found.finding is not Finding.OK:
                 self.err.print(f"{found.finding:<8} {printable(found.destination)}")
+        self.findings(vanished())
         return dict(counts)
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:

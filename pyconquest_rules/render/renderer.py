@@ -1,16 +1,17 @@
 """What a command can show, for people or for programs. The console and the JSON renderer each have every method."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Finding, Forgotten, Going, Indexed
 from pyconquest_rules.events import Emit, Healthy
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.execute.verify import Verified
 from pyconquest_rules.index.sql import Row
+from pyconquest_rules.plan.overview import Group
 from pyconquest_rules.plan.store import Plan
 
 
@@ -35,6 +36,12 @@ class Renderer(Protocol):
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """A plan; with `steps` each step that is not unchanged."""
 
+    def blocked(self, groups: Sequence[Group]) -> None:
+        """The steps that a run left blocked, by reason and folder."""
+
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """What speaks against a plan, or what is done, as a whole."""
+
     def applied(self, result: Result) -> None:
         """What a run did."""
 
@@ -44,8 +51,13 @@ class Renderer(Protocol):
     def summary(self, patients: Iterable[tuple[str | None, dict[str, int]]]) -> None:
         """Per patient the number of series of each modality."""
 
-    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
-        """What is not as it should be; gives the counts of all that was found. `last`: nothing comes after it."""
+    def verified(
+        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Finding]], *, last: bool = True
+    ) -> dict[str, int]:
+        """What is not as it should be; return the counts of all that was found. `last`: nothing comes after it.
+
+        `vanished` is called at the end: the outputs that most of it is missing from.
+        """
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
         """The plan that mends what was counted, and each destination that it does not mend, and why."""

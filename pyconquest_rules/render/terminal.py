@@ -81,6 +81,16 @@ def printable(text: str, but: str = "") -> str:
     return "".join(c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text)
 
 
+def shortened(text: str, columns: int) -> str:
+    """A text of at most so many columns: what is cut out of its middle is shown as one letter."""
+    if width(text) <= columns:
+        return text
+    head, tail = text[: len(text) // 2], text[len(text) // 2 :]
+    while width(head) + width(tail) + 1 > max(columns, 3):
+        head, tail = (head[:-1], tail) if width(head) > width(tail) else (head, tail[1:])
+    return f"{head}…{tail}"
+
+
 def width(text: str) -> int:
     """How many columns of a terminal a text takes (Unicode Standard Annex 11)."""
     if text.isascii():

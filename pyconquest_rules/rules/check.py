@@ -40,7 +40,7 @@ from pyconquest_rules.rules.positions import Path as Place
 from pyconquest_rules.rules.rules import Action, Rules
 from pyconquest_rules.rules.tables import csv_tables, table_problems
 from pyconquest_rules.rules.validation import STAND_IN
-from pyconquest_rules.steps import Mode
+from pyconquest_rules.steps import Mode, OnChanged
 from pyconquest_rules.templates import Template, with_vars
 
 # Of queries on an index that holds nothing: one of them, and all.
@@ -252,6 +252,9 @@ class Check:
         if copy.prune and copy.mode is Mode.MOVE:
             hint = "what was moved has left the set, and may be all that there is of it: use another mode, or leave prune out"
             self.problems.append(self.places.at_key((*place, "prune"), 'mode = "move" cannot have prune', hint))
+        if copy.on_changed is OnChanged.RESTORE and copy.mode is Mode.MOVE:
+            hint = "the source of what was moved is gone, so nothing can be restored: use another mode, or leave on_changed out"
+            self.problems.append(self.places.at_key((*place, "on_changed"), 'mode = "move" cannot restore', hint))
         try:
             template = self.templates[f"copy.{name}"] = Template(copy.to, self.model.vars)
         except Mistake as mistake:

@@ -63,8 +63,10 @@ def test_a_symlink_that_leads_elsewhere_now_is_mended(sources: Workplace) -> Non
     assert sources.rules(copies(TO, mode="symlink")).run("apply").code == 0
     (sources.folder / FIRST).unlink()
     (sources.folder / FIRST).symlink_to(sources.folder / "data/2.dcm")
-    assert planned(sources) == {FIRST: ("todo", "destination-changed")}
-    assert sources.run("apply").code == 0
+    assert planned(sources) == {FIRST: ("blocked", "destination-changed")}
+    assert sources.run("apply").code == 1
+    assert os.readlink(sources.folder / FIRST) == str(sources.folder / "data/2.dcm")
+    assert sources.rules(copies(TO, mode="symlink", on_changed="restore")).run("apply").code == 0
     assert os.readlink(sources.folder / FIRST) == str(sources.folder / "data/1.dcm")
 
 

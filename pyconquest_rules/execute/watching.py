@@ -1,0 +1,35 @@
+"""Which outputs most files are missing from, by what `verify` finds: more often a disk that is not mounted than lost files."""
+
+from collections.abc import Iterable, Iterator
+
+from pyconquest_rules.answers import Vanished
+from pyconquest_rules.execute.room import nothing_in
+from pyconquest_rules.execute.verify import Finding, Verified
+from pyconquest_rules.outputs import Outputs, Root
+from pyconquest_rules.paths import remembered
+
+
+class Watch:
+    """Counts, output by output, what is found there and what is missing."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self.disk = remembered(outputs.disk)
+        self.missing, self.known = dict[Root | None, int](), dict[Root | None, int]()
+
+    def noted(self, findings: Iterable[Verified]) -> Iterator[Verified]:
+        """Pass on what is found, and count it."""
+        for found in findings:
+            if found.finding not in (Finding.EXTRA, Finding.OUTSIDE):
+                folder, slash, _ = found.destination.rpartition("/")
+                at = self.disk(folder + slash)
+                self.known[at] = self.known.get(at, 0) + 1
+                self.missing[at] = self.missing.get(at, 0) + (found.finding is Finding.MISSING)
+            yield found
+
+    def vanished(self) -> tuple[Vanished, ...]:
+        """The outputs, or folders beside the rules file, that more than half of what was looked at is missing from."""
+        return tuple(
+            Vanished(at.named, number, self.known[at], nothing_in(at))
+            for at, number in self.missing.items()
+            if at is not None and 2 * number > self.known[at]
+        )
