@@ -2,13 +2,14 @@
 
 from pyconquest_rules.app.applying import apply, running
 from pyconquest_rules.app.asking import conquest_config, export, query, summary
-from pyconquest_rules.app.forgetting import forget, to_forget
+from pyconquest_rules.app.forgetting import forget, to_forget, undo_forget
 from pyconquest_rules.app.indexing import index
 from pyconquest_rules.app.listening import listen
 from pyconquest_rules.app.looking_back import explain, status, unmended, verify
 from pyconquest_rules.app.nodes import echo, find
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import load_plan, plan, stages
+from pyconquest_rules.app.refusing import refusals
 from pyconquest_rules.rules.rules import Rules
 
 __all__ = [
@@ -26,11 +27,13 @@ __all__ = [
     "opened",
     "plan",
     "query",
+    "refusals",
     "running",
     "stages",
     "status",
     "summary",
     "to_forget",
+    "undo_forget",
     "unmended",
     "verify",
 ]

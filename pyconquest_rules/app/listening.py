@@ -27,7 +27,7 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
     settings = named("listener", name, rules.listeners)
     woken, emit = ThreadEvent(), one_at_a_time(emit)
     where, nodes = place(rules, settings.into), rules.nodes.values()
-    with stop_asked(woken.set) as stop, Listening(settings, *where, woken.set, emit, nodes) as listening:
+    with stop_asked(woken.set) as stop, Listening(settings, *where, woken.set, emit, nodes, rules.order) as listening:
         emit(Listens(name, settings.ae_title, settings.host, listening.port))
         told = monotonic()
         while not stop():

@@ -28,7 +28,8 @@ def apply(
 
     Brings the index up to date and plans first; what is retrieved comes before the rest is planned.
     A second run does nothing; a run after a kill does the rest.
-    Exits with 1 where steps failed or are blocked, or files could not be read, 5 for a stale plan, 6 where another run goes on.
+    Exits with 1 if steps failed or are blocked, or DICOM files could not be indexed, 5 for a stale plan, 6 while another run
+    goes on.
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app
@@ -37,12 +38,13 @@ def apply(
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
-    unread = 0
     with app.running(loaded), shown.progress() as emit:
-        if not no_index:
-            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
-            shown.refused(indexed)
-            unread = indexed.unread
+        refused = (
+            app.refusals(loaded)
+            if no_index
+            else app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit).refusals
+        )
+        shown.refused(refused)
         chosen = tuple(targets or ())
 
         def plans() -> Iterator["Plan"]:
@@ -54,5 +56,5 @@ def apply(
 
         result = app.apply(loaded, plans(), targets=chosen, emit=emit)
     shown.applied(result)
-    failed = unread or result.counts["failed"] or result.counts["blocked"]
+    failed = refused or result.counts["failed"] or result.counts["blocked"]
     end(Interrupted.exit_code if result.interrupted else FAILED if failed else 0)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pyconquest_rules.cli.common import FAILED, Json, end, renderer, rules
+from pyconquest_rules.errors import UsageError
 
 
 def forget(
@@ -12,15 +13,24 @@ def forget(
     what: Annotated[list[str], typer.Argument(metavar="UID|SELECT...", help="UIDs, PatientIDs, or names of sets.")],
     files: Annotated[bool, typer.Option("--files", help="Delete their files too; only of sources with a layout.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take earlier decisions back; the next index reads the files.")] = False,
     json: Json = False,
 ) -> None:
-    """Takes patients, studies, series or instances out of the index.
+    """Takes patients, studies, series or instances out of the index, for good.
 
-    Shows what goes, and asks. Files that stay on the disk are left out of the index until they change.
+    Shows what goes, and asks. The decision is kept in .pyconquest-rules/decisions.txt: files of a forgotten patient that come
+    later stay out too, and so they do when the index is made anew.
     """
     from pyconquest_rules import app
 
     shown, loaded = renderer(context, json), rules(context)
+    if undo:
+        if files:
+            raise UsageError("--undo brings no deleted files back; leave --files out")
+        with app.running(loaded):
+            number = app.undo_forget(loaded, tuple(what))
+        shown.remembered(number)
+        return
     with app.running(loaded):
         going = app.to_forget(loaded, tuple(what), files=files)
         if not yes:

@@ -2,6 +2,7 @@
 
 import base64
 import json as json_text
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ def index(
 ) -> None:
     """Brings the index up to date.
 
-    Reads what is new or changed by size and mtime, forgets what is gone. Exits with 1 where a DICOM file could not be indexed.
+    Reads what is new or changed by size and mtime, forgets what is gone. Exits with 1 as long as DICOM files could not be
+    indexed, unless the rules accept that.
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app
@@ -40,12 +42,12 @@ def index(
             every_file=report is not None,
         )
     shown.indexed(result)
-    end(FAILED if result.refused else 0)
+    end(FAILED if result.refusals else 0)
 
 
 @contextmanager
 def reporting(report: Path | None, emit: Emit) -> Iterator[Emit]:
-    """Also writes every file that is told to `report`, with its path as it is on the disk, in base64."""
+    """Also writes every file that is told to `report`, with its path as text, and as it is on the disk, in base64."""
     if report is None:
         yield emit
         return
@@ -53,7 +55,8 @@ def reporting(report: Path | None, emit: Emit) -> Iterator[Emit]:
 
         def tell(event: Event) -> None:
             if isinstance(event, FileTold):
-                line = {"path_b64": base64.b64encode(event.path).decode(), "outcome": event.outcome, "reason": event.reason}
+                path = {"path": os.fsdecode(event.path), "path_b64": base64.b64encode(event.path).decode()}
+                line = {**path, "outcome": event.outcome, "reason": event.reason}
                 file.write(json_text.dumps(line) + "\n")
             emit(event)
 

@@ -28,19 +28,20 @@ def plan(
 ) -> None:
     """Says what would be done, and why.
 
-    Writes nothing but the index and FILE. Exits with 1 where steps are blocked or files could not be read.
+    Writes nothing but the index and FILE. Exits with 1 if steps are blocked or DICOM files could not be indexed.
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app
     from pyconquest_rules.index.workers import processes
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
-    unread = 0
     with shown.progress() as emit:
-        if not no_index:
-            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
-            shown.refused(indexed)
-            unread = indexed.unread
+        refused = (
+            app.refusals(loaded)
+            if no_index
+            else app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit).refusals
+        )
+        shown.refused(refused)
         made = app.plan(loaded, tuple(targets or ()), allow_prune=allow_prune, emit=emit)
     with made:
         shown.planned(made, steps=steps)
@@ -48,4 +49,4 @@ def plan(
             made.save(output)
         counts = made.counts().values()
     blocked, todo = (any(of[status] for of in counts) for status in (Status.BLOCKED, Status.TODO))
-    end(FAILED if blocked or unread else PENDING if todo and detailed_exitcode else 0)
+    end(FAILED if blocked or refused else PENDING if todo and detailed_exitcode else 0)

@@ -8,6 +8,8 @@ from threading import Lock
 from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.events import FromListener
 from pyconquest_rules.execute.inbox import Inbox, Received
+from pyconquest_rules.index.order import Order
+from pyconquest_rules.index.store import NO_ORDER
 from pyconquest_rules.index.tables import Schema
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.server import ListenError, ServerTLS
@@ -35,6 +37,7 @@ class Listening:
         told: Callable[[], None],
         tell: Callable[[FromListener], None] = lambda event: None,
         nodes: Iterable[Node] = (),
+        order: Order = NO_ORDER,
     ) -> None:
         """`told` is called when something of another study came, where `then` waits for it; `tell` gets what is refused or odd.
 
@@ -42,7 +45,7 @@ class Listening:
         """
         self.listen, self._told = listen, told
         newest = listen.on_conflict == "newest"
-        self._inbox = Inbox(listen.into, root, layout, database, schema, self._received, newest=newest)
+        self._inbox = Inbox(listen.into, root, layout, database, schema, self._received, newest=newest, order=order)
         self._listener = Listener(
             Settings(
                 ae_title=listen.ae_title,

@@ -9,6 +9,7 @@ from pyconquest_rules.index.order import OnConflict
 
 BLOCK = 1 << 20
 
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a file: `indexed | duplicate | rejected | skipped`, and the reason; of an indexed file its notes."""

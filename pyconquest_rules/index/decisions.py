@@ -261,7 +261,7 @@ def free_device(taken: Container[str]) -> str:
 
 
 def made(base: Path) -> Path:
-    """The state folder, which is made if it is missing; of all in it, version control takes the decisions. Raises DatabaseError."""
+    """The state folder, which is made if it is missing; version control sees only the decisions in it. Raises DatabaseError."""
     folder = base / FOLDER
     try:
         folder.mkdir(exist_ok=True)

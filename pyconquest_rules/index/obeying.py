@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.decisions import Decision, Decisions, DecisionsFile
-from pyconquest_rules.index.tables import LEVELS
+from pyconquest_rules.index.tables import BESIDE, LEVELS
 
 RECORDED = "decisions"
 """The key of `rules_index` under which an index keeps the decisions that it obeys."""
@@ -55,10 +55,7 @@ def choose(connection: sqlite3.Connection, decisions: frozenset[Decision]) -> No
 
 
 # A file that has other bytes than the one that counts may be of another patient, study or series: it is read again.
-UNREAD = """
-DELETE FROM rules_files WHERE (outcome = 'rejected' AND reason = 'conflict' OR outcome = 'duplicate' AND reason = 'superseded')
-    AND SOPInstanceUID NOT IN temp.chosen
-"""
+UNREAD = f"DELETE FROM rules_files WHERE {BESIDE} AND SOPInstanceUID NOT IN temp.chosen"
 COVERED = """
 SELECT device, CAST(path AS BLOB), size, mtime_ns, SOPInstanceUID, outcome, reason FROM rules_files
 WHERE SOPInstanceUID IN temp.chosen AND outcome != 'skipped'
@@ -84,9 +81,7 @@ def obey(connection: sqlite3.Connection, decisions: Decisions, forget: Callable[
         covered = connection.execute(COVERED).fetchall()
         for device, path, *_ in covered:
             forget(device, path)
-        left_out = (
-            row[:5] for row in covered if row[5] == "indexed" or row[6] == "same-bytes" or row[4] in images
-        )
+        left_out = (row[:5] for row in covered if row[5] == "indexed" or row[6] == "same-bytes" or row[4] in images)
         connection.executemany(LEFT_OUT, left_out)
         connection.execute(UNREAD)
     _name_devices(connection, decisions)

@@ -47,7 +47,12 @@ def contested(connection: sqlite3.Connection, now: str) -> list[tuple[str, bytes
         all_are_stale(connection)
     if moved or before["on_conflict"] != after["on_conflict"]:
         return [row[:4] for row in rows]
-    chosen = {choice[0] for one, other in ((before, after), (after, before)) for choice in one["chosen"] if choice not in other["chosen"]}
+    chosen = {
+        choice[0]
+        for one, other in ((before, after), (after, before))
+        for choice in one["chosen"]
+        if choice not in other["chosen"]
+    }
     return [row[:4] for row in rows if row[4] in chosen]
 
 

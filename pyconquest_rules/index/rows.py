@@ -218,9 +218,10 @@ class _Level:
         if not is_first and not self._take_first(connection, key, device, at):
             return None
         connection.execute(self.insert, (*row, int(time())))
-        stale = is_first and connection.execute(
-            "SELECT 1 FROM rules_stale WHERE level = ? AND key = ?", (self.level.value, key)
-        ).fetchone()
+        stale = (
+            is_first
+            and connection.execute("SELECT 1 FROM rules_stale WHERE level = ? AND key = ?", (self.level.value, key)).fetchone()
+        )
         if stale or not is_first:
             connection.execute("DELETE FROM rules_full WHERE level = ? AND key = ?", (self.level.value, key))
         self.keep_full(connection, key, full)
@@ -251,13 +252,17 @@ def _modalities(schema: Schema) -> str | None:
     modalities = next((quoted(f.column) for f in schema.level(Level.STUDY) if f.tag == MODALITIES_IN_STUDY), None)
     if modality is None or modalities is None:
         return None
-    study, link = quoted(schema.key(Level.STUDY)), quoted(schema.level(Level.SERIES)[-1].column)
-    series = quoted(schema.key(Level.SERIES))
+    study, series, link = (
+        quoted(schema.key(Level.STUDY)),
+        quoted(schema.key(Level.SERIES)),
+        quoted(schema.level(Level.SERIES)[-1].column),
+    )
     # A series is as old as the place of its first file in the order of all files: when it came does not matter.
     age = (
-        f"SELECT {modality} AS m, row_number() OVER (ORDER BY s.rank, f.path, {series}) AS age FROM DICOMSeries"
-        f" LEFT JOIN rules_first AS f ON f.level = 'series' AND f.key = {series} LEFT JOIN rules_sources AS s ON s.device = f.device"
-        f" WHERE {link} = DICOMStudies.{study} AND {modality} IS NOT NULL"
+        f"SELECT d.{modality} AS m, row_number() OVER (ORDER BY s.rank, f.path, d.{series}) AS age FROM DICOMSeries AS d"
+        f" LEFT JOIN rules_first AS f ON f.level = 'series' AND f.key = d.{series}"
+        " LEFT JOIN rules_sources AS s ON s.device = f.device"
+        f" WHERE d.{link} = DICOMStudies.{study} AND d.{modality} IS NOT NULL"
     )
     return (
         f"UPDATE DICOMStudies SET {modalities} = (SELECT group_concat(m, '\\') FROM (SELECT m FROM ({age}) GROUP BY m"

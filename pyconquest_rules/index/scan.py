@@ -18,8 +18,8 @@ from pyconquest_rules.headers.header import Header, Wanted
 from pyconquest_rules.headers.opening import Reason
 from pyconquest_rules.index.changes import changes
 from pyconquest_rules.index.chunks import Chunk, Reading, read_headers, reads_records
-from pyconquest_rules.index.records import Record
 from pyconquest_rules.index.contest import Outcome
+from pyconquest_rules.index.records import Record
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.walk import File, Run, Skipped, Tree, files_of, runs
 from pyconquest_rules.index.workers import Workers

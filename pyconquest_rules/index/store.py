@@ -107,6 +107,12 @@ class Store:
             with self.transaction():
                 obey(self.connection, self.decisions, self.forget)
 
+    def decided(self) -> Decisions:
+        """The decisions as their file has them now; what is new of them is obeyed. Raises UsageError."""
+        if self.file and self.file.read() is not self.decisions:
+            self._decided()
+        return self.decisions
+
     def _rank(self) -> None:
         """Notes which number each source has in the rules."""
         rows = self.connection.execute("SELECT rank, name, device FROM rules_sources").fetchall()
