@@ -80,7 +80,7 @@ class Console:
         for reason, number in sorted(result.reasons.items()):
             self.err.print(f"  {number:,} not indexed: {reason}")
         if result.reasons or result.notes:
-            self.err.print(("  which files: index --report FILE, or the view files", "dim"))
+            self.err.print(("  which files: index --report FILE", "dim"))
         self.refused(result.refusals)
 
     def refused(self, refusals: Refusals) -> None:
