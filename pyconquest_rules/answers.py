@@ -52,26 +52,32 @@ Finding = Vanished | NoRoom
 
 
 @dataclass(frozen=True, slots=True)
+class Refusals:
+    """Files that are DICOM, or were to be, but could not be indexed, by reason: those that nobody dealt with, and those accepted.
+
+    What is not DICOM at all does no harm and is in neither.
+    """
+
+    standing: dict[str, int]
+    accepted: dict[str, int]
+
+    def __bool__(self) -> bool:
+        """Whether somebody must deal with any."""
+        return bool(self.standing)
+
+
+@dataclass(frozen=True, slots=True)
 class Indexed:
     """What bringing an index up to date came to: counts of files, of the reasons of those that are not in it, and of notes.
 
-    Notes are oddities of files that were indexed.
+    Notes are oddities of files that were indexed. `refusals` are of all files of the index, not of this run alone.
     """
 
     counts: dict[str, int]
     reasons: dict[str, int]
     notes: dict[str, int]
     contradictions: dict[str, int]
-
-    @property
-    def refused(self) -> int:
-        """Files that are DICOM, or were to be, but could not be indexed. What is not DICOM at all does no harm."""
-        return self.counts["rejected"] - self.reasons.get("not-dicom", 0)
-
-    @property
-    def unread(self) -> int:
-        """Files and folders that may be right, but could not be read this time; the next run tries again."""
-        return self.reasons.get("unreadable", 0) + self.reasons.get("reader-killed", 0)
+    refusals: Refusals
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,13 +48,22 @@ def test_instances_series_studies_patients_and_sets_are_forgotten(archive: Workp
     assert len(archive.files("data")) == 3
 
 
-def test_what_was_forgotten_stays_forgotten_until_its_file_changes(archive: Workplace) -> None:
+def test_what_was_forgotten_stays_forgotten_until_that_is_taken_back(archive: Workplace) -> None:
     archive.run("forget", "P2", "--yes")
     assert archive.run("index", "--json").summary["read"] == 0
-    assert counts(archive) == [1, 1, 2]
     (archive.folder / "data/3.dcm").touch()
     archive.run("index")
+    assert counts(archive) == [1, 1, 2]
+    assert archive.run("forget", "P2", "--undo", "--json").summary["decisions"] == 1
+    assert counts(archive) == [1, 1, 2]
+    archive.run("index")
     assert counts(archive) == [2, 2, 3]
+
+
+@pytest.mark.parametrize("arguments", [["P1", "--undo"], ["1.9.1", "--undo"], ["P2", "--undo", "--files"]])
+def test_what_was_not_forgotten_is_not_taken_back(archive: Workplace, arguments: list[str]) -> None:
+    archive.run("forget", "P2", "--yes")
+    assert archive.run("forget", *arguments).code == 2
 
 
 def test_files_of_a_source_without_a_layout_are_never_deleted(archive: Workplace) -> None:

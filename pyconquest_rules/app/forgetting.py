@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.answers import Forgotten, Going
 from pyconquest_rules.app.opening import opened, writing
+from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.index.decisions import Decision, DecisionsFile
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Mode
 
@@ -23,41 +25,64 @@ def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
     Raises UsageError where `what` names nothing, or where files of a source without a layout would go.
     """
     with writing(rules) as store, store.transaction():
-        forgetting = _chosen(rules, store, what)
-        if files and (others := {place.device for place in forgetting.places()} - _devices_with_layout(rules, store)):
-            names = [name for name, source in store.sources().items() if source.device in others]
-            raise UsageError(f"files of a source without a layout are never deleted: {', '.join(names)}")
-        return forgetting.going()
+        return _chosen(rules, store, what, files=files)[0].going()
 
 
 def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False, prune_empty: bool = False) -> Forgotten:
-    """Takes instances out of the index, and with `files` their files off the disk. Raises as `to_forget` does.
+    """Decides that something is forgotten, and with `files` deletes its files first. Raises as `to_forget` does.
 
-    With `prune_empty` the folders that become empty go too.
+    With `prune_empty` the folders that become empty go too. The decision is in its file before the index obeys it: the next who
+    opens the index does what a kill left.
     """
     from pyconquest_rules.index.forgetting import delete, delete_empty
 
-    going = to_forget(rules, what, files=files)
     with writing(rules) as store, store.transaction():
-        forgetting = _chosen(rules, store, what)
+        forgetting, decisions = _chosen(rules, store, what, files=files)
+        going, places = forgetting.going(), list(forgetting.places())
         roots = [source.root for source in store.sources().values()]
-        gone, failed = delete(forgetting.places(), roots) if files else ([], 0)
-        forgetting.forget(gone)
+    gone, failed = delete(places, roots) if files else ([], 0)
+    DecisionsFile(rules.base).change(decisions)
+    with writing(rules) as store, store.transaction():
+        for place in gone:
+            store.forget(place.device, place.path)
     folders = delete_empty(gone, roots) if prune_empty else 0
     return Forgotten(going.images, going.files, len(gone), failed, folders)
 
 
-def _chosen(rules: Rules, store: "Store", what: tuple[str, ...]) -> "Forgetting":
+def undo_forget(rules: Rules, what: tuple[str, ...]) -> int:
+    """Takes decisions to forget something back; gives their number. The next `index` reads its files.
+
+    Raises UsageError where nothing of a name is forgotten.
+    """
+    file = DecisionsFile(rules.base)
+    taken_back = set[Decision]()
+    for name in what:
+        of_name = {words for words in file.read().all if words[0] == "forget" and unpadded(words[2]) == unpadded(name)}
+        if not of_name:
+            raise UsageError(f"no decision to forget this UID or PatientID is in {file.path}; the file shows what is forgotten")
+        taken_back |= of_name
+    file.change(removed=taken_back)
+    with writing(rules):
+        pass  # a store obeys
+    return len(taken_back)
+
+
+def _chosen(rules: Rules, store: "Store", what: tuple[str, ...], *, files: bool) -> tuple["Forgetting", frozenset[Decision]]:
+    """What is chosen, and the decisions by which it is forgotten."""
     from pyconquest_rules.index.forgetting import Forgetting
 
     forgetting = Forgetting(store)
     for name in what:
         if name in rules.selections:
             with opened(rules) as sets:
-                forgetting.choose_instances(uid for uid, *_ in sets.instances(name, ()))
+                forgetting.choose_rows(*sets.keys(name), (uid for uid, *_ in sets.instances(name, ())))
         else:
             forgetting.choose(name)
-    return forgetting
+    decisions = forgetting.decided()
+    if files and (others := {place.device for place in forgetting.places()} - _devices_with_layout(rules, store)):
+        names = [name for name, source in store.sources().items() if source.device in others]
+        raise UsageError(f"files of a source without a layout are never deleted: {', '.join(names)}")
+    return forgetting, decisions
 
 
 def _devices_with_layout(rules: Rules, store: "Store") -> set[str]:

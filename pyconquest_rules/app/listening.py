@@ -38,7 +38,7 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
         if waiting is not None and waiting.came(study):
             woken.set()  # of the others it is known until when they must be waited for at least
 
-    with stop_asked(woken.set) as stop, Listening(settings, *where, came, emit, nodes) as listening:
+    with stop_asked(woken.set) as stop, Listening(settings, *where, came, emit, nodes, rules.order) as listening:
         emit(Listens(name, settings.ae_title, settings.host, listening.port))
         told, interrupted = monotonic(), False
         while not (stop() or interrupted):

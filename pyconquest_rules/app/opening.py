@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.decisions import Decisions, DecisionsFile
 from pyconquest_rules.index.geometry import stale
 from pyconquest_rules.index.intact import check_owner, is_intact, names_in
+from pyconquest_rules.index.obeying import recorded
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.rules.rules import Rules
 
@@ -38,6 +40,9 @@ def opened(rules: Rules) -> Iterator[Sets]:
             raise DatabaseError(
                 f"another program changed the tables of the index {rules.database}; restore them with: pyconquest-rules index"
             )
+        if DecisionsFile(rules.base).read().text != (recorded(connection) or Decisions()).text:
+            with writing(rules):
+                pass  # a store obeys
         if stale(connection):
             _measure(rules)
         yield Sets(connection, rules.schema, rules.selections)
@@ -58,4 +63,4 @@ def writing(rules: Rules) -> "Store":
     """The writing side of the index. Imported late, like all that reads files: what only asks the index needs neither."""
     from pyconquest_rules.index.store import Store
 
-    return Store(rules.database, rules.schema)
+    return Store(rules.database, rules.schema, rules.order)

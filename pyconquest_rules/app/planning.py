@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
@@ -15,7 +15,7 @@ from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.nodes import skipped_words
 from pyconquest_rules.app.opening import opened
-from pyconquest_rules.dicom import Level
+from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, StepFailed, silent
 from pyconquest_rules.execute import folders
@@ -23,7 +23,9 @@ from pyconquest_rules.execute.files import is_left, is_made
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.room import device, no_room, nothing_in
 from pyconquest_rules.facts import Entry, Gone
+from pyconquest_rules.index.decisions import DecisionsFile
 from pyconquest_rules.index.selection import Sets
+from pyconquest_rules.index.tables import CONTESTED
 from pyconquest_rules.network.node import NodeError
 from pyconquest_rules.outputs import Outputs, Root
 from pyconquest_rules.plan.guard import written
@@ -124,7 +126,8 @@ def planned(
             if instances := _brought_along(rules, name, sets):
                 made.note_brought_along(name, instances)
                 emit(BroughtAlong(name, instances))
-        gone = decide(made, _Facts(ledger, rules.outputs), rules.outputs)
+        contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
+        gone = decide(made, _Facts(ledger, rules.outputs), rules.outputs, contested)
         hold_back(made, rules.needs)
     needed = written(made.connection, lambda folder: device(rules.outputs.real(folder)), device)
     made.findings = (*(() if allow_vanish else gone), *no_room(needed, rules.outputs))
@@ -166,13 +169,19 @@ def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) 
         )
         return (uid for (uid,) in found)
 
-    skipped = count(1)
+    def kept(match: Mapping[str, str]) -> bool:
+        forgotten = decisions.forget(unpadded(match.get(level.key)) for level in Level)
+        return not (forgotten and next(left_out))
+
+    decisions, left_out, skipped = DecisionsFile(rules.base).read(), count(1), count(1)
     keys, node, match = ["SOPClassUID", "PatientID"], rules.nodes[retrieve.node], matching.on(retrieve.match, rules.today)
     try:
         with closing(find(node, Level.IMAGE, match, keys, skipped=lambda: next(skipped))) as matches:
-            yield from retrieve_wishes(matches, known)
+            yield from retrieve_wishes(filter(kept, matches), known)
         if number := next(skipped) - 1:
             emit(NodeNoted(name, skipped_words(node, number)))
+        if number := next(left_out) - 1:
+            emit(NodeNoted(name, f"{number:,} matches are not retrieved, because they are forgotten (decisions.txt)"))
     except NodeError as error:
         emit(StepFailed(name, "", str(error)))
         yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))

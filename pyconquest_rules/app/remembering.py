@@ -7,8 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyconquest_rules.errors import DatabaseError, Error, RulesError, UsageError
-from pyconquest_rules.execute.ledger import FOLDER, Ledger
+from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.runner import Result
+from pyconquest_rules.index.decisions import FOLDER
 
 
 @contextmanager

@@ -43,7 +43,8 @@ def apply(
 
     Brings the index up to date and plans first; what is retrieved comes before the rest is planned.
     A second run does nothing; a run after a kill does the rest.
-    Exits with 1 where steps failed or are blocked, or files could not be read, 5 for a stale plan, 6 where another run goes on.
+    Exits with 1 if steps failed or are blocked, or DICOM files could not be indexed, 5 for a stale plan, 6 while another run
+    goes on.
     """
     from pyconquest_rules import app
     from pyconquest_rules.index.workers import processes
@@ -54,17 +55,18 @@ def apply(
         raise UsageError("a saved plan has its targets already; leave them out")
     if saved and today:
         raise UsageError("a saved plan has its day already; leave --today out")
-    unread = 0
     blocked = list["Group"]()
     with app.remembered(rules_file(context).resolve().parent, chosen) as run:
         loaded = rules(context, today)
         loaded.chosen(chosen)  # a target that names nothing is told before anything is read
         with app.running(loaded):
-            if not no_index:
-                with shown.progress() as emit:
-                    indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
-                shown.refused(indexed)
-                unread = indexed.unread
+            with shown.progress() as emit:
+                refused = (
+                    app.refusals(loaded)
+                    if no_index
+                    else app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit).refusals
+                )
+            shown.refused(refused)
 
             def plans(emit: "Emit") -> Iterator["Plan"]:
                 stages = app.stages(loaded, chosen, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)
@@ -76,5 +78,5 @@ def apply(
                 result = app.apply(loaded, plans(emit), targets=chosen, emit=emit, result=run)
     shown.blocked(blocked)
     shown.applied(result)
-    failed = unread or result.counts["failed"] or result.counts["blocked"]
+    failed = refused or result.counts["failed"] or result.counts["blocked"]
     end(Interrupted.exit_code if result.interrupted else FAILED if failed else 0)

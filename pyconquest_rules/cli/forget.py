@@ -16,11 +16,13 @@ def forget(
         bool, typer.Option("--prune-empty", help="With --files, delete the folders that become empty too; never a source's own.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take earlier decisions back; the next index reads the files.")] = False,
     json: Json = False,
 ) -> None:
-    """Takes patients, studies, series or instances out of the index.
+    """Takes patients, studies, series or instances out of the index, for good.
 
-    Shows what goes, and asks. Files that stay on the disk are left out of the index until they change.
+    Shows what goes, and asks. The decision is kept in .pyconquest-rules/decisions.txt: files of a forgotten patient that come
+    later stay out too, and so they do when the index is made anew.
     """
     from pyconquest_rules import app
     from pyconquest_rules.answers import Forgotten
@@ -28,6 +30,13 @@ def forget(
     if prune_empty and not files:
         raise UsageError("--prune-empty needs --files: without it no file is deleted")
     shown, loaded = renderer(context, json), rules(context)
+    if undo:
+        if files:
+            raise UsageError("--undo brings no deleted files back; leave --files out")
+        with app.running(loaded):
+            number = app.undo_forget(loaded, tuple(what))
+        shown.remembered(number)
+        return
     with app.running(loaded):
         going = app.to_forget(loaded, tuple(what), files=files)
         if not yes:

@@ -2,6 +2,7 @@
 
 import base64
 import json as json_text
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -27,7 +28,8 @@ def index(
 ) -> None:
     """Brings the index up to date.
 
-    Reads what is new or changed by size and mtime, forgets what is gone. Exits with 1 where a DICOM file could not be indexed.
+    Reads what is new or changed by size and mtime, forgets what is gone. Exits with 1 as long as DICOM files could not be
+    indexed, unless the rules accept that.
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app
@@ -45,15 +47,16 @@ def index(
             every_file=file is not None,
         )
     shown.indexed(result)
-    end(FAILED if result.refused else 0)
+    end(FAILED if result.refusals else 0)
 
 
 def reporting(report: BinaryIO, emit: Emit) -> Emit:
-    """Return an `emit` that also writes every file to `report`, with its path as it is on the disk, in base64."""
+    """Return an `emit` that also writes every file to `report`, with its path as text, and as it is on the disk, in base64."""
 
     def tell(event: Event) -> None:
         if isinstance(event, FileTold):
-            line = {"path_b64": base64.b64encode(event.path).decode(), "outcome": event.outcome, "reason": event.reason}
+            path = {"path": os.fsdecode(event.path), "path_b64": base64.b64encode(event.path).decode()}
+            line = {**path, "outcome": event.outcome, "reason": event.reason}
             report.write(json_text.dumps(line).encode() + b"\n")
         emit(event)
 

@@ -44,20 +44,21 @@ def plan(
     """Says what would be done, and why.
 
     Blocked and changed steps come first. Writes nothing but the index and FILE.
-    Exits with 1 if steps are blocked, files could not be read, most of an output vanished, or free space is too little.
+    Exits with 1 if steps are blocked, DICOM files could not be indexed, most of an output vanished, or free space is too little.
     """
     shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
     from pyconquest_rules.index.workers import processes
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
-    unread = 0
     with saving(loaded, output, force=force) as file:
-        if not no_index:
-            with shown.progress() as emit:
-                indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
-            shown.refused(indexed)
-            unread = indexed.unread
+        with shown.progress() as emit:
+            refused = (
+                app.refusals(loaded)
+                if no_index
+                else app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit).refusals
+            )
+        shown.refused(refused)
         with shown.progress() as emit:
             allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish}
             made = app.plan(loaded, tuple(targets or ()), **allowed, emit=emit)
@@ -67,4 +68,4 @@ def plan(
                 made.save(file)
             counts, findings = made.counts().values(), made.findings
     blocked, todo = (any(of[status] for of in counts) for status in (Status.BLOCKED, Status.TODO))
-    end(FAILED if blocked or unread or findings else PENDING if todo and detailed_exitcode else 0)
+    end(FAILED if blocked or refused or findings else PENDING if todo and detailed_exitcode else 0)

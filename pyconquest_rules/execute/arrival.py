@@ -29,6 +29,8 @@ BLOCK = 1 << 20
 
 OCCUPIED = "another file has the path that the layout gives it; a layout with {{ SOPInstanceUID }} has a path for each instance"
 
+FORGOTTEN = "its patient, study, series or the instance itself is forgotten (decisions.txt)"
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -113,6 +115,8 @@ class Part:
 
     def _keep(self, header: Header) -> None:
         """Bring the instance to its place and into the index, unless it is there. Raises _Refused, OSError."""
+        if self.inbox.indexer.is_forgotten(header):
+            raise _Refused(Status.NOT_AUTHORIZED, FORGOTTEN)
         known = self.inbox.indexer.known(self._sop_instance)
         if known is not None:
             if (there := _regular(known.path)) is not None:

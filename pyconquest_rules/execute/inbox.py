@@ -14,6 +14,8 @@ from pyconquest_rules.execute.folders import INCOMING
 from pyconquest_rules.execute.indexer import SOP_CLASS, Indexer
 from pyconquest_rules.execute.placing import Places, sync_file
 from pyconquest_rules.headers.opening import Rejected
+from pyconquest_rules.index.order import Order
+from pyconquest_rules.index.store import NO_ORDER
 from pyconquest_rules.index.tables import LEVELS, Schema
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.templates import Template
@@ -45,10 +47,11 @@ class Inbox:
         received: Callable[[Received], None],
         *,
         newest: bool = False,
+        order: Order = NO_ORDER,
     ) -> None:
         self.source, self.root, self.layout, self.received, self.newest = source, root, layout, received, newest
         self.incoming = root / INCOMING
-        self.places, self.indexer = Places(root), Indexer(source, root, database, schema)
+        self.places, self.indexer = Places(root), Indexer(source, root, database, schema, order)
         at = self.indexer.paths.index
         fields = (field for level in reversed(LEVELS) for field in schema.level(level))
         self._names = {field.name: at(field.tag) for field in fields if field.name in layout.names}

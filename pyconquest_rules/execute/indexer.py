@@ -9,10 +9,11 @@ from threading import Event, Lock, Thread
 from time import monotonic
 
 from pyconquest_rules.dicom import tag_path
-from pyconquest_rules.errors import DatabaseError
+from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.headers.header import Header, Reader, Wanted
+from pyconquest_rules.index.order import Order
 from pyconquest_rules.index.records import Record, records
-from pyconquest_rules.index.store import Place, Store
+from pyconquest_rules.index.store import NO_ORDER, Place, Store
 from pyconquest_rules.index.tables import Schema
 
 SOP_CLASS = tag_path("SOPClassUID")
@@ -29,8 +30,8 @@ class Indexer:
     Until then the index itself notes which series are to be measured, so that neither readers nor a kill lose them.
     """
 
-    def __init__(self, source: str, root: Path, database: Path, schema: Schema) -> None:
-        self.source, self.root, self.database, self.schema = source, root, database, schema
+    def __init__(self, source: str, root: Path, database: Path, schema: Schema, order: Order = NO_ORDER) -> None:
+        self.source, self.root, self.database, self.schema, self.order = source, root, database, schema, order
         self._records = records(schema)
         wanted = self._records.wanted
         self.paths = wanted.paths if SOP_CLASS in wanted.paths else (*wanted.paths, SOP_CLASS)
@@ -42,7 +43,7 @@ class Indexer:
 
     def start(self) -> None:
         """Open the index. Raises DatabaseError if it cannot be written."""
-        self._store = Store(self.database, self.schema)
+        self._store = Store(self.database, self.schema, self.order)
         try:
             self._store.check_writable()
             self.device = self._store.device(self.source, self.root)
@@ -71,6 +72,15 @@ class Indexer:
                 return self._store.place_of(sop_instance)
         except sqlite3.Error:
             raise OSError(errno.EIO, "the index cannot be read") from None
+
+    def is_forgotten(self, header: Header) -> bool:
+        """Whether the decisions, as their file has them now, forget an instance. Raises OSError if they cannot be read."""
+        try:
+            with self._using:
+                decisions = self._store.decided()
+            return bool(decisions.forgotten) and decisions.forget(row[0] for row in self._records.record(header).rows)
+        except (UsageError, DatabaseError, sqlite3.Error):
+            raise OSError(errno.EIO, "the decisions cannot be read or obeyed") from None
 
     def add(self, place: Place, header: Header, gone: Place | None = None) -> None:
         """Return when an instance is in the index at `place`, and no longer at `gone`. Raises OSError if it cannot be."""

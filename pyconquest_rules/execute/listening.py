@@ -6,6 +6,8 @@ from pathlib import Path
 from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.events import FromListener
 from pyconquest_rules.execute.inbox import Inbox, Received
+from pyconquest_rules.index.order import Order
+from pyconquest_rules.index.store import NO_ORDER
 from pyconquest_rules.index.tables import Schema
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.server import ListenError, ServerTLS
@@ -33,6 +35,7 @@ class Listening:
         came: Callable[[str], None] = lambda study: None,
         tell: Callable[[FromListener], None] = lambda event: None,
         nodes: Iterable[Node] = (),
+        order: Order = NO_ORDER,
     ) -> None:
         """`came` gets the StudyInstanceUID of what came and is indexed, before the sender has its answer.
 
@@ -41,7 +44,7 @@ class Listening:
         """
         self.listen, self._came = listen, came
         newest = listen.on_conflict == "newest"
-        self._inbox = Inbox(listen.into, root, layout, database, schema, self._received, newest=newest)
+        self._inbox = Inbox(listen.into, root, layout, database, schema, self._received, newest=newest, order=order)
         self._listener = Listener(
             Settings(
                 ae_title=listen.ae_title,

@@ -1,7 +1,7 @@
 """Taking instances out of an index because somebody says so, not because their files are gone."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +9,8 @@ from pathlib import Path
 from pyconquest_rules.answers import Going
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import UsageError
+from pyconquest_rules.index.decisions import Decision
+from pyconquest_rules.index.obeying import CHOSEN, COVERED, LEFT_OUT, choose
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import LEVELS
 
@@ -23,25 +25,44 @@ class Place:
 
 
 class Forgetting:
-    """Instances chosen in one index. Within a transaction of the store."""
+    """Instances chosen in one index, and the decisions by which they are forgotten. Within a transaction of the store."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
-        store.connection.execute("CREATE TEMP TABLE IF NOT EXISTS chosen (SOPInstanceUID TEXT PRIMARY KEY) WITHOUT ROWID")
+        self.store, self.decisions = store, set[Decision]()
+        store.connection.execute(CHOSEN)
         store.connection.execute("DELETE FROM temp.chosen")
 
     def choose(self, what: str) -> None:
         """Chooses by a PatientID or a UID of any level. Raises UsageError where the index has none such."""
-        chosen = sum(self.store.connection.execute(self._by(level), (unpadded(what),)).rowcount for level in LEVELS)
+        key, chosen = unpadded(what), 0
+        for level in LEVELS:
+            rows = self.store.connection.execute(f"SELECT SOPInstanceUID FROM images WHERE {level.key} = ?", (key,)).fetchall()
+            if rows:
+                self.decisions.add(("forget", level.value, key))
+                self.choose_instances(uid for (uid,) in rows)
+            chosen += len(rows)
         if not chosen:
             raise UsageError("the index has no such UID or PatientID, and the rules no such set")
 
+    def choose_rows(self, level: Level, keys: Iterable[str], uids: Iterable[str]) -> None:
+        """Chooses the rows of a set: the keys of its level, and the SOPInstanceUIDs of its instances."""
+        self.decisions |= {("forget", level.value, unpadded(key)) for key in keys}
+        self.choose_instances(uids)
+
     def choose_instances(self, uids: Iterable[str]) -> None:
-        """Chooses by SOPInstanceUIDs."""
+        """Chooses by SOPInstanceUIDs, without a decision."""
         self.store.connection.executemany("INSERT OR IGNORE INTO temp.chosen VALUES (?)", ((uid,) for uid in uids))
 
-    def _by(self, level: Level) -> str:
-        return f"INSERT OR IGNORE INTO temp.chosen SELECT SOPInstanceUID FROM images WHERE {level.key} = ?"
+    def decided(self) -> frozenset[Decision]:
+        """The decisions. What the chosen rows hold, but tells another study or patient itself, is named one by one."""
+        connection = self.store.connection
+        connection.execute("CREATE TEMP TABLE shown AS SELECT SOPInstanceUID FROM temp.chosen")
+        connection.execute("DELETE FROM temp.chosen")
+        choose(connection, frozenset(self.decisions))
+        alone = connection.execute("SELECT SOPInstanceUID FROM temp.shown WHERE SOPInstanceUID NOT IN temp.chosen").fetchall()
+        connection.execute("INSERT OR IGNORE INTO temp.chosen SELECT SOPInstanceUID FROM temp.shown")
+        connection.execute("DROP TABLE temp.shown")
+        return frozenset(self.decisions | {("forget", Level.IMAGE.value, uid) for (uid,) in alone})
 
     def going(self) -> Going:
         """What the choice comes to."""
@@ -63,21 +84,13 @@ class Forgetting:
         )
         return (Place(device, path, os.path.join(root, path)) for device, path, root in rows.fetchall())
 
-    def forget(self, gone: Sequence[Place] | None) -> None:
-        """Forgets the chosen instances. Files that are not `gone` from the disk are left out until they change."""
-        deleted = {(place.device, place.path) for place in gone or ()}
-        rows = self.store.connection.execute(
-            "SELECT device, CAST(path AS BLOB), size, mtime_ns, SOPInstanceUID FROM rules_files"
-            " WHERE SOPInstanceUID IN temp.chosen AND outcome != 'skipped'"
-        ).fetchall()
+    def forget(self, gone: Iterable[Place]) -> None:
+        """Leaves the chosen instances out without a decision: those whose files are not `gone`, until these change."""
+        deleted = {(place.device, place.path) for place in gone}
+        rows = self.store.connection.execute(COVERED).fetchall()
         for device, path, *_ in rows:
             self.store.forget(device, path)
-        self.store.connection.executemany(
-            "INSERT OR REPLACE INTO rules_files VALUES (?, CAST(? AS TEXT), ?, ?, 'skipped', 'forgotten', ?, NULL, NULL)",
-            (row for row in rows if (row[0], row[1]) not in deleted),
-        )
-        self.store.prune()
-        self.store.measure()
+        self.store.connection.executemany(LEFT_OUT, (row[:5] for row in rows if row[:2] not in deleted))
 
 
 def delete(places: Iterable[Place], roots: Iterable[Path]) -> tuple[list[Place], int]:

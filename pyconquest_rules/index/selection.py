@@ -156,6 +156,14 @@ class Sets:
             " JOIN rules_sources AS s ON s.device = f.device"
         )
 
+    def keys(self, name: str) -> tuple[Level, list[str]]:
+        """The level of a set, and the keys of its rows that are in the index; for rows of files, SOPInstanceUIDs."""
+        columns, rows = self._rows(name)
+        level = self.selections[name].level
+        key, target = self.key(level, columns)
+        query = f"SELECT DISTINCT i.{level.key} FROM {rows} AS q JOIN images AS i ON i.{target} = q.{quoted(key)}"
+        return level, [str(value) for (value,) in self.connection.execute(query) if value is not None]
+
     def holds(self, SOPInstanceUID: str, name: str) -> bool:
         """Whether a set holds an instance."""
         columns, rows = self._rows(name)

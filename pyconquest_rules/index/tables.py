@@ -128,6 +128,7 @@ def statements(schema: Schema) -> Iterator[str]:
     yield from UIDMODS
     yield from PYCONQUEST_VIEWS
     yield from OUR_TABLES
+    yield FILES
     yield from references.TABLE
     yield from geometry.TABLES
     yield from _referenced(schema)
@@ -199,19 +200,30 @@ PYCONQUEST_VIEWS = (
     " WHERE DICOMSeries.Modality IN ('RTSTRUCT', 'RTDOSE', 'RTPLAN')",
 )
 
+BESIDE = "reason IN ('conflict', 'superseded')"
+"""Of files that have the SOPInstanceUID of another one, and other bytes."""
+
+CONTESTED = f"SELECT SOPInstanceUID FROM rules_files WHERE {BESIDE}"
+
 OUR_TABLES = (
     "CREATE TABLE rules_index (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
-    "CREATE TABLE rules_sources (device TEXT PRIMARY KEY, name TEXT UNIQUE, path TEXT) WITHOUT ROWID",
+    # rank is the number of a source in the rules
+    "CREATE TABLE rules_sources (device TEXT PRIMARY KEY, name TEXT UNIQUE, path TEXT, rank INT) WITHOUT ROWID",
     # path counts from the root of the source, with "/"; it holds the bytes of the name as the file system has them
     "CREATE TABLE rules_files (device TEXT, path TEXT, size INT, mtime_ns INT, outcome TEXT, reason TEXT,"
     " SOPInstanceUID TEXT, TransferSyntaxUID TEXT, digest TEXT, PRIMARY KEY (device, path)) WITHOUT ROWID",
     "CREATE INDEX rules_files_instance ON rules_files (SOPInstanceUID)",
+    "CREATE INDEX rules_files_refused ON rules_files (reason) WHERE outcome = 'rejected' AND reason != 'not-dicom'",
+    f"CREATE INDEX rules_files_contested ON rules_files (SOPInstanceUID) WHERE {BESIDE}",
+    # the file that says a patient, study or series row: the first of all files that could
+    "CREATE TABLE rules_first (level TEXT, key TEXT, device TEXT, path TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
+    "CREATE INDEX rules_first_file ON rules_first (device, path)",
     # columns that came, for which instances are still to be read
     "CREATE TABLE rules_pending (level TEXT, name TEXT, PRIMARY KEY (level, name)) WITHOUT ROWID",
     "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID",
     # the full text of values that the Conquest columns hold cut or changed
     "CREATE TABLE rules_full (level TEXT, key TEXT, name TEXT, value TEXT, PRIMARY KEY (level, key, name)) WITHOUT ROWID",
-    # rows of which an instance changed or went since they were written
+    # rows of which the file that said them changed or went; and of level 'geometry', series to be measured
     "CREATE TABLE rules_stale (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
     # instances that tell another study than the one that their series is in: a series has but one row
     "CREATE TABLE rules_strays (SOPInstanceUID TEXT PRIMARY KEY, StudyInstanceUID TEXT) WITHOUT ROWID",
@@ -219,6 +231,22 @@ OUR_TABLES = (
     # rows of the Conquest tables that somebody else inserted, changed or deleted since the last `index`
     "CREATE TABLE rules_touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
 )
+
+# What became of each file. What paths hold is bytes; a root that is "/" has its slash already.
+WHOLE_PATH = "CASE {source}.path WHEN '/' THEN '' ELSE {source}.path END || '/' || {file}.path".format
+FILES = f"""
+CREATE VIEW files AS
+SELECT {WHOLE_PATH(source="s", file="f")} AS Path, s.name AS Source, f.size AS FileSize, f.outcome AS Outcome,
+    CASE WHEN f.outcome != 'indexed' THEN f.reason END AS Reason, CASE f.outcome WHEN 'indexed' THEN f.reason END AS Notes,
+    f.SOPInstanceUID,
+    CASE WHEN f.outcome IN ('duplicate', 'rejected') AND f.SOPInstanceUID IS NOT NULL THEN (
+        SELECT {WHOLE_PATH(source="t", file="o")} FROM rules_files AS o JOIN rules_sources AS t USING (device)
+        WHERE o.SOPInstanceUID = f.SOPInstanceUID AND o.outcome = 'indexed') END AS OtherFile
+FROM rules_files AS f JOIN rules_sources AS s USING (device)
+"""
+
+REFUSED = "SELECT reason, count(*) FROM rules_files WHERE outcome = 'rejected' AND reason != 'not-dicom' GROUP BY reason"
+"""The files that could not be indexed, though they are DICOM or were to be, by reason. It has an index of its own."""
 
 WRITING = "writing"
 """While `rules_index` has this key, the triggers of `rules_touched` are silent: we ourselves write."""

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, repeat
 from sqlite3 import Connection
 
@@ -33,7 +33,7 @@ FROM (SELECT w.number, w.action, w.size,
         WHEN r.destination IS NULL OR (p.size, p.mtime_ns) != (r.size, r.mtime_ns)
             OR (a.mode = 'move' AND (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)) THEN 'compare'
         WHEN (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)
-            OR (a.mode = 'symlink' AND r.source != w.source) THEN 'source-changed'
+            OR (r.source != w.source AND (a.mode = 'symlink' OR w.SOPInstanceUID IN temp.several)) THEN 'source-changed'
         WHEN r.fingerprint != a.fingerprint THEN 'rule-changed'
         WHEN a.mode = 'move' THEN 'adopt'
         ELSE 'done' END) AS reason,
@@ -139,6 +139,13 @@ FROM (SELECT step.number, {SOURCE_CHANGED} AS moved_on, on_changed = 'restore'
 WHERE found.number = step.number
 """
 
+# The index can have come to another file of the instance: a corrected one that was delivered later, or one that was chosen.
+ANOTHER_COUNTS = """
+UPDATE step SET message = 'another file of this instance counts now'
+FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done AS r ON r.destination = path || wish.name
+WHERE wish.number = step.number AND step.status = 'todo' AND step.reason = 'source-changed' AND r.source != wish.source
+"""
+
 BY_ON_CONFLICT = f"""
 UPDATE step SET status = CASE on_conflict WHEN 'skip' THEN 'unchanged' WHEN 'overwrite' THEN 'todo' ELSE 'blocked' END,
     message = CASE
@@ -181,13 +188,16 @@ WHERE action = (SELECT number FROM action WHERE name = ?) AND status = 'todo' AN
 """
 
 
-def decide(plan: Plan, facts: Facts, outputs: Outputs) -> tuple[Vanished, ...]:
+def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] = ()) -> tuple[Vanished, ...]:
     """Make a step of every wish of `plan`, with a status and a reason, and of every file that is to be pruned.
 
-    Return the outputs that lost most of their files. Reads the disk below `outputs`, writes nothing.
+    `contested` are SOPInstanceUIDs of which there are files with other bytes: another file is another content, whatever its
+    size and time. Return the outputs that lost most of their files. Reads the disk below `outputs`, writes nothing.
     """
     connection = plan.connection
     connection.executescript(TABLES)
+    connection.execute("CREATE TEMP TABLE several (SOPInstanceUID TEXT PRIMARY KEY) WITHOUT ROWID")
+    connection.executemany("INSERT OR IGNORE INTO temp.several VALUES (?)", ((uid,) for uid in contested))
     connection.create_function("renamed", 2, renamed, deterministic=True)
     connection.create_function("collision_key", 1, collision_key, deterministic=True)
     facts.attach(connection)
@@ -210,6 +220,7 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs) -> tuple[Vanished, ...]:
         find_rivals(connection)
         _settle(connection, facts)
     connection.execute(BY_ON_CONFLICT)
+    connection.execute(ANOTHER_COUNTS)
     if connection.execute("SELECT 1 FROM action WHERE mode = 'move'").fetchone():
         connection.execute("CREATE INDEX wish_instance ON wish (SOPInstanceUID)")
         connection.execute(STILL_NEEDED)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from shutil import get_terminal_size
 
-from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, size
+from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, size
 from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.events import (
     Emit,
@@ -80,19 +80,21 @@ class Console:
             self.err.print((f"  {number:,} {kind}: see the view contradictions", "yellow"))
         for note, number in sorted(result.notes.items()):
             self.err.print(f"  {number:,} indexed with a note: {note}")
-        self._reasons(result)
-
-    def refused(self, result: Indexed) -> None:
-        """The reasons, and how to see which files they are."""
-        if number := result.refused or result.unread:
-            self.err.print((f"index: {number:,} could not be indexed", "yellow"))
-            self._reasons(result)
-
-    def _reasons(self, result: Indexed) -> None:
         for reason, number in sorted(result.reasons.items()):
             self.err.print(f"  {number:,} not indexed: {reason}")
         if result.reasons or result.notes:
             self.err.print(("  which files: index --report FILE", "dim"))
+        self.refused(result.refusals)
+
+    def refused(self, refusals: Refusals) -> None:
+        """The reasons of what must be dealt with, and how to see which files they are."""
+        if refusals.standing:
+            number = sum(refusals.standing.values())
+            reasons = ", ".join(f"{reason} {n:,}" for reason, n in refusals.standing.items())
+            self.err.print(
+                (f"{number:,} DICOM {'file is' if number == 1 else 'files are'} not in the index: {reasons}", "yellow")
+            )
+            self.err.print(("  which: query \"select * from files where Outcome = 'rejected'\"", "dim"))
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """The steps where they are asked for, or the first of them on a terminal; what is blocked; the counts of each action."""
@@ -178,7 +180,7 @@ class Console:
         for destination, why in unmended:
             self.out.print(("not mended ", "red"), printable(destination), (f"  ({why})", "dim"))
 
-    def status(self, actions: list[ActionStatus]) -> None:
+    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
         """A row an action."""
         columns = ("action", "done", "due", "blocked", "failed", "last done")
         self._table(
@@ -240,7 +242,7 @@ class Console:
     def to_forget(self, going: Going, *, files: bool) -> None:
         """The numbers, and what becomes of the files."""
         numbers = f"{going.images:,} images of {going.series:,} series, {going.studies:,} studies, {going.patients:,} patients"
-        what = "are deleted from the disk" if files else "stay on the disk, and are left out until they change"
+        what = "are deleted from the disk" if files else "stay on the disk and are left out, as are files of it that come later"
         self.err.print(f"forget {numbers}; their {going.files:,} files {what}")
 
     def forgotten(self, result: Forgotten) -> None:
@@ -254,6 +256,11 @@ class Console:
         )
         if result.failed:
             self.err.print((f"{result.failed:,} files could not be deleted", "red"))
+
+    def remembered(self, decisions: int) -> None:
+        """The number, and what to do next."""
+        what = "1 decision" if decisions == 1 else f"{decisions:,} decisions"
+        self.err.print(f"took back {what}; to read the files again: pyconquest-rules index")
 
     def answered(self, node: str, seconds: float) -> None:
         """One line."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Vanished
+from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, Vanished
 from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.events import (
     BroughtAlong,
@@ -57,12 +57,13 @@ class JsonLines:
     def indexed(self, result: Indexed) -> None:
         """One summary, with the reasons of what was rejected or skipped, and the notes of what was indexed."""
         found = {"reasons": result.reasons, "notes": result.notes, "contradictions": result.contradictions}
-        write("summary", **result.counts, **found)
+        write("summary", **result.counts, **found, refused=result.refusals.standing, accepted=result.refusals.accepted)
 
-    def refused(self, result: Indexed) -> None:
+    def refused(self, refusals: Refusals) -> None:
         """One line, with the reasons."""
-        if number := result.refused or result.unread:
-            write("refused", files=number, reasons=result.reasons)
+        if refusals.standing or refusals.accepted:
+            number = sum(refusals.standing.values())
+            write("refused", files=number, reasons=refusals.standing, accepted=refusals.accepted)
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """A line for each step that is not unchanged, where they are asked for; the summary."""
@@ -121,11 +122,12 @@ class JsonLines:
             number += 1
         write("summary", **counts, unmended=number, plan=_totals(plan))
 
-    def status(self, actions: list[ActionStatus]) -> None:
+    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
         """A line for each action."""
         for action in actions:
             write("action", **asdict(action))
-        write("summary", actions=len(actions), due=sum(a.due for a in actions), blocked=sum(a.blocked for a in actions))
+        due, blocked = sum(a.due for a in actions), sum(a.blocked for a in actions)
+        write("summary", actions=len(actions), due=due, blocked=blocked, refused=sum(refusals.standing.values()))
 
     def history(self, runs: list[Run]) -> None:
         """A line for each run."""
@@ -164,6 +166,10 @@ class JsonLines:
     def forgotten(self, result: Forgotten) -> None:
         """One summary."""
         write("summary", **asdict(result))
+
+    def remembered(self, decisions: int) -> None:
+        """One summary."""
+        write("summary", decisions=decisions)
 
     def answered(self, node: str, seconds: float) -> None:
         """The summary alone."""

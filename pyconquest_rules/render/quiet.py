@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyconquest_rules.answers import ActionStatus, Forgotten, Indexed
+from pyconquest_rules.answers import ActionStatus, Forgotten, Indexed, Refusals
 from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.events import Emit, Event, Healthy, InstanceNoted, Listens, Ran
 from pyconquest_rules.execute.runner import Result
@@ -39,7 +39,7 @@ class Quiet(Console):
 
     def indexed(self, result: Indexed) -> None:
         """What could not be indexed."""
-        self.refused(result)
+        self.refused(result.refusals)
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """What is blocked, or what else keeps the plan from being done."""
@@ -75,11 +75,11 @@ class Quiet(Console):
             self.out = self.err
             super().mending(counts, plan, unmended)
 
-    def status(self, actions: list[ActionStatus]) -> None:
+    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
         """The actions that have steps which failed or are blocked."""
         if troubled := [action for action in actions if action.failed or action.blocked]:
             self.out = self.err
-            super().status(troubled)
+            super().status(troubled, refusals)
 
     def exported(self, file: Path, rows: int) -> None:
         """Nothing."""

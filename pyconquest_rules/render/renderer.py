@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from pyconquest_rules.answers import ActionStatus, Explained, Finding, Forgotten, Going, Indexed
+from pyconquest_rules.answers import ActionStatus, Explained, Finding, Forgotten, Going, Indexed, Refusals
 from pyconquest_rules.events import Emit, Healthy
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
@@ -30,8 +30,8 @@ class Renderer(Protocol):
     def indexed(self, result: Indexed) -> None:
         """What bringing the index up to date came to."""
 
-    def refused(self, result: Indexed) -> None:
-        """What could not be indexed before something else was done; nothing where there is none of that."""
+    def refused(self, refusals: Refusals) -> None:
+        """Which files could not be indexed, by reason; nothing if there are none."""
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """A plan; with `steps` each step that is not unchanged."""
@@ -62,7 +62,7 @@ class Renderer(Protocol):
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
         """The plan that mends what was counted, and each destination that it does not mend, and why."""
 
-    def status(self, actions: list[ActionStatus]) -> None:
+    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
         """Where the actions stand."""
 
     def history(self, runs: list[Run]) -> None:
@@ -85,6 +85,9 @@ class Renderer(Protocol):
 
     def forgotten(self, result: Forgotten) -> None:
         """What was forgotten."""
+
+    def remembered(self, decisions: int) -> None:
+        """How many decisions to forget something were taken back."""
 
     def answered(self, node: str, seconds: float) -> None:
         """A node is there, and answered after so many seconds."""

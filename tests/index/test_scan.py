@@ -20,6 +20,7 @@ import pytest
 
 from pyconquest_rules.events import Event, FileTold, Walked
 from pyconquest_rules.index.dicom_sql import parse, standard_text
+from pyconquest_rules.index.order import Order
 from pyconquest_rules.index.scan import Scan
 from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import schema
@@ -126,13 +127,12 @@ def test_mtime_going_back_counts_too(archive: Workplace) -> None:
     assert counts(index(archive))["read"] == 1
 
 
-def test_a_changed_file_says_its_rows_anew(archive: Workplace, instance: Instance) -> None:
+@pytest.mark.parametrize(("name", "said"), [("1", [("late", "Roe^Jane")]), ("2", [(None, "Doe^Jane")])])
+def test_the_first_file_says_the_rows_above(archive: Workplace, instance: Instance, name: str, said: list[Any]) -> None:
     index(archive)
-    instance("data/ct/2.dcm", SOPInstanceUID="1.2", SeriesDescription="new", StudyDescription="late", PatientName="Roe^Jane")
+    instance(f"data/ct/{name}.dcm", SOPInstanceUID=f"1.{name}", StudyDescription="late", PatientName="Roe^Jane")
     assert counts(index(archive)) == {"seen": 4, "read": 1, "indexed": 1, "unchanged": 3}
-    shown = rows(archive, "SELECT SeriesDescription, StudyDescription FROM images WHERE SOPInstanceUID = '1.2'")
-    assert shown == [("new", "late")]
-    assert rows(archive, "SELECT PatientName FROM patients WHERE PatientID = 'P1'") == [("Roe^Jane",)]
+    assert rows(archive, "SELECT StudyDescription, PatientName FROM images WHERE SOPInstanceUID = '1.1'") == said
 
 
 def test_a_series_that_is_corrected_in_two_goes_ends_all_new(archive: Workplace, instance: Instance) -> None:
@@ -556,11 +556,12 @@ def test_a_conflicting_file_takes_over_when_all_others_are_gone(twins: Workplace
     assert counts(index(twins)) == {"seen": 3, "unchanged": 3}
 
 
-def test_a_new_file_with_an_earlier_path_does_not_take_the_place(twins: Workplace) -> None:
+def test_a_new_file_with_an_earlier_path_takes_the_place(twins: Workplace) -> None:
     index(twins)
     shutil.copy(twins.folder / "data/1.dcm", twins.folder / "data/0.dcm")
-    assert counts(index(twins)) == {"seen": 6, "read": 1, "duplicate": 1, "unchanged": 5}
-    assert place(twins) == "1.dcm"
+    assert counts(index(twins)) == {"seen": 6, "read": 1, "indexed": 1, "unchanged": 5}
+    assert place(twins) == "0.dcm"
+    assert report(twins)["data/1.dcm"] == ("unchanged", "same-bytes")
 
 
 def test_the_place_becomes_another_instance(twins: Workplace, instance: Instance) -> None:
@@ -855,7 +856,7 @@ def test_a_kill_while_changes_are_taken_in(many: Path, clean: dict[str, Any], tm
     for file in (tmp_path / "data").rglob("*.*"):
         shutil.copystat(many / "data" / file.relative_to(tmp_path / "data"), file)
     workplace.run("index")
-    assert dump(tmp_path / "conquest.db") == clean | {"rules_sources": [(b"MAG0", b"archive", os.fsencode(tmp_path / "data"))]}
+    assert dump(tmp_path / "conquest.db") == clean | {"rules_sources": [(b"MAG0", b"archive", os.fsencode(tmp_path / "data"), 0)]}
 
 
 def children_of(process: int) -> list[int]:
@@ -897,6 +898,7 @@ INTERRUPTED = """
 import os, signal
 from pyconquest_rules.cli import main
 from pyconquest_rules.index import workers
+from pyconquest_rules.index.order import Order
 from pyconquest_rules.index.scan import Scan
 
 def tell(self, path, outcome):
@@ -927,7 +929,7 @@ def test_a_worker_that_somebody_kills_does_no_harm(many: Path, clean: dict[str, 
             os.kill(killed[0] or 0, signal.SIGKILL)
 
     killed: list[int | None] = []
-    with Store(tmp_path / "conquest.db", schema(parse(standard_text()))) as store:
+    with Store(tmp_path / "conquest.db", schema(parse(standard_text())), Order(sources=("archive",), base=tmp_path)) as store:
         Scan(store, kill).run([Tree("archive", many / "data", ("**/.*",))], lambda files: pool())
     assert killed
     assert dump(tmp_path / "conquest.db") == clean
@@ -939,7 +941,7 @@ def zombie(process: int) -> bool:
 
 def test_many_workers_come_to_the_same_as_none(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
     told: list[Event] = []
-    with Store(tmp_path / "conquest.db", schema(parse(standard_text()))) as store:
+    with Store(tmp_path / "conquest.db", schema(parse(standard_text())), Order(sources=("archive",), base=tmp_path)) as store:
         scan = Scan(store, told.append)
         scan.run([Tree("archive", many / "data", ("**/.*",))], lambda files: pool())
     assert dump(tmp_path / "conquest.db") == clean

@@ -1,0 +1,27 @@
+"""The files that could not be indexed: they make the exit code 1 until somebody deals with them or accepts them."""
+
+from collections.abc import Mapping
+from sqlite3 import Connection
+
+from pyconquest_rules.answers import Refusals
+from pyconquest_rules.app.opening import opened
+from pyconquest_rules.headers.opening import Reason
+from pyconquest_rules.index.tables import REFUSED
+from pyconquest_rules.rules.rules import Rules
+
+
+def refusals(rules: Rules) -> Refusals:
+    """The refused files of the index as it is."""
+    with opened(rules) as sets:
+        return refusals_in(sets.connection, rules)
+
+
+def refusals_in(connection: Connection, rules: Rules, seen: Mapping[str, int] | None = None) -> Refusals:
+    """Those of an open index. `seen`: reasons of this run, as folders that cannot be read are in no table."""
+    found: dict[str, int] = dict(connection.execute(REFUSED).fetchall())
+    if unreadable := max(found.get(Reason.UNREADABLE, 0), (seen or {}).get(Reason.UNREADABLE, 0)):
+        found[Reason.UNREADABLE.value] = unreadable
+    return Refusals(
+        {reason: number for reason, number in sorted(found.items()) if reason not in rules.accept},
+        {reason: number for reason, number in sorted(found.items()) if reason in rules.accept},
+    )
