@@ -193,7 +193,7 @@ def test_what_cannot_be_accepted_is_an_error_of_the_rules(two: Workplace, accept
 
 def test_the_report_has_readable_paths(two: Workplace) -> None:
     awkward = os.fsencode(two.folder / "a") + b"/\xff.dcm"
-    shutil.copy(two.folder / "a/m.dcm", awkward)
+    shutil.copy(os.fsencode(two.folder / "a/m.dcm"), awkward)
     two.run("index", "--report", "report.jsonl")
     lines = [json.loads(line) for line in (two.folder / "report.jsonl").read_text().splitlines()]
     assert {line["path"] for line in lines} == {str(two.folder / "a/m.dcm"), str(two.folder / "b/1.dcm"), os.fsdecode(awkward)}
