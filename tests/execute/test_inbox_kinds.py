@@ -40,7 +40,7 @@ def archive(workplace: Workplace) -> Workplace:
 def receiving(archive: Workplace, *, newest: bool = False) -> Iterator[Inbox]:
     rules = app.Rules.load(archive.folder / "rules.toml")
     where = archive.folder / "archive", rules.layouts["archive"], rules.database, rules.schema
-    with Inbox("archive", *where, lambda _: None, newest=newest) as inbox:
+    with Inbox("archive", *where, lambda _: None, newest=newest, order=rules.order) as inbox:
         yield inbox
 
 
@@ -448,3 +448,70 @@ def test_what_an_instance_costs_does_not_depend_on_its_series(archive: Workplace
             inbox.indexer._store.connection.set_progress_handler(None, 0)
             steps.append(counted[0])
     assert steps[1] < 2 * steps[0] + 10
+
+
+# What the decisions forget.
+
+FORGOTTEN = "its patient, study, series or the instance itself is forgotten (decisions.txt)"
+
+
+@pytest.mark.parametrize(
+    ("line", "patient", "series", "out"),
+    [
+        ("forget patient P1", "P1", "1.2.3.1", True),
+        ("forget patient P1", " P1", "1.2.3.1", True),
+        ("forget patient P1", "P11", "1.2.3.1", False),
+        ("forget study 1.2.3", "P2", "1.2.3.1", True),
+        ("forget series 1.2.3.1", "P2", "1.2.3.1", True),
+        ("forget series 1.2.3.1", "P2", "1.2.3.2", False),
+        ("forget image 1.2.9", "P2", "1.2.3.2", True),
+        ("forget image 1.2.9.1", "P2", "1.2.3.2", False),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_what_is_forgotten_is_refused(archive: Workplace, line: str, patient: str, series: str, out: bool, when: str) -> None:
+    archive.run("index")
+    file = archive.folder / ".pyconquest-rules/decisions.txt"
+    text = file.read_text()
+    if when == "before":
+        file.write_text(f"{text}{line}\n")
+    with receiving(archive) as inbox:
+        file.write_text(f"{text}{line}\n")
+        status, reason, _ = put(inbox, "1.2.9", data_set("1.2.9", patient=patient, series=series))
+        assert (status, reason) == ((Status.NOT_AUTHORIZED, FORGOTTEN) if out else (Status.SUCCESS, ""))
+        assert len(archive.files("archive")) == (not out)
+        file.write_text(text)
+        assert put(inbox, "1.2.9", data_set("1.2.9", patient=patient, series=series))[0] == Status.SUCCESS
+    assert len(archive.files("archive")) == 1
+
+
+def test_nothing_is_kept_while_the_decisions_cannot_be_read(archive: Workplace) -> None:
+    archive.run("index")
+    file = archive.folder / ".pyconquest-rules/decisions.txt"
+    text = file.read_text()
+    with receiving(archive) as inbox:
+        file.write_text("forget nobody\n")
+        with pytest.raises(OSError, match="decisions"):
+            put(inbox, "1.2.9", data_set("1.2.9"))
+        assert archive.files("archive") == {}
+        file.write_text(text)
+        assert put(inbox, "1.2.9", data_set("1.2.9"))[0] == Status.SUCCESS
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (3, 2, 1), (2, 3, 1), (3, 1, 2), (2, 1, 3)])
+def test_the_index_is_the_same_in_whatever_order_instances_came(archive: Workplace, numbers: tuple[int, ...]) -> None:
+    with receiving(archive) as inbox:
+        for number in numbers:
+            put(inbox, f"1.2.9.{number}", data_set(f"1.2.9.{number}", number=number, text=f"text {number}"))
+    query = "select StudyDescription from studies"
+    assert archive.run("query", query, "--json").lines[0]["values"] == {"StudyDescription": "text 1"}
+    with receiving(archive, newest=True) as inbox:
+        put(inbox, "1.2.9.1", data_set("1.2.9.1", number=1, patient="P0", text="corrected"))
+        put(inbox, "1.2.9.2", data_set("1.2.9.2", number=2, patient="P3", text="corrected too"))
+    assert archive.run("index").code == 0
+    grown = archive.run("query", query, "--json").out
+    for file in archive.folder.glob("conquest.db*"):
+        file.unlink()
+    archive.run("index")
+    assert archive.run("query", query, "--json").out == grown
+    assert 'corrected"' in grown

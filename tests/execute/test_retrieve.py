@@ -126,14 +126,20 @@ def test_what_the_index_lacks_comes_once_and_is_exported(archive: Workplace, ask
     assert (again["done"], again["unchanged"], asked) == (0, 20, [])
 
 
-def test_an_instance_that_was_forgotten_comes_back_alone(archive: Workplace, asked: list[tuple[str, int]]) -> None:
+def test_an_instance_that_was_forgotten_comes_back_only_when_that_is_taken_back(
+    archive: Workplace, asked: list[tuple[str, int]]
+) -> None:
     archive.run("apply")
     before, asked[:] = data_sets(archive.folder / "archive"), []
     uid = sorted(before)[0]
     assert archive.run("forget", uid, "--files", "--yes").code == 0
     assert uid not in data_sets(archive.folder / "archive")
-    done = archive.run("apply", "retrieve", "--json").summary
-    assert (done["done"], done["unchanged"], asked) == (1, 9, [("image", 1)])
+    done = archive.run("apply", "retrieve", "--json")
+    assert (done.code, done.summary["done"], done.summary["unchanged"], asked) == (0, 0, 9, [])
+    assert "1 matches are not retrieved, because they are forgotten" in done.out
+    assert archive.run("forget", uid, "--undo").code == 0
+    done = archive.run("apply", "retrieve", "--json")
+    assert (done.summary["done"], done.summary["unchanged"], asked) == (1, 9, [("image", 1)])
     assert data_sets(archive.folder / "archive") == before
 
 
@@ -143,7 +149,8 @@ def test_several_of_a_series_are_asked_for_by_their_uids(archive: Workplace, ask
     forgotten = sorted(data_sets(archive.folder / "archive"))[:6]
     for uid in forgotten:
         archive.run("forget", uid, "--yes")  # their files stay: what comes is the same bytes
-    done = archive.run("apply", "retrieve", "--json").summary
+    archive.run("forget", *forgotten, "--undo")
+    done = archive.run("apply", "retrieve", "--no-index", "--json").summary
     assert (done["done"], done["unchanged"], done["failed"]) == (6, 4, 0)
     assert sum(number for _, number in asked) == 6
     assert {level for level, _ in asked} == {"image"}
