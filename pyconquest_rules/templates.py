@@ -129,6 +129,28 @@ class Template:
         return destination(self._many(*values[: self._shared]) + self._last(values))
 
 
+def with_vars(text: str, vars: Mapping[str, object]) -> str:
+    """Return what a text prints that may hold `{{ vars.NAME }}`, with filters, and is no path.
+
+    Raises Mistake for anything else that a template may hold: no instance is known here.
+    """
+    if "{{" not in text and "{%" not in text and "{#" not in text:
+        return text
+    compiler, printed = _Compiler(vars, {}), ""
+    for node in _parsed(text).body:
+        for child in node.nodes if isinstance(node, nodes.Output) else [node]:
+            if isinstance(child, nodes.If):
+                raise Mistake("{% if %} does not work here", fragment="if", hint="write {{ vars.NAME }}")
+            if unknown := min(_names(child), default=None):
+                hint = f"write vars.{unknown}" if unknown in vars else "write {{ vars.NAME }}"
+                raise Mistake(f'"{unknown}" has no value here: no instance is known yet', fragment=unknown, hint=hint)
+            try:
+                printed += child.data if isinstance(child, nodes.TemplateData) else _text(compiler.expression(child)(()))
+            except RenderError as error:
+                raise Mistake(f"the template gives no text: {error}") from None
+    return printed
+
+
 def _parsed(text: str) -> nodes.Template:
     if len(text) > LONGEST_TEMPLATE:
         raise Mistake(f"the template is longer than {LONGEST_TEMPLATE} characters")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pyconquest_rules.actions.matching import Match
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.steps import Reason, Series, Wish
 
@@ -29,8 +30,14 @@ class Retrieve(BaseModel):
     node: Annotated[str, Field(description="The node that has them.")]
     level: Annotated[Level, Field(description="What is asked for, each as a whole: a patient, study, series or image.")]
     match: Annotated[
-        dict[str, str],
-        Field(min_length=1, description="What they must be: DICOM keywords with a value, a wild card, a range or a list."),
+        dict[str, Match],
+        Field(
+            min_length=1,
+            description=(
+                "What they must be: DICOM keywords with a value, a wild card, a range or a list; {{ vars.NAME }} may be used. "
+                "For a date also { last_days = 7 }: the day of the run and the 7 days before."
+            ),
+        ),
     ]
     into: Annotated[str, Field(description="The source that instances are put into. It must have a layout.")]
     by: Annotated[By, Field(description="How they come: by C-GET, or by C-MOVE to a listener of these rules.")] = By.GET

@@ -9,11 +9,13 @@ from pyconquest_rules.app.looking_back import explain, status, unmended, verify
 from pyconquest_rules.app.nodes import echo, find
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import load_plan, plan, stages
+from pyconquest_rules.execute.written import check_outside, is_stdout, written
 from pyconquest_rules.rules.rules import Rules
 
 __all__ = [
     "Rules",
     "apply",
+    "check_outside",
     "conquest_config",
     "echo",
     "explain",
@@ -21,6 +23,7 @@ __all__ = [
     "find",
     "forget",
     "index",
+    "is_stdout",
     "listen",
     "load_plan",
     "opened",
@@ -33,4 +36,5 @@ __all__ = [
     "to_forget",
     "unmended",
     "verify",
+    "written",
 ]

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.execute.export import Format
@@ -13,6 +14,7 @@ from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.conquest_config import LONGEST_OBJECT_FILE
 from pyconquest_rules.index.conquest_config import files as conquest_files
+from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.rules import Rules
 
 
@@ -21,14 +23,16 @@ def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[s
     """The columns and the rows of one SELECT, or of a set that is named. `vars` are parameters. Raises Mistake for wrong SQL."""
     with opened(rules) as sets:
         text = f'SELECT * FROM "{text}"' if text in rules.selections else text
-        sets.make_named(text, rules.params)
-        names, rows = sql.rows(sets.connection, text, rules.params)
+        if mistake := in_sql(text):
+            raise mistake
+        sets.make_named(text, rules.values)
+        names, rows = sql.rows(sets.connection, text, rules.values)
         with closing(rows):
             yield names, rows
 
 
-def export(rules: Rules, text: str, file: Path, form: Format) -> int:
-    """Writes the rows of a table, set or SELECT to `file`; gives their number.
+def export(rules: Rules, text: str, file: BinaryIO, form: Format) -> int:
+    """Write the rows of a table, set or SELECT to `file` and return their number.
 
     Raises Mistake for wrong SQL, UsageError for Parquet without pyarrow.
     """

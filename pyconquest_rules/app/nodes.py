@@ -9,7 +9,9 @@ from pyconquest_rules.app.naming import named
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.events import Emit, NodeNoted, silent
 from pyconquest_rules.index import sql
+from pyconquest_rules.network.keys import UNIQUE, check_value, known_key
 from pyconquest_rules.rules.rules import Rules
+from pyconquest_rules.templates import with_vars
 
 if TYPE_CHECKING:
     from pyconquest_rules.network.node import Node
@@ -35,11 +37,11 @@ def find(
     If matches were skipped, one event after the last row has their number.
     Raises UsageError for a name that no node has, Mistake for a key that cannot be asked for, NodeError where the node fails.
     """
-    from pyconquest_rules.network.keys import UNIQUE
     from pyconquest_rules.network.query_retrieve import find as found
 
     keys = tuple(dict.fromkeys([*UNIQUE[level], *match]))
     node, skipped = named("node", name, rules.nodes), count(1)
+    match = {key: _asked(key, value, rules) for key, value in match.items()}
     matches = found(node, level, match, skipped=lambda: next(skipped))
 
     def rows() -> Iterator[sql.Row]:
@@ -48,6 +50,14 @@ def find(
             emit(NodeNoted("", skipped_words(node, number)))
 
     return keys, rows()
+
+
+def _asked(key: str, value: str, rules: Rules) -> str:
+    """A value with the values of variables. Raises Mistake for a template that has no value, and for what is no date."""
+    text = with_vars(value, rules.params)
+    known_key(key)
+    check_value(key, text)
+    return text
 
 
 def skipped_words(node: "Node", number: int) -> str:

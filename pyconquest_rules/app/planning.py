@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from pyconquest_rules.actions import matching
 from pyconquest_rules.actions.copy import Copy, wishes
 from pyconquest_rules.actions.retrieve import Retrieve, retrieve_wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
@@ -50,13 +51,16 @@ def stages(rules: Rules, targets: tuple[str, ...] = (), *, allow_prune: bool = F
 
 
 def load_plan(rules: Rules, file: Path, *, emit: Emit = silent) -> Plan:
-    """A plan that was saved. Raises StalePlan where another one would be made now, UsageError where the file is no plan."""
+    """A plan that was saved. It keeps its day: that midnight has passed makes no plan stale.
+
+    Raises StalePlan where another one would be made now, UsageError where the file is no plan.
+    """
     saved = load(file)
     try:
         names = tuple(saved.actions())
         if names != rules.chosen(names):
             raise StalePlan(f"the rules changed since {file} was made; plan again")
-        with plan(rules, names, allow_prune=saved.allows_prune, emit=emit) as now:
+        with plan(rules.on(saved.day), names, allow_prune=saved.allows_prune, emit=emit) as now:
             if now.digest() != saved.digest():
                 raise StalePlan(f"the data, the rules or the destinations changed since {file} was made; plan again")
     except UsageError:
@@ -72,6 +76,7 @@ def without_nodes(rules: Rules, names: tuple[str, ...]) -> tuple[str, ...]:
 def planned(rules: Rules, names: tuple[str, ...], *, allow_prune: bool = False, emit: Emit = silent) -> Plan:
     """The plan of just these actions."""
     made = Plan()
+    made.note_day(rules.today)
     with opened(rules) as sets, Ledger(rules.base) as ledger:
         for name in names:
             emit(Planning(name, made.add(name, _wishes(rules, name, sets, ledger, made, allow_prune, emit))))
@@ -118,9 +123,9 @@ def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) 
         return (uid for (uid,) in found)
 
     skipped = count(1)
-    keys, node = ["SOPClassUID", "PatientID"], rules.nodes[retrieve.node]
+    keys, node, match = ["SOPClassUID", "PatientID"], rules.nodes[retrieve.node], matching.on(retrieve.match, rules.today)
     try:
-        with closing(find(node, Level.IMAGE, retrieve.match, keys, skipped=lambda: next(skipped))) as matches:
+        with closing(find(node, Level.IMAGE, match, keys, skipped=lambda: next(skipped))) as matches:
             yield from retrieve_wishes(matches, known)
         if number := next(skipped) - 1:
             emit(NodeNoted(name, skipped_words(node, number)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, AllowPrune, AllowVanish, Json, NoIndex, Targets, end, renderer, rules
+from pyconquest_rules.cli.common import FAILED, AllowPrune, AllowVanish, Json, NoIndex, Targets, Today, end, renderer, rules
 from pyconquest_rules.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def apply(
     no_index: NoIndex = False,
     allow_vanish: AllowVanish = False,
     allow_prune: AllowPrune = False,
+    today: Today = None,
     json: Json = False,
 ) -> None:
     """Does what is to be done.
@@ -30,12 +31,14 @@ def apply(
     A second run does nothing; a run after a kill does the rest.
     Exits with 1 where steps failed or are blocked, or files could not be read, 5 for a stale plan, 6 where another run goes on.
     """
-    shown, loaded = renderer(context, json), rules(context)
+    shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
     from pyconquest_rules.index.workers import processes
 
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")
+    if saved and today:
+        raise UsageError("a saved plan has its day already; leave --today out")
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     unread = 0
     with app.running(loaded), shown.progress() as emit:

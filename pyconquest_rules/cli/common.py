@@ -4,6 +4,7 @@ A command imports in its function what it does its work with: `--help` needs not
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.render.renderer import Renderer
     from pyconquest_rules.rules.rules import Rules
 
+File = Annotated[Path | None, typer.Option("-f", "--file", help="The rules file; also accepted before the command.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, the last one the summary.")]
 Targets = Annotated[
     list[str] | None,
@@ -31,12 +33,22 @@ AllowPrune = Annotated[
     bool, typer.Option("--allow-prune", help="An action may remove more than half of the files that it made (`prune`).")
 ]
 
+Today = Annotated[
+    datetime | None,
+    typer.Option(
+        "--today",
+        formats=["%Y-%m-%d"],
+        metavar="YYYY-MM-DD",
+        help="The day of relative dates: last_days, and :today in SQL. The local date if left out.",
+    ),
+]
+
 FAILED, USAGE, PENDING = 1, 2, 3
 
 
 @dataclass(slots=True)
 class Options:
-    """The options before the command; `json` is set by the command, for errors to come out the same way."""
+    """The options that may stand before the command or after it; errors come out the same way."""
 
     file: Path | None = None
     json: bool = False
@@ -59,16 +71,23 @@ def chosen(json: bool) -> "Renderer":
     return Console()
 
 
-def rules(context: typer.Context) -> "Rules":
-    """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root."""
+def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
+    """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root.
+
+    They are of the day `today`; if left out, of the day on which they are loaded.
+    """
     from pyconquest_rules.rules.rules import Rules
 
-    return Rules.load(context.obj.file or found())
+    loaded = Rules.load(context.obj.file or found())
+    return loaded if today is None else loaded.on(today.date())
 
 
-def found() -> Path:
-    """`rules.toml` here or in a parent folder, up to the root of the repository. Raises UsageError where there is none."""
-    for folder in (here := Path.cwd(), *here.parents):
+def found(start: Path | None = None) -> Path:
+    """Return the `rules.toml` in a folder, here if left out, or in its parents up to the root of the repository.
+
+    Raises UsageError if there is none.
+    """
+    for folder in (here := start or Path.cwd(), *here.parents):
         if (folder / "rules.toml").is_file():
             return folder / "rules.toml"
         if (folder / ".git").exists():

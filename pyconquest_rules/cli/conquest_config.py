@@ -1,11 +1,13 @@
 """`conquest-config`: how a Conquest server serves the index."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.cli.output import Force
 
 
 def conquest_config(
@@ -15,6 +17,7 @@ def conquest_config(
     ] = None,
     ae_title: Annotated[str, typer.Option("--ae-title", help="The AE title of the server.")] = "CONQUESTSRV1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port of the server.")] = 5678,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Write the configuration with which a Conquest server serves the index.
@@ -24,16 +27,16 @@ def conquest_config(
     """
     from pyconquest_rules import app
 
-    shown = renderer(context, json)
-    files, unserved = app.conquest_config(rules(context), ae_title=ae_title, port=port)
+    shown, loaded = renderer(context, json), rules(context)
+    files, unserved = app.conquest_config(loaded, ae_title=ae_title, port=port)
     if unserved:
         shown.unserved(unserved)
     if folder is None:
         shown.texts(files)
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    with ExitStack() as stack:  # each is checked before any is replaced
+        for name, text in files.items():
+            stack.enter_context(app.written(loaded, folder / name, force=force, make=True)).write(text.encode())
     shown.written(
         folder, f"copy dgate.dic there, then start the server as a user who cannot write: dgate -v -w{folder.resolve()}"
     )

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.cli.common import Json, Today, renderer, rules
 
 
 def explain(
     context: typer.Context,
     what: Annotated[str, typer.Argument(metavar="PATH|UID", help="A file of a source, a destination, a UID, or a PatientID.")],
+    today: Today = None,
     json: Json = False,
 ) -> None:
     """Says all about one file or UID.
@@ -18,4 +19,4 @@ def explain(
     """
     from pyconquest_rules import app
 
-    renderer(context, json).explained(app.explain(rules(context), what))
+    renderer(context, json).explained(app.explain(rules(context, today), what))

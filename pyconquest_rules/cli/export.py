@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.cli.common import Json, Today, renderer, rules
+from pyconquest_rules.cli.output import Force, writing
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.export import SUFFIXES, Format
 
@@ -13,13 +14,15 @@ from pyconquest_rules.execute.export import SUFFIXES, Format
 def export(
     context: typer.Context,
     text: Annotated[str, typer.Argument(metavar="TABLE|SELECT|SQL", help="A table or view, the name of a set, or one SELECT.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file, which is replaced.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help='The file; "-" is standard output.')],
     form: Annotated[Format | None, typer.Option("--format", help="By the file's suffix if left out.")] = None,
+    today: Today = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Writes rows of the index to a file.
 
-    The file is CSV, JSON lines or Parquet, and has its name once it is whole.
+    The file is CSV, JSON lines or Parquet. It appears only when it is complete, and replaces what an earlier export wrote.
     """
     from pyconquest_rules import app
 
@@ -27,4 +30,7 @@ def export(
     chosen = form or SUFFIXES.get(output.suffix.lower())
     if chosen is None:
         raise UsageError(f"{output} has none of the suffixes {', '.join(SUFFIXES)}; name a --format")
-    shown.exported(output, app.export(rules(context), text, output, chosen))
+    loaded = rules(context, today)
+    with writing(loaded, output, force=force, json=json) as file:
+        number = app.export(loaded, text, file, chosen)
+    shown.exported(output, number)

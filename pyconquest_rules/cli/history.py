@@ -9,7 +9,7 @@ from pyconquest_rules.cli.common import Json, renderer, rules
 
 def history(
     context: typer.Context,
-    most: Annotated[int, typer.Option("-n", help="How many runs to show.")] = 20,
+    most: Annotated[int, typer.Option("-n", min=1, help="How many runs to show.")] = 20,
     json: Json = False,
 ) -> None:
     """Shows earlier runs of apply, newest first."""

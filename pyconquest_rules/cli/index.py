@@ -2,14 +2,14 @@
 
 import base64
 import json as json_text
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from pyconquest_rules.cli.common import FAILED, AllowVanish, Json, end, renderer, rules
+from pyconquest_rules.cli.output import Force, writing
 from pyconquest_rules.events import Emit, Event, FileTold
 
 
@@ -18,8 +18,11 @@ def index(
     sources: Annotated[
         list[str] | None, typer.Argument(metavar="SOURCE...", help="Sources of the rules; all if left out.")
     ] = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a JSON line for every file seen.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help='Write a JSON line for every file seen; "-" is standard output.')
+    ] = None,
     allow_vanish: AllowVanish = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Brings the index up to date.
@@ -30,31 +33,28 @@ def index(
     from pyconquest_rules import app
     from pyconquest_rules.index.workers import processes
 
-    with shown.progress() as emit, reporting(report, emit) as told:
+    with ExitStack() as stack:
+        emit = stack.enter_context(shown.progress())
+        file = stack.enter_context(writing(loaded, report, force=force, json=json)) if report else None
         result = app.index(
             loaded,
             sources or (),
             allow_vanish=allow_vanish,
             workers=processes,
-            emit=told,
-            every_file=report is not None,
+            emit=reporting(file, emit) if file else emit,
+            every_file=file is not None,
         )
     shown.indexed(result)
     end(FAILED if result.refused else 0)
 
 
-@contextmanager
-def reporting(report: Path | None, emit: Emit) -> Iterator[Emit]:
-    """Also writes every file that is told to `report`, with its path as it is on the disk, in base64."""
-    if report is None:
-        yield emit
-        return
-    with report.open("w", encoding="utf-8") as file:
+def reporting(report: BinaryIO, emit: Emit) -> Emit:
+    """Return an `emit` that also writes every file to `report`, with its path as it is on the disk, in base64."""
 
-        def tell(event: Event) -> None:
-            if isinstance(event, FileTold):
-                line = {"path_b64": base64.b64encode(event.path).decode(), "outcome": event.outcome, "reason": event.reason}
-                file.write(json_text.dumps(line) + "\n")
-            emit(event)
+    def tell(event: Event) -> None:
+        if isinstance(event, FileTold):
+            line = {"path_b64": base64.b64encode(event.path).decode(), "outcome": event.outcome, "reason": event.reason}
+            report.write(json_text.dumps(line).encode() + b"\n")
+        emit(event)
 
-        yield tell
+    return tell

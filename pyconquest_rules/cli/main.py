@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ from pyconquest_rules.cli import (
     summary,
     verify,
 )
-from pyconquest_rules.cli.common import FAILED, USAGE, Options, chosen
+from pyconquest_rules.cli.common import FAILED, USAGE, File, Json, Options, chosen
 from pyconquest_rules.cli.discreet import be_discreet, tell
 from pyconquest_rules.errors import Error, Interrupted, Mistake
 
@@ -44,17 +45,27 @@ app = typer.Typer(
 )
 
 
-def _told_of_interrupts(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that says so when Ctrl-C ends it; typer would be silent."""
+def _made(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes the rules file and `--json` before it and after it, and that says so when Ctrl-C ends it."""
 
     @wraps(command)
-    def tells(*arguments: object, **keywords: object) -> None:
+    def made(context: typer.Context, *, file: Path | None = None, json: bool, **keywords: object) -> None:
+        options: Options = context.obj
+        options.file, options.json = file or options.file, json or options.json
         try:
-            command(*arguments, **keywords)
-        except KeyboardInterrupt:
+            command(context, json=options.json, **keywords)
+        except KeyboardInterrupt:  # typer would be silent
             raise Interrupted("interrupted; run it again to go on") from None
 
-    return tells
+    taken = signature(command)
+    if command not in WITHOUT_RULES:
+        option = Parameter("file", Parameter.KEYWORD_ONLY, default=None, annotation=File)
+        taken = taken.replace(parameters=[*taken.parameters.values(), option])
+    made.__signature__ = taken  # type: ignore[attr-defined]
+    return made
+
+
+WITHOUT_RULES = (init.init, schema.schema)
 
 
 for command in (
@@ -78,7 +89,7 @@ for command in (
     explain,
 ):
     name = command.__name__.rpartition(".")[2]
-    app.command(name.replace("_", "-"))(_told_of_interrupts(getattr(command, name)))
+    app.command(name.replace("_", "-"))(_made(getattr(command, name)))
 
 
 def _version(asked: bool) -> None:
@@ -96,10 +107,11 @@ def options(
         Path | None,
         typer.Option("-f", "--file", envvar="PYCONQUEST_RULES", help="The rules file; else rules.toml here or in a parent."),
     ] = None,
+    json: Json = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Takes the options before the command."""
-    context.obj.file = file
+    """Take the options before the command."""
+    context.obj.file, context.obj.json = file, json
 
 
 def main() -> None:
@@ -131,7 +143,10 @@ def run(arguments: list[str], asked: Options) -> int:
         hint = f"\n  = {error.hint}" if isinstance(error, Mistake) and error.hint else ""
         text, code = f"{error}{hint}", error.exit_code
     except typer.TyperException as error:
-        text, code = f"{error.format_message()}\n  = pyconquest-rules --help shows the commands", USAGE
+        if not arguments:
+            typer.echo(error.format_message(), err=True)  # the help
+            return USAGE
+        text, code = f"{error.format_message()}\n  = {_way_out(arguments)}", USAGE
     except BrokenPipeError:
         # Whoever reads us has enough. What is still in the buffer must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -142,6 +157,14 @@ def run(arguments: list[str], asked: Options) -> int:
         text, code = f"the run cannot go on: {_of_the_system(error)}; mend that and run again", FAILED
     chosen(asked.json or "--json" in arguments).error(text, code)
     return code
+
+
+def _way_out(arguments: list[str]) -> str:
+    """What to do about a command line that is not valid."""
+    files = [argument for argument in arguments if argument.endswith(".toml")]
+    if files and not {"-f", "--file"}.intersection(arguments):
+        return f"name the rules file with -f: pyconquest-rules -f {files[0]} COMMAND"
+    return "pyconquest-rules --help shows the commands"
 
 
 def _of_the_system(error: Exception) -> str:

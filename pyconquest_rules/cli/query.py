@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import Json, renderer, rules
+from pyconquest_rules.cli.common import Json, Today, renderer, rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ def query(
     context: typer.Context,
     text: Annotated[str, typer.Argument(metavar="SQL|SELECT", help="One SELECT, or the name of a set of the rules.")],
     form: Annotated[Format, typer.Option("--format", help="How rows are shown.")] = Format.TABLE,
+    today: Today = None,
     json: Json = False,
 ) -> None:
     """Asks the index in SQL, read-only.
@@ -37,7 +38,7 @@ def query(
     from pyconquest_rules import app
 
     shown = renderer(context, json or form is Format.JSON)
-    with app.query(rules(context), text) as (columns, rows):
+    with app.query(rules(context, today), text) as (columns, rows):
         show(shown, columns, rows, as_csv=form is Format.CSV and not json)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pyconquest_rules.cli.common import FAILED, Json, Targets, end, renderer, rules
+from pyconquest_rules.cli.output import Force, saving
 from pyconquest_rules.errors import UsageError
 
 
@@ -27,6 +28,7 @@ def verify(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save that plan, for: apply --plan FILE")
     ] = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Compares what was done with what is there.
@@ -46,12 +48,12 @@ def verify(
     if not repair:
         counts = shown.verified(app.verify(loaded, chosen, deep=deep, looked_at=looked_at))
     else:
-        with app.running(loaded):
+        with app.running(loaded), saving(loaded, output, force=force) as file:
             mending = Mending()
             found = app.verify(loaded, chosen, deep=deep, looked_at=looked_at, mending=mending)
             counts = shown.verified(found, last=False)
             with app.plan(loaded, chosen) as made:
                 shown.mending(counts, made, app.unmended(mending, made))
-                if output:
-                    made.save(output)
+                if file:
+                    made.save(file)
     end(FAILED if any(counts[finding] for finding in Finding if finding is not Finding.OK) else 0)

@@ -19,7 +19,7 @@ from pyconquest_rules.index.tables import TABLES, VIEWS
 log = logging.getLogger("pyconquest")
 
 CONQUEST_TABLES = frozenset(name.lower() for name in (*TABLES.values(), "DICOMWorkList", "UIDMODS"))
-OUR_VIEWS = frozenset((*VIEWS.values(), "referenced", "contradictions"))
+OUR_VIEWS = frozenset((*VIEWS.values(), "referenced", "referenced_instances", "contradictions"))
 
 # What SQLite says may quote the query, and with it a patient. Of these words the first that it says is told.
 SAYINGS = (

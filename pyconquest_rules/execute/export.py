@@ -1,12 +1,12 @@
-"""Rows of a query in a file: CSV, JSON lines or Parquet. The file has its name once it is whole."""
+"""Rows of a query in a file: CSV, JSON lines or Parquet."""
 
 import csv
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from io import TextIOWrapper
 from itertools import islice
-from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from pyconquest_rules.errors import UsageError
 
@@ -27,32 +27,28 @@ class Format(StrEnum):
 SUFFIXES = {".csv": Format.CSV, ".json": Format.JSON, ".jsonl": Format.JSON, ".ndjson": Format.JSON, ".parquet": Format.PARQUET}
 
 
-def export(columns: Sequence[str], rows: Rows, file: Path, form: Format) -> int:
-    """Writes rows to `file`, which is replaced; gives their number. Raises UsageError where Parquet cannot be written."""
-    part = file.with_name(f"{file.name}.part")
+def export(columns: Sequence[str], rows: Rows, file: BinaryIO, form: Format) -> int:
+    """Write rows to `file` and return their number. Raises UsageError if Parquet cannot be written."""
+    if form is Format.PARQUET:
+        return _parquet(columns, rows, file)
+    text = TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     try:
-        number = WRITERS[form](columns, rows, part)
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
-        part.replace(file)
+        return (_csv if form is Format.CSV else _json)(columns, rows, text)
     finally:
-        part.unlink(missing_ok=True)
-    return number
+        text.detach()
 
 
-def _csv(columns: Sequence[str], rows: Rows, part: Path) -> int:
-    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        return sum(writer.writerow(row) is not None for row in rows)
+def _csv(columns: Sequence[str], rows: Rows, file: TextIO) -> int:
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    return sum(writer.writerow(row) is not None for row in rows)
 
 
-def _json(columns: Sequence[str], rows: Rows, part: Path) -> int:
-    with part.open("w", encoding="utf-8") as file:
-        return sum(bool(file.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")) for row in rows)
+def _json(columns: Sequence[str], rows: Rows, file: TextIO) -> int:
+    return sum(bool(file.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")) for row in rows)
 
 
-def _parquet(columns: Sequence[str], rows: Rows, part: Path) -> int:
+def _parquet(columns: Sequence[str], rows: Rows, file: BinaryIO) -> int:
     """Types by the values of the first batch that has any; a column of several types is text."""
     try:
         import pyarrow
@@ -68,7 +64,7 @@ def _parquet(columns: Sequence[str], rows: Rows, part: Path) -> int:
         ]
     )
     number, batch = 0, first
-    with parquet.ParquetWriter(part, schema) as writer:
+    with parquet.ParquetWriter(file, schema) as writer:
         while batch:
             converted = [[_as(type_, row[place], columns[place]) for row in batch] for place, type_ in enumerate(types)]
             writer.write_batch(pyarrow.record_batch(converted, schema=schema))
@@ -88,10 +84,3 @@ def _as(type_: type[int] | type[float] | type[str], value: Value, column: str) -
         return None if value is None else type_(value)
     except (ValueError, OverflowError):
         raise UsageError(f'column "{column}" has values of several types; make them one in the query, with CAST') from None
-
-
-WRITERS: dict[Format, Callable[[Sequence[str], Rows, Path], int]] = {
-    Format.CSV: _csv,
-    Format.JSON: _json,
-    Format.PARQUET: _parquet,
-}

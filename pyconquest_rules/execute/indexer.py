@@ -32,9 +32,9 @@ class Indexer:
     def __init__(self, source: str, root: Path, database: Path, schema: Schema) -> None:
         self.source, self.root, self.database, self.schema = source, root, database, schema
         self._records = records(schema)
-        paths = self._records.wanted.paths
-        self.paths = paths if SOP_CLASS in paths else (*paths, SOP_CLASS)
-        self._reader = Reader(Wanted(self.paths))
+        wanted = self._records.wanted
+        self.paths = wanted.paths if SOP_CLASS in wanted.paths else (*wanted.paths, SOP_CLASS)
+        self._reader = Reader(Wanted(self.paths, pointing=wanted.pointing))
         self._waiting: deque[_Row] = deque()
         self._reading, self._using = Lock(), Lock()
         self._grown, self._ended = False, Event()

@@ -59,7 +59,8 @@ class DataSet:
     def __init__(self, window: Window, written: Encoding, tags: Set[int], scanned: Scanned) -> None:
         """`scanned` is the top of the data set."""
         self._window, self._tags, self.end, self.ended_at = window, tags | CONTEXT, scanned.end, scanned.ended_at
-        self._levels: dict[Items, Level | None] = {(): Level(scanned.elements, written)}
+        self._top = Level(scanned.elements, written)
+        self._levels: dict[Items, Level | None] = {(): self._top}
         self._all_levels: dict[Items, tuple[Level, ...]] = {}
         self._broken: dict[Items, type[Exception]] = {}
         self._room = values.LIMIT
@@ -98,11 +99,40 @@ class DataSet:
                 return tuple([self._text(level, path) for level in self._levels_at(path.path)]) or None
             level = self._at(path.path)
             return self._text(level, path) if level else None
-        except TooLong:
-            self._window.notes.add(Note.LONG_VALUE)
-        except FAILURES:
-            self._window.notes.add(Note.UNREADABLE_VALUE)
+        except FAILURES as failure:
+            self.note(failure)
         return None
+
+    def note(self, failure: Exception) -> None:
+        """Notes that a value cannot be had."""
+        self._window.notes.add(Note.LONG_VALUE if isinstance(failure, TooLong) else Note.UNREADABLE_VALUE)
+
+    @property
+    def top(self) -> Level:
+        """The top of the data set."""
+        return self._top
+
+    def text(self, level: Level, tag: int) -> str | None:
+        """The value of an element of a level, counted as those of all items are. Raises one of FAILURES."""
+        text = self._text(level, TagPath((), tag))
+        self._take(text)
+        return text
+
+    def short(self, level: Level, tag: int, most: int) -> bytes:
+        """The bytes of an element of a level; none if it is missing, longer than `most` or of unknown length."""
+        element = level.elements.get(tag)
+        if element is None or not 0 < element.length <= most:
+            return b""
+        return self._window.at(element.position, element.length)
+
+    def below(self, level: Level, items: Items) -> Iterator[Level]:
+        """Every level within `items` of a level, one by one, in the order of the file. Raises one of FAILURES."""
+        if not items:
+            yield level
+            return
+        (tag, number), *further = items
+        for inner in self._numbered(level, tag, number):
+            yield from self.below(inner, tuple(further))
 
     def _text(self, level: Level, path: TagPath) -> str | None:
         tag = path.tag if path.creator is None else self._private(level, path.tag, path.creator)
@@ -190,8 +220,11 @@ class DataSet:
             return
         tag, number = items[-1]
         for above in self._levels_at(items[:-1]):
-            inside = self._inside(above, tag)
-            yield from inside if number == ALL else islice(inside, number, number + 1)
+            yield from self._numbered(above, tag, number)
+
+    def _numbered(self, above: Level, tag: int, number: int) -> Iterator[Level]:
+        inside = self._inside(above, tag)
+        return inside if number == ALL else islice(inside, number, number + 1)
 
     def _inside(self, above: Level, tag: int) -> Iterator[Level]:
         """The levels of the items of a sequence. Their character set is inherited where they tell none (PS3.5 7.5.3).

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from pyconquest_rules.dicom import TagPath, Value
+from pyconquest_rules.dicom import TagPath, Value, unpadded
 from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet
 from pyconquest_rules.headers.dialect import Odd
 from pyconquest_rules.headers.elements import WINDOW, TooMany, Window
 from pyconquest_rules.headers.layouts import Found, Layouts
 from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.headers.opening import Reason, Rejected, opened, text_of_uid
+from pyconquest_rules.headers.pointers import MODALITY, Pointer, Pointing, pointers
 from pyconquest_rules.headers.scanning import encoding
 from pyconquest_rules.headers.stepping import every
 
@@ -35,11 +36,13 @@ LONGEST_UID = 64
 class Wanted:
     """The elements whose values are wanted, in any order, and whether a digest of an RT object's content is wanted too.
 
-    Can be sent to worker processes.
+    With `pointing`, which needs the modality among `paths`, the instances that an instance names are wanted too. Can be sent
+    to worker processes.
     """
 
     paths: tuple[TagPath, ...]
     content: bool = False
+    pointing: Pointing | None = None
     tags: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -50,7 +53,7 @@ class Header(NamedTuple):
     """What was read of an instance. `values` has a text or None for each of the wanted paths, in their order.
 
     For a path over all items of a sequence it has a tuple of these, one for each item; None where there is no sequence.
-    `notes` are the oddities of the file, each of which cost no more than a value.
+    `notes` are the oddities of the file, each of which cost no more than a value. `pointers` are the instances that it names.
     """
 
     SOPInstanceUID: str
@@ -58,6 +61,7 @@ class Header(NamedTuple):
     values: tuple[Value, ...]
     content: str | None = None
     notes: tuple[Note, ...] = ()
+    pointers: tuple[Pointer, ...] = ()
 
 
 class Reader:
@@ -66,6 +70,7 @@ class Reader:
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
         self._layouts = Layouts(wanted.paths, wanted.tags, (SOP_CLASS, SOP_INSTANCE))
+        self._modality_at = wanted.paths.index(MODALITY) if wanted.pointing else 0
 
     def read(self, path: str | os.PathLike[str] | bytes) -> Header:
         """The header of the file at `path`, with the wanted values as `values.text` gives them.
@@ -101,8 +106,18 @@ class Reader:
             raise Rejected(Reason.NOT_DICOM)
         if not uid or not valid:
             raise Rejected(Reason.BAD_SOP_INSTANCE_UID if uid else Reason.NO_SOP_INSTANCE_UID)
+        named = self._pointers(window, start, found)
         notes = {*window.notes, Note.LONG_UID} if len(uid) > LONGEST_UID else window.notes
-        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=_sorted(notes))
+        return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=_sorted(notes), pointers=named)
+
+    def _pointers(self, window: Window, start: int, found: Found) -> tuple[Pointer, ...]:
+        """The instances that are named, where they are wanted: of few files, so that no other pays for the places of theirs."""
+        pointing, modality = self.wanted.pointing, found.values[self._modality_at] if found.values else None
+        if pointing is None or not isinstance(modality, str) or unpadded(modality) not in pointing.modalities:
+            return ()
+        window.renew()
+        dataset = DataSet.read(window, start, encoding(window, start), pointing.tags)
+        return pointers(dataset, pointing.places)
 
     def _found(self, window: Window, start: int, *, bare: bool) -> Found:
         of_meta = _sorted(window.notes)

@@ -36,6 +36,7 @@ class Record(NamedTuple):
     rows: tuple[Row, ...]
     full: tuple[Full, ...]
     references: tuple[tuple[str, str], ...]
+    pointers: tuple[references.Packed, ...]
     slice: geometry.Slice | None
     extras: rt.Extras
     content: str | None
@@ -47,7 +48,7 @@ class Records:
 
     def __init__(self, schema: Schema) -> None:
         paths = tuple(dict.fromkeys((*schema.tags(), *rt.PATHS, *references.PATHS, *geometry.PATHS)))
-        self.wanted = Wanted(paths, schema.content_hash)
+        self.wanted = Wanted(paths, schema.content_hash, references.POINTING)
         """What a header must have been asked for: its values are taken in this order."""
         self._levels = [_Level(schema, level, paths) for level in LEVELS]
         self._uid_at = self._levels[-1].places[0]
@@ -74,8 +75,10 @@ class Records:
             values[self._frame_at] = values[self._frame_at] or extras.UniqueFOR_UID
         rows, full = zip(*[level.row(values) for level in self._levels], strict=True)
         points_at = tuple(references.references(*self._references_of(found)))
+        pointers = references.packed(header.pointers)
         slice_ = geometry.slice_of(*self._slice_of(found))
-        return Record(uid, header.TransferSyntaxUID, rows, full, points_at, slice_, extras, header.content, header.notes)
+        syntax = header.TransferSyntaxUID
+        return Record(uid, syntax, rows, full, points_at, pointers, slice_, extras, header.content, header.notes)
 
 
 @lru_cache(4)

@@ -1,8 +1,16 @@
-"""What an instance points at: other instances, series and frames of reference. Table `rules_references`, view `referenced`."""
+"""What an instance points at: other instances, series and frames of reference.
 
-from collections.abc import Iterator
+Table `rules_references` has the links of a chain, for the view `referenced`. Table `rules_pointers` has every instance that is
+named one by one, for the view `referenced_instances`.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from os.path import commonprefix
+from typing import NamedTuple
 
 from pyconquest_rules.dicom import Value, tag_path, unpadded
+from pyconquest_rules.headers.pointers import Place, Pointer, Pointing
 
 MODALITY = tag_path("Modality")
 FRAME = tag_path("FrameOfReferenceUID")
@@ -32,6 +40,96 @@ PATHS = (MODALITY, FRAME, *SERIES, *INSTANCES, *FRAMES)
 DERIVED = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTIMAGE", "SEG", "REG", "SR", "KO", "PR", "RWV", "FID", "ANN", "M3D")
 
 
+RT_SERIES = f"{STRUCTURE_SET}.RTReferencedStudySequence[*].RTReferencedSeriesSequence[*]"
+
+# Ways to items with a Referenced SOP Instance UID: those that may tell its series first, with what leads on from there.
+IN_SERIES = {
+    RT_SERIES: ("ContourImageSequence[*]",),  # RTSTRUCT (PS3.3 C.8.8.5)
+    "ReferencedSeriesSequence[*]": (
+        "ReferencedInstanceSequence[*]",
+        "ReferencedImageSequence[*]",
+    ),  # SEG, REG, PR (C.12.4, C.11.11)
+    OTHER_STUDIES: ("ReferencedInstanceSequence[*]",),
+    "BlendingSequence[*].ReferencedSeriesSequence[*]": ("ReferencedImageSequence[*]",),  # PR (C.11.14)
+    EVIDENCE: ("ReferencedSOPSequence[*]",),
+    "PertinentOtherEvidenceSequence[*].ReferencedSeriesSequence[*]": ("ReferencedSOPSequence[*]",),
+    "PredecessorDocumentsSequence[*].ReferencedSeriesSequence[*]": ("ReferencedSOPSequence[*]",),
+}
+FUNCTIONAL_GROUPS = ("DerivationImageSequence[*].SourceImageSequence[*]", "ReferencedImageSequence[*]")  # SEG (C.7.6.16)
+BEAMS = ("ReferencedReferenceImageSequence[*]", "ReferencedDoseSequence[*]")  # RTPLAN (C.8.8.14, C.8.8.25)
+ALONE = {
+    "ReferencedStructureSetSequence[*]": (),
+    "ReferencedRTPlanSequence[*]": (),
+    "ReferencedDoseSequence[*]": (),
+    "ReferencedTreatmentRecordSequence[*]": (),
+    "PredecessorStructureSetSequence[*]": (),
+    "ReferencedInstanceSequence[*]": (),
+    "ReferencedImageSequence[*]": (),
+    "SourceImageSequence[*]": (),
+    "ROIContourSequence[*]": ("ContourSequence[*].ContourImageSequence[*]",),
+    "StructureSetROISequence[*]": ("DefinitionSourceSequence[*]",),
+    "BeamSequence[*]": BEAMS,
+    "IonBeamSequence[*]": BEAMS,
+    "RegistrationSequence[*]": ("ReferencedImageSequence[*]",),
+    "DeformableRegistrationSequence[*]": ("ReferencedImageSequence[*]",),
+    "FiducialSetSequence[*]": ("ReferencedImageSequence[*]",),
+    "ReferencedImageRealWorldValueMappingSequence[*]": ("ReferencedImageSequence[*]",),
+    "SharedFunctionalGroupsSequence[*]": FUNCTIONAL_GROUPS,
+    "PerFrameFunctionalGroupsSequence[*]": FUNCTIONAL_GROUPS,
+}
+
+
+def _places() -> Iterator[Place]:
+    for series, ways in IN_SERIES.items():
+        for way in ways:
+            yield Place(series.partition("[")[0], _items(series), _items(way))
+    for begin, ways in ALONE.items():
+        for way in ways or ("",):
+            yield Place(begin.partition("[")[0], (), _items(f"{begin}.{way}" if way else begin))
+
+
+def _items(way: str) -> tuple[tuple[int, int], ...]:
+    return tag_path(f"{way}.ReferencedSOPInstanceUID").path
+
+
+POINTING = Pointing(frozenset(DERIVED), tuple(_places()))
+"""What is read of an instance to find the instances that it names."""
+
+# A query may not read texts of any length: UIDs that have nothing in common take 64 KiB.
+MOST_TOGETHER = 1000
+
+
+class Packed(NamedTuple):
+    """Instances named alike: their UIDs are `prefix` and each of the JSON list `suffixes`. A row of `rules_pointers`.
+
+    Without `suffixes` they could not be read.
+    """
+
+    SOPClassUID: str | None
+    SeriesInstanceUID: str | None
+    sequences: str
+    prefix: str
+    suffixes: str | None
+
+
+def packed(pointers: Iterable[Pointer]) -> tuple[Packed, ...]:
+    """The rows for the instances that an instance names."""
+    alike = dict[tuple[str | None, str | None, str], list[str]]()
+    rows = list[Packed]()
+    for uid, sop_class, series, sequences in pointers:
+        if uid is None:
+            rows.append(Packed(None, None, ",".join(sequences), "", None))
+        else:
+            alike.setdefault((sop_class, series, ",".join(sequences)), []).append(uid)
+    for told, uids in alike.items():
+        for start in range(0, len(uids), MOST_TOGETHER):
+            together = uids[start : start + MOST_TOGETHER]
+            prefix = commonprefix(together)  # noqa: RUF071 - these are no paths
+            suffixes = json.dumps([uid[len(prefix) :] for uid in together], separators=(",", ":"))
+            rows.append(Packed(*told, prefix, suffixes))
+    return tuple(rows)
+
+
 def references(modality: Value, frame: Value, *found: Value) -> list[tuple[str, str]]:
     """What an instance with these values of PATHS points at: `series`, `image` or `frame`, and UID; each once."""
     pairs = [(kind, uid) for kind, value in zip(KINDS, found, strict=True) if value for uid in _uids(value)]
@@ -51,6 +149,8 @@ TABLE = (
     "CREATE TABLE rules_references (SOPInstanceUID TEXT, kind TEXT, UID TEXT, PRIMARY KEY (SOPInstanceUID, kind, UID))"
     " WITHOUT ROWID",
     "CREATE INDEX rules_references_uid ON rules_references (UID)",
+    "CREATE TABLE rules_pointers (SOPInstanceUID TEXT, number INT, SOPClassUID TEXT, SeriesInstanceUID TEXT, sequences TEXT,"
+    " prefix TEXT, suffixes TEXT, PRIMARY KEY (SOPInstanceUID, number))",
 )
 
 # pyconquest's column Referenced of a series: a plan and a dose point at an instance, whose series is known once it is indexed.
@@ -77,4 +177,15 @@ FROM rules_references r JOIN DICOMImages i ON i.{image} = r.SOPInstanceUID JOIN 
 JOIN DICOMSeries t ON t.{frame} = r.UID AND t.{series} != s.{series} AND trim(t.{modality}) NOT IN ({derived})
 WHERE r.kind = 'frame' AND NOT EXISTS (
     SELECT 1 FROM rules_references n WHERE n.SOPInstanceUID = r.SOPInstanceUID AND n.kind = 'series')
+"""
+
+# A row for each instance and each instance that it names, whether that is in the index or not. What could not be read is a row
+# without ReferencedSOPInstanceUID, so that nobody takes the others for all.
+INSTANCES_VIEW = """
+CREATE VIEW referenced_instances AS
+SELECT p.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, {modality} AS Modality, p.sequences AS Sequences,
+    p.prefix || u.value AS ReferencedSOPInstanceUID, p.SOPClassUID AS ReferencedSOPClassUID,
+    coalesce(p.SeriesInstanceUID, t.{series_link}) AS ReferencedSeriesInstanceUID
+FROM rules_pointers p JOIN DICOMImages i ON i.{image} = p.SOPInstanceUID LEFT JOIN DICOMSeries s ON s.{series} = i.{series_link}
+LEFT JOIN json_each(p.suffixes) u LEFT JOIN DICOMImages t ON t.{image} = p.prefix || u.value
 """

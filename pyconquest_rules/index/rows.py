@@ -91,6 +91,8 @@ class Rows:
         uid = record.SOPInstanceUID
         for to in record.references:
             connection.execute("INSERT OR IGNORE INTO rules_references VALUES (?, ?, ?)", (uid, *to))
+        for number, row in enumerate(record.pointers):
+            connection.execute("INSERT OR REPLACE INTO rules_pointers VALUES (?, ?, ?, ?, ?, ?, ?)", (uid, number, *row))
         if record.slice:
             connection.execute("INSERT OR REPLACE INTO rules_slices VALUES (?, ?, ?, ?)", (uid, series, *record.slice))
             self.reshaped.add(series)
@@ -108,7 +110,7 @@ class Rows:
             connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", above)
         connection.execute(f"DELETE FROM DICOMImages WHERE {key} = ?", (uid,))
         connection.execute("DELETE FROM rules_full WHERE level = 'image' AND key = ?", (uid,))
-        for table in ("rules_references", "rules_slices", "rules_strays"):
+        for table in ("rules_references", "rules_pointers", "rules_slices", "rules_strays"):
             connection.execute(f"DELETE FROM {table} WHERE SOPInstanceUID = ?", (uid,))
 
     def doubt(self, connection: sqlite3.Connection) -> None:

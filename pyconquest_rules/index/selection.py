@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index import contradictions, sql
+from pyconquest_rules.index.clock import check_clock
 from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, quoted
 from pyconquest_rules.steps import Selected
@@ -68,6 +69,7 @@ class Sets:
         self._making.append(name)
         try:
             selection = self.selections[name]
+            check_clock(selection.text)
             self.columns[name] = self._by_query(selection) if selection.query is not None else self._by_condition(selection)
         except SetMistake:
             raise

@@ -13,7 +13,7 @@ from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
 from pyconquest_rules.index import contradictions, geometry, references, rt
 from pyconquest_rules.index.dicom_sql import Column, DICOMType, Layout, SQLType
 
-FORMAT = 3
+FORMAT = 4
 
 TABLES = {Level.PATIENT: "DICOMPatients", Level.STUDY: "DICOMStudies", Level.SERIES: "DICOMSeries", Level.IMAGE: "DICOMImages"}
 VIEWS = {Level.PATIENT: "patients", Level.STUDY: "studies", Level.SERIES: "series", Level.IMAGE: "images"}
@@ -240,15 +240,15 @@ def _triggers(schema: Schema, level: Level) -> Iterator[str]:
 
 
 def _referenced(schema: Schema) -> Iterator[str]:
-    """The view of what points at what, where the layout has the columns that it is made of."""
+    """The views of what points at what; `referenced` only if the layout has the columns that it is made of."""
     series = {field.tag: quoted(field.column) for field in schema.level(Level.SERIES)}
+    keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
+    keys["series_link"] = quoted(schema.level(Level.IMAGE)[-1].column)
+    own = {field.tag: quoted(field.column) for field in schema.level(Level.IMAGE)}
+    told = [f"trim({at}.{fields[MODALITY]})" for at, fields in (("i", own), ("s", series)) if MODALITY in fields]
+    yield references.INSTANCES_VIEW.format(**keys, modality=(told or ["NULL"])[0])
     if MODALITY in series and references.FRAME in series:
-        names = {
-            "series_link": quoted(schema.level(Level.IMAGE)[-1].column),
-            "modality": series[MODALITY],
-            "frame": series[references.FRAME],
-        }
-        keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
+        names = {"modality": series[MODALITY], "frame": series[references.FRAME]}
         yield references.VIEW.format(**names, **keys, derived=", ".join(f"'{modality}'" for modality in references.DERIVED))
         yield f"CREATE INDEX rules_frame ON DICOMSeries ({series[references.FRAME]})"
 

@@ -1,5 +1,8 @@
 """The keys of Query/Retrieve (PS3.4 C.6): by what a node can be asked, level by level. Known without asking any library."""
 
+import re
+from datetime import date
+
 from pyconquest_rules.dicom import Level, dictionary, tags
 from pyconquest_rules.errors import Mistake, did_you_mean
 
@@ -61,3 +64,36 @@ def check_key(keyword: str, level: Level) -> None:
         lower = next((below for below, known in KNOWN.items() if keyword in known), Level.IMAGE)
         message = f"{keyword} cannot be asked for at the level {level}"
         raise Mistake(message, fragment=keyword, hint=f'with level = "{lower}" it can')
+
+
+def is_date(keyword: str) -> bool:
+    """Whether a known key is a date (VR DA)."""
+    return dictionary()[tags()[keyword]].VR == "DA"
+
+
+def check_value(keyword: str, text: str) -> None:
+    """Raises Mistake for a date that no node can read. It would match nothing, and nobody would know why.
+
+    A date is YYYYMMDD (PS3.5 6.2), a range of them has a hyphen and may be open (PS3.4 C.2.2.2.5). The Standard has no wild cards
+    and lists of dates, but nodes read them.
+    """
+    if not is_date(keyword):
+        return
+    for part in text.split("\\"):
+        ends = part.split("-")
+        wild = WILD_DATE.fullmatch(part) is not None
+        if part and not wild and not (1 <= len(ends) <= 2 and any(ends) and all(not end or _is_day(end) for end in ends)):
+            raise Mistake(f"{keyword} is not a date as DICOM writes it", fragment=part, hint=DATES)
+        if len(ends) == 2 and all(ends) and not wild and ends[0] > ends[1]:
+            raise Mistake(f"the range of {keyword} ends before it begins", fragment=part, hint="the earlier date comes first")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return DAY.fullmatch(text) is not None and bool(date(int(text[:4]), int(text[4:6]), int(text[6:])))
+    except ValueError:
+        return False
+
+
+DAY, WILD_DATE = re.compile("[0-9]{8}"), re.compile(r"(?=.*[*?])[0-9*?]{1,8}")
+DATES = 'dates are "20240131", ranges "20240101-20240131" or "20240101-"'

@@ -5,6 +5,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from datetime import date
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -45,6 +46,7 @@ CREATE TABLE wish (
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
+CREATE TABLE made (day TEXT);
 CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
 INSERT INTO series VALUES (0, '', '', '', '');
@@ -183,6 +185,15 @@ class Plan:
             counts[action]["bytes"] += size if status is Status.TODO else 0
         return counts
 
+    def note_day(self, day: date) -> None:
+        """Notes the day that relative dates are of; once."""
+        self.connection.execute("INSERT INTO made VALUES (?)", (day.isoformat(),))
+
+    @property
+    def day(self) -> date:
+        """The day that relative dates are of."""
+        return date.fromisoformat(self.connection.execute("SELECT day FROM made").fetchone()[0])
+
     def note_brought_along(self, action: str, instances: int) -> None:
         """Notes that the set of an action brings along instances of another PatientID."""
         self.connection.execute("INSERT INTO brought_along VALUES (?, ?)", (action, instances))
@@ -212,19 +223,18 @@ class Plan:
         return digest.hexdigest()
 
     def save(self, file: Path) -> None:
-        """Writes the plan to a file, whole or not at all. Raises UsageError where that cannot be written."""
-        part = file.with_name(file.name + ".part")
+        """Write the plan to an empty file. Raises UsageError if that fails, as on a full disk."""
         try:
-            part.unlink(missing_ok=True)
-            with closing(sqlite3.connect(part)) as copy:
+            with closing(sqlite3.connect(file)) as copy:
                 self.connection.backup(copy)
-            part.replace(file)
-        except (OSError, sqlite3.Error) as error:
-            raise UsageError(f"cannot write the plan {file}: {error}") from None
+        except sqlite3.Error as error:
+            raise UsageError(f"cannot save the plan: {error}") from None
 
 
 def load(file: Path) -> Plan:
-    """A plan that was saved. Raises UsageError where the file is no plan of this version."""
+    """A plan that was saved. Raises UsageError if there is no such file, or if it is not a plan of this version."""
+    if not file.exists():
+        raise UsageError(f"there is no file {file}; save a plan first, with: plan -o FILE")
     plan = Plan()
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as saved:
@@ -233,8 +243,9 @@ def load(file: Path) -> Plan:
             saved.backup(plan.connection)
         if plan.connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
             raise sqlite3.DatabaseError
-    except sqlite3.Error:
-        raise UsageError(f"{file} is not a plan; make one with: plan -o {file}") from None
+        _ = plan.day
+    except (sqlite3.Error, TypeError, ValueError):
+        raise UsageError(f"{file} is not a plan of this version; name a file that was saved with: plan -o FILE") from None
     return plan
 
 

@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import date
 from errno import EFBIG
 from functools import cached_property
 from io import BytesIO, TextIOWrapper
@@ -13,20 +14,23 @@ from time import thread_time
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.actions.listen import Listen
+from pyconquest_rules.actions.matching import LastDays, Match
 from pyconquest_rules.actions.retrieve import By, Retrieve
 from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.clock import TODAY
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
 from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
 from pyconquest_rules.index.tables import VIEWS, schema, statements
 from pyconquest_rules.index.walk import Tree
-from pyconquest_rules.network.keys import check_key
+from pyconquest_rules.network.keys import check_key, check_value, is_date
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.columns import additions
+from pyconquest_rules.rules.misplaced import in_sql, misplaced
 from pyconquest_rules.rules.model import NAME, RulesFile
 from pyconquest_rules.rules.nodes import nodes
 from pyconquest_rules.rules.order import in_order
@@ -36,7 +40,7 @@ from pyconquest_rules.rules.rules import Action, Rules
 from pyconquest_rules.rules.tables import csv_tables, table_problems
 from pyconquest_rules.rules.validation import STAND_IN
 from pyconquest_rules.steps import Mode
-from pyconquest_rules.templates import Template
+from pyconquest_rules.templates import Template, with_vars
 
 # Of queries on an index that holds nothing: one of them, and all.
 SECONDS, MOST_SECONDS = 1.0, 10.0
@@ -53,6 +57,7 @@ class Check:
         self.file, self.base, self.model, self.places = file, file.resolve().parent, rules_file, places
         self.problems: list[Problem] = []
         self._check_names()
+        self.problems += misplaced(places)
         self.trees = tuple(
             Tree(name, (self.base / source.path).resolve(), source.exclude) for name, source in rules_file.sources.items()
         )
@@ -69,7 +74,7 @@ class Check:
             if source.layout is not None:
                 self._check_layout(name, source.layout)
         self.selections = {
-            name: Selection(name, select.level, select.query, select.where, {**rules_file.vars, **select.params})
+            name: Selection(name, select.level, select.query, select.where, {TODAY: "", **rules_file.vars, **select.params})
             for name, select in rules_file.select.items()
         }
         self.sets = Sets(self.connection, self.schema, self.selections, SECONDS)
@@ -108,13 +113,15 @@ class Check:
             layouts=self.layouts,
             tables=self.tables,
             dicom_sql=self.dicom_sql,
+            dicom_sql_file=self.base / name if (name := self.model.index.dicom_sql) is not None else None,
             selections=self.selections,
             actions={name: self.actions[name] for name in self.order},
             nodes=nodes(self.model.nodes, self.base),
             listeners={name: listen.below(self.base) for name, listen in self.model.listen.items()},
             templates=self.templates,
             params=self.model.vars,
-        )
+            today=(today := date.today()),
+        ).on(today)
 
     def _own(self) -> list[Path]:
         """What no destination may be: the rules file, the index and the folder of the ledger."""
@@ -141,6 +148,9 @@ class Check:
             if not re.fullmatch(NAME, str(place[-1])):
                 hint = "names are small letters, digits and _, at most 64, and begin with a letter"
                 self.problems.append(self.places.at_key(place, f'"{place[-1]}" is not a name', hint))
+            elif place in (("vars", TODAY), (*place[:2], "params", TODAY)):
+                message, hint = f'"{TODAY}" is taken: :{TODAY} is the day of the run', "choose another name"
+                self.problems.append(self.places.at_key(place, message, hint))
 
     def _layout(self) -> Layout | None:
         """The layout of the Conquest tables; None where it is not known."""
@@ -192,6 +202,8 @@ class Check:
             self.broken.add(name)
         elif self._is_table(name):
             self.problems.append(self.places.at_key(place, f'a table of the index is called "{name}"', "call the set otherwise"))
+            self.broken.add(name)
+        elif in_sql(select.query or select.where or ""):
             self.broken.add(name)
         elif name not in self.broken:
             self._make(name)
@@ -262,11 +274,10 @@ class Check:
     def _check_retrieve(self, place: Place, retrieve: Retrieve) -> None:
         self._check_known((*place, "node"), "node", retrieve.node, self._known("nodes"))
         self._check_into((*place, "into"), retrieve.into)
-        for keyword in retrieve.match:
-            try:
-                check_key(keyword, retrieve.level)
-            except Mistake as mistake:
-                self.problems.append(self.places.at_key((*place, "match", keyword), mistake.message, mistake.hint))
+        match = {
+            keyword: self._match((*place, "match", keyword), value, retrieve.level) for keyword, value in retrieve.match.items()
+        }
+        self.actions[".".join(map(str, place))] = retrieve.model_copy(update={"match": match})
         for number, needed in enumerate(retrieve.needs):
             if needed.partition(".")[0] in ("copy", "send"):
                 message, hint = "what is retrieved comes before all else", "it can need retrieve.NAME alone"
@@ -281,6 +292,29 @@ class Check:
         elif retrieve.by is By.MOVE:
             hint = f"listeners are: {', '.join(self._known('listen')) or 'none'}"
             self.problems.append(self.places.at_value((*place, "by"), 'C-MOVE needs a "listener"', hint))
+
+    def _match(self, place: Place, value: Match, level: Level) -> Match:
+        """What an attribute must be, with the values of variables."""
+        keyword = str(place[-1])
+        try:
+            check_key(keyword, level)
+        except Mistake as mistake:
+            self.problems.append(self.places.at_key(place, mistake.message, mistake.hint))
+            return value
+        try:
+            if isinstance(value, LastDays):
+                if not is_date(keyword):
+                    raise Mistake(f"{keyword} is not a date", fragment="last_days", hint="last_days is for dates, as StudyDate")
+                return value
+            text = with_vars(value, self.model.vars)
+            if value and not text:
+                raise Mistake(f"{keyword} would match everything: its variable is empty", hint="give the variable a value")
+            if STAND_IN not in text:
+                check_value(keyword, text)
+        except Mistake as mistake:
+            self.problems.append(self.places.within(place, mistake))
+            return value
+        return text
 
     def _check_listener(self, place: Place, listen: Listen, retrieve: Retrieve) -> None:
         """Whether a listener takes what a node is to move to it."""

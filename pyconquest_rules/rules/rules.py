@@ -1,7 +1,8 @@
 """The rules as the rest of the program sees them: checked, compiled, frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from pyconquest_rules.actions.copy import Copy
@@ -9,6 +10,7 @@ from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.actions.retrieve import Retrieve
 from pyconquest_rules.actions.send import Send
 from pyconquest_rules.errors import UsageError, did_you_mean
+from pyconquest_rules.index.clock import TODAY
 from pyconquest_rules.index.csv_tables import CsvTable
 from pyconquest_rules.index.selection import Selection
 from pyconquest_rules.index.tables import Schema
@@ -33,12 +35,14 @@ class Rules:
     layouts: Mapping[str, Template]
     tables: tuple[CsvTable, ...]
     dicom_sql: str
+    dicom_sql_file: Path | None
     selections: Mapping[str, Selection]
     actions: Mapping[str, Action]
     nodes: Mapping[str, Node]
     listeners: Mapping[str, Listen]
     templates: Mapping[str, Template]
     params: Mapping[str, str]
+    today: date
 
     @staticmethod
     def load(path: str | Path) -> "Rules":
@@ -46,6 +50,17 @@ class Rules:
         from pyconquest_rules.rules.loader import load
 
         return load(Path(path))
+
+    def on(self, today: date) -> "Rules":
+        """Return the same rules on another day, which is `:today` in SQL, and the last day of `last_days`."""
+        bound = {TODAY: today.isoformat()}
+        sets = {name: replace(each, params={**each.params, **bound}) for name, each in self.selections.items()}
+        return replace(self, today=today, selections=sets)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The values that a query may bind, by name."""
+        return {**self.params, TODAY: self.today.isoformat()}
 
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:

@@ -99,7 +99,7 @@ def _problem(places: Places, wrong: ErrorDetails) -> Problem:
             return places.at_key(path, f'"{rest[0]}" is missing', _about((*path, rest[0])))
         case "extra_forbidden":
             return places.at_key(path, f'unknown key "{path[-1]}"', _near(path) or _known(path))
-        case "variable":
+        case "variable" | "told":
             key, message, hint = (wrong["ctx"][name] for name in ("key", "message", "hint"))
             return places.at_value(path, message, hint) if key is None else places.at_key((*path, key), message, hint)
         case "string_type" if path[-1] == "key_password":

@@ -1,0 +1,62 @@
+"""`match` of `[retrieve.NAME]`: the values that a node is asked for, as text, or as days that end with the day of the run."""
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+MOST_DAYS = 36525
+
+
+class LastDays(BaseModel):
+    """`{ last_days = 7 }`: the day of the run and the days before it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    last_days: Annotated[
+        int,
+        Field(strict=True, ge=0, le=MOST_DAYS, description="How many days before the day of the run, which counts as well."),
+    ]
+
+    def until(self, today: date) -> str:
+        """Return the days as a range of dates (PS3.4 C.2.2.2.5)."""
+        first = date.fromordinal(max(1, today.toordinal() - self.last_days))
+        return "-".join(day.isoformat().replace("-", "") for day in (first, today))
+
+
+def _value(value: Any) -> object:
+    """Text as it is, and `{ last_days = N }`. Raises what names the mistake; of a union pydantic would report each branch."""
+    match value:
+        case str() | LastDays():
+            return value
+        case {"last_days": int(days)} if len(value) == 1 and not isinstance(days, bool) and 0 <= days <= MOST_DAYS:
+            return LastDays(last_days=days)
+        case {"env": _}:
+            raise _wrong("must be text", hint="the environment gets in through [vars]: write {{ vars.NAME }}")
+        case {"last_days": _}:
+            other = next((str(key) for key in value if key != "last_days"), None)
+            message = f'unknown key "{other}"' if other else f"must be a whole number from 0 to {MOST_DAYS}"
+            raise _wrong(message, other or "last_days", "write { last_days = 7 }")
+        case dict():
+            raise _wrong("must be text, or { last_days = N }", hint='write { last_days = 7 }, or a range: "20240101-20241231"')
+        case date():
+            raise _wrong("must be text", hint=f'write it as DICOM does: "{value:%Y%m%d}"')
+        case list():
+            raise _wrong("must be text", hint=r"join the values of a list by a backslash: 'CT\MR'")
+    raise _wrong("must be text", hint=f"write it in quotes: {json.dumps(str(value))}")
+
+
+def _wrong(message: str, key: str | None = None, hint: str | None = None) -> PydanticCustomError:
+    return PydanticCustomError("told", "{message}", {"message": message, "key": key, "hint": hint})
+
+
+Match = Annotated[str | LastDays, BeforeValidator(_value)]
+"""What an attribute must be: text, or days that end with the day of the run."""
+
+
+def on(match: Mapping[str, str | LastDays], today: date) -> dict[str, str]:
+    """Return what a node is asked for in a run of that day."""
+    return {key: value.until(today) if isinstance(value, LastDays) else value for key, value in match.items()}
