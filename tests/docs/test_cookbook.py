@@ -205,7 +205,7 @@ def test_systemd_takes_the_unit_and_would_tell_a_mistake(kitchen: Kitchen, line:
     kitchen.instead |= {INSTALLED: OURS}
     (text,) = (block.text for block in blocks(RECIPES["Receiving as a service"]) if block.file == f"/{UNIT}")
     kitchen.write(UNIT, text.replace("UMask=0027", line))
-    command = ["systemd-analyze", "verify", "--man=no", kitchen.folder / UNIT]
+    command = ["systemd-analyze", "verify", "--man=no", str(kitchen.folder / UNIT)]
     told = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     assert (Path(UNIT).name in told) == bool(line), told
 
