@@ -4,7 +4,6 @@ Table `rules_references` has the links of a chain, for the view `referenced`. Ta
 named one by one, for the view `referenced_instances`.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from os.path import commonprefix
 from typing import NamedTuple
@@ -95,21 +94,23 @@ def _items(way: str) -> tuple[tuple[int, int], ...]:
 POINTING = Pointing(frozenset(DERIVED), tuple(_places()))
 """What is read of an instance to find the instances that it names."""
 
-# A query may not read texts of any length: UIDs that have nothing in common take 64 KiB.
-MOST_TOGETHER = 1000
+# So many names are in one row: `rules_numbers` counts them.
+MOST_TOGETHER = 100
 
 
 class Packed(NamedTuple):
-    """Instances named alike: their UIDs are `prefix` and each of the JSON list `suffixes`. A row of `rules_pointers`.
+    """Instances named alike: their UIDs are `prefix` and each of `count` texts in `suffixes`, which take `width` characters each.
 
-    Without `suffixes` they could not be read.
+    A row of `rules_pointers`. A `count` of 0 stands for instances that could not be read.
     """
 
     SOPClassUID: str | None
     SeriesInstanceUID: str | None
     sequences: str
     prefix: str
-    suffixes: str | None
+    count: int
+    width: int
+    suffixes: str
 
 
 def packed(pointers: Iterable[Pointer]) -> tuple[Packed, ...]:
@@ -118,15 +119,16 @@ def packed(pointers: Iterable[Pointer]) -> tuple[Packed, ...]:
     rows = list[Packed]()
     for uid, sop_class, series, sequences in pointers:
         if uid is None:
-            rows.append(Packed(None, None, ",".join(sequences), "", None))
+            rows.append(Packed(None, None, ",".join(sequences), "", 0, 0, ""))
         else:
             alike.setdefault((sop_class, series, ",".join(sequences)), []).append(uid)
     for told, uids in alike.items():
         for start in range(0, len(uids), MOST_TOGETHER):
             together = uids[start : start + MOST_TOGETHER]
             prefix = commonprefix(together)  # noqa: RUF071 - these are no paths
-            suffixes = json.dumps([uid[len(prefix) :] for uid in together], separators=(",", ":"))
-            rows.append(Packed(*told, prefix, suffixes))
+            width = max(map(len, together)) - len(prefix)
+            suffixes = "".join(uid[len(prefix) :].ljust(width) for uid in together)
+            rows.append(Packed(*told, prefix, len(together), width, suffixes))
     return tuple(rows)
 
 
@@ -150,7 +152,9 @@ TABLE = (
     " WITHOUT ROWID",
     "CREATE INDEX rules_references_uid ON rules_references (UID)",
     "CREATE TABLE rules_pointers (SOPInstanceUID TEXT, number INT, SOPClassUID TEXT, SeriesInstanceUID TEXT, sequences TEXT,"
-    " prefix TEXT, suffixes TEXT, PRIMARY KEY (SOPInstanceUID, number))",
+    " prefix TEXT, count INT, width INT, suffixes TEXT, PRIMARY KEY (SOPInstanceUID, number))",
+    "CREATE TABLE rules_numbers (number INTEGER PRIMARY KEY)",
+    f"INSERT INTO rules_numbers VALUES {', '.join(f'({number})' for number in range(MOST_TOGETHER))}",
 )
 
 # pyconquest's column Referenced of a series: a plan and a dose point at an instance, whose series is known once it is indexed.
@@ -180,12 +184,14 @@ WHERE r.kind = 'frame' AND NOT EXISTS (
 """
 
 # A row for each instance and each instance that it names, whether that is in the index or not. What could not be read is a row
-# without ReferencedSOPInstanceUID, so that nobody takes the others for all.
+# without ReferencedSOPInstanceUID, so that nobody takes the others for all. A Conquest server brings SQLite 3.8.5, which opens no
+# database with a view that it cannot parse: no json_each.
 INSTANCES_VIEW = """
 CREATE VIEW referenced_instances AS
 SELECT p.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, {modality} AS Modality, p.sequences AS Sequences,
-    p.prefix || u.value AS ReferencedSOPInstanceUID, p.SOPClassUID AS ReferencedSOPClassUID,
+    {referenced} AS ReferencedSOPInstanceUID, p.SOPClassUID AS ReferencedSOPClassUID,
     coalesce(p.SeriesInstanceUID, t.{series_link}) AS ReferencedSeriesInstanceUID
 FROM rules_pointers p JOIN DICOMImages i ON i.{image} = p.SOPInstanceUID LEFT JOIN DICOMSeries s ON s.{series} = i.{series_link}
-LEFT JOIN json_each(p.suffixes) u LEFT JOIN DICOMImages t ON t.{image} = p.prefix || u.value
+LEFT JOIN rules_numbers n ON n.number < p.count LEFT JOIN DICOMImages t ON t.{image} = {referenced}
 """
+NAMED = "p.prefix || rtrim(substr(p.suffixes, 1 + n.number * p.width, p.width))"

@@ -92,7 +92,7 @@ class Rows:
         for to in record.references:
             connection.execute("INSERT OR IGNORE INTO rules_references VALUES (?, ?, ?)", (uid, *to))
         for number, row in enumerate(record.pointers):
-            connection.execute("INSERT OR REPLACE INTO rules_pointers VALUES (?, ?, ?, ?, ?, ?, ?)", (uid, number, *row))
+            connection.execute("INSERT OR REPLACE INTO rules_pointers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (uid, number, *row))
         if record.slice:
             connection.execute("INSERT OR REPLACE INTO rules_slices VALUES (?, ?, ?, ?)", (uid, series, *record.slice))
             self.reshaped.add(series)

@@ -246,7 +246,7 @@ def _referenced(schema: Schema) -> Iterator[str]:
     keys["series_link"] = quoted(schema.level(Level.IMAGE)[-1].column)
     own = {field.tag: quoted(field.column) for field in schema.level(Level.IMAGE)}
     told = [f"trim({at}.{fields[MODALITY]})" for at, fields in (("i", own), ("s", series)) if MODALITY in fields]
-    yield references.INSTANCES_VIEW.format(**keys, modality=(told or ["NULL"])[0])
+    yield references.INSTANCES_VIEW.format(**keys, modality=(told or ["NULL"])[0], referenced=references.NAMED)
     if MODALITY in series and references.FRAME in series:
         names = {"modality": series[MODALITY], "frame": series[references.FRAME]}
         yield references.VIEW.format(**names, **keys, derived=", ".join(f"'{modality}'" for modality in references.DERIVED))

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from pyconquest_rules.headers import pointers, values
 from pyconquest_rules.headers.pointers import Pointer
-from pyconquest_rules.index.references import DERIVED, packed
+from pyconquest_rules.index.references import DERIVED, NAMED, packed
 from tests import raw
 from tests.conftest import REPOSITORY, Instance, Workplace
 from tests.execute.test_listen import listening, storescu
@@ -286,11 +286,14 @@ def test_rows_follow_their_instance(workplace: Workplace, instance: Instance) ->
 def test_packed_uids_come_out_as_they_went_in(uids: list[str]) -> None:
     rows = packed(Pointer(uid, None, None, ("A",)) for uid in uids)
     connection = sqlite3.connect(":memory:")
-    found = [
-        uid for row in rows for (uid,) in connection.execute("SELECT ? || value FROM json_each(?)", (row.prefix, row.suffixes))
-    ]
-    assert found == uids
-    assert max(len(row.suffixes or "") for row in rows) < 64 * 1024
+    connection.execute("CREATE TABLE p (prefix TEXT, count INT, width INT, suffixes TEXT)")
+    connection.executemany("INSERT INTO p VALUES (?, ?, ?, ?)", [row[-4:] for row in rows])
+    connection.execute(
+        "CREATE TABLE n AS WITH RECURSIVE n(number) AS (VALUES (0) UNION SELECT number + 1 FROM n LIMIT 100) SELECT * FROM n"
+    )
+    found = connection.execute(f"SELECT {NAMED} FROM p JOIN n ON n.number < p.count ORDER BY p.rowid, n.number")
+    assert [uid for (uid,) in found] == uids
+    assert max(len(row.suffixes) for row in rows) < 64 * 1024
 
 
 def test_the_index_holds_two_hundred_slices_of_many_contours_in_little_room(workplace: Workplace, instance: Instance) -> None:
