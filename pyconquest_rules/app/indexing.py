@@ -9,8 +9,8 @@ from pyconquest_rules.app.naming import named
 from pyconquest_rules.app.opening import writing
 from pyconquest_rules.events import Emit, silent
 from pyconquest_rules.execute.folders import INCOMING, OLDER
-from pyconquest_rules.execute.ledger import FOLDER
 from pyconquest_rules.index.contradictions import count as count_contradictions
+from pyconquest_rules.index.decisions import FOLDER
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.workers import Workers, here
 from pyconquest_rules.rules.rules import Rules

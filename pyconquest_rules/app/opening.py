@@ -58,4 +58,4 @@ def writing(rules: Rules) -> "Store":
     """The writing side of the index. Imported late, like all that reads files: what only asks the index needs neither."""
     from pyconquest_rules.index.store import Store
 
-    return Store(rules.database, rules.schema)
+    return Store(rules.database, rules.schema, rules.order)

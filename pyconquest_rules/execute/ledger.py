@@ -14,9 +14,9 @@ from typing import Any
 from pyconquest_rules.errors import DatabaseError, Locked
 from pyconquest_rules.execute.files import Put, StepError
 from pyconquest_rules.execute.removing import Removed
+from pyconquest_rules.index.decisions import FOLDER, made
 from pyconquest_rules.steps import PutFile, RetrieveInstance, Stamp, Step
 
-FOLDER = ".pyconquest-rules"
 FORMAT = "2"
 
 # The size that is recorded where a file was found to hold other bytes, though it has the size and the time that it should.
@@ -103,7 +103,7 @@ class Ledger:
 
     def __init__(self, base: Path, *, write: bool = False) -> None:
         """`base` is the folder of the rules file. Raises DatabaseError where the state cannot be read."""
-        file = (_made(base) if write else base / FOLDER) / "state.db"
+        file = (made(base) if write else base / FOLDER) / "state.db"
         try:
             self.connection = _open(file, write)
         except sqlite3.Error as error:
@@ -319,17 +319,6 @@ class Ledger:
             raise DatabaseError(f"cannot write to the ledger: {error}; the next run finds out what was done") from None
 
 
-def _made(base: Path) -> Path:
-    """The folder of the state, which is made where it is missing."""
-    folder = base / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-        (folder / ".gitignore").write_text("*\n")
-    except OSError as error:
-        raise DatabaseError(f"cannot write to {folder}: {os.strerror(error.errno or 0)}") from None
-    return folder
-
-
 def _open(file: Path, write: bool) -> sqlite3.Connection:
     if not write and not file.exists():
         connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -372,7 +361,7 @@ def locked(base: Path) -> Iterator[None]:
 
     Raises Locked where another run holds it, DatabaseError where nothing can be written.
     """
-    descriptor = os.open(_made(base) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(made(base) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

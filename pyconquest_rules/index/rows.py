@@ -2,7 +2,9 @@
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from time import time
 
 from pyconquest_rules.dicom import Level
@@ -12,6 +14,11 @@ from pyconquest_rules.index.records import Full, Record, Row
 from pyconquest_rules.index.tables import LEVELS, MODALITIES_IN_STUDY, MODALITY, PYCONQUEST_COLUMNS, TABLES, Schema, quoted
 from pyconquest_rules.index.walk import File
 
+At = tuple[int, bytes]
+"""The place of a file in the order of all: the number of its source, and its path."""
+
+LAST: At = (sys.maxsize, b"")
+
 # Where a whole archive goes, the names of its series are not all held in memory.
 MOST_RESHAPED = 10_000
 
@@ -19,8 +26,9 @@ MOST_RESHAPED = 10_000
 class Rows:
     """The rows of instances.
 
-    What a patient, study or series row holds, its first instance says. When one of its instances changed or went, that
-    may be out of date: the next instance that is read says it anew.
+    What a patient, study or series row holds, the first of its instances says, in the order of sources and paths: which file
+    that is, table `rules_first` knows. If that file changed or went, the row is in `rules_stale` until the one that is first
+    now was read (`firsts`).
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -36,29 +44,40 @@ class Rows:
         """Forgets which rows are there, as others may have changed that, or a transaction was rolled back."""
         self.home: tuple[str | None, str | None] = (None, None)
         self.last: tuple[Row, ...] = ()
+        self.last_at = LAST
         for level in self.levels_above:
             level.last_key = None
 
-    def write(self, connection: sqlite3.Connection, record: Record, device: str, file: File) -> None:
-        """Inserts what is not there yet; an image row is replaced."""
-        above, image = record.rows[:-1], record.rows[-1]
-        series, study, now = image[-1] or "", above[-1][-1] or "", time()
-        before, new = self._study_of(connection, series), set()
-        if above != self.last:
-            self._compare_patient(connection, str(above[0][0]), {study, before or study})
-            levels = zip(self.levels_above, above, record.full, strict=False)
-            new = {level.level for level, row, full in levels if level.write(connection, row, full, (int(now),))}
-            self.last = above
+    def write(self, connection: sqlite3.Connection, record: Record, device: str, file: File, rank: int) -> None:
+        """Inserts the row of an instance, and says above it what this file says first. `rank` is the number of its source."""
+        image, study, now = record.rows[-1], record.rows[-2][-1] or "", time()
+        series = image[-1] or ""
+        self.tell(connection, record, device, (rank, file.path))
         place = (int(now), os.fsencode(file.path), device, *record.extras, now, record.content)
-        self.image.write(connection, image, record.full[-1], place)
+        connection.execute(self.image.insert, image + place)
+        self.image.keep_full(connection, image[0] or "", record.full[-1])
         self._write_ours(connection, record, series)
-        if Level.SERIES in new:
+        if study != self._study_of(connection, series):
+            connection.execute("INSERT OR REPLACE INTO rules_strays VALUES (?, ?)", (record.SOPInstanceUID, study))
+
+    def tell(self, connection: sqlite3.Connection, record: Record, device: str, at: At) -> None:
+        """Writes the rows above an instance of which it is the first."""
+        above = record.rows[:-1]
+        if above == self.last and at >= self.last_at:
+            return
+        series, study = above[-1][0] or "", above[-1][-1] or ""
+        before = self._study_of(connection, series)
+        self._compare_patient(connection, str(above[0][0]), {study, before or study})
+        levels = zip(self.levels_above, above, record.full, strict=False)
+        written = {level.level: how for level, row, full in levels if (how := level.write(connection, row, full, device, at))}
+        self.last, self.last_at = above, at
+        if Level.SERIES in written:
             self.home = (series, study)
             if before not in (None, study):
                 self._moved(connection, series, str(before), study)
-        elif study != before:
-            connection.execute("INSERT OR REPLACE INTO rules_strays VALUES (?, ?)", (record.SOPInstanceUID, study))
-        if new & {Level.STUDY, Level.SERIES}:
+        if Written.ANEW in written.values():
+            self._doubt_patients(connection, {study, before or study})
+        if written.keys() & {Level.STUDY, Level.SERIES}:
             self.say_modalities(connection, [study])
 
     def _study_of(self, connection: sqlite3.Connection, series: str) -> str | None:
@@ -74,17 +93,24 @@ class Rows:
         for study in studies:
             row = connection.execute(self.patient_of, (study,)).fetchone()
             if row and row[0] != patient:
-                connection.execute("INSERT OR IGNORE INTO rules_several_patients VALUES (?)", (study,))
+                self._doubt_patients(connection, {study})
+                connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('patient', ?)", row)
+
+    def _doubt_patients(self, connection: sqlite3.Connection, studies: set[str]) -> None:
+        """Has `prune` find out whether these studies hold several patients."""
+        for study in studies:
+            connection.execute("INSERT OR IGNORE INTO rules_several_patients VALUES (?)", (study,))
+            connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('study', ?)", (study,))
+        self.touched = True
 
     def _moved(self, connection: sqlite3.Connection, series: str, before: str, study: str) -> None:
-        """A series is in another study now: strays in that one are at home, and the one before may be empty."""
+        """A series is in another study now: what was at home is astray, what tells that study is not, and one may be empty."""
         fields = self.schema.level(Level.IMAGE)
         images = f"SELECT {quoted(fields[0].column)} FROM DICOMImages WHERE {quoted(fields[-1].column)} = ?"
+        connection.execute(f"INSERT OR IGNORE INTO rules_strays SELECT *, ? FROM ({images})", (before, series))
         at_home = f"DELETE FROM rules_strays WHERE StudyInstanceUID = ? AND SOPInstanceUID IN ({images})"
         connection.execute(at_home, (study, series))
-        connection.execute("INSERT OR IGNORE INTO temp.touched VALUES ('study', ?)", (before,))
-        connection.execute("INSERT OR IGNORE INTO rules_several_patients VALUES (?)", (study,))
-        self.touched = True
+        self._doubt_patients(connection, {before, study})
 
     def _write_ours(self, connection: sqlite3.Connection, record: Record, series: str) -> None:
         """What the instance points at, and where its slice lies; the series is noted to be measured."""
@@ -97,8 +123,11 @@ class Rows:
             connection.execute("INSERT OR REPLACE INTO rules_slices VALUES (?, ?, ?, ?)", (uid, series, *record.slice))
             self.reshaped.add(series)
 
-    def remove(self, connection: sqlite3.Connection, uid: str) -> None:
-        """Takes an instance out, with all that is said of it alone. `prune` looks after the levels above."""
+    def remove(self, connection: sqlite3.Connection, uid: str, device: str, path: bytes) -> None:
+        """Takes an instance out, with all that is said of it alone. `prune` looks after the levels above.
+
+        What its file said of these is to be said by another one.
+        """
         self.begin()
         key = quoted(self.schema.key(Level.IMAGE))
         above = connection.execute(self.above, {"uid": uid}).fetchall()
@@ -106,17 +135,21 @@ class Rows:
         self.reshaped.update(uid for level, uid in above if level == Level.SERIES.value)
         if len(self.reshaped) > MOST_RESHAPED:
             self.measure(connection)
-        for table in ("temp.touched", "rules_stale"):
-            connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", above)
+        connection.executemany("INSERT OR IGNORE INTO temp.touched VALUES (?, ?)", above)
+        said = "DELETE FROM rules_first WHERE device = ? AND path = CAST(? AS TEXT) RETURNING level, key"
+        stale = connection.execute(said, (device, path)).fetchall()
+        connection.executemany("INSERT OR IGNORE INTO rules_stale VALUES (?, ?)", stale)
         connection.execute(f"DELETE FROM DICOMImages WHERE {key} = ?", (uid,))
         connection.execute("DELETE FROM rules_full WHERE level = 'image' AND key = ?", (uid,))
         for table in ("rules_references", "rules_pointers", "rules_slices", "rules_strays"):
             connection.execute(f"DELETE FROM {table} WHERE SOPInstanceUID = ?", (uid,))
 
     def doubt(self, connection: sqlite3.Connection) -> None:
-        """Has every row above the instances that somebody else touched said anew by the next instance, or removed by `prune`."""
+        """Has every row above the instances that somebody else touched said anew by its first instance, or removed by `prune`."""
         self.begin()
         self.touched = True
+        others = "(SELECT level, key FROM rules_touched WHERE level != 'image')"
+        connection.execute(f"DELETE FROM rules_first WHERE (level, key) IN {others}")
         for table in ("temp.touched", "rules_stale"):
             connection.execute(f"INSERT OR IGNORE INTO {table} SELECT level, key FROM rules_touched WHERE level != 'image'")
 
@@ -148,6 +181,13 @@ class Rows:
             connection.executemany(self.modalities, ((study,) for study in studies))
 
 
+class Written(Enum):
+    """What became of the row of a level: it was new, or another file said it before."""
+
+    NEW = 1
+    ANEW = 2
+
+
 class _Level:
     """Writes the row of one level."""
 
@@ -158,33 +198,51 @@ class _Level:
             extra += ["ObjectFile", "DeviceName", *(name for name, _ in PYCONQUEST_COLUMNS)]
         names = ", ".join([*(quoted(field.column) for field in self.fields), *extra])
         marks = ", ".join(["?"] * len(self.fields) + ["CAST(? AS TEXT)" if name == "ObjectFile" else "?" for name in extra])
-        verb, if_stale = ("INSERT OR REPLACE", "") if level is Level.IMAGE else ("INSERT", self._if_stale())
-        self.insert = f"{verb} INTO {TABLES[level]} ({names}) VALUES ({marks}){if_stale}"
+        verb, or_anew = ("INSERT OR REPLACE", "") if level is Level.IMAGE else ("INSERT", self._or_anew())
+        self.insert = f"{verb} INTO {TABLES[level]} ({names}) VALUES ({marks}){or_anew}"
         self.last_key: str | None = None
+        self.last_at = LAST
 
-    def _if_stale(self) -> str:
-        """A row that is there already is overwritten only if one of its instances changed or went."""
+    def _or_anew(self) -> str:
         columns = [quoted(field.column) for field in self.fields]
-        stale = f"SELECT 1 FROM rules_stale WHERE level = '{self.level.value}' AND key = excluded.{columns[0]}"
         values = ", ".join(f"{column} = excluded.{column}" for column in columns[1:] or columns)
-        return f" ON CONFLICT ({columns[0]}) DO UPDATE SET {values} WHERE EXISTS ({stale})"
+        return f" ON CONFLICT ({columns[0]}) DO UPDATE SET {values}"
 
-    def write(self, connection: sqlite3.Connection, row: Row, full: Full, place: tuple[object, ...]) -> bool:
-        """Whether a row was written. `place` is the time, and what an image row has beside its elements."""
+    def write(self, connection: sqlite3.Connection, row: Row, full: Full, device: str, at: At) -> Written | None:
+        """Writes the row of a level above the instances, unless an earlier file said it."""
         key = row[0] or ""
-        if key == self.last_key and self.level is not Level.IMAGE:
-            return False
-        new = connection.execute(self.insert, row + place).rowcount == 1
-        self.last_key = key
-        if new:
-            self._keep_full(connection, key, full)
-        return new
+        if key == self.last_key and at >= self.last_at:
+            return None
+        self.last_key, self.last_at = key, at
+        is_first = connection.execute(
+            "INSERT OR IGNORE INTO rules_first VALUES (?, ?, ?, CAST(? AS TEXT))", (self.level.value, key, device, at[1])
+        ).rowcount
+        if not is_first and not self._take_first(connection, key, device, at):
+            return None
+        connection.execute(self.insert, (*row, int(time())))
+        stale = is_first and connection.execute(
+            "SELECT 1 FROM rules_stale WHERE level = ? AND key = ?", (self.level.value, key)
+        ).fetchone()
+        if stale or not is_first:
+            connection.execute("DELETE FROM rules_full WHERE level = ? AND key = ?", (self.level.value, key))
+        self.keep_full(connection, key, full)
+        return Written.ANEW if stale or not is_first else Written.NEW
 
-    def _keep_full(self, connection: sqlite3.Connection, key: str, full: Full) -> None:
+    def _take_first(self, connection: sqlite3.Connection, key: str, device: str, at: At) -> bool:
+        """Notes that a file is the first of this row, if it is."""
+        there = connection.execute(
+            "SELECT s.rank, CAST(f.path AS BLOB) FROM rules_first AS f JOIN rules_sources AS s USING (device)"
+            " WHERE f.level = ? AND f.key = ?",
+            (self.level.value, key),
+        ).fetchone()
+        if there and there <= at:
+            return False
+        update = "UPDATE rules_first SET device = ?, path = CAST(? AS TEXT) WHERE level = ? AND key = ?"
+        connection.execute(update, (device, at[1], self.level.value, key))
+        return True
+
+    def keep_full(self, connection: sqlite3.Connection, key: str, full: Full) -> None:
         """Keeps the whole text of what the columns hold cut or changed."""
-        if self.level is not Level.IMAGE:
-            for table in ("rules_full", "rules_stale"):
-                connection.execute(f"DELETE FROM {table} WHERE level = ? AND key = ?", (self.level.value, key))
         for name, text in full:
             connection.execute("INSERT OR REPLACE INTO rules_full VALUES (?, ?, ?, ?)", (self.level.value, key, name, text))
 
@@ -196,11 +254,16 @@ def _modalities(schema: Schema) -> str | None:
     if modality is None or modalities is None:
         return None
     study, link = quoted(schema.key(Level.STUDY)), quoted(schema.level(Level.SERIES)[-1].column)
-    taken = {field.column.lower() for field in schema.level(Level.SERIES)}
-    age = next(name for name in ("rowid", "oid", "_rowid_", study) if name not in taken)
+    series = quoted(schema.key(Level.SERIES))
+    # A series is as old as the place of its first file in the order of all files: when it came does not matter.
+    age = (
+        f"SELECT {modality} AS m, row_number() OVER (ORDER BY s.rank, f.path, {series}) AS age FROM DICOMSeries"
+        f" LEFT JOIN rules_first AS f ON f.level = 'series' AND f.key = {series} LEFT JOIN rules_sources AS s ON s.device = f.device"
+        f" WHERE {link} = DICOMStudies.{study} AND {modality} IS NOT NULL"
+    )
     return (
-        f"UPDATE DICOMStudies SET {modalities} = (SELECT group_concat(m, '\\') FROM (SELECT {modality} AS m FROM DICOMSeries"
-        f" WHERE {link} = DICOMStudies.{study} AND {modality} IS NOT NULL GROUP BY m ORDER BY min({age}) DESC)) WHERE {study} = ?"
+        f"UPDATE DICOMStudies SET {modalities} = (SELECT group_concat(m, '\\') FROM (SELECT m FROM ({age}) GROUP BY m"
+        f" ORDER BY min(age) DESC)) WHERE {study} = ?"
     )
 
 
@@ -243,7 +306,7 @@ def _pruning(schema: Schema) -> Iterator[str]:
             yield f"INSERT OR IGNORE INTO temp.touched {above}"
         user = f"NOT EXISTS (SELECT 1 FROM {{}} WHERE {{}} = {table}.{key})".format
         yield f"DELETE FROM {table} WHERE {key} IN {touched} AND {' AND '.join(user(*place) for place in needed_by)}"
-        for kept in ("rules_full", "rules_stale"):
+        for kept in ("rules_full", "rules_stale", "rules_first"):
             gone = f"NOT EXISTS (SELECT 1 FROM {table} WHERE {key} = {kept}.key)"
             yield f"DELETE FROM {kept} WHERE level = '{level.value}' AND key IN {touched} AND {gone}"
     yield OF_ONE_PATIENT

@@ -19,7 +19,8 @@ from pyconquest_rules.headers.opening import Reason
 from pyconquest_rules.index.changes import changes
 from pyconquest_rules.index.chunks import Chunk, Reading, read_headers, reads_records
 from pyconquest_rules.index.records import Record
-from pyconquest_rules.index.store import Outcome, Store
+from pyconquest_rules.index.contest import Outcome
+from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.walk import File, Run, Skipped, Tree, files_of, runs
 from pyconquest_rules.index.workers import Workers
 
@@ -44,6 +45,7 @@ class Scan:
         self.notes: Counter[str] = Counter()
         self.roots: dict[str, Path] = {}
         self.inside: dict[str, bytes] = {}  # the same, each with a slash behind it
+        self.all_there = False  # whether no source is missing
         store.connection.execute(
             "CREATE TEMP TABLE to_read (device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
         )
@@ -61,14 +63,33 @@ class Scan:
         troubles = [trouble for tree in trees for trouble in self._look(tree, own, allow_vanish, new)]
         if troubles:
             raise SourceError("\n".join(troubles))
-        self._forget(trees)
+        changed = self._forget(trees)
         self._fill(workers)
-        self._tell_unchanged([self.store.device(tree.name, tree.root) for tree in trees])
         chunks = self._found(trees, own) if new else self._chunks("to_read")
         with Reading(workers, chunks, reads_records(self.store.schema), self.roots) as reading:
             self._read(reading.in_order())
-            if reading.files:
-                self.store.refer()
+            changed = changed or reading.files > 0
+        if self._settle(workers) or changed or self.store.is_unreferred():
+            self.store.refer()
+        if not new:
+            self._tell_unchanged([self.store.device(tree.name, tree.root) for tree in trees])
+        if self.all_there:
+            self.store.ordered()
+
+    def _settle(self, workers: Workers) -> bool:
+        """Reads the files that are to say patients, studies and series anew; whether there were any."""
+        if not self.store.choose_first():
+            return False
+        with Reading(workers, self._chunks("to_tell"), reads_records(self.store.schema), self.roots) as reading:
+            results = reading.in_order()
+            while group := list(islice(results, CHUNKS_A_TRANSACTION)):
+                with self.store.transaction():
+                    for device, files in group:
+                        for file, record in files:
+                            if isinstance(record, Record):
+                                self.store.tell(device, file, record)
+        self.store.choose_first()  # what could not be read now is left for the next run
+        return True
 
     def _fill(self, workers: Workers) -> None:
         """Reads what columns that came can concern, and fills them; after a kill all of it again."""
@@ -156,19 +177,26 @@ class Scan:
                 self._tell(inside(root) + now.path, Outcome("skipped", now.reason))
         return False
 
-    def _forget(self, trees: Sequence[Tree]) -> None:
-        """Takes out what is gone or will be read anew; what else held the same instances is read too, unless it is gone."""
+    def _forget(self, trees: Sequence[Tree]) -> bool:
+        """Takes out what is gone or will be read anew; what else held the same instances is read too, unless it is gone.
+
+        Whether there was anything.
+        """
         store, rows = self.store, self.store.connection
         sources = store.sources()
+        there = {source.device for source in sources.values() if not _cannot_list(source.root)}
+        self._read_again(store.contested(), there)
+        self.all_there = len(there) == len(sources)
         moved = [tree for tree in trees if sources[tree.name].root != tree.root]
         # Where there is nothing to write, nobody who writes is waited for.
         touched = self.takes_back and store.is_touched()
-        if moved or touched or rows.execute("SELECT 1 FROM temp.gone").fetchone():
+        changed = bool(moved or touched) or rows.execute("SELECT 1 FROM temp.gone").fetchone() is not None
+        if changed:
             with store.transaction():
                 for tree in moved:
                     store.move(tree.name, tree.root)
                 if touched:
-                    self._note_touched({source.device for source in store.sources().values() if not _cannot_list(source.root)})
+                    self._read_again(store.touched(), there)
                 for device, path in rows.execute("SELECT device, path FROM temp.gone"):
                     rows.executemany(
                         "INSERT OR IGNORE INTO temp.to_read SELECT ?1, ?2, ?3, ?4"
@@ -179,16 +207,17 @@ class Scan:
                     store.take_back()
         self.roots = {source.device: source.root for source in store.sources().values()}
         self.inside = {device: inside(root) for device, root in self.roots.items()}
+        return changed
 
-    def _note_touched(self, devices: set[str]) -> None:
-        """Notes the files of what others touched to be forgotten and read anew, as far as their source is there."""
+    def _read_again(self, files: Iterable[tuple[str, bytes, int, int]], devices: set[str]) -> None:
+        """Notes known files to be forgotten and read anew, as far as their source is there."""
         gone = "INSERT OR IGNORE INTO temp.gone VALUES (?, ?)"
-        for file in self.store.touched():
+        for file in files:
             if file[0] in devices and self.store.connection.execute(gone, file[:2]).rowcount:  # else it vanished, or came before
                 self.store.connection.execute("INSERT INTO temp.to_read VALUES (?, ?, ?, ?)", file)
 
     def _tell_unchanged(self, devices: Iterable[str]) -> None:
-        """Only now is it known: what another file's change made read again is not unchanged."""
+        """Only now is it known what was not read, and what that is beside what was: another file of its instance may count."""
         count = (
             "SELECT (SELECT count(*) FROM rules_files WHERE device = ?1)"
             " - (SELECT count(*) FROM temp.to_read AS t JOIN rules_files AS f ON f.device = ?1 AND f.path = CAST(t.path AS TEXT)"
@@ -228,7 +257,7 @@ class Scan:
         self.counts["seen"] += 1
         self.counts[outcome.outcome] += 1
         self.counts["conflict"] += outcome.reason == "conflict" and outcome.outcome == "rejected"
-        if outcome.outcome in ("rejected", "skipped") and outcome.reason:
+        if outcome.outcome != "indexed" and outcome.reason not in (None, "same-bytes"):
             self.reasons[outcome.reason] += 1
         if outcome.outcome == "indexed":
             self.notes.update(notes.notes(outcome.reason))

@@ -13,10 +13,16 @@ from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header
 from pyconquest_rules.headers.opening import Reason
+from pyconquest_rules.index.contest import CLAIMS, Claim, Contest, Outcome
+from pyconquest_rules.index.decisions import Decisions, DecisionsFile, free_device
+from pyconquest_rules.index.firsts import choose_first, is_stale
 from pyconquest_rules.index.geometry import measure_stale, stale
 from pyconquest_rules.index.intact import check_owner, drop, has_own_tables, is_intact, restore, strange_images, touched_files
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
+from pyconquest_rules.index.obeying import keep, obey, record, recorded
+from pyconquest_rules.index.order import Order
 from pyconquest_rules.index.records import Record, records
+from pyconquest_rules.index.reordering import contested, order_text, remember
 from pyconquest_rules.index.rows import Rows
 from pyconquest_rules.index.sql import text_of
 from pyconquest_rules.index.tables import WRITING, Field, Schema, fill_referenced, statements
@@ -24,18 +30,13 @@ from pyconquest_rules.index.walk import File
 
 BUSY_SECONDS = 60
 
-BLOCK = 1 << 20
+NO_ORDER = Order()
+
+# The "level" of `rules_stale` which says that plans and doses may point at what came or went.
+REFERENCED_STALE = "referenced"
 
 # So many series are measured in one transaction.
 AT_ONCE = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a file: `indexed | duplicate | rejected`, and the reason; of an indexed file its notes."""
-
-    outcome: str
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +74,50 @@ class Store:
     Raises DatabaseError wherever SQLite fails: a database that is damaged, a disk that is full.
     """
 
-    def __init__(self, database: Path, schema: Schema) -> None:
-        """Opens or makes the index. Raises DatabaseError where the file is not an index of ours."""
-        self.database, self.schema, self.fingerprint = database, schema, schema.fingerprint
+    def __init__(self, database: Path, schema: Schema, order: Order = NO_ORDER) -> None:
+        """Opens or makes the index, and has it obey the decisions.
+
+        Raises DatabaseError where the file is not an index of ours, UsageError where the decisions cannot be read.
+        """
+        self.database, self.schema, self.fingerprint, self.order = database, schema, schema.fingerprint, order
+        self.file = DecisionsFile(order.base) if order.base else None
         check_owner(database)
         self.connection = _connect(database)
         try:
+            if self.file:
+                keep(self.connection, self.file)
             _prepare(self.connection, schema)
+            self.records, self._rows = records(schema), Rows(schema)
+            self._alone, self._version, self._met = True, _version(self.connection), -1
+            self._decided()
+            self._rank()
         except sqlite3.Error as error:
             self.connection.close()
             raise _unusable(database, error) from None
-        self.records, self._rows = records(schema), Rows(schema)
-        self._alone, self._version, self._met = True, _version(self.connection), -1
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _decided(self) -> None:
+        """Reads the decisions, and obeys those that are new to the index."""
+        known = recorded(self.connection)
+        self.decisions = self.file.read() if self.file else known or Decisions()
+        self.contest = Contest(self.order.on_conflict, self.decisions.chosen)
+        if self.file and (known is None or known.text != self.decisions.text):
+            with self.transaction():
+                obey(self.connection, self.decisions, self.forget)
+
+    def _rank(self) -> None:
+        """Notes which number each source has in the rules."""
+        rows = self.connection.execute("SELECT rank, name, device FROM rules_sources").fetchall()
+        if self.order.base is None:
+            self.ranks = {device: rank for rank, _, device in rows}
+            return
+        changed = [(rank, name) for before, name, device in rows if (rank := self.order.rank(name, device)) != before]
+        if changed:
+            with self.transaction():
+                self.connection.executemany("UPDATE rules_sources SET rank = ? WHERE name = ?", changed)
+        self.ranks = {device: self.order.rank(name, device) for _, name, device in rows}
 
     def __enter__(self) -> "Store":
         return self
@@ -112,6 +145,7 @@ class Store:
                     self.measure()
                 else:
                     self._rows.postpone(self.connection)
+                    self.connection.execute("INSERT OR IGNORE INTO rules_stale VALUES (?, '')", (REFERENCED_STALE,))
                 self.connection.execute("DELETE FROM rules_index WHERE key = ?", (WRITING,))
         except BaseException:
             self._rows.begin()
@@ -129,9 +163,15 @@ class Store:
 
     def refer(self) -> None:
         """Says anew which series plans and doses are made for: what they point at may have been indexed after them."""
-        if statement := fill_referenced(self.schema):
-            with self.transaction():
+        with self.transaction():
+            if statement := fill_referenced(self.schema):
                 self.connection.execute(statement)
+            self.connection.execute("DELETE FROM rules_stale WHERE level = ?", (REFERENCED_STALE,))
+
+    def is_unreferred(self) -> bool:
+        """Whether something came or went since `refer`."""
+        query = "SELECT 1 FROM rules_stale WHERE level = ?"
+        return self.connection.execute(query, (REFERENCED_STALE,)).fetchone() is not None
 
     def pending(self) -> list[tuple[Level, Field]]:
         """The columns that came, for which instances are still to be read."""
@@ -154,12 +194,16 @@ class Store:
         query = "SELECT device FROM rules_sources WHERE name = ?"
         if row := self.connection.execute(query, (name,)).fetchone():
             return str(row[0])
+        taken = [device for (device,) in self.connection.execute("SELECT device FROM rules_sources")]
+        device = self.file.device(name, taken) if self.file else free_device(taken)
         with self.transaction():
-            taken = {int(device[3:]) for (device,) in self.connection.execute("SELECT device FROM rules_sources")}
-            device = f"MAG{next(n for n in range(len(taken) + 1) if n not in taken)}"
-            insert = "INSERT OR IGNORE INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))"
-            self.connection.execute(insert, (device, name, os.fsencode(root)))
-            return str(self.connection.execute(query, (name,)).fetchone()[0])
+            insert = "INSERT OR IGNORE INTO rules_sources VALUES (?, ?, CAST(? AS TEXT), ?)"
+            self.connection.execute(insert, (device, name, os.fsencode(root), self.order.rank(name, device)))
+            if self.file:  # the index knows of this decision
+                record(self.connection, self.file.read())
+            device = str(self.connection.execute(query, (name,)).fetchone()[0])
+        self.ranks[device] = self.order.rank(name, device)
+        return device
 
     def move(self, name: str, root: Path) -> None:
         """Notes where the root of a source is now."""
@@ -198,7 +242,7 @@ class Store:
         self.connection.execute(f"DELETE FROM rules_files {where}", (device, path))
         if row[1] != "indexed":
             return []
-        self._rows.remove(self.connection, row[0])
+        self._rows.remove(self.connection, row[0], device, path)
         others = "DELETE FROM rules_files WHERE SOPInstanceUID = ? AND outcome != 'skipped'"
         returning = "RETURNING device, CAST(path AS BLOB), size, mtime_ns"
         return self.connection.execute(f"{others} {returning}", (row[0],)).fetchall()
@@ -218,7 +262,7 @@ class Store:
         Removes touched rows that no file of the index has. Files that are still known stay touched.
         """
         for (uid,) in self.connection.execute(strange_images(self.schema)).fetchall():
-            self._rows.remove(self.connection, uid)
+            self._rows.remove(self.connection, uid, "", b"")
         self._rows.doubt(self.connection)
         known = "SELECT 1 FROM rules_files AS f WHERE f.SOPInstanceUID = rules_touched.key AND f.outcome = 'indexed'"
         self.connection.execute(f"DELETE FROM rules_touched WHERE level != 'image' OR NOT EXISTS ({known})")
@@ -268,13 +312,58 @@ class Store:
         return outcome
 
     def add(self, device: str, root: Path, file: File, record: Record) -> Outcome:
-        """Puts an instance into the index. One with its SOPInstanceUID that is there already stays."""
-        outcome = self._clash(device, root, file, record.SOPInstanceUID)
-        if outcome is None:
-            outcome = Outcome("indexed", notes.reason(record.notes))
-            self._rows.write(self.connection, record, device, file)
+        """Puts an instance into the index, unless it is forgotten. Of several files that have it, the first in order counts."""
+        uid = record.SOPInstanceUID
+        if self.decisions.forget(row[0] for row in record.rows):
+            outcome = Outcome("skipped", "forgotten")
+            self._note(device, file, outcome, record)
+            return outcome
+        there = self._there(uid)
+        if there is not None and (there.device, there.path) != (device, file.path):
+            own = Claim(self._name(device), self.ranks[device], device, str(root), file.path, file.mtime_ns)
+            if self.contest.key(uid, there) <= self.contest.key(uid, own):
+                outcome = self.contest.beside(uid, there, own)
+                self._note(device, file, outcome, record)
+                return outcome
+            self._rows.remove(self.connection, uid, there.device, there.path)
+            self._set_beside(uid, own)
+        outcome = Outcome("indexed", notes.reason(record.notes))
+        self._rows.write(self.connection, record, device, file, self.ranks[device])
         self._note(device, file, outcome, record)
         return outcome
+
+    def _set_beside(self, uid: str, counts: Claim) -> None:
+        """Says anew what the other files of an instance are, now that `counts` is the one that counts."""
+        for other in self._claims(uid):
+            if (other.device, other.path) != (counts.device, counts.path):
+                outcome = self.contest.beside(uid, counts, other)
+                update = "UPDATE rules_files SET outcome = ?, reason = ? WHERE device = ? AND path = CAST(? AS TEXT)"
+                self.connection.execute(update, (outcome.outcome, outcome.reason, other.device, other.path))
+
+    def tell(self, device: str, file: File, record: Record) -> None:
+        """Has a file say the rows above its instance of which it is the first, if it is as it was indexed."""
+        query = (
+            "SELECT 1 FROM rules_files WHERE device = ? AND path = CAST(? AS TEXT) AND outcome = 'indexed'"
+            " AND (size, mtime_ns, SOPInstanceUID) = (?, ?, ?)"
+        )
+        if self.connection.execute(query, (device, *file, record.SOPInstanceUID)).fetchone():
+            self._rows.tell(self.connection, record, device, (self.ranks[device], file.path))
+
+    def choose_first(self) -> bool:
+        """Puts the files that are to say rows anew into `temp.to_tell`; whether there are any."""
+        if not is_stale(self.connection):
+            return False
+        with self.transaction():
+            return choose_first(self.connection, self.schema)
+
+    def contested(self) -> list[tuple[str, bytes, int, int]]:
+        """The files (device, path, size, mtime_ns) to be read again because the order of files changed since `ordered`."""
+        return contested(self.connection, order_text(self.order, self.decisions)) if self.order.base else []
+
+    def ordered(self) -> None:
+        """Notes that the index is in the order of the rules."""
+        if self.order.base:
+            remember(self.connection, order_text(self.order, self.decisions))
 
     def place_of(self, uid: str) -> "Place | None":
         """Return where the index has an instance; None if it has none."""
@@ -292,36 +381,18 @@ class Store:
             (device, file.path, file.size, file.mtime_ns, outcome.outcome, outcome.reason, uid, syntax),
         )
 
-    def _there(self, uid: str) -> tuple[str, bytes, str] | None:
-        """The device, the path and the root of the file of an instance."""
-        found: tuple[str, bytes, str] | None = self.connection.execute(
-            "SELECT f.device, CAST(f.path AS BLOB), s.path FROM rules_files f JOIN rules_sources s USING (device)"
-            " WHERE f.SOPInstanceUID = ? AND f.outcome = 'indexed'",
-            (uid,),
-        ).fetchone()
-        return found
+    def _there(self, uid: str) -> Claim | None:
+        """The file of an instance that counts."""
+        row = self.connection.execute(f"{CLAIMS} AND f.outcome = 'indexed'", (uid,)).fetchone()
+        return Claim(*row) if row else None
 
-    def _clash(self, device: str, root: Path, file: File, uid: str) -> Outcome | None:
-        """`duplicate` or a rejection where another file holds this instance already; None where none does."""
-        there = self._there(uid)
-        if there is None or (there[0], there[1]) == (device, file.path):
-            return None
-        first = os.path.join(os.fsencode(there[2]), there[1])
-        same = _same_bytes(first, os.path.join(os.fsencode(root), file.path))
-        return Outcome("duplicate", "same-bytes") if same else Outcome("rejected", "conflict")
+    def _claims(self, uid: str) -> list[Claim]:
+        """All files of an instance that are not left out."""
+        return [Claim(*row) for row in self.connection.execute(f"{CLAIMS} AND f.outcome != 'skipped'", (uid,)).fetchall()]
 
-
-def _same_bytes(first: bytes, second: bytes) -> bool:
-    try:
-        if os.stat(first).st_size != os.stat(second).st_size:
-            return False
-        with open(first, "rb") as one, open(second, "rb") as other:
-            while (block := one.read(BLOCK)) == other.read(BLOCK):
-                if not block:
-                    return True
-            return False
-    except OSError:
-        return False
+    def _name(self, device: str) -> str:
+        """The name of the source of a device."""
+        return str(self.connection.execute("SELECT name FROM rules_sources WHERE device = ?", (device,)).fetchone()[0])
 
 
 def _unusable(database: Path, error: sqlite3.Error) -> DatabaseError:
@@ -359,6 +430,8 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
     _use_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("CREATE TEMP TABLE touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID")
+    files = "(device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
+    connection.execute(f"CREATE TEMP TABLE to_tell {files}")
     if _fingerprint(connection) == schema.fingerprint and is_intact(connection, schema):
         return  # without waiting for anybody who writes
     with _transaction(connection):
@@ -374,7 +447,7 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
             drop(connection, schema)
         for statement in statements(schema):
             connection.execute(statement)
-        connection.executemany("INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT))", sources)
+        connection.executemany("INSERT INTO rules_sources VALUES (?, ?, CAST(? AS TEXT), NULL)", sources)
         _remember(connection, schema)
 
 

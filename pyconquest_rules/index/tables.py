@@ -201,17 +201,22 @@ PYCONQUEST_VIEWS = (
 
 OUR_TABLES = (
     "CREATE TABLE rules_index (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
-    "CREATE TABLE rules_sources (device TEXT PRIMARY KEY, name TEXT UNIQUE, path TEXT) WITHOUT ROWID",
+    # rank is the number of a source in the rules
+    "CREATE TABLE rules_sources (device TEXT PRIMARY KEY, name TEXT UNIQUE, path TEXT, rank INT) WITHOUT ROWID",
     # path counts from the root of the source, with "/"; it holds the bytes of the name as the file system has them
     "CREATE TABLE rules_files (device TEXT, path TEXT, size INT, mtime_ns INT, outcome TEXT, reason TEXT,"
     " SOPInstanceUID TEXT, TransferSyntaxUID TEXT, digest TEXT, PRIMARY KEY (device, path)) WITHOUT ROWID",
     "CREATE INDEX rules_files_instance ON rules_files (SOPInstanceUID)",
+    "CREATE INDEX rules_files_rejected ON rules_files (reason) WHERE outcome = 'rejected'",
+    # the file that says a patient, study or series row: the first of all files that could
+    "CREATE TABLE rules_first (level TEXT, key TEXT, device TEXT, path TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
+    "CREATE INDEX rules_first_file ON rules_first (device, path)",
     # columns that came, for which instances are still to be read
     "CREATE TABLE rules_pending (level TEXT, name TEXT, PRIMARY KEY (level, name)) WITHOUT ROWID",
     "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID",
     # the full text of values that the Conquest columns hold cut or changed
     "CREATE TABLE rules_full (level TEXT, key TEXT, name TEXT, value TEXT, PRIMARY KEY (level, key, name)) WITHOUT ROWID",
-    # rows of which an instance changed or went since they were written
+    # rows of which the file that said them changed or went; and of level 'geometry', series to be measured
     "CREATE TABLE rules_stale (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
     # instances that tell another study than the one that their series is in: a series has but one row
     "CREATE TABLE rules_strays (SOPInstanceUID TEXT PRIMARY KEY, StudyInstanceUID TEXT) WITHOUT ROWID",

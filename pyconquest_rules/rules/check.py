@@ -21,6 +21,7 @@ from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.clock import TODAY
 from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
+from pyconquest_rules.index.order import Order
 from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
@@ -108,6 +109,8 @@ class Check:
             base=self.base,
             database=self.base / self.model.index.database,
             schema=self.schema,
+            order=Order(self.model.index.on_conflict, tuple(self.model.sources), self.base),
+            accept=frozenset(self.model.index.accept),
             outputs=self.outputs,
             trees=self.trees,
             layouts=self.layouts,

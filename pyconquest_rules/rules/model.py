@@ -12,6 +12,7 @@ from pyconquest_rules.actions.send import Send
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import did_you_mean
 from pyconquest_rules.index.csv_tables import Type
+from pyconquest_rules.index.order import OnConflict
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
@@ -73,6 +74,21 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Refusal = Literal[
+    "conflict",
+    "dicomdir",
+    "invalid-SOPInstanceUID",
+    "malformed",
+    "no-SOPInstanceUID",
+    "not-a-file",
+    "reader-killed",
+    "too-large",
+    "truncated",
+    "unreadable",
+]
+"""Why a file may be refused that is DICOM, or was to be."""
+
+
 class IndexTable(Table):
     """`[index]`: where the index is and which columns it has."""
 
@@ -90,6 +106,20 @@ class IndexTable(Table):
             description="Whether the column `hash` gets a digest of contours, beams and dose; it reads RT files whole.",
         ),
     ] = False
+    on_conflict: Annotated[
+        OnConflict,
+        Field(
+            description=(
+                "Which of several files with one SOPInstanceUID and other bytes counts. "
+                '"error": the first by the order of sources and by path; the others are rejected. '
+                '"first-source": the same one, and the others are no trouble. "newest": the file that changed last.'
+            )
+        ),
+    ] = OnConflict.ERROR
+    accept: Annotated[
+        tuple[Refusal, ...],
+        Field(description="Reasons for which files may be left out of the index: they no longer make the exit code 1."),
+    ] = ()
 
 
 class Source(Table):

@@ -12,6 +12,7 @@ from pyconquest_rules.actions.send import Send
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.index.clock import TODAY
 from pyconquest_rules.index.csv_tables import CsvTable
+from pyconquest_rules.index.order import Order
 from pyconquest_rules.index.selection import Selection
 from pyconquest_rules.index.tables import Schema
 from pyconquest_rules.index.walk import Tree
@@ -30,6 +31,8 @@ class Rules:
     base: Path
     database: Path
     schema: Schema
+    order: Order
+    accept: frozenset[str]
     outputs: Outputs
     trees: tuple[Tree, ...]
     layouts: Mapping[str, Template]
