@@ -115,7 +115,6 @@ def test_bids(follow: Follow, kitchen: Kitchen, shared: Path) -> None:
 
 
 def test_new_data_and_corrections(follow: Follow, kitchen: Kitchen) -> None:
-    (kitchen.folder / "data").mkdir()
     copied(kitchen, "incoming/2026-03/CT2", HOSPITAL / "77654033" / "CT2")
     again = copied(kitchen, "incoming/2026-04/CT2", HOSPITAL / "77654033" / "CT2")
     corrected(again, SeriesDescription="CHEST, corrected")
