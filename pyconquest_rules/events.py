@@ -166,6 +166,15 @@ class PeerRefused:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class ThenWaits:
+    """The actions after something had come did not do all that they should, and why; they run again after so many seconds."""
+
+    listener: str
+    reason: str
+    seconds: float
+
+
 FromListener = InstanceRefused | InstanceNoted | PeerRefused
 
 Event = (
@@ -181,6 +190,7 @@ Event = (
     | Listens
     | Healthy
     | Ran
+    | ThenWaits
     | FromListener
 )
 Emit = Callable[[Event], None]

@@ -9,6 +9,7 @@ from pyconquest_rules.app.looking_back import explain, status, unmended, verify
 from pyconquest_rules.app.nodes import echo, find
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import load_plan, plan, stages
+from pyconquest_rules.app.remembering import remembered
 from pyconquest_rules.execute.written import check_outside, is_stdout, written
 from pyconquest_rules.rules.rules import Rules
 
@@ -29,6 +30,7 @@ __all__ = [
     "opened",
     "plan",
     "query",
+    "remembered",
     "running",
     "stages",
     "status",

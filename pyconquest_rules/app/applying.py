@@ -26,12 +26,14 @@ def apply(
     targets: tuple[str, ...] = (),
     emit: Emit = silent,
     clock: Callable[[], datetime] = datetime.now,
+    result: Result | None = None,
 ) -> Result:
     """Does what a plan says, or plans one after another (`stages`), under the run lock that the caller holds (`running`).
 
-    Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of.
+    Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of. What is done is added to `result`,
+    if there is one (`remembered`).
     """
-    result, doers = Result(0), {name: _doer(rules, name, clock) for name in rules.actions}
+    result, doers = result or Result(0), {name: _doer(rules, name, clock) for name in rules.actions}
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
             result.run = result.run or ledger.begin(" ".join(targets))

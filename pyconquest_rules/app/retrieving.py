@@ -59,7 +59,7 @@ def _receiver(rules: Rules, retrieve: Retrieve) -> Callable[[Callable[[], bool]]
         node, where = rules.nodes[retrieve.node], place(rules, retrieve.into)
         if retrieve.by is By.MOVE and retrieve.listener is not None:
             settings = rules.listeners[retrieve.listener]
-            return by_move(node, Listening(settings, *where, lambda: None), settings.ae_title, stop)
+            return by_move(node, Listening(settings, *where), settings.ae_title, stop)
         return by_get(node, Inbox(retrieve.into, *where, lambda _: None), stop)
 
     return receiver

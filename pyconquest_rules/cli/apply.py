@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, AllowPrune, AllowVanish, Json, NoIndex, Targets, Today, end, renderer, rules
+from pyconquest_rules.cli.common import (
+    FAILED,
+    AllowPrune,
+    AllowVanish,
+    Json,
+    NoIndex,
+    Targets,
+    Today,
+    end,
+    renderer,
+    rules,
+    rules_file,
+)
 from pyconquest_rules.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -31,31 +43,32 @@ def apply(
     A second run does nothing; a run after a kill does the rest.
     Exits with 1 where steps failed or are blocked, or files could not be read, 5 for a stale plan, 6 where another run goes on.
     """
-    shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
     from pyconquest_rules.index.workers import processes
 
+    shown, chosen = renderer(context, json), tuple(targets or ())
     if saved and targets:
         raise UsageError("a saved plan has its targets already; leave them out")
     if saved and today:
         raise UsageError("a saved plan has its day already; leave --today out")
-    loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     unread = 0
-    with app.running(loaded), shown.progress() as emit:
-        if not no_index:
-            indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
-            shown.refused(indexed)
-            unread = indexed.unread
-        chosen = tuple(targets or ())
+    with app.remembered(rules_file(context).resolve().parent, chosen) as run:
+        loaded = rules(context, today)
+        loaded.chosen(chosen)  # a target that names nothing is told before anything is read
+        with app.running(loaded), shown.progress() as emit:
+            if not no_index:
+                indexed = app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit)
+                shown.refused(indexed)
+                unread = indexed.unread
 
-        def plans() -> Iterator["Plan"]:
-            stages = app.stages(loaded, chosen, allow_prune=allow_prune, emit=emit)
-            for made in [app.load_plan(loaded, saved, emit=emit)] if saved else stages:
-                yield made
-                if not json and any(of["blocked"] for of in made.counts().values()):
-                    shown.planned(made, steps=False)
+            def plans() -> Iterator["Plan"]:
+                stages = app.stages(loaded, chosen, allow_prune=allow_prune, emit=emit)
+                for made in [app.load_plan(loaded, saved, emit=emit)] if saved else stages:
+                    yield made
+                    if not json and any(of["blocked"] for of in made.counts().values()):
+                        shown.planned(made, steps=False)
 
-        result = app.apply(loaded, plans(), targets=chosen, emit=emit)
+            result = app.apply(loaded, plans(), targets=chosen, emit=emit, result=run)
     shown.applied(result)
     failed = unread or result.counts["failed"] or result.counts["blocked"]
     end(Interrupted.exit_code if result.interrupted else FAILED if failed else 0)

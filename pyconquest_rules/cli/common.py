@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 File = Annotated[Path | None, typer.Option("-f", "--file", help="The rules file; also accepted before the command.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, the last one the summary.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success: only problems, on standard error.")]
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
@@ -52,16 +53,26 @@ class Options:
 
     file: Path | None = None
     json: bool = False
+    quiet: bool = False
 
 
 def renderer(context: typer.Context, json: bool) -> "Renderer":
     """For people, or for programs."""
     context.obj.json = json
-    return chosen(json)
+    return chosen(json, quiet=context.obj.quiet)
 
 
-def chosen(json: bool) -> "Renderer":
-    """For programs with `json`, else for people."""
+def chosen(json: bool, *, quiet: bool = False) -> "Renderer":
+    """For programs with `json`, else for people, or for nobody unless there is a problem.
+
+    Raises UsageError for both: `--json` prints a summary also on success.
+    """
+    if json and quiet:
+        raise UsageError("--json prints a summary also on success: leave --json or --quiet out")
+    if quiet:
+        from pyconquest_rules.render.quiet import Quiet as QuietConsole
+
+        return QuietConsole()
     if json:
         from pyconquest_rules.render.json_lines import JsonLines
 
@@ -78,8 +89,13 @@ def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
     """
     from pyconquest_rules.rules.rules import Rules
 
-    loaded = Rules.load(context.obj.file or found())
+    loaded = Rules.load(rules_file(context))
     return loaded if today is None else loaded.on(today.date())
+
+
+def rules_file(context: typer.Context) -> Path:
+    """The rules file: of `-f`, else found."""
+    return context.obj.file or found()
 
 
 def found(start: Path | None = None) -> Path:

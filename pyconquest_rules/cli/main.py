@@ -30,7 +30,7 @@ from pyconquest_rules.cli import (
     summary,
     verify,
 )
-from pyconquest_rules.cli.common import FAILED, USAGE, File, Json, Options, chosen
+from pyconquest_rules.cli.common import FAILED, USAGE, File, Json, Options, Quiet, chosen
 from pyconquest_rules.cli.discreet import be_discreet, tell
 from pyconquest_rules.errors import Error, Interrupted, Mistake
 
@@ -46,18 +46,20 @@ app = typer.Typer(
 
 
 def _made(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes the rules file and `--json` before it and after it, and that says so when Ctrl-C ends it."""
+    """A command that takes the rules file, `--json` and `--quiet` before it and after it, and reports that Ctrl-C ended it."""
 
     @wraps(command)
-    def made(context: typer.Context, *, file: Path | None = None, json: bool, **keywords: object) -> None:
+    def made(context: typer.Context, *, file: Path | None = None, json: bool, quiet: bool, **keywords: object) -> None:
         options: Options = context.obj
-        options.file, options.json = file or options.file, json or options.json
+        options.file, options.json, options.quiet = file or options.file, json or options.json, quiet or options.quiet
         try:
             command(context, json=options.json, **keywords)
         except KeyboardInterrupt:  # typer would be silent
             raise Interrupted("interrupted; run it again to go on") from None
 
     taken = signature(command)
+    silent = Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+    taken = taken.replace(parameters=[*taken.parameters.values(), silent])
     if command not in WITHOUT_RULES:
         option = Parameter("file", Parameter.KEYWORD_ONLY, default=None, annotation=File)
         taken = taken.replace(parameters=[*taken.parameters.values(), option])
@@ -108,10 +110,11 @@ def options(
         typer.Option("-f", "--file", envvar="PYCONQUEST_RULES", help="The rules file; else rules.toml here or in a parent."),
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Take the options before the command."""
-    context.obj.file, context.obj.json = file, json
+    context.obj.file, context.obj.json, context.obj.quiet = file, json, quiet
 
 
 def main() -> None:

@@ -64,9 +64,11 @@ def confirm(action: str, node: str, asking: Asking, uids: Iterator[str], runner:
         runner.ledger.confirm(node, confirmation.there)
         runner.ledger.lose(node, action, {uid: confirmation.why[uid] for uid in confirmation.gone}, runner.result.run)
         for uid in confirmation.there if steps else ():
-            runner.done(action, uid, size=0, brought=0)
+            runner.done("confirmed", action, uid, size=0, brought=0)
         for uid, why in unconfirmed(some, confirmation):
-            runner.result.counts["done"] -= not steps  # sent is not yet done where more than that was asked for
+            if not steps:  # sent is not yet done where more than that was asked for
+                runner.result.counts["done"] -= 1
+                runner.result.counts["sent"] -= 1
             runner.failed(action, uid, why)
         if runner.stopped():
             break

@@ -47,7 +47,7 @@ class Copying:
                 error = outcome if isinstance(outcome, StepError) else self._ended(step, runner)
                 if error is None:
                     size = step.operation.stamp.size
-                    runner.done(step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
+                    runner.done(_kind(step), step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
                 else:
                     runner.failed(step.action, step.SOPInstanceUID, str(error))
 
@@ -85,6 +85,16 @@ class Copying:
 def _done_together(puts: list[tuple[PutFile, str]], removals: list[RemoveFile], folders: Folders) -> Outcomes:
     """Does a group, which is of one or the other."""
     return [*put_together(puts, folders)] if puts else [*remove_together(removals, folders)]
+
+
+def _kind(step: Step) -> str:
+    """As what a step counts that was done."""
+    match step.operation:
+        case RemoveFile():
+            return "removed"
+        case PutFile(adopt=True):
+            return "adopted"
+    return "copied"
 
 
 def _brings(step: Step) -> bool:

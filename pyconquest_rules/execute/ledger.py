@@ -38,6 +38,19 @@ CREATE TABLE sent (
 # Of what is done, what stood there before and was not made.
 ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (destination TEXT PRIMARY KEY) WITHOUT ROWID"
 
+# Why runs could not begin, or ended before their end.
+ENDED = "CREATE TABLE IF NOT EXISTS ended (run INTEGER PRIMARY KEY, ending TEXT, reason TEXT)"
+
+# The studies for which listeners are still to run `then`.
+WAITING = """
+CREATE TABLE IF NOT EXISTS waiting (listener TEXT, StudyInstanceUID TEXT, PRIMARY KEY (listener, StudyInstanceUID)) WITHOUT ROWID
+"""
+
+RUNS = """
+SELECT number, started, finished, targets, done, unchanged, failed, blocked, bytes, coalesce(ended.ending, run.ending), reason
+FROM run LEFT JOIN ended ON ended.run = run.number ORDER BY number DESC LIMIT ?
+"""
+
 TABLES = f"""
 CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE run (number INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT, finished TEXT, targets TEXT,
@@ -84,7 +97,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of `apply`. `ending` is "done", "interrupted", "killed", or None where it goes on or was killed just now."""
+    """One run of `apply`, or one that could not begin.
+
+    `ending` is "done", "interrupted", "killed", or None if it goes on or was killed just now. With a reason it is "not begun" or
+    "failed".
+    """
 
     number: int
     started: str
@@ -96,6 +113,7 @@ class Run:
     blocked: int
     bytes: int
     ending: str | None
+    reason: str | None
 
 
 class Ledger:
@@ -175,7 +193,7 @@ class Ledger:
 
     def runs(self, most: int = -1) -> list[Run]:
         """The runs, newest first."""
-        return [Run(*row) for row in self.connection.execute("SELECT * FROM run ORDER BY number DESC LIMIT ?", (most,))]
+        return [Run(*row) for row in self.connection.execute(RUNS, (most,))]
 
     def sources(self, actions: Iterable[str], run: int | None = None) -> Iterator[bytes]:
         """The sources of what actions did in a run, or in those that were killed since the last one began."""
@@ -201,6 +219,40 @@ class Ledger:
                 " WHERE number = ?",
                 (now(), *values, ending, run),
             )
+
+    def note_end(self, run: int, targets: str, counts: dict[str, int], reason: str) -> None:
+        """Notes why a run could not begin, whose number is 0, or ended before its end.
+
+        What it moved is forgotten by the next one, as after a kill, so that its row stays open.
+        """
+        with self._transaction() as connection:
+            row = (now(), now(), targets, "not begun")
+            insert = "INSERT INTO run (started, finished, targets, ending) VALUES (?, ?, ?, ?)"
+            number = run or connection.execute(insert, row).lastrowid
+            if run:
+                values = (counts[name] for name in ("done", "unchanged", "failed", "blocked", "bytes"))
+                connection.execute(
+                    "UPDATE run SET finished = ?, done = ?, unchanged = ?, failed = ?, blocked = ?, bytes = ? WHERE number = ?",
+                    (now(), *values, run),
+                )
+            ending = "failed" if run else "not begun"
+            connection.execute("INSERT OR REPLACE INTO ended VALUES (?, ?, ?)", (number, ending, reason))
+
+    def waiting(self, listener: str) -> list[str]:
+        """Return the studies for which a listener is still to run `then`."""
+        query = "SELECT StudyInstanceUID FROM waiting WHERE listener = ? ORDER BY StudyInstanceUID"
+        return [study for (study,) in self.connection.execute(query, (listener,))]
+
+    def wait_for(self, listener: str, study: str) -> None:
+        """Remembers that a listener is to run `then` for a study."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO waiting VALUES (?, ?)", (listener, study))
+
+    def wait_no_more(self, listener: str, studies: Iterable[str]) -> None:
+        """Forgets studies for which `then` ran."""
+        with self._transaction() as connection:
+            rows = ((listener, study) for study in studies)
+            connection.executemany("DELETE FROM waiting WHERE listener = ? AND StudyInstanceUID = ?", rows)
 
     def record(self, outcomes: Iterable[tuple[Step, Put | Removed | StepError]], run: int) -> None:
         """Remembers what became of steps, all at once and at once: it survives whatever becomes of this process.
@@ -334,7 +386,8 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {SENT}; UPDATE state SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;")
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
-    connection.execute(ADOPTED)
+    for table in (ADOPTED, ENDED, WAITING):
+        connection.execute(table)
     return connection
 
 

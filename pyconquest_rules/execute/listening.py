@@ -1,9 +1,7 @@
-"""A listener of the rules at work: what comes in, and when a study has been quiet."""
+"""A listener of the rules at work: what comes in."""
 
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from threading import Lock
 
 from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.events import FromListener
@@ -32,15 +30,16 @@ class Listening:
         layout: Template,
         database: Path,
         schema: Schema,
-        told: Callable[[], None],
+        came: Callable[[str], None] = lambda study: None,
         tell: Callable[[FromListener], None] = lambda event: None,
         nodes: Iterable[Node] = (),
     ) -> None:
-        """`told` is called when something of another study came, where `then` waits for it; `tell` gets what is refused or odd.
+        """`came` gets the StudyInstanceUID of what came and is indexed, before the sender has its answer.
 
-        Both are called from other threads. `nodes` get reports of storage commitment on associations of their own.
+        `tell` gets what is refused or odd. Both are called from other threads. `nodes` get reports of storage commitment on
+        associations of their own.
         """
-        self.listen, self._told = listen, told
+        self.listen, self._came = listen, came
         newest = listen.on_conflict == "newest"
         self._inbox = Inbox(listen.into, root, layout, database, schema, self._received, newest=newest)
         self._listener = Listener(
@@ -64,9 +63,6 @@ class Listening:
             self._inbox,
             nodes,
         )
-        # Of every study of which something came since `then` ran: when the last of it did.
-        self._studies: dict[str, float] = {}
-        self._lock = Lock()
 
     def __enter__(self) -> "Listening":
         try:
@@ -104,35 +100,8 @@ class Listening:
         """What it did so far."""
         return self._listener.health()
 
-    def wait(self) -> float | None:
-        """In how many seconds a study will have been quiet for long enough, 0 if one has been; None where none is awaited."""
-        with self._lock:
-            due = [came + self.listen.quiet - time.monotonic() for came in self._studies.values()]
-        return max(0.0, min(due)) if due else None
-
-    def settle(self) -> list[str]:
-        """The studies that have been quiet for long enough; they are not told again unless more of them comes."""
-        with self._lock:
-            now = time.monotonic()
-            quiet = [study for study, came in self._studies.items() if came + self.listen.quiet <= now]
-            for study in quiet:
-                del self._studies[study]
-        return quiet
-
-    def again(self, studies: list[str]) -> None:
-        """Lets studies wait once more, as where another run holds the lock."""
-        with self._lock:
-            for study in studies:
-                self._studies.setdefault(study, time.monotonic())
-
     def _received(self, received: Received) -> None:
-        if not self.listen.then:
-            return
-        with self._lock:
-            new = received.StudyInstanceUID not in self._studies
-            self._studies[received.StudyInstanceUID] = time.monotonic()
-        if new:  # of the others it is known until when they must be waited for at least
-            self._told()
+        self._came(received.StudyInstanceUID)
 
 
 def _tls(listen: Listen) -> ServerTLS | None:

@@ -73,7 +73,7 @@ class Retrieving:
             runner.ledger.record_retrieved(action, ((step, message) for step, _, message in outcomes), runner.result.run)
             for step, size, message in outcomes:
                 if message is None:
-                    runner.done(action, step.SOPInstanceUID, step.operation.stamp.size, size)
+                    runner.done("retrieved", action, step.SOPInstanceUID, step.operation.stamp.size, size)
                 else:
                     runner.failed(action, step.SOPInstanceUID, message)
         runner.stopped()

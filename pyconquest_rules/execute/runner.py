@@ -9,7 +9,9 @@ from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, Step
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.steps import Status, Step
 
-COUNTS = ("done", "unchanged", "failed", "blocked", "waiting", "bytes")
+KINDS = ("copied", "adopted", "removed", "sent", "confirmed", "retrieved")
+"""What was done, of which `done` is the sum."""
+COUNTS = ("done", *KINDS, "unchanged", "failed", "blocked", "waiting", "bytes")
 
 Steps = Callable[[], Iterator[Step]]
 """What there is to do of an action, from its first step on each time that it is asked for."""
@@ -94,9 +96,13 @@ class Runner:
         self.result.interrupted = self.result.interrupted or self.stop()
         return self.result.interrupted
 
-    def done(self, action: str, uid: str, size: int, brought: int, warning: str | None = None) -> None:
-        """Counts a step that was done, and the bytes that it brought to their place. `size` is that of the instance."""
+    def done(self, kind: str, action: str, uid: str, size: int, brought: int, warning: str | None = None) -> None:
+        """Counts a step that was done, as one of KINDS, and the bytes that it brought to their place.
+
+        `size` is that of the instance.
+        """
         self.result.counts["done"] += 1
+        self.result.counts[kind] += 1
         self.result.counts["bytes"] += brought
         self.emit(StepDone(action, uid, size, warning))
 

@@ -64,7 +64,7 @@ class Sending:
                 for step, sent in answers:
                     size = step.operation.stamp.size
                     if sent.stored:
-                        runner.done(action, step.SOPInstanceUID, size, size, sent.message)
+                        runner.done("sent", action, step.SOPInstanceUID, size, size, sent.message)
                     else:
                         runner.failed(action, step.SOPInstanceUID, sent.message or "no answer")
                 told, stored = told + len(answers), stored + sum(sent.stored for _, sent in answers)

@@ -3,13 +3,13 @@
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed
 from pyconquest_rules.events import (
-    BroughtAlong,
     Emit,
     Event,
     FromListener,
@@ -17,18 +17,16 @@ from pyconquest_rules.events import (
     InstanceNoted,
     InstanceRefused,
     Listens,
-    NodeNoted,
     PeerRefused,
     Ran,
-    StepDone,
-    StepFailed,
-    StepsWait,
+    ThenWaits,
 )
 from pyconquest_rules.execute.ledger import Run
-from pyconquest_rules.execute.runner import Result
+from pyconquest_rules.execute.runner import KINDS, Result
 from pyconquest_rules.execute.verify import Finding, Verified
 from pyconquest_rules.index.sql import Row
 from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.render.failures import failures_to
 from pyconquest_rules.render.terminal import Part, Terminal, printable, table
 from pyconquest_rules.steps import Reason, Status, Step
 
@@ -38,21 +36,23 @@ SIGNS = {Status.TODO: ("+", "green"), Status.BLOCKED: ("!", "red"), Status.UNCHA
 
 
 class Console:
-    """The renderer for people."""
+    """The renderer for people. `warnings`: also what failed no step is shown."""
+
+    warnings = True
 
     def __init__(self) -> None:
         self.out, self.err = Terminal(sys.stdout), Terminal(sys.stderr)
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
-        """A progress bar on a terminal; failures of steps as they come."""
+        """A progress bar on a terminal; failures of steps, those of one action with one message on one line."""
         if not self.err.is_terminal:
-            yield _Failures(self.err.print).take
+            with failures_to(self.err.print, warnings=self.warnings) as failures:
+                yield failures.take
             return
         from pyconquest_rules.render.progress import progress
 
-        with progress() as bar:
-            failures = _Failures(bar.write)
+        with progress() as bar, failures_to(bar.write, warnings=self.warnings) as failures:
 
             def take(event: Event) -> None:
                 failures.take(event)
@@ -120,11 +120,7 @@ class Console:
 
     def applied(self, result: Result) -> None:
         """What was done."""
-        counts = {name: number for name, number in result.counts.items() if name != "bytes"}
-        line = f"run {result.run}: " + ", ".join(
-            f"{name} {number:,}" for name, number in counts.items() if number or name == "done"
-        )
-        self.err.print(f"{line}, {size(result.counts['bytes'])} written")
+        self.err.print(f"run {result.run}: {_counted(result.counts)}")
         if result.interrupted:
             self.err.print(("interrupted; the next run does the rest", "yellow"))
 
@@ -167,9 +163,14 @@ class Console:
         )
 
     def history(self, runs: list[Run]) -> None:
-        """A row a run."""
+        """A row a run; then why some could not begin, or ended before their end."""
         columns = ("run", "started", "finished", "targets", "done", "unchanged", "failed", "blocked", "bytes", "ending")
         self._table(columns, map(_run, runs))
+        for run in runs:
+            if run.reason:
+                self.out.print(
+                    (f"run {run.number} {'was ' * (run.ending == 'not begun')}{run.ending}: ", "red"), printable(run.reason)
+                )
 
     def explained(self, instances: list[Explained]) -> None:
         """A paragraph an instance."""
@@ -215,26 +216,37 @@ class Console:
 
     @contextmanager
     def listening(self) -> Iterator[Emit]:
-        """A line when it begins, and one for every run of `then`; steps that fail; what is refused or odd."""
-        failures = _Failures(self.err.print)
+        """A line when it begins, and one for every run of `then`; steps that fail; what is refused or odd. Each has its time."""
+        with failures_to(self._at_this_time, warnings=self.warnings) as failures:
 
-        def take(event: Event) -> None:
-            match event:
-                case Listens(name, ae_title, host, port):
-                    self.err.print((f"{name} listens as {ae_title} on {host}:{port}", "green"), "; Ctrl-C ends it")
-                case InstanceRefused() | InstanceNoted() | PeerRefused():
-                    self.err.print((printable(_logged(event)), "yellow" if isinstance(event, InstanceNoted) else "red"))
-                case Ran(counts):
-                    self.err.print(", ".join(f"{what} {number:,}" for what, number in counts.items()))
-                case _:
-                    failures.take(event)
-            self.err.stream.flush()
+            def take(event: Event) -> None:
+                match event:
+                    case Listens(name, ae_title, host, port):
+                        self._at_this_time((f"{name} listens as {ae_title} on {host}:{port}", "green"), "; Ctrl-C ends it")
+                    case InstanceRefused() | InstanceNoted() | PeerRefused():
+                        colour = "yellow" if isinstance(event, InstanceNoted) else "red"
+                        self.err.print((f"{_local(event.time)} {printable(_logged(event))}", colour))
+                    case Ran(counts):
+                        failures.flush()
+                        self._at_this_time(f"then: {_counted(counts)}")
+                    case ThenWaits(_, reason, seconds):
+                        failures.flush()
+                        self._at_this_time(
+                            (f"then is not complete: {printable(reason)}; tried again in {_duration(seconds)}", "red")
+                        )
+                    case _:
+                        failures.take(event)
+                self.err.stream.flush()
 
-        yield take
+            yield take
+
+    def _at_this_time(self, *parts: Part) -> None:
+        self.err.print(f"{_local()} ", *parts)
 
     def listened(self, health: Healthy) -> None:
         """The counts."""
-        self.out.print(f"{health.listener}: {', '.join(f'{what} {number:,}' for what, number in health.counts.items())}")
+        counts = ", ".join(f"{what} {number:,}" for what, number in health.counts.items())
+        self.out.print(f"{_local()} {health.listener}: {counts}")
 
     def error(self, message: str, exit_code: int) -> None:
         """In red on standard error. What begins with its place stays so, for editors to find it."""
@@ -246,41 +258,16 @@ class Console:
             self.out.print(*line)
 
 
-class _Failures:
-    """Shows the first steps that fail or of which a node says more than success, with `show`."""
-
-    def __init__(self, show: Callable[[Part], None]) -> None:
-        self.show, self.number = show, 0
-
-    def take(self, event: Event) -> None:
-        match event:
-            case StepFailed(action, uid, message):
-                self._show(f"failed: {' '.join(filter(None, (action, uid)))}: {message}", "red")
-            case StepsWait(action, steps, why):
-                self._show(f"{action}: {why}: {steps:,} {'instances wait' if steps != 1 else 'instance waits'}", "yellow")
-            case NodeNoted(action, message):
-                self._show(f"warning: {f'{action}: ' if action else ''}{message}", "yellow")
-            case StepDone(action, uid, _, str(warning)):
-                self._show(f"warning: {action} {uid}: {warning}", "yellow")
-            case BroughtAlong(action):
-                self._show(f"warning: {action}: {event.message}", "yellow")
-
-    def _show(self, text: str, colour: str) -> None:
-        self.number += 1
-        if self.number <= MOST_SHOWN:
-            self.show((text, colour))
-
-
 def _logged(event: FromListener) -> str:
-    """One line of the log of a listener: when, what, from whom, why."""
+    """One line of the log of a listener: what, from whom, why."""
     peer = f"{event.calling_ae_title or '(unknown)'} at {event.address}"
     match event:
-        case InstanceRefused(time, uid, status, reason):
-            return f"{time} refused {uid or '(no valid SOPInstanceUID)'} from {peer}: {reason} ({status:04X})"
-        case InstanceNoted(time, uid, note):
-            return f"{time} kept {uid} from {peer}: {note}"
-        case PeerRefused(time, what, reason):
-            return f"{time} {'aborted the association' if what == 'abort' else f'refused {A[what]}'} of {peer}: {reason}"
+        case InstanceRefused(_, uid, status, reason):
+            return f"refused {uid or '(no valid SOPInstanceUID)'} from {peer}: {reason} ({status:04X})"
+        case InstanceNoted(_, uid, note):
+            return f"kept {uid} from {peer}: {note}"
+        case PeerRefused(_, what, reason):
+            return f"{'aborted the association' if what == 'abort' else f'refused {A[what]}'} of {peer}: {reason}"
 
 
 A = {"connection": "a connection", "association": "an association", "context": "a SOP class", "commitment": "a commitment"}
@@ -301,6 +288,27 @@ def _run(run: Run) -> list[str]:
     numbers = (f"{number:,}" for number in (run.done, run.unchanged, run.failed, run.blocked))
     times = (str(run.number), run.started, run.finished or "")
     return [*times, run.targets or "all", *numbers, size(run.bytes), run.ending or "killed?"]
+
+
+def _counted(counts: dict[str, int]) -> str:
+    """Counts of steps: what was done, apart by kind unless all of it was copied; the rest that is not zero; bytes."""
+    kinds = {kind: counts[kind] for kind in KINDS if counts[kind]}
+    of_kinds = ", ".join(f"{kind} {number:,}" for kind, number in kinds.items())
+    done = f"done {counts['done']:,}" + (f" ({of_kinds})" if kinds.keys() - {"copied"} else "")
+    others = (name for name in counts if name not in ("done", "bytes", *KINDS) and counts[name])
+    over_the_network = counts["sent"] + counts["retrieved"]
+    moved = f"{size(counts['bytes'])} {'transferred' if over_the_network else 'written'}"
+    return ", ".join([done, *(f"{name} {counts[name]:,}" for name in others), moved])
+
+
+def _local(time: str | None = None) -> str:
+    """A time, now if left out, as a log has it: local, with its offset, to the second (ISO 8601)."""
+    moment = datetime.fromisoformat(time) if time else datetime.now(UTC)
+    return moment.astimezone().isoformat(timespec="seconds")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
 
 
 def _cell(value: object) -> str:

@@ -24,6 +24,7 @@ from pyconquest_rules.events import (
     StepDone,
     StepFailed,
     StepsWait,
+    ThenWaits,
 )
 from pyconquest_rules.execute.ledger import Run
 from pyconquest_rules.execute.runner import Result
@@ -163,6 +164,8 @@ class JsonLines:
                     write("health", listener=name, **counts)
                 case Ran(counts):
                     write("ran", **counts)
+                case ThenWaits():
+                    write("then_waits", **asdict(event))
                 case InstanceRefused():
                     write("instance_refused", **asdict(event))
                 case InstanceNoted():

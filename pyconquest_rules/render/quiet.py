@@ -1,0 +1,101 @@
+"""`--quiet`, for cron: nothing on success; what makes a command exit with something other than 0, on standard error.
+
+Rows that were asked for are no report: `query`, `find`, `history` and their like print them as ever.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyconquest_rules.answers import ActionStatus, Forgotten, Indexed
+from pyconquest_rules.events import Emit, Event, Healthy, InstanceNoted, Listens, Ran
+from pyconquest_rules.execute.runner import Result
+from pyconquest_rules.execute.verify import Finding, Verified
+from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.render.console import Console
+from pyconquest_rules.render.failures import failures_to
+from pyconquest_rules.render.terminal import printable
+
+
+class Quiet(Console):
+    """The renderer of `--quiet`: the console, without what it says of success."""
+
+    warnings = False
+
+    @contextmanager
+    def progress(self) -> Iterator[Emit]:
+        """Failures of steps."""
+        with failures_to(self.err.print, warnings=self.warnings) as failures:
+            yield failures.take
+
+    def written(self, file: Path, next_step: str) -> None:
+        """Nothing."""
+
+    def checked(self, counts: dict[str, int]) -> None:
+        """Nothing."""
+
+    def indexed(self, result: Indexed) -> None:
+        """What could not be indexed."""
+        self.refused(result)
+
+    def planned(self, plan: Plan, *, steps: bool) -> None:
+        """What is blocked."""
+        if any(of["blocked"] for of in plan.counts().values()):
+            self.out = self.err
+            super().planned(plan, steps=False)
+
+    def applied(self, result: Result) -> None:
+        """What a run did, if not all of it succeeded."""
+        if result.interrupted or result.counts["failed"] or result.counts["blocked"]:
+            super().applied(result)
+
+    def verified(self, findings: Iterable[Verified], *, last: bool = True) -> dict[str, int]:
+        """What is not as it should be."""
+        counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
+        for found in findings:
+            counts[found.finding] += 1
+            if found.finding is not Finding.OK:
+                self.err.print(f"{found.finding:<8} {printable(found.destination)}")
+        return dict(counts)
+
+    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
+        """The plan, if there is anything to repair."""
+        if any(counts[finding] for finding in Finding if finding is not Finding.OK):
+            self.out = self.err
+            super().mending(counts, plan, unmended)
+
+    def status(self, actions: list[ActionStatus]) -> None:
+        """The actions that have steps which failed or are blocked."""
+        if troubled := [action for action in actions if action.failed or action.blocked]:
+            self.out = self.err
+            super().status(troubled)
+
+    def exported(self, file: Path, rows: int) -> None:
+        """Nothing."""
+
+    def forgotten(self, result: Forgotten) -> None:
+        """What could not be deleted."""
+        if result.failed:
+            super().forgotten(result)
+
+    def answered(self, node: str, seconds: float) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def listening(self) -> Iterator[Emit]:
+        """What is refused or fails, with its time."""
+        with super().listening() as emit:
+
+            def take(event: Event) -> None:
+                match event:
+                    case Listens() | Healthy() | InstanceNoted():
+                        return
+                    case Ran(counts) if not (counts["failed"] or counts["blocked"]):
+                        return
+                emit(event)
+
+            yield take
+
+    def listened(self, health: Healthy) -> None:
+        """Nothing."""
