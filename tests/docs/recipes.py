@@ -14,6 +14,7 @@ from tests.conftest import REPOSITORY
 PAGE = REPOSITORY / "docs" / "cookbook.md"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE_NAME = re.compile(r"`([^`\n]+)`[^`\n]*:\n\n?\Z")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 COMMAND = re.compile(r"^\$ (.*)$", re.MULTILINE)
 
 
@@ -103,7 +104,7 @@ class Kitchen:
     def _theirs(self, text: str) -> str:
         for theirs, ours in self.instead.items():
             text = replaced(text, ours, theirs)
-        return text
+        return TIME.sub("2026-03-02T02:30:04", text)
 
 
 def replaced(text: str, word: str, by: str) -> str:
