@@ -16,6 +16,7 @@ from pyconquest_rules.headers.header import SOP_CLASS, SOP_INSTANCE
 from pyconquest_rules.headers.opening import DEFLATED, Reason, Rejected, opened
 from pyconquest_rules.headers.scanning import LAST_DELIMITER, Encoding, encoding
 from pyconquest_rules.headers.stepping import HEADS, LENGTHS, behind, head
+from pyconquest_rules.headers.unknown_vrs import is_vr
 
 IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -23,7 +24,6 @@ EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 NATIVE = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, DEFLATED})
 OF_THE_STANDARD = "1.2.840.10008.1.2."
 
-SEQUENCE_DELIMITER = LAST_DELIMITER[:4]
 # Groups of commands and of file meta information, which no data set has (PS3.5 7.1, PS3.10 7.1).
 COMMAND, META = 0x0000, 0x0002
 
@@ -190,19 +190,25 @@ def _walked(window: Window, start: int, written: Encoding, runs: dict[bytes, byt
 
 
 def _other(window: Window, base: int, at: int, written: Encoding) -> tuple[bytes, int, int]:
-    """An element among explicit ones whose VR is none of the Standard's: VR, length and place. Raises Unsendable without a VR."""
+    """An element among explicit ones whose VR is none of today's Standard: VR, length and place.
+
+    A later edition's VR has a length of 32 bits (PS3.5 7.1.2). Raises Unsendable for anything else.
+    """
     element = head(window, base + at, written.order, written.implicit)
-    if not element.vr and element.tag not in WITHOUT_VR:
-        raise Unsendable("the data set has elements with a VR and elements without, which no transfer syntax allows")
-    return element.vr.encode("latin-1"), element.length, element.position - base
+    vr, place = element.vr.encode("latin-1"), element.position - base
+    if not vr and element.tag not in WITHOUT_VR:
+        vr = window.at(base + at, 6)[4:]
+        if not is_vr(vr) or place != at + 12:
+            raise Unsendable("the data set has an element without a VR, or with a VR that the Standard does not have")
+    return vr, element.length, place
 
 
 def _behind(window: Window, element: Element, written: Encoding) -> int:
     """The position behind an element of undefined length. Fragments of pixel data at the end of a file need no visit."""
-    if element.tag in PIXEL_DATA and window.at(window.size - 8, 8) == LAST_DELIMITER:
+    if element.tag in PIXEL_DATA and window.at(window.size - 8, 8) == LAST_DELIMITER + bytes(4):
         return window.size
     end = behind(window, element, written.order, written.implicit)
-    if element.tag in PIXEL_DATA and window.at(end - 8, 4) != SEQUENCE_DELIMITER and written.order == "little":
+    if element.tag in PIXEL_DATA and window.at(end - 8, 4) != LAST_DELIMITER and written.order == "little":
         raise Unsendable("its encapsulated pixel data has no end")
     return end
 

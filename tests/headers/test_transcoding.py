@@ -120,18 +120,12 @@ def test_every_value_stays_and_the_way_back_gives_the_same_bytes(tmp_path: Path,
         "liver_1frame.dcm",
         "priv_SQ.dcm",
         "ExplVR_LitEndNoMeta.dcm",
-        "SC_rgb.dcm",
     ],
 )
 def test_files_of_pydicom(tmp_path: Path, name: str) -> None:
     from pydicom.data import get_testdata_file
 
-    try:
-        file = get_testdata_file(name, download=False)
-    except ValueError:
-        file = None
-    if file is None:
-        pytest.skip(f"pydicom does not ship {name}")
+    file = get_testdata_file(name, download=False)
     try:
         other, changed = converted(Path(str(file)))
     except (KeyError, Unsendable):
@@ -210,5 +204,5 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize("more", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
 def test_what_cannot_be_converted_exactly_is_refused(tmp_path: Path, more: bytes) -> None:
     file = written(tmp_path / "file", EXPLICIT, instance("1.2.3", more=more))
-    with pytest.raises(Unsendable, match="cannot be converted"):
+    with pytest.raises(Unsendable, match=r"cannot be converted|with a VR that the Standard does not have"):
         converted(file)

@@ -52,9 +52,12 @@ def write(workplace: Workplace, *statements: str) -> None:
 
 
 def held(workplace: Workplace) -> object:
-    """Everything that the index holds, but for which rows the next instance shall say anew, and the order of modalities."""
+    """Return all that the index holds, except what may differ.
+
+    That is the rows to be made anew, the order of modalities, and `rules_several_patients`, which may have more than there are.
+    """
     found = dump(workplace.folder / "conquest.db")
-    del found["rules_stale"]
+    del found["rules_stale"], found["rules_several_patients"]
     found["DICOMStudies"] = [tuple(b"CT, MR" if v in (b"CT\\MR", b"MR\\CT") else v for v in row) for row in found["DICOMStudies"]]
     return found
 

@@ -107,7 +107,7 @@ REFUSED_FILES = {
     "a command in the data set": (meta(UID, EXPLICIT) + EXPLICITLY + element(0x00000100, "US", b"\1\0"), r"\(0000,0100\)"),
     "an implicit element among explicit ones": (
         meta(UID, EXPLICIT) + EXPLICITLY + element(0x00321030, "LO", "x", explicit=False) + PIXELS,
-        "elements with a VR and elements without",
+        "an element without a VR",
     ),
     "bytes behind the data set": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS + b"\1\2\3\4", "behind the data set are bytes"),
     "a data set that ends too early": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS[:-4], "ends too early"),
