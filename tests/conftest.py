@@ -35,8 +35,9 @@ SHARED = REPOSITORY.parent / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--torture`: what is done in part with all tests is done as a whole."""
+    """`--torture`: what is done in part with all tests is done as a whole. `--refresh`: screens are written, not compared."""
     parser.addoption("--torture", action="store_true", help="do the whole of tests/torture, not a part of it")
+    parser.addoption("--refresh", action="store_true", help="write what recipes print into docs/cookbook.md; needs -n 0")
 
 
 def needs(what: str, there: bool) -> None:

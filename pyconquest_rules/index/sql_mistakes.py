@@ -82,7 +82,7 @@ def _other(said: str, text: str) -> Mistake:
         return Mistake("a quote is never closed" if quoted else f"{match[1]} is not SQL", fragment=match[1])
     if match := re.fullmatch(r"(no such \w+|ambiguous column name): (.+)", said):
         words = {"no such table": "unknown table", "ambiguous column name": "more than one table has the column"}
-        hint = "name its table: series.Modality" if match[1].startswith("ambiguous") else None
+        hint = f"write its table before it: TABLE.{match[2]}" if match[1].startswith("ambiguous") else None
         return Mistake(f'{words.get(match[1], match[1])} "{match[2]}"', fragment=match[2], hint=hint)
     if match := re.search(r"(?:function|aggregate:) (\w+)(?:\(\))?", said):
         return Mistake(f"SQL: {said}", fragment=match[1])

@@ -41,14 +41,20 @@ def ran(python: str | Path, module: str, folder: Path) -> Ran:
 
 
 @pytest.fixture(scope="session")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The scripts as pyconquest 0.1.12 runs them."""
+def old_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has pyconquest 0.1.12."""
     python = tmp_path_factory.mktemp("environment") / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(python.parents[1])], check=True, capture_output=True)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "--quiet"]
     done = subprocess.run([*pip, "--no-deps", "--no-compile", *PACKAGES], check=False, capture_output=True)
     needs("pyconquest 0.1.12 from PyPI", done.returncode == 0)
-    return ran(python, "pyconquest", tmp_path_factory.mktemp("real"))
+    return python
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory: pytest.TempPathFactory, old_python: Path) -> Ran:
+    """The scripts as pyconquest 0.1.12 runs them."""
+    return ran(old_python, "pyconquest", tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="session")
