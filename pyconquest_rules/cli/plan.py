@@ -28,8 +28,8 @@ def plan(
 ) -> None:
     """Says what would be done, and why.
 
-    Blocked and changed steps come first. Writes nothing but the index and FILE. Exits with 1 if steps are blocked, files could not
-    be read, most of an output vanished, or free space is too little.
+    Blocked and changed steps come first. Writes nothing but the index and FILE. Exits with 1 if steps are blocked, if
+    files could not be read, if most of an output vanished, or if there is too little free space.
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app

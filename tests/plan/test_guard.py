@@ -163,7 +163,7 @@ def test_room(
     for number in range(5):
         instance(f"data/{number}.dcm", InstanceNumber=number, pixels=bytes(10_000))
     workplace.rules("outputs = ['disk']\n" + SOURCE + action("export", "disk/{{ InstanceNumber }}.dcm", **options))
-    monkeypatch.setattr(room.os, "statvfs", lambda _: Room(free))
+    monkeypatch.setattr("os.statvfs", lambda _: Room(free))
     plan = workplace.run("plan")
     assert plan.code == (0 if fits else 1)
     assert ("are to be written, and 10.0 kB are free" in plan.err) is not fits
@@ -178,14 +178,14 @@ def test_what_is_replaced_frees_its_room_and_an_unknown_size_is_no_finding(
     workplace.rules("outputs = ['disk']\n" + SOURCE + action("export", "disk/{{ InstanceNumber }}.dcm"))
     assert workplace.run("apply").code == 0
     os.utime(workplace.folder / "data/1.dcm", ns=(0, 0))
-    monkeypatch.setattr(room.os, "statvfs", lambda _: Room(0))
+    monkeypatch.setattr("os.statvfs", lambda _: Room(0))
     assert workplace.run("plan").code == 0
     instance("data/2.dcm", InstanceNumber=2, pixels=bytes(10_000))
     assert workplace.run("plan").code == 1
     warned = workplace.run("apply", "--json")
     assert warned.lines[0]["finding"] == "no-room"
     assert warned.summary["done"] == 2  # what fits is done, and here it did
-    monkeypatch.setattr(room.os, "statvfs", lambda _: Room(0, 0))
+    monkeypatch.setattr("os.statvfs", lambda _: Room(0, 0))
     instance("data/3.dcm", InstanceNumber=3, pixels=bytes(10_000))
     assert workplace.run("plan").code == 0
 
@@ -198,5 +198,5 @@ def test_a_move_to_another_file_system_takes_room(
     assert workplace.run("index").code == 0
     monkeypatch.setattr(app.planning, "device", lambda path: 1 if isinstance(path, bytes) else 2)
     monkeypatch.setattr(room, "device", lambda path: 1 if isinstance(path, bytes) else 2)
-    monkeypatch.setattr(room.os, "statvfs", lambda _: Room(0))
+    monkeypatch.setattr("os.statvfs", lambda _: Room(0))
     assert workplace.run("plan", "--no-index").code == 1
