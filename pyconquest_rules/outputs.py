@@ -100,7 +100,8 @@ class Outputs:
     def disk(self, path: str) -> Root | None:
         """Return the folder that a disk may be mounted at, so that the path is on it; None for what lies beside the rules file.
 
-        That is the output; if it is the folder of the rules file, the folder in it that the path begins with.
+        That is the output; if it is the folder of the rules file, the folder in it that the path begins with. There, files right in
+        that folder tell nothing: who deletes them leaves it empty.
         """
         try:
             root = self.root(path)
@@ -108,8 +109,8 @@ class Outputs:
             return None
         if root.named != self.base:
             return root
-        first, slash, _ = path.partition("/")
-        return Root(os.path.join(root.named, first), os.path.join(root.real, first)) if slash and first else None
+        first, _, rest = path.partition("/")
+        return Root(os.path.join(root.named, first), os.path.join(root.real, first)) if first and "/" in rest else None
 
     def prefix(self, root: Root) -> str:
         """How the destinations in an output begin."""

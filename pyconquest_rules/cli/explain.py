@@ -15,8 +15,8 @@ def explain(
 ) -> None:
     """Says all about one file or UID.
 
-    Shows which sets an instance is in, what it has where a set does not hold it, where each action puts it, and why; of a
-    collision, with which steps.
+    Shows which sets an instance is in, what it has where a set does not hold it, where each action puts it, and why.
+    Names the steps that a step collides with.
     """
     from pyconquest_rules import app
 

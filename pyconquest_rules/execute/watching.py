@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pyconquest_rules.answers import Vanished
 from pyconquest_rules.execute.room import nothing_in
 from pyconquest_rules.execute.verify import Finding, Verified
+from pyconquest_rules.facts import Gone
 from pyconquest_rules.outputs import Outputs, Root
 from pyconquest_rules.paths import remembered
 
@@ -13,7 +14,7 @@ class Watch:
     """Counts, output by output, what is found there and what is missing."""
 
     def __init__(self, outputs: Outputs) -> None:
-        self.disk = remembered(outputs.disk)
+        self.disk, self.roots = remembered(outputs.disk), outputs.roots
         self.missing, self.known = dict[Root | None, int](), dict[Root | None, int]()
 
     def noted(self, findings: Iterable[Verified]) -> Iterator[Verified]:
@@ -27,9 +28,9 @@ class Watch:
             yield found
 
     def vanished(self) -> tuple[Vanished, ...]:
-        """The outputs, or folders beside the rules file, that more than half of what was looked at is missing from."""
+        """The outputs that lack more than half of what was looked at; folders beside the rules file only if they are empty."""
         return tuple(
             Vanished(at.named, number, self.known[at], nothing_in(at))
             for at, number in self.missing.items()
-            if at is not None and 2 * number > self.known[at]
+            if at is not None and 2 * number > self.known[at] and (at in self.roots or nothing_in(at) is Gone.EMPTY)
         )

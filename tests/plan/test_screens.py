@@ -154,10 +154,8 @@ def test_nothing_of_a_progress_bar_is_left_on_a_real_terminal(scene: Workplace, 
     needs("tmux", subprocess.run(["tmux", "-V"], check=False, capture_output=True).returncode == 0)
     (scene.folder / "rules.toml").write_text("rules_version = 1" + RULES[: RULES.index("[nodes.pacs]")], encoding="utf-8")
     (scene.folder / "data/broken.dcm").write_bytes((scene.folder / "data/3/1.dcm").read_bytes()[:-200])
-    socket = str(tmp_path / "tmux")
-    tmux = ["tmux", "-S", socket, "-f", "/dev/null"]
     for number, (columns, command) in enumerate([(80, "plan"), (120, "plan"), (40, "plan"), (80, "apply"), (120, "apply")]):
-        done = tmp_path / f"done{number}"
+        done, tmux = tmp_path / f"done{number}", ["tmux", "-S", str(tmp_path / f"tmux{number}"), "-f", "/dev/null"]
         asked = f"{sys.executable} -m pyconquest_rules {command}; touch {done}; sleep 600"
         subprocess.run([*tmux, "new-session", "-d", "-x", str(columns), "-y", "200", "-c", str(scene.folder), asked], check=True)
         try:
