@@ -330,7 +330,8 @@ def shell(clinic: Workplace, command: str) -> subprocess.CompletedProcess[str]:
         "PROGRAM export 'select 1 as one' -o /dev/stdout --format csv",
         "PROGRAM export 'select 1 as one' -o /dev/stdout --format csv | cat",
         "PROGRAM export 'select 1 as one' -o /dev/fd/1 --format csv",
-        "PROGRAM export 'select 1 as one' -o >(cat > got) --format csv; for try in {1..1000}; do [ -s got ] && break; sleep 0.01; done; cat got",
+        "PROGRAM export 'select 1 as one' -o >(cat > got) --format csv;"
+        " for try in {1..1000}; do [ -s got ] && break; sleep 0.01; done; cat got",
         "mkfifo pipe; cat pipe & PROGRAM export 'select 1 as one' -o pipe --format csv; wait",
         "echo kept > got; PROGRAM export 'select 1 as one' -o /dev/stdout --format csv >> got; grep -v kept got",
     ],
