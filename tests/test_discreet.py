@@ -68,6 +68,7 @@ CRASH = """
 import sys
 from threading import Thread
 from pyconquest_rules import app
+from pyconquest_rules.answers import Refusals
 from pyconquest_rules.cli import main
 
 def fail(*given):
@@ -82,6 +83,7 @@ def start(*given):
     thread.join()
     return []
 
+app.refusals = lambda rules: Refusals({}, {})
 app.status = {"here": fail, "thread": start}[sys.argv.pop()]
 sys.argv[1:] = ["status"]
 main()

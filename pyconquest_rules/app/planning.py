@@ -181,7 +181,7 @@ def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) 
         if number := next(skipped) - 1:
             emit(NodeNoted(name, skipped_words(node, number)))
         if number := next(left_out) - 1:
-            emit(NodeNoted(name, f"{number:,} matches are not retrieved, because they are forgotten (decisions.txt)"))
+            emit(NodeNoted(name, f"{number:,} matches of the node are forgotten (decisions.txt), and not retrieved"))
     except NodeError as error:
         emit(StepFailed(name, "", str(error)))
         yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))

@@ -25,6 +25,10 @@ MAKES = ("CREATE VIEW", "CREATE INDEX", "CREATE TRIGGER")
 OURS = {"referenced", "contradictions", "rules_patient_of"}  # views that not every layout has
 
 
+FIRST = "FROM rules_first JOIN rules_files USING (device, path)"
+"""The rows above the instances, each with the file that says it."""
+
+
 def described(schema: Schema) -> str:
     """A schema as the index remembers it."""
     levels = {level.value: {field.column: _description(field) for field in schema.level(level)} for level in LEVELS}
@@ -103,20 +107,20 @@ def _instances(schema: Schema, level: Level, field: Field) -> str:
     where = " WHERE Modality IS NULL OR Modality LIKE 'RT%'" if first >> 16 in RADIOTHERAPY and has_modality else ""
     if level is Level.IMAGE:
         return f"SELECT SOPInstanceUID FROM images{where}"
-    return f"SELECT min(SOPInstanceUID) FROM images{where} GROUP BY {level.key}"
+    says = f"SELECT SOPInstanceUID {FIRST} WHERE level = '{level.value}'"
+    return f"{says} AND SOPInstanceUID IN (SELECT SOPInstanceUID FROM images{where})" if where else says
 
 
 def fill(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Level, Field]], header: Header) -> None:
     """Puts the values of one instance, read for just these columns in their order, into its rows."""
-    image = connection.execute(
-        "SELECT coalesce(PatientID, ''), StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID FROM images"
-        " WHERE SOPInstanceUID = ?",
-        (header.SOPInstanceUID,),
-    ).fetchone()
-    if image is None:
-        return  # gone since
+    uid = header.SOPInstanceUID
+    # Above its own row, an instance says only those of which its file is the first.
+    keys = {Level(level): key for level, key in connection.execute(f"SELECT level, key {FIRST} WHERE SOPInstanceUID = ?", (uid,))}
+    keys[Level.IMAGE] = uid
     for (level, field), value in zip(columns, header.values, strict=True):
-        key, text = image[LEVELS.index(level)], text_of_value(value)
+        if level not in keys:
+            continue
+        key, text = keys[level], text_of_value(value)
         kept = stored_in(field, text)
         update = f"UPDATE {TABLES[level]} SET {quoted(field.column)} = ? WHERE {quoted(schema.key(level))} = ?"
         connection.execute(update, (kept, key))

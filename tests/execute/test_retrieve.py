@@ -136,7 +136,7 @@ def test_an_instance_that_was_forgotten_comes_back_only_when_that_is_taken_back(
     assert uid not in data_sets(archive.folder / "archive")
     done = archive.run("apply", "retrieve", "--json")
     assert (done.code, done.summary["done"], done.summary["unchanged"], asked) == (0, 0, 9, [])
-    assert "1 matches are not retrieved, because they are forgotten" in done.out
+    assert "are forgotten (decisions.txt), and not retrieved" in done.out
     assert archive.run("forget", uid, "--undo").code == 0
     done = archive.run("apply", "retrieve", "--json")
     assert (done.summary["done"], done.summary["unchanged"], asked) == (1, 9, [("image", 1)])

@@ -19,7 +19,7 @@ from pyconquest_rules.index.store import Store
 from pyconquest_rules.index.tables import schema
 from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.index.workers import here
-from tests.conftest import save
+from tests.conftest import Instance, Workplace, save
 
 LAYOUT = schema(parse(standard_text()))
 TIMES = {"AccessTime", "AccessTim", "DatabaseTimeStamp"}
@@ -125,3 +125,43 @@ def check(template: bytes, steps: list[Step], last: int) -> None:
 @example(steps=[("write", "two", "z.dcm", 0, 1), ("index", "", "", 0, 0), ("copy", "two", "z.dcm", 0, 0)], last=0)
 def test_an_index_that_grew_is_a_new_one(template: bytes, steps: list[Step], last: int) -> None:
     check(template, steps, last)
+
+
+COLUMNS = """
+[sources.one]
+path = "one"
+
+[[schema.study]]
+column = "Institution"
+tag = "InstitutionalDepartmentName"
+
+[[schema.series]]
+column = "Protocol"
+tag = "StationName"
+
+[[schema.patient]]
+column = "Comments"
+tag = "PatientComments"
+
+[[schema.image]]
+column = "Label"
+tag = "ImageComments"
+"""
+
+
+@pytest.mark.parametrize("uids", ["12345", "54321", "31524", "23451", "41352"])
+def test_a_column_that_comes_says_what_a_new_index_says(workplace: Workplace, instance: Instance, uids: str) -> None:
+    """The first file says a row, whatever its SOPInstanceUID; one of them is in another study than its series."""
+    for number, uid in enumerate(uids):
+        said = dict.fromkeys(("InstitutionalDepartmentName", "StationName", "PatientComments", "ImageComments"), f"of {number}")
+        instance(f"one/{number}.dcm", SOPInstanceUID=f"1.2.{uid}", StudyInstanceUID=f"1.3.{int(number == 3)}", **said)
+    workplace.rules(COLUMNS.partition("[[")[0]).run("index")
+    workplace.rules(COLUMNS).run("index")
+    queries = ["select PatientID, Comments from patients", "select StudyInstanceUID, Institution from studies order by 1"]
+    queries += ["select Protocol from series", "select SOPInstanceUID, Label from images order by 1"]
+    grown = [workplace.run("query", query, "--json").out for query in queries]
+    for file in workplace.folder.glob("conquest.db*"):
+        file.unlink()
+    workplace.run("index")
+    assert [workplace.run("query", query, "--json").out for query in queries] == grown
+    assert "of 0" in grown[0]
