@@ -100,8 +100,8 @@ class Outputs:
     def disk(self, path: str) -> Root | None:
         """Return the folder that a disk may be mounted at, so that the path is on it; None for what lies beside the rules file.
 
-        That is the output; if it is the folder of the rules file, the folder in it that the path begins with. Files right in that
-        folder tell nothing: whoever deletes them leaves it empty.
+        That is the output; if it is the folder of the rules file, the folder in it that the path begins with. Files right in
+        that folder do not count: whoever deletes them leaves it empty.
         """
         try:
             root = self.root(path)

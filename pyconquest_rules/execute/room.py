@@ -9,14 +9,14 @@ from pyconquest_rules.facts import Gone
 from pyconquest_rules.outputs import Outputs, Root
 
 # What a file system, or a desktop, puts at the top of a disk on which nothing is.
-OF_THE_DISK = ("lost+found", "System Volume Information")
+OF_THE_DISK = ("lost+found", "System Volume Information", "$RECYCLE.BIN", ".Trash", ".fseventsd", ".Spotlight-V100", ".DS_Store")
 
 
 def nothing_in(root: Root) -> Gone | None:
     """Return why no file can be in an output, as where a disk is not mounted; else None."""
     try:
         with os.scandir(root.real) as entries:
-            if any(not entry.name.startswith(".") and entry.name not in OF_THE_DISK for entry in entries):
+            if any(not entry.name.startswith(OF_THE_DISK) for entry in entries):
                 return None
     except (FileNotFoundError, NotADirectoryError):
         return Gone.MISSING

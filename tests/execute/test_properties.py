@@ -63,7 +63,7 @@ def test_after_apply_nothing_is_to_be_done_and_every_copy_is_one_source(
 def test_whatever_is_lost_or_changed_is_mended(instances: list[tuple[str | None, int | None]], data: st.DataObject) -> None:
     with TemporaryDirectory() as name:
         workplace = workplace_of(Path(name), instances)
-        workplace.rules(copies(TO, on_conflict="rename"))
+        workplace.rules(copies(TO, on_conflict="rename", on_changed="restore"))
         workplace.run("apply")
         exported = workplace.files("export")
         for path in exported:
