@@ -202,7 +202,7 @@ class DecisionsFile:
     def _parsed(self) -> Decisions:
         try:
             with open_regular(self.path) as file:
-                data = file.read(LARGEST + 1)
+                data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)  # so many bytes are reserved
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from None
         if len(data) > LARGEST:

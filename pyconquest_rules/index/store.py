@@ -320,7 +320,8 @@ class Store:
         there = self._there(uid)
         if there is not None and (there.device, there.path) != (device, file.path):
             own = Claim(self._name(device), self.ranks[device], device, str(root), file.path, file.mtime_ns)
-            if self.contest.key(uid, there) <= self.contest.key(uid, own):
+            # Without rules there is no order: as in pyconquest, the file that came first stays.
+            if self.order == NO_ORDER or self.contest.key(uid, there) <= self.contest.key(uid, own):
                 outcome = self.contest.beside(uid, there, own)
                 self._note(device, file, outcome, record)
                 return outcome

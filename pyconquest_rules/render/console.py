@@ -35,6 +35,7 @@ from pyconquest_rules.render.terminal import Part, Terminal, folded, printable, 
 from pyconquest_rules.steps import Status
 
 MOST_SHOWN = 50
+NARROW = 60  # columns; a bar that wraps cannot be taken back
 USUAL = (Finding.OK, Finding.MISSING, Finding.CHANGED, Finding.EXTRA)
 
 
@@ -48,8 +49,8 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
-        """A progress bar on a terminal; failures of steps, those of one action with one message on one line."""
-        if not self.err.is_terminal:
+        """A progress bar on a terminal that is wide enough; failures of steps, equal ones of an action on one line."""
+        if not self.err.is_terminal or get_terminal_size().columns < NARROW:
             with failures_to(self.err.print, warnings=self.warnings) as failures:
                 yield failures.take
             return

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from pyconquest_rules.events import Event, FileTold, Planning, RunStarted, StepDone, StepFailed, Walked
@@ -14,7 +15,9 @@ from pyconquest_rules.render.terminal import Part
 @contextmanager
 def progress() -> Iterator["Bar"]:
     """A progress bar on standard error, which is gone at the end."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    # A line that wrapped would stay when the bar goes.
+    what = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+    columns = (SpinnerColumn(), what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
         yield Bar(bar)
 
@@ -42,8 +45,9 @@ class Bar:
             case FileTold(outcome="indexed" | "rejected" | "duplicate"):
                 self.bar.advance(self._reading())
             case Planning(action=action, steps=steps):
-                self.planning = self.bar.add_task("planning") if self.planning is None else self.planning
-                self.bar.update(self.planning, description=f"planning, {action} is added", completed=steps, total=None)
+                what = f"planning, {action} is added"
+                self.planning = self.bar.add_task(what, total=None) if self.planning is None else self.planning
+                self.bar.update(self.planning, description=what, completed=steps)
             case RunStarted(steps=steps):
                 for task in (self.planning, self.doing):
                     if task is not None:

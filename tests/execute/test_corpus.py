@@ -8,6 +8,9 @@ from tests.conftest import Workplace
 FOLDER = "export/{{ PatientID | default('none') }}/{{ StudyInstanceUID }}/{{ SeriesInstanceUID }}"
 
 RULES = """
+[index]
+accept = ["conflict", "dicomdir", "malformed", "no-SOPInstanceUID", "invalid-SOPInstanceUID", "truncated"]
+
 [sources.corpus]
 path = "%s"
 

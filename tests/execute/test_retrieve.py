@@ -309,6 +309,7 @@ def test_other_content_of_an_instance_is_never_taken_for_it(workplace: Workplace
     assert strange.startswith(".._.._.._P1/")
     (workplace.folder / "archive" / strange).write_bytes(b"other")
     workplace.run("forget", uid_of(peer, 0), "--yes")
+    workplace.run("forget", uid_of(peer, 0), "--undo")
     done = workplace.run("apply", "retrieve", "--no-index", "--json")
     assert (done.code, done.summary["failed"]) == (1, 1)
     assert (workplace.folder / "archive" / strange).read_bytes() == b"other"

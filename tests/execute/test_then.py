@@ -13,6 +13,7 @@ import pytest
 from pyconquest_rules.execute.ledger import Ledger, locked
 from pyconquest_rules.execute.waiting import LONGEST, Waiting
 from tests.conftest import Instance, Workplace
+from tests.dcmtk import dcmtk
 from tests.execute.test_listen import RULES, listening, next_line, storescu
 from tests.network.archives import free_port
 
@@ -187,7 +188,9 @@ def test_the_lines_of_the_log_have_their_time(inbox: Workplace, instance: Instan
     with foreign_file(inbox):
         for file in files:
             storescu(port, file)
-        subprocess.run(["echoscu", "-aet", "OTHER", "-aec", "RULES", "127.0.0.1", str(port)], check=False, capture_output=True)
+        subprocess.run(
+            [dcmtk("echoscu"), "-aet", "OTHER", "-aec", "RULES", "127.0.0.1", str(port)], check=False, capture_output=True
+        )
         while "tried again" not in lines[-1]:
             lines.append(process.stderr.readline())
     while "done 1" not in lines[-1]:

@@ -155,7 +155,7 @@ def no_folder(workplace: Workplace) -> None:
         (blocked, "plan", 1, "blocked"),
         (no_source, "apply", 1, "error: "),
         (bad_rules, "check", 2, "unknown key"),
-        (cut_file, "index", 1, "not indexed"),
+        (cut_file, "index", 1, "not in the index"),
         (no_folder, "apply", 1, "blocked"),
     ],
 )

@@ -203,9 +203,9 @@ def test_what_a_folder_that_moved_holds_is_still_ours(clinic: Workplace, tmp_pat
 def test_a_file_can_be_written_where_the_state_cannot(workplace: Workplace, instance: Instance) -> None:
     instance("data/1.dcm")
     workplace.rules('[sources.archive]\npath = "data"\n').run("index")
-    (workplace.folder / ".pyconquest-rules").touch()
+    (workplace.folder / ".pyconquest-rules" / "state.db").mkdir()
     assert workplace.run("export", "images", "-o", "out.csv").code == 0
-    assert workplace.run("export", "images", "-o", "out.csv").code == 2
+    assert workplace.run("export", "images", "-o", "out.csv").code == 1
 
 
 def test_the_permissions_of_the_replaced_file_stay(clinic: Workplace) -> None:
@@ -343,7 +343,7 @@ def test_standard_output_and_pipes_take_rows(command: str, clinic: Workplace) ->
 
 def test_a_report_goes_to_standard_output(clinic: Workplace) -> None:
     lines = shell(clinic, "PROGRAM index --report -").stdout.splitlines()
-    assert [json.loads(line)["outcome"] for line in lines] == ["unchanged", "indexed"]
+    assert sorted(json.loads(line)["outcome"] for line in lines) == ["indexed", "unchanged"]
 
 
 def test_a_device_stays_a_device(clinic: Workplace) -> None:

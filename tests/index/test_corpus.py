@@ -83,7 +83,7 @@ def test_the_second_run_reads_nothing(workplace: Workplace, done: Done) -> None:
     [
         ("select seriesinst from dicomseries where modality='CT'", "SELECT SeriesInstanceUID FROM series WHERE Modality = 'CT'"),
         ("select Objectfile from DICOMImages where Modality='RTDOSE'", "SELECT ObjectFile FROM images WHERE Modality = 'RTDOSE'"),
-        ("select PatientID from dicompatients", "SELECT PatientID FROM patients"),
+        ("select PatientID from dicompatients", "SELECT coalesce(PatientID, '') FROM patients"),
         ("select StudyInsta from dicomstudies", "SELECT StudyInstanceUID FROM studies"),
         ("select sopinstanc from dicomimages", "SELECT SOPInstanceUID FROM images"),
         ("select SeriesInst from v_series", "SELECT SeriesInstanceUID FROM series"),

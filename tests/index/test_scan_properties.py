@@ -125,4 +125,4 @@ def test_nothing_is_left_when_all_files_are_gone(template: bytes, steps: list[tu
         with closing(sqlite3.connect(database)) as connection:
             tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             left = {name for name in tables if connection.execute(f"SELECT 1 FROM {name}").fetchone()}
-        assert left == {"rules_index", "rules_sources"}
+        assert left == {"rules_index", "rules_numbers", "rules_sources"}

@@ -153,7 +153,7 @@ ATTACKS: dict[str, tuple[str, str, str | None]] = {
     "functions": ("query", f"select {','.join(['abs(1)'] * 100)}", "more than 64 functions"),
     "windows": ("query", f"select {','.join(f'sum(1) over (order by Rows + {n})' for n in range(64))} from images", None),
     "a long statement": ("query", f"select '{'a' * 40_000}'", "longer than 32768 bytes"),
-    "joins": ("query", "select 1 from " + " natural join ".join(f"series s{n}" for n in range(16)), None),
+    "joins": ("query", "select 1 from " + " natural join ".join(f"series s{n}" for n in range(12)), None),
 }
 
 
