@@ -90,6 +90,8 @@ def _done_together(puts: list[tuple[PutFile, str]], removals: list[RemoveFile], 
 def _kind(step: Step) -> str:
     """As what a step counts that was done."""
     match step.operation:
+        case RemoveFile(forget=True):  # nothing was removed: the ledger lets go of it
+            return "released"
         case RemoveFile():
             return "removed"
         case PutFile(adopt=True):

@@ -1,6 +1,7 @@
 """The index as the threads of a receiver share it: one writes what all bring, and measures what grew."""
 
 import errno
+import os
 import sqlite3
 from collections import deque
 from dataclasses import dataclass
@@ -43,14 +44,35 @@ class Indexer:
 
     def start(self) -> None:
         """Open the index. Raises DatabaseError if it cannot be written."""
-        self._store = Store(self.database, self.schema, self.order)
+        self._open()
         try:
             self._store.check_writable()
-            self.device = self._store.device(self.source, self.root)
             self._measuring.start()
         except BaseException:
             self._store.connection.close()
             raise
+
+    def _open(self) -> None:
+        self._store = Store(self.database, self.schema, self.order)
+        try:
+            self._file = os.stat(self.database)
+            self.device = self._store.device(self.source, self.root)
+        except BaseException:
+            self._store.connection.close()
+            raise
+
+    def _follow(self) -> None:
+        """Open the index anew if somebody deleted or replaced its file: else rows would go into a file that nobody sees.
+
+        Raises DatabaseError if it cannot be opened.
+        """
+        try:
+            if os.path.samestat(os.stat(self.database), self._file):
+                return
+        except FileNotFoundError:
+            pass
+        self._store.connection.close()
+        self._open()
 
     def stop(self) -> None:
         """Measure what is left, and close the index; threads that use it are waited for."""
@@ -69,8 +91,9 @@ class Indexer:
         """Return where an instance is; None if it is not in the index. Raises OSError if the index cannot be read."""
         try:
             with self._using:
+                self._follow()
                 return self._store.place_of(sop_instance)
-        except sqlite3.Error:
+        except (sqlite3.Error, DatabaseError, OSError):
             raise OSError(errno.EIO, "the index cannot be read") from None
 
     def is_forgotten(self, header: Header) -> bool:
@@ -95,6 +118,7 @@ class Indexer:
     def _write(self, rows: list["_Row"]) -> None:
         failed: tuple[int, str] | tuple[()] = (errno.EIO, "the index cannot be written")
         try:
+            self._follow()
             with self._store.transaction(measure=False):
                 for row in rows:
                     if row.gone is not None:
@@ -105,7 +129,7 @@ class Indexer:
         except sqlite3.Error as error:  # a busy moment of the index is reported to those who waited
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
                 failed = errno.ENOSPC, "no space is left for the index"
-        except DatabaseError:
+        except (DatabaseError, OSError):
             pass
         finally:
             for row in rows:

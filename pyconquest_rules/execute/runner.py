@@ -9,7 +9,7 @@ from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, Step
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.steps import Status, Step
 
-KINDS = ("copied", "adopted", "removed", "sent", "confirmed", "retrieved")
+KINDS = ("copied", "adopted", "removed", "released", "sent", "confirmed", "retrieved")
 """What was done, of which `done` is the sum."""
 COUNTS = ("done", *KINDS, "unchanged", "failed", "blocked", "waiting", "bytes")
 

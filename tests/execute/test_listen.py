@@ -124,3 +124,18 @@ def test_a_layout_that_gives_no_path_refuses_the_instance(inbox: Workplace, inst
         assert storescu(port, instance("sent/2.dcm", PatientID="../../x")) == 0
     (path,) = inbox.files("archive")
     assert path.startswith(".._.._x/")
+
+
+@pytest.mark.parametrize("index_again", [True, False], ids=["made anew", "only deleted"])
+def test_a_listener_follows_an_index_that_was_deleted(inbox: Workplace, instance: Instance, *, index_again: bool) -> None:
+    files = [instance(f"sent/{number}.dcm", PatientID="P1") for number in range(3)]
+    with listening(inbox) as (port, _):
+        assert storescu(port, files[0]) == 0
+        for file in inbox.folder.glob("conquest.db*"):
+            file.unlink()
+        if index_again:
+            assert inbox.run("index").code == 0
+        assert storescu(port, *files[1:]) == 0
+        assert inbox.run("query", "select * from images", "--json").summary["rows"] == (3 if index_again else 2)
+    assert inbox.run("index", "--json").code == 0
+    assert inbox.run("query", "select * from images", "--json").summary["rows"] == 3

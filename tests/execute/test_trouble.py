@@ -9,6 +9,7 @@ import pytest
 
 from pyconquest_rules.events import BroughtAlong, Event, NodeNoted, Planning, RunStarted, StepDone, StepFailed, StepsWait
 from pyconquest_rules.execute.ledger import locked
+from pyconquest_rules.execute.runner import KINDS
 from pyconquest_rules.render.failures import MOST_SHOWN, Failures
 from pyconquest_rules.render.terminal import Part
 from tests.conftest import Instance, Workplace
@@ -310,5 +311,5 @@ def test_what_was_retrieved_sent_and_copied_is_kept_apart(workplace: Workplace, 
         # dcmqrscp has no ModalitiesInStudy to match by; of the days it brings those asked for: two of today, one 7 days old.
         assert "run 1: done 10 (copied 5, sent 2, retrieved 3)" in done.err
         summary = workplace.run("apply", "--today", "2026-03-02", "--json").summary
-        counts = {name: summary[name] for name in ("done", "copied", "adopted", "removed", "sent", "confirmed", "retrieved")}
-        assert counts == {"done": 2, "copied": 1, "adopted": 0, "removed": 0, "sent": 0, "confirmed": 0, "retrieved": 1}
+        counts = {kind: summary[kind] for kind in ("done", *KINDS)}
+        assert counts == dict.fromkeys(KINDS, 0) | {"done": 2, "copied": 1, "retrieved": 1}
