@@ -14,6 +14,7 @@ from pyconquest_rules.cli.common import (
     NoIndex,
     Targets,
     Today,
+    brought_up_to_date,
     end,
     renderer,
     rules,
@@ -47,7 +48,6 @@ def apply(
     goes on.
     """
     from pyconquest_rules import app
-    from pyconquest_rules.index.workers import processes
     from pyconquest_rules.plan.overview import overview
 
     shown, chosen = renderer(context, json), tuple(targets or ())
@@ -60,13 +60,7 @@ def apply(
         loaded = rules(context, today)
         loaded.chosen(chosen)  # a target that names nothing is told before anything is read
         with app.running(loaded):
-            with shown.progress() as emit:
-                refused = (
-                    app.refusals(loaded)
-                    if no_index
-                    else app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit).refusals
-                )
-            shown.refused(refused)
+            refused = brought_up_to_date(shown, loaded, no_index=no_index, allow_vanish=allow_vanish)
 
             def plans(emit: "Emit") -> Iterator["Plan"]:
                 stages = app.stages(loaded, chosen, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)

@@ -13,6 +13,7 @@ import typer
 from pyconquest_rules.errors import UsageError
 
 if TYPE_CHECKING:
+    from pyconquest_rules.answers import Refusals
     from pyconquest_rules.render.renderer import Renderer
     from pyconquest_rules.rules.rules import Rules
 
@@ -92,6 +93,21 @@ def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
 
     loaded = Rules.load(rules_file(context))
     return loaded if today is None else loaded.on(today.date())
+
+
+def brought_up_to_date(shown: "Renderer", loaded: "Rules", *, no_index: bool, allow_vanish: bool) -> "Refusals":
+    """Bring the index up to date, unless `no_index`; print and return the DICOM files that are not in it."""
+    from pyconquest_rules import app
+    from pyconquest_rules.index.workers import processes
+
+    with shown.progress() as emit:
+        refused = (
+            app.refusals(loaded)
+            if no_index
+            else app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit).refusals
+        )
+    shown.refused(refused)
+    return refused
 
 
 def rules_file(context: typer.Context) -> Path:

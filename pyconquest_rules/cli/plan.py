@@ -14,6 +14,7 @@ from pyconquest_rules.cli.common import (
     NoIndex,
     Targets,
     Today,
+    brought_up_to_date,
     end,
     renderer,
     rules,
@@ -48,17 +49,10 @@ def plan(
     """
     shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
-    from pyconquest_rules.index.workers import processes
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     with saving(loaded, output, force=force) as file:
-        with shown.progress() as emit:
-            refused = (
-                app.refusals(loaded)
-                if no_index
-                else app.index(loaded, allow_vanish=allow_vanish, workers=processes, emit=emit).refusals
-            )
-        shown.refused(refused)
+        refused = brought_up_to_date(shown, loaded, no_index=no_index, allow_vanish=allow_vanish)
         with shown.progress() as emit:
             allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish}
             made = app.plan(loaded, tuple(targets or ()), **allowed, emit=emit)

@@ -23,8 +23,8 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
     def ask(asked: Asked, refused: dict[str, str], note: Note) -> None:
         wanted = {*asked.wanted}
 
-        def refuse(sop_instance: str, status: int) -> None:
-            refused[sop_instance] = f"it came and was refused here: {words(status, STORE)} ({status:04X})"
+        def refuse(sop_instance: str, status: int, why: str = "") -> None:
+            refused[sop_instance] = f"it came and was refused here: {why or words(status, STORE)} ({status:04X})"
 
         def store(about: About, data_set: Blocks) -> int:
             if stop():
@@ -34,8 +34,7 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
                 return Status.NOT_AUTHORIZED
             stored = kept(inbox, about, data_set, min_free=MIN_FREE)
             if stored.status != Status.SUCCESS:
-                why = stored.reason or words(stored.status, STORE)
-                refused[about.sop_instance] = f"it came and was refused here: {why} ({stored.status:04X})"
+                refuse(about.sop_instance, stored.status, stored.reason)
             elif stored.note:
                 note(f"{about.sop_instance}: {stored.note}")
             return stored.status

@@ -166,13 +166,18 @@ class Console:
         self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
     ) -> dict[str, int]:
         """What is not as it should be, then the counts, and what may be the cause."""
+        counts = self._found(findings, self.out)
+        self.err.print("verify: " + ", ".join(f"{name} {counts[name]:,}" for name in Finding if counts[name] or name in USUAL))
+        self.findings(vanished())
+        return counts
+
+    def _found(self, findings: Iterable[Verified], shown: Terminal) -> dict[str, int]:
+        """Print what is not as it should be; return the counts."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
             if found.finding is not Finding.OK:
-                self.out.print(f"{found.finding:<8} {printable(found.destination)}")
-        self.err.print("verify: " + ", ".join(f"{name} {counts[name]:,}" for name in Finding if counts[name] or name in USUAL))
-        self.findings(vanished())
+                shown.print(f"{found.finding:<8} {printable(found.destination)}")
         return dict(counts)
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:

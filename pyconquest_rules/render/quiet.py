@@ -3,7 +3,6 @@
 Rows that were asked for are no report: `query`, `find`, `history` and their like print them as ever.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,6 @@ from pyconquest_rules.plan.overview import Group
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.render.console import Console
 from pyconquest_rules.render.failures import failures_to
-from pyconquest_rules.render.terminal import printable
 
 
 class Quiet(Console):
@@ -61,13 +59,9 @@ class Quiet(Console):
         self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
     ) -> dict[str, int]:
         """What is not as it should be, and what may be the cause."""
-        counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
-        for found in findings:
-            counts[found.finding] += 1
-            if found.finding is not Finding.OK:
-                self.err.print(f"{found.finding:<8} {printable(found.destination)}")
+        counts = self._found(findings, self.err)
         self.findings(vanished())
-        return dict(counts)
+        return counts
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
         """The plan, if there is anything to repair."""
