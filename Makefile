@@ -16,11 +16,14 @@ demo: .venv/ready                          ## the main job on the real files of 
 	@rm -rf build/demo && mkdir -p build && cp -r examples/quickstart build/demo
 	@cd build/demo && PATH="$(CURDIR)/$(BIN):$$PATH" sh ../../examples/demo.sh
 
+# Many tests wait for a peer or a disk.
+TESTS_AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 test: .venv/ready                          ## the test suite
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE)
 
 torture: .venv/ready                       ## the whole of what the test suite does in part
-	$(BIN)/python -m pytest -n auto --dist worksteal tests/torture --torture
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal --timeout 1800 tests/torture --torture
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
