@@ -1,18 +1,25 @@
-"""The use cases, joined here and only here: what a command does, without how it is asked or shown."""
+"""The use cases, joined here and only here: what a command does, without how it is asked or shown.
 
-from pyconquest_rules.app.applying import apply, running
-from pyconquest_rules.app.asking import conquest_config, export, query, summary
-from pyconquest_rules.app.forgetting import forget, to_forget, undo_forget
-from pyconquest_rules.app.indexing import index
-from pyconquest_rules.app.listening import listen
-from pyconquest_rules.app.looking_back import explain, status, unmended, verify
-from pyconquest_rules.app.nodes import echo, find
-from pyconquest_rules.app.opening import opened
-from pyconquest_rules.app.planning import load_plan, plan, stages
-from pyconquest_rules.app.refusing import refusals
-from pyconquest_rules.app.remembering import remembered
-from pyconquest_rules.execute.written import check_outside, is_stdout, written
-from pyconquest_rules.rules.rules import Rules
+Each is imported when it is first used: no command needs them all, and to import them takes as long as a small index.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyconquest_rules.app.applying import apply, running
+    from pyconquest_rules.app.asking import conquest_config, export, query, summary
+    from pyconquest_rules.app.forgetting import forget, to_forget, undo_forget
+    from pyconquest_rules.app.indexing import index
+    from pyconquest_rules.app.listening import listen
+    from pyconquest_rules.app.looking_back import explain, status, unmended, verify
+    from pyconquest_rules.app.nodes import echo, find
+    from pyconquest_rules.app.opening import opened
+    from pyconquest_rules.app.planning import load_plan, plan, stages
+    from pyconquest_rules.app.refusing import refusals
+    from pyconquest_rules.app.remembering import remembered
+    from pyconquest_rules.execute.written import check_outside, is_stdout, written
+    from pyconquest_rules.rules.rules import Rules
 
 __all__ = [
     "Rules",
@@ -43,3 +50,27 @@ __all__ = [
     "verify",
     "written",
 ]
+
+_ROOMS = {
+    "pyconquest_rules.app.applying": "apply running",
+    "pyconquest_rules.app.asking": "conquest_config export query summary",
+    "pyconquest_rules.app.forgetting": "forget to_forget undo_forget",
+    "pyconquest_rules.app.indexing": "index",
+    "pyconquest_rules.app.listening": "listen",
+    "pyconquest_rules.app.looking_back": "explain status unmended verify",
+    "pyconquest_rules.app.nodes": "echo find",
+    "pyconquest_rules.app.opening": "opened",
+    "pyconquest_rules.app.planning": "load_plan plan stages",
+    "pyconquest_rules.app.refusing": "refusals",
+    "pyconquest_rules.app.remembering": "remembered",
+    "pyconquest_rules.execute.written": "check_outside is_stdout written",
+    "pyconquest_rules.rules.rules": "Rules",
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    """The use case of that name. Raises AttributeError for none of `__all__`."""
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ROOM_OF[name]), name)

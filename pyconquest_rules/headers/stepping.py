@@ -80,6 +80,7 @@ def order_of_items(window: Window, position: int, order: Order) -> Order:
 
 
 ITEMS, IMPLICIT = 1, 2
+ITEM_GROUP = ITEM >> 16
 
 
 def _behind_delimiter(window: Window, position: int, order: Order, item: bool, implicit: bool) -> int:
@@ -93,6 +94,9 @@ def _behind_delimiter(window: Window, position: int, order: Order, item: bool, i
     while nested:
         try:
             group, number, vr, length = unpack(data, at)
+            if group != ITEM_GROUP and not implicit and vr in SHORT_VRS:
+                at, begins = at + 8 + length, False
+                continue
             tag = group << 16 | number
             if begins and tag not in WITHOUT_VR and vr not in KNOWN_VRS:
                 implicit = is_implicit(window, base + at, order, window.size)
@@ -109,8 +113,6 @@ def _behind_delimiter(window: Window, position: int, order: Order, item: bool, i
                     begins = tag == ITEM and not implicit
                 else:
                     at += length
-            elif vr in SHORT_VRS:
-                at += 8 + length
             else:
                 if vr in LONG_VRS:
                     (length,), at = unpack_length(data, at + 8), at + 12

@@ -38,6 +38,7 @@ CLAIMS = """
 SELECT s.name, s.rank, f.device, s.path, CAST(f.path AS BLOB), f.mtime_ns
 FROM rules_files AS f JOIN rules_sources AS s USING (device) WHERE f.SOPInstanceUID = ?
 """
+THE_ONE_THAT_COUNTS = f"{CLAIMS} AND f.outcome = 'indexed'"
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ class Records:
             values[self._frame_at] = values[self._frame_at] or extras.UniqueFOR_UID
         rows, full = zip(*[level.row(values) for level in self._levels], strict=True)
         points_at = tuple(references.references(*self._references_of(found)))
-        pointers = references.packed(header.pointers)
+        pointers = references.packed(header.pointers) if header.pointers else ()
         slice_ = geometry.slice_of(*self._slice_of(found))
         syntax = header.TransferSyntaxUID
         return Record(uid, syntax, rows, full, points_at, pointers, slice_, extras, header.content, header.notes)

@@ -263,10 +263,10 @@ class Scan:
         self.counts["seen"] += 1
         self.counts[outcome.outcome] += 1
         self.counts["conflict"] += outcome.reason == "conflict" and outcome.outcome == "rejected"
-        if outcome.outcome != "indexed" and outcome.reason not in (None, "same-bytes"):
-            self.reasons[outcome.reason] += 1
         if outcome.outcome == "indexed":
             self.notes.update(notes.notes(outcome.reason))
+        elif outcome.reason not in (None, "same-bytes"):
+            self.reasons[outcome.reason] += 1
         self.emit(FileTold(path, outcome.outcome, outcome.reason))
 
     def _found(self, trees: Sequence[Tree], own: frozenset[bytes]) -> Iterator[Chunk]:

@@ -13,7 +13,7 @@ from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header
 from pyconquest_rules.headers.opening import Reason
-from pyconquest_rules.index.contest import CLAIMS, Claim, Contest, Outcome
+from pyconquest_rules.index.contest import CLAIMS, THE_ONE_THAT_COUNTS, Claim, Contest, Outcome
 from pyconquest_rules.index.decisions import Decisions, DecisionsFile, free_device
 from pyconquest_rules.index.firsts import choose_first, is_stale
 from pyconquest_rules.index.geometry import measure_stale, stale
@@ -31,6 +31,7 @@ from pyconquest_rules.index.walk import File
 BUSY_SECONDS = 60
 
 NO_ORDER = Order()
+INDEXED = Outcome("indexed")
 
 # So many series are measured in one transaction.
 AT_ONCE = 16
@@ -313,7 +314,7 @@ class Store:
     def add(self, device: str, root: Path, file: File, record: Record) -> Outcome:
         """Puts an instance into the index, unless it is forgotten. Of several files that have it, the first in order counts."""
         uid = record.SOPInstanceUID
-        if self.decisions.forget(row[0] for row in record.rows):
+        if self.decisions.forgotten and self.decisions.forget(row[0] for row in record.rows):
             outcome = Outcome("skipped", "forgotten")
             self._note(device, file, outcome, record)
             return outcome
@@ -327,7 +328,7 @@ class Store:
                 return outcome
             self._rows.remove(self.connection, uid, there.device, there.path)
             self._set_beside(uid, own)
-        outcome = Outcome("indexed", notes.reason(record.notes))
+        outcome = Outcome("indexed", notes.reason(record.notes)) if record.notes else INDEXED
         self._rows.write(self.connection, record, device, file, self.ranks[device])
         self._note(device, file, outcome, record)
         return outcome
@@ -383,7 +384,7 @@ class Store:
 
     def _there(self, uid: str) -> Claim | None:
         """The file of an instance that counts."""
-        row = self.connection.execute(f"{CLAIMS} AND f.outcome = 'indexed'", (uid,)).fetchone()
+        row = self.connection.execute(THE_ONE_THAT_COUNTS, (uid,)).fetchone()
         return Claim(*row) if row else None
 
     def _claims(self, uid: str) -> list[Claim]:

@@ -64,7 +64,7 @@ def _serve() -> None:
     from threading import Thread
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(200_000, 20, 100)
 
     def wait_and_end(sentinel: int) -> None:
         wait([sentinel])
