@@ -117,9 +117,7 @@ class Waiting:
         self._changed = threading.Condition()
         self._server: Server | None = None
         if port is not None:
-            self._server = Server(
-                host, port, self._serve, admits=self._admits, tls=context, most=ASSOCIATIONS, handshake=SECONDS
-            )
+            self._server = Server(host, port, self._serve, admits=self._admits, tls=context, most=ASSOCIATIONS, handshake=SECONDS)
             self._server.start()
         self.port = 0 if self._server is None else self._server.port
 

@@ -43,8 +43,9 @@ MOST_REQUESTS = 100
 MOST_SUBOPERATIONS = 200_000
 """Requests to store by one C-GET: each instance of a series, and as many again."""
 
-MOST_REFUSED, MOST_REFUSED_BYTES = 10_000, 16 << 30
-"""Instances, and their bytes, that one C-GET may bring although they were not requested, came before or cannot be kept."""
+MOST_REFUSED, MOST_REFUSED_BYTES = 1000, 16 << 30
+"""Instances that one C-GET may bring and nobody keeps, beside as many as were requested, and their bytes: they were not requested,
+came before, or cannot be kept. A series is requested as one only if all of it is wanted, so they are few."""
 
 PATIENCE, SHARE = 10.0, 0.1
 """Timeouts that may be waited for a node on one association, beyond that of a single message; and more for each message.

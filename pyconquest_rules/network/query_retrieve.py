@@ -231,7 +231,7 @@ def _got(
 ) -> Counts:
     """C-GET on one association, of instances of these SOP classes."""
     statuses: Counter[int] = Counter()
-    left_out = _LeftOut(node)
+    left_out = _LeftOut(node, MOST_REFUSED + wanted)
     model = _model(level, GET)
     contexts = [Context(model, UNCOMPRESSED)]
     contexts += [Context(each, tuple(some)) for each in classes for some in syntaxes(CONTEXTS // len(classes))]
@@ -269,6 +269,7 @@ class _LeftOut:
     """What a node sent and nobody kept."""
 
     node: Node
+    most: int
     number: int = 0
     size: int = 0
 
@@ -279,8 +280,8 @@ class _LeftOut:
             self.size += len(block)
             if self.size > MOST_REFUSED_BYTES:
                 break
-        if self.number > MOST_REFUSED or self.size > MOST_REFUSED_BYTES:
-            what = f"sent more than {MOST_REFUSED:,} instances, or {MOST_REFUSED_BYTES:,} bytes, that were refused here"
+        if self.number > self.most or self.size > MOST_REFUSED_BYTES:
+            what = f"sent more than {self.most:,} instances, or {MOST_REFUSED_BYTES:,} bytes, that were refused here"
             raise NodeError(self.node, f'{what}; level = "image" requests instances one by one', retry=False)
 
 

@@ -88,8 +88,7 @@ class Request:
         for number in range(1 << 40):
             command = wire.command_set({**STORE, wire.AFFECTED_SOP_INSTANCE: uid(number).encode()})
             data = data_set or pdus.data_set(INSTANCE | {"SOPInstanceUID": uid(number)})
-            self.send(wire.message(context_id, command, 16384))
-            self.send(wire.p_data(context_id, last, data) + data)
+            self.send(wire.message(context_id, command, 16384) + wire.p_data(context_id, last, data) + data)
             if last:
                 self.over.read_pdu(20)
 
@@ -104,9 +103,7 @@ def fragment(request: Request, data: bytes, control: int = 0, context_id: int | 
 
 def nested(depth: int) -> bytes:
     """A match with a sequence in a sequence in a sequence, without lengths."""
-    begin = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
-        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
-    )
+    begin = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
     end = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
     return begin * depth + end * depth + MATCH
 
@@ -317,7 +314,8 @@ class Hostile(Archive):
             request.send(request.message(request.response(0)))
         elif request.kind == wire.N_ACTION_RQ:
             request.send(request.message(request.response(0)))
-            request.send(request.message(EVENT, report(data)))
+            # The report that all is committed to has the elements of the request.
+            request.send(request.message(EVENT, data))
             self._message(request.over)
         else:
             request.send(request.message(request.response(0)))
@@ -333,11 +331,6 @@ EVENT = wire.command_set(
         wire.EVENT_TYPE: 1,
     }
 )
-
-
-def report(asked: bytes) -> bytes:
-    """The report that all of a request is committed to: it has the elements of the request."""
-    return asked
 
 
 @contextmanager
