@@ -61,7 +61,7 @@ def _element(keyword: str, tag: int, text: str) -> DataElement:
 
 
 def answer(data: bytes, syntax: str, keywords: Iterable[str]) -> dict[str, str] | None:
-    """The values of an answer from its bytes, "" where there is none; None if it cannot be read, or has a value that is too long."""
+    """The values of an answer from its bytes, "" where there is none; None if it cannot be read or a value is too long."""
     try:
         found = elements(data, syntax)
         encodings = convert_encodings(_characters(found))

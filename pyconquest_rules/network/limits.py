@@ -44,8 +44,10 @@ MOST_SUBOPERATIONS = 200_000
 """Requests to store by one C-GET: each instance of a series, and as many again."""
 
 MOST_REFUSED, MOST_REFUSED_BYTES = 1000, 16 << 30
-"""Instances that one C-GET may bring and nobody keeps, beside as many as were requested, and their bytes: they were not requested,
-came before, or cannot be kept. A series is requested as one only if all of it is wanted, so they are few."""
+"""Instances that one C-GET may bring and nobody keeps, beside as many as were requested, and their bytes.
+
+They were not requested, came before, or cannot be kept. Mostly all instances of a series are wanted, so they are few.
+"""
 
 PATIENCE, SHARE = 10.0, 0.1
 """Timeouts that may be waited for a node on one association, beyond that of a single message; and more for each message.

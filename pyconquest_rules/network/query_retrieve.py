@@ -110,7 +110,7 @@ def _by_level(association: Association, level: Level, keys: Mapping[str, str], s
 
 
 def _held(matches: Matches) -> Iterator[dict[str, str]]:
-    """Matches, all of which come before the first is given: an association takes one operation at a time. They wait on the disk."""
+    """Matches, all of which come before the first is yielded: an association takes one operation at a time. Many wait on disk."""
     with SpooledTemporaryFile(IN_MEMORY, "w+", encoding="ascii") as file:
         for match in matches:
             json.dump(match, file)

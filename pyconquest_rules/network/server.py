@@ -57,9 +57,10 @@ class Server:
     """Accepts connections and has each served in a thread of its own, so that a slow or silent peer delays nobody.
 
     `serve` gets the secured connection, which is closed here. `addresses` (IP addresses or networks) are those that may connect;
-    empty: all. `admits` says of an address whether it may at this moment. At most `most` connections are open, and half of them may wait for one address: those on which there is no
-    association (`associated`). Connections beyond, those of others and those that are not secured within `handshake` seconds are
-    closed without a word: there is no protocol yet to say it in. `refused` gets the address and the reason.
+    empty: all. `admits` says of an address whether it may at this moment. At most `most` connections are open, and half of them
+    may wait for one address: those on which there is no association (`associated`). Connections beyond, those of others and those
+    that are not secured within `handshake` seconds are closed without a word: there is no protocol yet to say it in. `refused`
+    gets the address and the reason.
     """
 
     def __init__(

@@ -19,14 +19,14 @@ SERIES = {"PatientID": "P1", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "
 INSTANCE = SERIES | {"SOPInstanceUID": "1.2.3.1.1", "Modality": "CT"}
 MATCH = pdus.data_set({"PatientID": "P1", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"} | INSTANCE)
 FLOOD = bytes(1 << 16)
-STORE = {
+STORE: dict[int, bytes | int] = {
     wire.AFFECTED_SOP_CLASS: CT.encode(),
     wire.COMMAND_FIELD: wire.C_STORE_RQ,
     wire.MESSAGE_ID: 7,
     wire.PRIORITY: 0,
     wire.DATA_SET_TYPE: wire.HAS_DATA_SET,
 }
-ECHO = {
+ECHO: dict[int, bytes | int] = {
     wire.AFFECTED_SOP_CLASS: b"1.2.840.10008.1.1",
     wire.COMMAND_FIELD: wire.C_ECHO_RQ,
     wire.MESSAGE_ID: 7,
@@ -49,7 +49,7 @@ class Request:
         """The Command Field."""
         return wire.number(self.command, wire.COMMAND_FIELD)
 
-    def response(self, status: int, *, data: bool = False, **other: int) -> bytes:
+    def response(self, status: int, data: bool = False, **other: int) -> bytes:
         """A command that responds; `other` are elements by their names in `wire`."""
         sop_class = self.command.get(wire.AFFECTED_SOP_CLASS) or self.command.get(wire.REQUESTED_SOP_CLASS, b"")
         elements: dict[int, bytes | int] = {
@@ -59,7 +59,8 @@ class Request:
             wire.DATA_SET_TYPE: wire.HAS_DATA_SET if data else wire.NO_DATA_SET,
             wire.STATUS: status,
         }
-        return wire.command_set(elements | {getattr(wire, name): number for name, number in other.items()})
+        elements |= {getattr(wire, name): number for name, number in other.items()}
+        return wire.command_set(elements)
 
     def message(self, command: bytes, data: bytes = b"") -> bytes:
         """A message in the context of the request."""
@@ -67,7 +68,7 @@ class Request:
 
     def pending(self, data: bytes = b"", **other: int) -> bytes:
         """A pending response."""
-        return self.message(self.response(0xFF00, data=bool(data), **other), data)
+        return self.message(self.response(0xFF00, bool(data), **other), data)
 
     def send(self, data: bytes) -> None:
         """Sends bytes."""
@@ -123,7 +124,7 @@ def long_value(element: str, text: str) -> bytes:
 
 def wrong(**elements: int) -> Act:
     """A response with other elements than it must have, again and again."""
-    return lambda request: request.for_ever(request.message(request.response(0xFF00, **elements)))
+    return lambda request: request.for_ever(request.message(request.response(0xFF00, False, **elements)))
 
 
 def slowly(data: bytes) -> Act:
@@ -147,6 +148,11 @@ def silent(request: Request) -> None:
     with suppress(OSError):
         while request.connection.recv(1 << 16):
             pass
+
+
+def half(request: Request) -> None:
+    request.send(request.pending(MATCH)[:20])
+    request.connection.close()
 
 
 def counting(request: Request) -> None:
@@ -201,7 +207,7 @@ ANSWERS: dict[str, Act] = {
     "a second acceptance": lambda request: request.for_ever(pdu(2, FLOOD[:100])),
     "release instead of an answer": lambda request: request.for_ever(pdu(5, bytes(4))),
     "abort": lambda request: request.send(pdu(7, bytes(4))),
-    "half a PDU": lambda request: (request.send(request.pending(MATCH)[:20]), request.connection.close()) and None,
+    "half a PDU": half,
 }
 """What comes instead of the answer to a request. All of these are errors, whatever the request."""
 

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.conftest import Instance, Workplace
 from tests.network import hostile_nodes
 from tests.network.certificates import Authority
 from tests.network.hostile_nodes import ANSWERS, ASSOCIATIONS, AT_GET, INSTANCE, MATCH, ODD_MATCHES, Hostile, Request
-from tests.network.pdus import pdu
+from tests.network.pdus import CT, pdu
 
 NODES = """
 [sources.archive]
@@ -163,14 +163,19 @@ def assert_harmless(place: Workplace, bad: Hostile, *arguments: str, text: str =
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """All of what a node may do with `--torture`, else some of it."""
-    kinds = {"answer": ANSWERS, "begun": ASSOCIATIONS, "odd": ODD_MATCHES, "sent": AT_GET}
+    kinds: dict[str, Sequence[str]] = {
+        "answer": [*ANSWERS],
+        "begun": [*ASSOCIATIONS],
+        "odd": [*ODD_MATCHES],
+        "sent": [*AT_GET],
+    }
     for name, known in kinds.items():
         if name in metafunc.fixturenames:
             # `find` does what `plan` does, so all of it by one of them is enough.
             whole = metafunc.config.getoption("torture") and "find_whatever_answers" not in metafunc.function.__name__
             start = sum(map(ord, metafunc.function.__name__))  # another part of them for each test
             quick = [each for each in known if each not in LONG]
-            metafunc.parametrize(name, [*known] if whole else quick[start % 4 :: 11][:2])
+            metafunc.parametrize(name, known if whole else quick[start % 4 :: 11][:2])
 
 
 def test_find_whatever_answers(place: Workplace, answer: str) -> None:
@@ -270,14 +275,14 @@ def test_a_data_set_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def without_end(request: Request) -> None:
         command = wire.command_set({**hostile_nodes.STORE, wire.AFFECTED_SOP_INSTANCE: b"1.2.3.1.1"})
-        context_id = next(at for at, (abstract, *_) in request.contexts.items() if abstract == hostile_nodes.CT)
+        context_id = next(at for at, (abstract, *_) in request.contexts.items() if abstract == CT)
         piece = wire.p_data(context_id, 0, hostile_nodes.FLOOD) + hostile_nodes.FLOOD
         request.for_ever(wire.message(context_id, command, 16384), piece)
 
     with Hostile(act=without_end, kinds=(wire.C_GET_RQ,)).listening() as node:
         keys = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"}
         with pytest.raises(NodeError, match="a data set of more than 16,777,216 bytes") as error:
-            get(node, Level.SERIES, keys, lambda about, data_set: Status.SUCCESS, [hostile_nodes.CT])
+            get(node, Level.SERIES, keys, lambda about, data_set: Status.SUCCESS, [CT])
     assert not error.value.retry
 
 
