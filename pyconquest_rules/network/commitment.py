@@ -103,9 +103,11 @@ class Waiting:
 
     Takes N-EVENT-REPORTs (PS3.4 J.3.3) on the associations of the requests, which stay open, and on a port of its own. To that
     only the nodes that were asked may connect: from an address of their host, with the AE titles of both. Each transaction is
-    reported once. A context manager. `ae_title` must be the calling AE title of the nodes, which call it back at `host` and
-    `port` as they are configured to; with port 0 it is any free one, then `port` has it; with None they do not. `context` secures what
-    comes there. Raises ListenError where the port cannot be listened on.
+    reported once. A context manager.
+
+    `ae_title` must be the calling AE title of the nodes, which call it back at `host` and `port` as they are configured to; with
+    port 0 it is any free one, then `port` has it; with None they do not. `context` secures what comes there. Raises ListenError
+    where the port cannot be listened on.
     """
 
     def __init__(
