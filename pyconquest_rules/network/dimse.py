@@ -11,6 +11,7 @@ from pyconquest_rules.network.association import Association
 from pyconquest_rules.network.limits import (
     LEAST_RATE,
     LONGEST_IDENTIFIER,
+    MOST_AFTER_CANCEL,
     MOST_MATCHES,
     MOST_REQUESTS,
     PATIENCE,
@@ -161,6 +162,7 @@ def _cancel(association: Association, context_id: int, request: wire.Command, bu
     """C-CANCEL (PS3.7 9.3.2.3). The node may take some time to stop, but not more than for an answer."""
     command = {wire.COMMAND_FIELD: wire.C_CANCEL_RQ, wire.MESSAGE_ID_RESPONDED: MESSAGE_ID, wire.DATA_SET_TYPE: wire.NO_DATA_SET}
     end = time.monotonic() + association.node.dimse_timeout
+    budget.responses = min(budget.responses, MOST_AFTER_CANCEL)
     try:
         association.write(context_id, command)
         while time.monotonic() < end:

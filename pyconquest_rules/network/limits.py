@@ -34,6 +34,9 @@ LEAST_RATE = 4096
 MOST_MATCHES = 100_000
 """Responses to one request. No series has so many instances; whoever has so many studies can query by date."""
 
+MOST_AFTER_CANCEL = 10_000
+"""Responses that still come after C-CANCEL, as those that were under way."""
+
 MOST_RECEIVED = 1 << 30
 """Bytes of all responses to the queries of one `find`: some three million matches."""
 

@@ -6,9 +6,11 @@ Whatever a node does ends in an error that names it, in bounded time and memory,
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +20,12 @@ import pytest
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.network import wire
+from pyconquest_rules.network.dimse import Blocks
+from pyconquest_rules.network.limits import LONGEST_PDU, MOST_STALLED
 from pyconquest_rules.network.node import NodeError
-from pyconquest_rules.network.query_retrieve import find, get
+from pyconquest_rules.network.query_retrieve import find, get, move
 from pyconquest_rules.network.statuses import Status
+from pyconquest_rules.network.storing import About
 from tests.conftest import Instance, Workplace
 from tests.network import hostile_nodes
 from tests.network.certificates import Authority
@@ -279,10 +284,9 @@ def test_a_data_set_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
         piece = wire.p_data(context_id, 0, hostile_nodes.FLOOD) + hostile_nodes.FLOOD
         request.for_ever(wire.message(context_id, command, 16384), piece)
 
-    with Hostile(act=without_end, kinds=(wire.C_GET_RQ,)).listening() as node:
-        keys = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"}
-        with pytest.raises(NodeError, match="a data set of more than 16,777,216 bytes") as error:
-            get(node, Level.SERIES, keys, lambda about, data_set: Status.SUCCESS, [CT])
+    bad, words = Hostile(act=without_end, kinds=(wire.C_GET_RQ,)), "a data set of more than 16,777,216 bytes"
+    with bad.listening() as node, pytest.raises(NodeError, match=words) as error:
+        get(node, Level.SERIES, RETRIEVED, lambda about, data_set: Status.SUCCESS, [CT])
     assert not error.value.retry
 
 
@@ -305,3 +309,66 @@ def test_each_limit_is_named(limit: str) -> None:
     with Hostile(act=ANSWERS[answer]).listening() as node, pytest.raises(NodeError, match=words):
         for _ in find(replace(node, dimse_timeout=0.5), Level.STUDY, {}):
             pass
+
+
+RETRIEVED = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"}
+
+# Limits of what C-GET brings, smaller here; the bad node that meets each, and what is said of it.
+OF_GET = {
+    "MOST_REFUSED": (10, "instances that nobody wants", r"sent more than 12 instances, or .* were refused here; level = .image."),
+    "MOST_REFUSED_BYTES": (1000, "instances that nobody wants", "or 1,000 bytes, that were refused here"),
+    "MOST_SUBOPERATIONS": (20, "the same instance for ever", "too many requests of its own"),
+}
+
+
+@pytest.mark.parametrize("limit", OF_GET)
+def test_each_limit_of_c_get_is_named(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    number, sent, words = OF_GET[limit]
+    monkeypatch.setattr(f"pyconquest_rules.network.query_retrieve.{limit}", number)
+
+    def store(about: About, data_set: Blocks) -> int:
+        return Status.SUCCESS if about.sop_instance == INSTANCE["SOPInstanceUID"] else Status.NOT_AUTHORIZED
+
+    with Hostile(act=AT_GET[sent], kinds=(wire.C_GET_RQ,)).listening() as node, pytest.raises(NodeError, match=words):
+        get(node, Level.SERIES, RETRIEVED, store, [CT], wanted=2)
+
+
+def test_the_bytes_of_all_matches_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyconquest_rules.network.query_retrieve.MOST_RECEIVED", 100_000)
+    with (
+        Hostile(act=ANSWERS["matches without end"]).listening() as node,
+        pytest.raises(NodeError, match="100,000 bytes of matches"),
+    ):
+        list(find(node, Level.SERIES, {}))
+
+
+@pytest.mark.parametrize("act", [ANSWERS["silence"], ANSWERS["pending without end, slowly"], AT_GET["progress that is none"]])
+def test_c_move_is_not_waited_for_without_end(act: hostile_nodes.Act) -> None:
+    with Hostile(act=act).listening() as node, pytest.raises(NodeError, match=r"waited for during|the peer is silent"):
+        list(move(replace(node, dimse_timeout=0.5), Level.SERIES, RETRIEVED, "US", wanted=1))
+
+
+@pytest.mark.parametrize("max_pdu", [0, 1 << 24])
+def test_the_longest_pdu_takes_no_more_memory_than_it_has(max_pdu: int) -> None:
+    """However much of it is claimed."""
+
+    def act(request: Request) -> None:
+        request.for_ever(struct.pack(">BxI", 4, LONGEST_PDU) + struct.pack(">IBB", LONGEST_PDU - 4, 1, 0), bytes(LONGEST_PDU - 6))
+
+    with Hostile(act=act).listening() as node:
+        find_all = find(replace(node, max_pdu=max_pdu), Level.SERIES, {})
+        tracemalloc.start()
+        with pytest.raises(NodeError):
+            list(find_all)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert most < (MEGABYTES << 20) + 3 * LONGEST_PDU  # the node itself, which is in this process, has some too
+
+
+def test_a_node_that_stalls_at_each_series_is_given_up(place: Workplace) -> None:
+    """MOST_STALLED of them, of 40. The next action is done."""
+    has = [INSTANCE | {"SeriesInstanceUID": f"1.2.3.{number}", "SOPInstanceUID": f"1.2.3.{number}.1"} for number in range(40)]
+    bad = Hostile(has=has, act=hostile_nodes.silent, kinds=(wire.C_GET_RQ,))
+    done = assert_harmless(place, bad, "apply", "--json", text=RETRIEVE)
+    assert done.said.count("of 8 series in a row, and is given up") == 40 - MOST_STALLED
+    assert f"archive/P1/{GOOD['SOPInstanceUID']}.dcm" in place.files()
