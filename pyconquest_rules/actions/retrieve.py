@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from hashlib import sha256
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from typing import Annotated
 
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pyconquest_rules.actions.matching import Match
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.steps import Reason, Series, Wish
+
+AT_ONCE = 1000
 
 
 class By(StrEnum):
@@ -61,13 +63,16 @@ def retrieve_wishes(matches: Iterable[Mapping[str, str]], known: Callable[[list[
 
     `matches` have StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID, perhaps PatientID; those of a series
     follow each other.
-    `known` gives, of SOPInstanceUIDs, those that the index has.
+    `known` gives, of SOPInstanceUIDs, those that the index has. So many are held at a time as AT_ONCE says.
     """
     for (study, series), members in groupby(matches, key=itemgetter("StudyInstanceUID", "SeriesInstanceUID")):
-        found = {
-            match["SOPInstanceUID"]: Series(study, series, match["SOPClassUID"], match.get("PatientID", "")) for match in members
-        }
-        there = set(known([*found]))
-        for uid, at in found.items():
-            reason = Reason.DONE if uid in there else None
-            yield Wish(uid, b"", 0, 0, "", "", "", reason, series=at)
+        seen = set[str]()
+        while some := [*islice(members, AT_ONCE)]:
+            found = {
+                match["SOPInstanceUID"]: Series(study, series, match["SOPClassUID"], match.get("PatientID", "")) for match in some
+            }
+            there = set(known([*found]))
+            for uid, at in found.items():
+                if uid not in seen:
+                    yield Wish(uid, b"", 0, 0, "", "", "", Reason.DONE if uid in there else None, series=at)
+            seen |= found.keys()

@@ -21,7 +21,7 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
     """Instances come by C-GET, on the association on which they are asked for, and are kept in `inbox`."""
 
     def ask(asked: Asked, refused: dict[str, str], note: Note) -> None:
-        wanted = {*asked.wanted}
+        wanted, came = {*asked.wanted}, set[str]()
 
         def refuse(sop_instance: str, status: int, why: str = "") -> None:
             refused[sop_instance] = f"it came and was refused here: {why or words(status, STORE)} ({status:04X})"
@@ -32,14 +32,17 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
             if about.sop_instance not in wanted:  # nobody asked for it
                 refuse(about.sop_instance, Status.NOT_AUTHORIZED)
                 return Status.NOT_AUTHORIZED
+            if about.sop_instance in came:
+                return Status.DUPLICATE_SOP_INSTANCE
             stored = kept(inbox, about, data_set, min_free=MIN_FREE)
+            came.add(about.sop_instance)
             if stored.status != Status.SUCCESS:
                 refuse(about.sop_instance, stored.status, stored.reason)
             elif stored.note:
                 note(f"{about.sop_instance}: {stored.note}")
             return stored.status
 
-        get(node, asked.level, asked.keys, store, asked.sop_classes, refused=refuse)
+        get(node, asked.level, asked.keys, store, asked.sop_classes, refused=refuse, wanted=len(wanted))
 
     with inbox:
         yield ask
@@ -57,7 +60,7 @@ def by_move(node: Node, listening: AbstractContextManager[object], ae_title: str
 
         def ask(asked: Asked, _: dict[str, str], __: Note) -> None:
             try:
-                with closing(move(node, asked.level, asked.keys, ae_title)) as progress:
+                with closing(move(node, asked.level, asked.keys, ae_title, wanted=len(asked.wanted))) as progress:
                     for _counts in progress:
                         if stop():
                             raise Stopped

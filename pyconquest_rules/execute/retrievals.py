@@ -11,6 +11,7 @@ from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Error
 from pyconquest_rules.events import NodeNoted
 from pyconquest_rules.execute.runner import Runner, Steps
+from pyconquest_rules.network.limits import MOST_STALLED
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import RetrieveInstance, Series, Step
 
@@ -103,11 +104,15 @@ def retrieved(
     """
     with ExitStack() as stack:
         ask: Ask | None = None
-        patient = True
+        patient, stalled = True, 0
         for (study, series), members in groupby(steps, key=_series):
             if stop():
                 return
             wanted = {step.SOPInstanceUID: step for step in members}
+            if stalled >= MOST_STALLED:
+                given_up = NodeError(retrieving.node, f"sent nothing in time of {MOST_STALLED} series in a row, and is given up")
+                yield [Outcome(step, 0, str(given_up)) for step in wanted.values()]
+                continue
             try:
                 ask = ask or stack.enter_context(retrieving.opened(stop))
             except (OSError, Error) as error:
@@ -119,12 +124,15 @@ def retrieved(
             def tell(what: str, node: Node = node) -> None:
                 note(f"node {node.name} ({node.identity}): {what}")
 
+            began = time.monotonic()
             outcomes = _retrieved(study, series, wanted, retrieving, ask, DELAYS if patient else (), stop, refused, tell)
             if number := len(refused.keys() - wanted.keys()):
                 what = f"{number} instances that were" if number != 1 else "an instance that was"
                 tell(f"sent {what} not asked for; refused here")
             # A node that gave nothing of a series, however often it was asked, is asked once for the next.
             patient = any(outcome.message is None for outcome in outcomes)
+            slow = time.monotonic() - began >= min(node.dimse_timeout, node.acse_timeout, node.connect_timeout)
+            stalled = 0 if patient else stalled + slow
             yield outcomes
 
 

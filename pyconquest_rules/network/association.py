@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from pyconquest_rules.network import associate, wire
+from pyconquest_rules.network.limits import LONGEST_DATA_SET, LONGEST_IDENTIFIER, LONGEST_PDU
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.receiving import Messages
 from pyconquest_rules.network.tls import ssl_context
@@ -15,13 +16,8 @@ from pyconquest_rules.network.wire import Command
 MOST_CONTEXTS = 128
 """Presentation context IDs are the odd numbers from 1 to 255 (PS3.8 9.3.2.2)."""
 
-# The longest PDU taken where the node's max_pdu is 0.
-LONGEST_PDU = 1 << 24
-
 VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
 
-# The longest data set that is received on an association of ours, as by C-GET.
-LONGEST_DATA_SET = 4 << 30
 TLS_ALERT = 0x15
 
 EXPIRED, NOT_YET_VALID, WRONG_HOST, WRONG_ADDRESS = 10, 9, 62, 64
@@ -157,7 +153,8 @@ def negotiated(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = 
         connection.close()
         raise
     over.longest, over.seconds = node.max_pdu or LONGEST_PDU, node.dimse_timeout
-    messages = Messages(over, accepted, silence=node.dimse_timeout, longest=LONGEST_DATA_SET)
+    longest = LONGEST_DATA_SET if scp_of else LONGEST_IDENTIFIER  # instances come only if we are SCP, as for C-GET
+    messages = Messages(over, accepted, silence=node.dimse_timeout, longest=longest)
     contexts_by_both = {both: context_id for context_id, both in accepted.items()}
     return Association(node, over, messages, accepted, contexts_by_both, answer.maximum_length)
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -17,18 +17,29 @@ from pyconquest_rules.network import wire
 from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, Offer, accept
 from pyconquest_rules.network.accepting import requested as requested_by_peer
 from pyconquest_rules.network.associate import Roles
-from pyconquest_rules.network.association import LONGEST_PDU, Association, Context, negotiated
+from pyconquest_rules.network.association import Association, Context, negotiated
+from pyconquest_rules.network.committing import (
+    FAILED,
+    FAILURE_REASON,
+    REFERENCED,
+    SOP_INSTANCE,
+    TRANSACTION,
+    uid,
+)
 from pyconquest_rules.network.dimse import UNCOMPRESSED, Blocks, identifier, performed, refusal
-from pyconquest_rules.network.identifier import encoded, read
+from pyconquest_rules.network.elements import elements, items
+from pyconquest_rules.network.identifier import encoded
+from pyconquest_rules.network.limits import LONGEST_IDENTIFIER, MOST_REQUESTS
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.receiving import Message, Messages
-from pyconquest_rules.network.server import Server
+from pyconquest_rules.network.server import Server, plain
 from pyconquest_rules.network.statuses import GENERAL, Status, is_stored
 from pyconquest_rules.network.storing import response
 
 PUSH_MODEL, PUSH_MODEL_INSTANCE, VERIFICATION = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", "1.2.840.10008.1.1"
 REQUEST_STORAGE_COMMITMENT = 1
 ASSOCIATIONS, SECONDS = 16, 30
+NOTHING = memoryview(b"")
 GLANCE = 0.02
 """How often is looked for a report, in seconds: on the association of its request, and whether it came on another."""
 
@@ -90,10 +101,13 @@ class _Transaction:
 class Waiting:
     """Requests commitments and waits for them.
 
-    Takes N-EVENT-REPORTs (PS3.4 J.3.3) on the associations of the requests, which stay open, and on a port of its own. A context
-    manager. `ae_title` must be the calling AE title of the nodes, which call it back at `host` and `port` as they are configured
-    to; with port 0 it is any free one, then `port` has it; with None they do not. `context` secures what comes there. Raises
-    ListenError where the port cannot be listened on.
+    Takes N-EVENT-REPORTs (PS3.4 J.3.3) on the associations of the requests, which stay open, and on a port of its own. To that
+    only the nodes that were asked may connect: from an address of their host, with the AE titles of both. Each transaction is
+    reported once. A context manager.
+
+    `ae_title` must be the calling AE title of the nodes, which call it back at `host` and `port` as they are configured to; with
+    port 0 it is any free one, then `port` has it; with None they do not. `context` secures what comes there. Raises ListenError
+    where the port cannot be listened on.
     """
 
     def __init__(
@@ -101,10 +115,12 @@ class Waiting:
     ) -> None:
         self.ae_title = ae_title
         self._transactions: dict[str, _Transaction] = {}
+        self._callers: dict[Node, frozenset[str]] = {}
+        self._strangers: str | None = None
         self._changed = threading.Condition()
         self._server: Server | None = None
         if port is not None:
-            self._server = Server(host, port, self._serve, tls=context, most=ASSOCIATIONS, handshake=SECONDS)
+            self._server = Server(host, port, self._serve, admits=self._admits, tls=context, most=ASSOCIATIONS, handshake=SECONDS)
             self._server.start()
         self.port = 0 if self._server is None else self._server.port
 
@@ -125,6 +141,8 @@ class Waiting:
         """
         transaction = str(generate_uid(prefix=None))  # of a random UUID (PS3.5 B.2): nobody else can guess and report it
         entry = _Transaction(node, frozenset(instance for _, instance in instances))
+        if self._server is not None:
+            self._callers[node] = _addresses(node)
         self._transactions[transaction] = entry  # before it is sent, because the report may come first
         try:
             entry.association = negotiated(node, [Context(PUSH_MODEL, UNCOMPRESSED)])
@@ -149,7 +167,7 @@ class Waiting:
         }
 
         def serve(message: Message, data_set: Blocks) -> int:
-            status, report = self._heard(message, data_set, syntax)
+            status, report = self._heard(message, data_set, syntax, association.node)
             self._hand_over(report)
             return status
 
@@ -171,10 +189,13 @@ class Waiting:
                     self._changed.wait_for(lambda: entry.report is not None, min(left, GLANCE))
             else:
                 self._hear(entry)
-        if entry.report is None:
-            hint = "" if entry.node.commitment_port else "; if it does so on an association of its own, give a commitment_port"
-            raise NodeError(entry.node, f"has not said within {seconds:g} s what it commits to{hint}")
         del self._transactions[transaction]
+        if entry.report is None:
+            entry.break_off()
+            hint = "" if entry.node.commitment_port else "; if it does so on an association of its own, give a commitment_port"
+            if self._strangers:
+                hint = f"; {self._strangers} was not let in at commitment_port, because it is no address of the host of the node"
+            raise NodeError(entry.node, f"has not said within {seconds:g} s what it commits to{hint}")
         entry.close()
         return entry.report
 
@@ -182,8 +203,12 @@ class Waiting:
         """Answers what comes on the association of a request, which may end there: the report may come on another."""
         if (association := entry.association) is None:
             return
+        if association.messages.number > MOST_REQUESTS:
+            entry.break_off()
+            return
         try:
-            if not self._answered(association.wire, association.messages, association.accepted, association.maximum_length):
+            length = association.maximum_length
+            if not self._answered(association.wire, association.messages, association.accepted, length, entry.node):
                 association.wire.write(wire.HEAD.pack(wire.RELEASE_RP, 4) + bytes(4))
                 association.wire.close()
                 entry.association = None
@@ -194,18 +219,34 @@ class Waiting:
         """An association that a node requests."""
         over = wire.Wire(connection, longest=LONGEST_REQUEST, seconds=SECONDS)
         try:
-            accepted = accept(over, OFFER, requested_by_peer(over, SECONDS), full=False)
+            nodes = self._nodes(plain(connection.getpeername()[0]))
+            offer = replace(OFFER, ae_title=self.ae_title, allow=tuple(nodes))
+            accepted = accept(over, offer, requested_by_peer(over, SECONDS), full=False)
             if isinstance(accepted, Accepted):
-                over.longest = LONGEST_PDU
-                messages = Messages(over, accepted.contexts, silence=SECONDS, longest=LONGEST_PDU)
-                while self._answered(over, messages, accepted.contexts, accepted.maximum_length):
-                    pass
-                over.write(wire.HEAD.pack(wire.RELEASE_RP, 4) + bytes(4))
+                over.longest = OFFER.maximum_length
+                messages = Messages(over, accepted.contexts, silence=SECONDS, longest=LONGEST_IDENTIFIER)
+                node = nodes[accepted.calling_ae_title]
+                for _ in range(MOST_REQUESTS):
+                    if not self._answered(over, messages, accepted.contexts, accepted.maximum_length, node):
+                        over.write(wire.HEAD.pack(wire.RELEASE_RP, 4) + bytes(4))
+                        return
+                over.abort()
         except wire.WireError:
             over.abort()
 
+    def _admits(self, address: str) -> bool:
+        """Whether an address is one of a node that was asked."""
+        admitted = bool(self._nodes(address))
+        if not admitted:
+            self._strangers = address
+        return admitted
+
+    def _nodes(self, address: str) -> dict[str, Node]:
+        """The nodes that were asked and have this address, by their AE titles."""
+        return {node.ae_title.strip(): node for node, addresses in [*self._callers.items()] if address in addresses}
+
     def _answered(
-        self, over: wire.Wire, messages: Messages, contexts: Mapping[int, tuple[str, str]], maximum_length: int
+        self, over: wire.Wire, messages: Messages, contexts: Mapping[int, tuple[str, str]], maximum_length: int, node: Node
     ) -> bool:
         """Answers the next request of a node; False if it asks for release instead. Raises WireError."""
         message = messages.command()
@@ -214,7 +255,7 @@ class Waiting:
         if message.kind == wire.C_CANCEL_RQ:
             return True
         data_set = messages.data_set(message.context_id) if message.has_data_set else iter(())
-        status, report = self._heard(message, data_set, contexts[message.context_id][1])
+        status, report = self._heard(message, data_set, contexts[message.context_id][1], node)
         for _ in data_set:
             pass
         over.write(wire.message(message.context_id, response(message, status), maximum_length))
@@ -222,7 +263,7 @@ class Waiting:
         self._hand_over(report)
         return True
 
-    def _heard(self, message: Message, data_set: Blocks, syntax: str) -> tuple[int, Report | None]:
+    def _heard(self, message: Message, data_set: Blocks, syntax: str, node: Node) -> tuple[int, Report | None]:
         """What to answer to a request of a node, and what it reports of a transaction that was requested here."""
         command = message.command
         if message.kind == wire.C_ECHO_RQ:
@@ -233,21 +274,23 @@ class Waiting:
             return Status.NO_SUCH_INSTANCE, None
         if command.get(wire.EVENT_TYPE) not in (b"\1\0", b"\2\0"):
             return Status.NO_SUCH_EVENT, None
-        information = read(identifier(data_set), syntax)
-        report = self._read(information) if information is not None else None
+        report = self._read(identifier(data_set), syntax, node)
         return (Status.INVALID_ARGUMENT, None) if report is None else (Status.SUCCESS, report)
 
-    def _read(self, information: Dataset) -> Report | None:
-        """What an event report says; None if that cannot be read, or is of no transaction that was requested here."""
+    def _read(self, data_set: bytes, syntax: str, node: Node) -> Report | None:
+        """What an event report says; None if that cannot be read, or is of no transaction whose report is due from this node."""
         try:
-            transaction = str(information.TransactionUID)
+            information = elements(data_set, syntax)
+            transaction = uid(information[TRANSACTION])
             entry = self._transactions[transaction]
             failed = {
-                str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason") or 0)
-                for item in information.get("FailedSOPSequence") or []
+                uid(item[SOP_INSTANCE]): int.from_bytes(item.get(FAILURE_REASON, b"")[:2], "little")
+                for item in items(information.get(FAILED, NOTHING), syntax)
             }
-            kept = {str(item.ReferencedSOPInstanceUID) for item in information.get("ReferencedSOPSequence") or []}
-        except Exception:  # noqa: BLE001 - whatever a peer can send, pydicom may stumble over
+            kept = {uid(item[SOP_INSTANCE]) for item in items(information.get(REFERENCED, NOTHING), syntax)}
+        except (KeyError, ValueError):
+            return None
+        if entry.node != node or entry.report is not None:
             return None
         # Only of what was asked for, and of what is in both lists the worse is believed.
         failed = {instance: reason for instance, reason in failed.items() if instance in entry.wanted}
@@ -257,8 +300,17 @@ class Waiting:
         if report is None:
             return
         with self._changed, suppress(KeyError):  # whoever waited for it gave up
-            self._transactions[report.transaction].report = report
+            entry = self._transactions[report.transaction]
+            entry.report = entry.report or report
             self._changed.notify_all()
+
+
+def _addresses(node: Node) -> frozenset[str]:
+    """The addresses that the host of a node resolves to; none if it cannot be resolved."""
+    try:
+        return frozenset(plain(str(found[4][0])) for found in socket.getaddrinfo(node.host, None, type=socket.SOCK_STREAM))
+    except OSError:
+        return frozenset()
 
 
 def _reference(sop_class: str, sop_instance: str) -> Dataset:

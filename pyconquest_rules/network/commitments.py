@@ -7,6 +7,7 @@ from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.accepting import Accepted
 from pyconquest_rules.network.committing import RESOURCE_LIMITATION, Archive, Asked, action_response, asked, refused, report
 from pyconquest_rules.network.dimse import identifier
+from pyconquest_rules.network.limits import LONGEST_ACTION
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.receiving import Message, Messages
 from pyconquest_rules.network.reporting import Reports
@@ -32,7 +33,7 @@ class Commitments:
 
     def request(self, wire: Wire, messages: Messages, message: Message, accepted: Accepted, address: str) -> None:
         """Answer an N-ACTION-RQ, and report, or have it reported. Raises WireError."""
-        data_set = identifier(messages.data_set(message.context_id)) if message.has_data_set else b""
+        data_set = identifier(messages.data_set(message.context_id), LONGEST_ACTION) if message.has_data_set else b""
         _, syntax = accepted.contexts[message.context_id]
         calling, length = accepted.calling_ae_title, accepted.maximum_length
         request, node = asked(message, data_set, syntax), self._reports.node(calling, address)

@@ -7,7 +7,9 @@ from typing import Protocol
 from pydicom.dataset import Dataset
 
 from pyconquest_rules.network import wire as dimse
-from pyconquest_rules.network.identifier import encoded, read
+from pyconquest_rules.network.elements import elements, items
+from pyconquest_rules.network.identifier import encoded
+from pyconquest_rules.network.limits import LONGEST_UID
 from pyconquest_rules.network.receiving import Message
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.storing import STORAGE_COMMITMENT
@@ -20,6 +22,18 @@ ACTION, ALL_COMMITTED, FAILURES_EXIST = 1, 1, 2
 
 NO_SUCH_CLASS, NO_SUCH_ACTION, RESOURCE_LIMITATION = 0x0118, 0x0123, 0x0213
 MOST_INSTANCES = 100_000
+
+
+# Of a request and a report (PS3.4 J.3.2.1.1.2, J.3.3.1.1.2).
+TRANSACTION, SOP_CLASS, SOP_INSTANCE = 0x00081195, 0x00081150, 0x00081155
+REFERENCED, FAILED, FAILURE_REASON = 0x00081199, 0x00081198, 0x00081197
+
+
+def uid(value: memoryview) -> str:
+    """Return a UID without its padding. Raises ValueError for what is not ASCII, or too long to be one."""
+    if len(value) > LONGEST_UID:
+        raise ValueError
+    return bytes(value).decode("ascii").strip(" \0")
 
 
 class Archive(Protocol):
@@ -46,12 +60,12 @@ def asked(message: Message, data_set: bytes, syntax: str) -> Asked | int:
         return Status.NO_SUCH_INSTANCE
     if int.from_bytes(command.get(dimse.ACTION_TYPE, b""), "little") != ACTION:
         return NO_SUCH_ACTION
-    information = read(data_set, syntax)
     try:
-        transaction = str(information.TransactionUID)  # type: ignore[union-attr]
-        items = information.ReferencedSOPSequence  # type: ignore[union-attr]
-        instances = tuple((str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID)) for item in items)
-    except Exception:  # noqa: BLE001 - whatever pydicom's reading of foreign bytes comes to
+        information = elements(data_set, syntax)
+        transaction = uid(information[TRANSACTION])
+        named = items(information[REFERENCED], syntax)
+        instances = tuple((uid(item[SOP_CLASS]), uid(item[SOP_INSTANCE])) for item in named)
+    except (KeyError, ValueError):
         return Status.INVALID_ARGUMENT
     return Asked(transaction, instances) if transaction and 0 < len(instances) <= MOST_INSTANCES else Status.INVALID_ARGUMENT
 

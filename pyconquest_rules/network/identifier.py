@@ -2,23 +2,23 @@
 
 import struct
 from collections.abc import Iterable, Mapping
-from io import BytesIO
 from typing import Any
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.config import IGNORE
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, PN_DELIMS, TEXT_VR_DELIMS
 
 from pyconquest_rules.dicom import Level, dictionary, tags
 from pyconquest_rules.errors import Mistake
+from pyconquest_rules.network.elements import IMPLICIT_VR_LITTLE_ENDIAN, elements
 from pyconquest_rules.network.keys import known_key
+from pyconquest_rules.network.limits import LONGEST_VALUE
 
-IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
+SPECIFIC_CHARACTER_SET, LONGEST_CHARACTER_SETS = 0x00080005, 256
 
 NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 
@@ -46,14 +46,6 @@ def encoded(identifier: Dataset, syntax: str) -> bytes:
     return bytes(file.getvalue())
 
 
-def read(data: bytes, syntax: str) -> Dataset | None:
-    """A data set from its bytes, None if they cannot be read. Its values are read when they are asked for."""
-    try:
-        return read_dataset(BytesIO(data), syntax == IMPLICIT_VR_LITTLE_ENDIAN, True)
-    except Exception:  # noqa: BLE001 - whatever pydicom's reading of foreign bytes comes to
-        return None
-
-
 def _element(keyword: str, tag: int, text: str) -> DataElement:
     VR = dictionary()[tag].VR[:2]
     value: Any = text
@@ -69,27 +61,27 @@ def _element(keyword: str, tag: int, text: str) -> DataElement:
 
 
 def answer(data: bytes, syntax: str, keywords: Iterable[str]) -> dict[str, str] | None:
-    """The values of an answer from its bytes, "" where there is none; None if it cannot be read."""
-    identifier = read(data, syntax)
+    """The values of an answer from its bytes, "" where there is none; None if it cannot be read or a value is too long."""
     try:
-        return None if identifier is None else texts(identifier, keywords)
-    except Exception:  # noqa: BLE001 - whatever pydicom's reading of foreign bytes comes to
+        found = elements(data, syntax)
+        encodings = convert_encodings(_characters(found))
+        return {keyword: _text(found.get(tags()[keyword]), keyword, encodings) for keyword in keywords}
+    except Exception:  # noqa: BLE001 - whatever pydicom's decoding of foreign bytes comes to
         return None
 
 
-def texts(identifier: Dataset, keywords: Iterable[str]) -> dict[str, str]:
-    """The values of an answer, "" where there is none."""
-    encodings = convert_encodings(identifier.get("SpecificCharacterSet") or "ISO_IR 6")
-    return {keyword: _text(identifier, keyword, encodings) for keyword in keywords}
+def _characters(found: Mapping[int, memoryview]) -> str | list[str]:
+    """The character sets of an answer (PS3.3 C.12.1.1.2)."""
+    names = bytes(found.get(SPECIFIC_CHARACTER_SET, b""))[:LONGEST_CHARACTER_SETS].decode("ascii").split("\\")
+    named = [name.strip(" \0") for name in names]
+    return named if len(named) > 1 else named[0] or "ISO_IR 6"
 
 
-def _text(identifier: Dataset, keyword: str, encodings: list[str]) -> str:
+def _text(value: memoryview | None, keyword: str, encodings: list[str]) -> str:
     """A value from its bytes: pydicom's own elements warn with the value, and fail for one that its VR forbids."""
-    element = identifier.get_item(tags()[keyword])
-    VR = dictionary()[tags()[keyword]].VR[:2]
-    if not isinstance(element, RawDataElement) or not element.value:
-        return ""
-    data = element.value
+    VR, data = dictionary()[tags()[keyword]].VR[:2], bytes(value or b"")
+    if len(data) > LONGEST_VALUE:
+        raise ValueError
     if VR in NUMBERS:
         number = struct.Struct(f"<{NUMBERS[VR]}")
         return "\\".join(str(value) for (value,) in number.iter_unpack(data[: len(data) // number.size * number.size]))

@@ -1,11 +1,13 @@
 """The Query/Retrieve service class as its user (PS3.4 C): what a node has, and bringing it here."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from tempfile import SpooledTemporaryFile
 
 from pydicom.dataset import Dataset
 
@@ -16,17 +18,28 @@ from pyconquest_rules.network.association import Association, Context, requested
 from pyconquest_rules.network.dimse import UNCOMPRESSED, Blocks, Responses, Serve, performed, refusal, unrecognized
 from pyconquest_rules.network.identifier import answer, encoded, query
 from pyconquest_rules.network.keys import UNIQUE, is_above
+from pyconquest_rules.network.limits import (
+    LONGEST_UID,
+    MOST_RECEIVED,
+    MOST_REFUSED,
+    MOST_REFUSED_BYTES,
+    MOST_REQUESTS,
+    MOST_SUBOPERATIONS,
+)
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.proposals import CLASSES_AT_ONCE, CONTEXTS, standard, syntaxes
 from pyconquest_rules.network.receiving import Message
 from pyconquest_rules.network.statuses import FIND as OF_FIND
 from pyconquest_rules.network.statuses import RETRIEVE as OF_RETRIEVE
 from pyconquest_rules.network.statuses import WARNINGS, Kind, Status, is_stored, kind
-from pyconquest_rules.network.storing import About
+from pyconquest_rules.network.storing import About, instance_uid
 from pyconquest_rules.network.storing import refusal as refusal_to_store
 
 ALL_FAILED = 0xA702
 SUBOPERATIONS = (wire.REMAINING, wire.COMPLETED, wire.FAILED, wire.WARNING)
+
+# So many bytes of matches are held in memory, the rest on the disk.
+IN_MEMORY = 1 << 20
 
 ABOVE = {Level.SERIES: Level.STUDY, Level.IMAGE: Level.SERIES}
 
@@ -86,14 +99,25 @@ def _by_level(association: Association, level: Level, keys: Mapping[str, str], s
         return
     uids = [keyword for keyword in UNIQUE[above] if keyword != "PatientID"]
     if set(higher) == set(uids) and all(_is_one(higher[keyword]) for keyword in uids):
-        entities = [higher]
-    else:  # as a list, because an association takes one operation at a time
-        entities = list(_by_level(association, above, higher, skipped))
+        entities = iter([higher])
+    else:
+        entities = _held(_by_level(association, above, higher, skipped))
     for entity in entities:
         asked = {keyword: entity[keyword] for keyword in uids} | own
         with closing(_answers(association, level, asked, skipped)) as answers:
             for found in answers:
                 yield entity | found
+
+
+def _held(matches: Matches) -> Iterator[dict[str, str]]:
+    """Matches, all of which come before the first is yielded: an association takes one operation at a time. Many wait on disk."""
+    with SpooledTemporaryFile(IN_MEMORY, "w+", encoding="ascii") as file:
+        for match in matches:
+            json.dump(match, file)
+            file.write("\n")
+        file.seek(0)
+        for line in file:
+            yield json.loads(line)
 
 
 def _model(level: Level, operation: int) -> str:
@@ -102,7 +126,7 @@ def _model(level: Level, operation: int) -> str:
 
 def _is_one(uid: str) -> bool:
     """Whether a value is one UID, and not a list or a wild card. Archives have UIDs with other letters than PS3.5 9.1 allows."""
-    return uid != "" and uid.isascii() and uid.isprintable() and not set(uid) & set("*?\\ ")
+    return 0 < len(uid) <= LONGEST_UID and uid.isascii() and uid.isprintable() and not set(uid) & set("*?\\ ")
 
 
 def _answers(association: Association, level: Level, keys: Mapping[str, str], skipped: Skip) -> Matches:
@@ -117,6 +141,9 @@ def _answers(association: Association, level: Level, keys: Mapping[str, str], sk
     asked = {keyword: keys[keyword] for keyword in uids[:-1] if _is_one(keys[keyword])}
     with closing(performed(association, context_id, request, encoded(query(level, keys), syntax))) as responses:
         for status, _, data_set in responses:
+            if association.messages.received > MOST_RECEIVED:
+                more = f"sent more than {MOST_RECEIVED:,} bytes of matches; narrow the query"
+                raise NodeError(association.node, more, retry=False)
             if kind(status) is Kind.PENDING:
                 found = answer(data_set, syntax, keys)
                 if found is not None:
@@ -169,6 +196,7 @@ def get(
     sop_classes: Iterable[str] = (),
     *,
     refused: Refused = lambda _uid, _status: None,
+    wanted: int = 0,
 ) -> Counts:
     """Brings instances here by C-GET (PS3.4 C.4.3) and hands each to `store`, whose status the node is answered.
 
@@ -176,7 +204,8 @@ def get(
     C-FIND says them, and where it cannot, all of the Standard are proposed by several associations, common ones first, until
     nothing is missing. A SOP class is proposed with each transfer syntax in a context of its own as far as there are enough
     contexts, so that a node need not transcode. Calls `store` in this thread; what it raises ends the retrieval. That we are SCP
-    is proposed; a node that does not answer that may send all the same, as with DCMTK's getscu.
+    is proposed; a node that does not answer that may send all the same, as with DCMTK's getscu. `wanted` is how many instances
+    the node may take its time for.
 
     Raises Mistake before anything is sent; NodeError where the association is lost, for any status but success and those that
     some or all instances failed (warnings, 0xA702), and where the node counts more instances than came.
@@ -184,11 +213,11 @@ def get(
     identifier = _retrieval(level, keys)
     classes = list(dict.fromkeys(sop_classes)) or _classes(node, level, keys)
     if classes is not None:
-        return _got(node, level, identifier, classes[:CONTEXTS], store, refused) if classes else Counts()
+        return _got(node, level, identifier, classes[:CONTEXTS], store, refused, wanted) if classes else Counts()
     total, completed, warning = 0, 0, 0
     classes = standard()
     for start in range(0, len(classes), CLASSES_AT_ONCE):
-        counts = _got(node, level, identifier, classes[start : start + CLASSES_AT_ONCE], store, refused)
+        counts = _got(node, level, identifier, classes[start : start + CLASSES_AT_ONCE], store, refused, wanted)
         # Instances of other classes have failed here, and are brought by another association.
         total = total or counts.completed + counts.warning + counts.failed
         completed, warning = completed + counts.completed, warning + counts.warning
@@ -197,9 +226,12 @@ def get(
     return Counts(completed=completed, warning=warning, failed=max(0, total - completed - warning))
 
 
-def _got(node: Node, level: Level, identifier: Dataset, classes: Sequence[str], store: Store, refused: Refused) -> Counts:
+def _got(
+    node: Node, level: Level, identifier: Dataset, classes: Sequence[str], store: Store, refused: Refused, wanted: int
+) -> Counts:
     """C-GET on one association, of instances of these SOP classes."""
     statuses: Counter[int] = Counter()
+    left_out = _LeftOut(node, MOST_REFUSED + wanted)
     model = _model(level, GET)
     contexts = [Context(model, UNCOMPRESSED)]
     contexts += [Context(each, tuple(some)) for each in classes for some in syntaxes(CONTEXTS // len(classes))]
@@ -210,15 +242,17 @@ def _got(node: Node, level: Level, identifier: Dataset, classes: Sequence[str], 
             if message.kind != wire.C_STORE_RQ:
                 return unrecognized(message, data_set)
             sop_class, syntax = association.accepted[message.context_id]
-            uid = message.command.get(wire.AFFECTED_SOP_INSTANCE, b"").decode("ascii", "replace")
+            uid = instance_uid(message)
             if status := refusal_to_store(message, sop_class):
                 refused(uid, status)
             else:
                 status = store(About(sop_class, uid, syntax, node.ae_title), data_set)
             statuses[status] += 1
+            if not is_stored(status):
+                left_out.add(data_set)
             return status
 
-        for said in _suboperations(association, "C-GET", model, identifier, serve=serve):  # noqa: B007
+        for said in _suboperations(association, "C-GET", model, identifier, serve=serve, wanted=wanted):  # noqa: B007
             pass
     stored = statuses[Status.SUCCESS]
     warnings = sum(number for status, number in statuses.items() if is_stored(status)) - stored
@@ -230,10 +264,36 @@ def _got(node: Node, level: Level, identifier: Dataset, classes: Sequence[str], 
     return Counts(completed=stored, warning=warnings, failed=max(0, total - stored - warnings))
 
 
+@dataclass(slots=True)
+class _LeftOut:
+    """What a node sent and nobody kept."""
+
+    node: Node
+    most: int
+    number: int = 0
+    size: int = 0
+
+    def add(self, data_set: Blocks) -> None:
+        """Reads past one more instance. Raises NodeError for too many, or too many bytes of them."""
+        self.number += 1
+        for block in data_set:
+            self.size += len(block)
+            if self.size > MOST_REFUSED_BYTES:
+                break
+        if self.number > self.most or self.size > MOST_REFUSED_BYTES:
+            what = f"sent more than {self.most:,} instances, or {MOST_REFUSED_BYTES:,} bytes, that were refused here"
+            raise NodeError(self.node, f'{what}; level = "image" requests instances one by one', retry=False)
+
+
 def _classes(node: Node, level: Level, keys: Mapping[str, str]) -> list[str] | None:
     """The SOP classes of what is to be had, as the node says; None where it does not."""
     try:
-        classes = {match["SOPClassUID"] for match in find(node, Level.IMAGE, keys, ["SOPClassUID"])}
+        classes = set[str]()
+        with closing(find(node, Level.IMAGE, keys, ["SOPClassUID"])) as matches:
+            for match in matches:
+                classes.add(match["SOPClassUID"][:LONGEST_UID])
+                if len(classes) > CONTEXTS:  # no association proposes more
+                    break
     except NodeError as error:
         if error.retry:
             raise
@@ -241,21 +301,22 @@ def _classes(node: Node, level: Level, keys: Mapping[str, str]) -> list[str] | N
     return None if "" in classes else sorted(classes)
 
 
-def move(node: Node, level: Level, keys: Mapping[str, str], destination: str) -> Progress:
+def move(node: Node, level: Level, keys: Mapping[str, str], destination: str, *, wanted: int = 0) -> Progress:
     """Has a node send instances to the AE title `destination` by C-MOVE (PS3.4 C.4.2); gives the counts as they are said.
 
-    The last one is final. `keys`: the unique keys of the level, and of the levels above. Closing the iterator early cancels.
+    The last one is final. `keys`: the unique keys of the level, and of the levels above. `wanted` is how many instances the node
+    may take its time for. Closing the iterator early cancels.
     Raises Mistake before anything is sent; NodeError where the association is lost, and for any status but success and those that
     some or all instances failed (0xB000, 0xA702).
     """
-    return _moved(node, level, _retrieval(level, keys), destination)
+    return _moved(node, level, _retrieval(level, keys), destination, wanted)
 
 
-def _moved(node: Node, level: Level, identifier: Dataset, destination: str) -> Progress:
+def _moved(node: Node, level: Level, identifier: Dataset, destination: str, wanted: int) -> Progress:
     model = _model(level, MOVE)
     with (
         requested(node, [Context(model, UNCOMPRESSED)]) as association,
-        closing(_suboperations(association, "C-MOVE", model, identifier, destination)) as progress,
+        closing(_suboperations(association, "C-MOVE", model, identifier, destination, wanted=wanted)) as progress,
     ):
         yield from progress
 
@@ -279,6 +340,8 @@ def _suboperations(
     identifier: Dataset,
     destination: str = "",
     serve: Serve = unrecognized,
+    *,
+    wanted: int,
 ) -> Progress:
     """The counts of every response to C-GET or C-MOVE, of the final one last."""
     found = next(((number, syntax) for number, (abstract, syntax) in association.accepted.items() if abstract == model), None)
@@ -294,7 +357,9 @@ def _suboperations(
         title = destination.encode("ascii", "replace")
         request[wire.MOVE_DESTINATION] = title + b" " * (len(title) % 2)
     responses: Responses
-    with closing(performed(association, context_id, request, encoded(identifier, syntax), serve)) as responses:
+    most = MOST_REQUESTS if destination else MOST_SUBOPERATIONS
+    data_set = encoded(identifier, syntax)
+    with closing(performed(association, context_id, request, data_set, serve, wanted=wanted, requests=most)) as responses:
         for status, command, _ in responses:
             counts = Counts(*(wire.number(command, each) if command.get(each) else 0 for each in SUBOPERATIONS))
             goes_on = kind(status) in (Kind.SUCCESS, Kind.PENDING, Kind.WARNING)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Container, Iterator
 from typing import NamedTuple
 
+from pyconquest_rules.network.limits import LEAST_RATE, LONGEST_COMMAND, MOST_EMPTY
 from pyconquest_rules.network.wire import (
     ABORT,
     COMMAND,
@@ -13,6 +14,7 @@ from pyconquest_rules.network.wire import (
     NO_DATA_SET,
     P_DATA,
     RELEASE_RQ,
+    BeyondLimit,
     Fragment,
     Lost,
     Wire,
@@ -22,7 +24,6 @@ from pyconquest_rules.network.wire import (
     parsed,
 )
 
-LONGEST_COMMAND = 1 << 16
 BLOCK = 1 << 18
 # A fragment of so many bytes is a block of its own.
 LARGE = 1 << 16
@@ -42,12 +43,15 @@ class Messages:
 
     `contexts` are the presentation contexts that were accepted, `silence` is how many seconds a peer may wait before it
     begins a message (within one it has the wire's own deadline), `longest` how many bytes a data set may have.
+
+    `number` messages came in, with `received` bytes, and were waited for during `waited` seconds.
     """
 
     def __init__(self, wire: Wire, contexts: Container[int], *, silence: float, longest: int) -> None:
         self.wire, self.contexts, self.silence, self.longest = wire, contexts, silence, longest
         self._fragments: Iterator[Fragment] = iter(())
         self._unread: int | None = None
+        self.number, self.received, self.waited, self._empty = 0, 0, 0.0, 0
 
     def command(self) -> Message | None:
         """The next command; None once the peer asks for release. Raises WireError.
@@ -57,13 +61,14 @@ class Messages:
         fragment = self._after_unread()
         if fragment is None:
             return None
+        self.number += 1
         context_id, command, end = fragment.context_id, bytearray(), time.monotonic() + self.wire.seconds
         while True:
             if fragment is None or fragment.context_id != context_id or not fragment.control & COMMAND:
                 raise WireError("the peer sent something else where a command should be")
             command += fragment.data
             if len(command) > LONGEST_COMMAND:
-                raise WireError("the peer sent a command that has no end")
+                raise BeyondLimit(f"the peer sent a command of more than {LONGEST_COMMAND:,} bytes")
             if fragment.control & LAST:
                 break
             fragment = self._fragment(end - time.monotonic())
@@ -74,11 +79,11 @@ class Messages:
 
     def _after_unread(self) -> Fragment | None:
         """The first fragment of the next command; None for A-RELEASE-RQ."""
-        fragment, size = self._fragment(self.silence), 0
+        self._empty = 0
+        fragment, size, began = self._fragment(self.silence), 0, self.waited
         while fragment is not None and fragment.context_id == self._unread and not fragment.control & COMMAND:
             size += len(fragment.data)
-            if size > self.longest:
-                raise WireError("the peer sent a data set that is longer than is taken")
+            self._check(size, self.waited - began)
             if fragment.control & LAST:
                 self._unread = None
             fragment = self._fragment(self.silence)
@@ -86,14 +91,13 @@ class Messages:
 
     def data_set(self, context_id: int) -> Iterator[bytearray | memoryview]:
         """The data set that follows a command, in large blocks; a block is good until the next is asked for. Raises WireError."""
-        block, size, last = bytearray(), 0, False
+        block, size, last, began, self._empty = bytearray(), 0, False, self.waited, 0
         while not last:
             fragment = self._fragment(self.wire.seconds)
             if fragment is None or fragment.context_id != context_id or fragment.control & COMMAND:
                 raise WireError("the peer sent something else where a data set should be")
             size += len(fragment.data)
-            if size > self.longest:
-                raise WireError("the peer sent a data set that is longer than is taken")
+            self._check(size, self.waited - began)
             last = bool(fragment.control & LAST)
             if last:
                 self._unread = None
@@ -105,10 +109,19 @@ class Messages:
                 yield block
                 block = bytearray()
 
+    def _check(self, size: int, waited: float) -> None:
+        """Raises BeyondLimit for a data set that is too long, or comes too slowly."""
+        if size > self.longest:
+            raise BeyondLimit(f"the peer sent a data set of more than {self.longest:,} bytes")
+        if waited > self.wire.seconds + size / LEAST_RATE:
+            raise BeyondLimit(f"the peer sent a data set slower than {LEAST_RATE:,} bytes a second")
+
     def _fragment(self, wait: float) -> Fragment | None:
         """The next fragment; None for A-RELEASE-RQ."""
         while (fragment := next(self._fragments, None)) is None:
+            began = time.monotonic()
             kind, data = self.wire.read_pdu(wait)
+            self.waited += time.monotonic() - began
             if kind == RELEASE_RQ:
                 return None
             if kind == ABORT:
@@ -118,4 +131,8 @@ class Messages:
             self._fragments = fragments(data)
         if fragment.context_id not in self.contexts:
             raise WireError("the peer used a presentation context that was not accepted")
+        self.received += len(fragment.data)
+        self._empty += not fragment.data
+        if self._empty > MOST_EMPTY:
+            raise BeyondLimit(f"the peer sent more than {MOST_EMPTY:,} fragments without a byte in one message")
         return fragment

@@ -57,9 +57,10 @@ class Server:
     """Accepts connections and has each served in a thread of its own, so that a slow or silent peer delays nobody.
 
     `serve` gets the secured connection, which is closed here. `addresses` (IP addresses or networks) are those that may connect;
-    empty: all. At most `most` connections are open, and half of them may wait for one address: those on which there is no
-    association (`associated`). Connections beyond, those of others and those that are not secured within `handshake` seconds are
-    closed without a word: there is no protocol yet to say it in. `refused` gets the address and the reason.
+    empty: all. `admits` says of an address whether it may at this moment. At most `most` connections are open, and half of them
+    may wait for one address: those on which there is no association (`associated`). Connections beyond, those of others and those
+    that are not secured within `handshake` seconds are closed without a word: there is no protocol yet to say it in. `refused`
+    gets the address and the reason.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Server:
         serve: Callable[[socket.socket], None],
         *,
         addresses: tuple[str, ...] = (),
+        admits: Callable[[str], bool] = lambda address: True,
         tls: ServerTLS | ssl.SSLContext | None = None,
         most: int,
         handshake: float,
@@ -77,7 +79,7 @@ class Server:
         self.host, self.port, self._serve, self._most, self._handshake = host, port, serve, most, handshake
         self._networks = tuple(ip_network(address, strict=False) for address in addresses)
         self._context = tls.context() if isinstance(tls, ServerTLS) else tls
-        self._refused = refused
+        self._refused, self._admits = refused, admits
         self._open: dict[threading.Thread, _Open] = {}
         self._stopping = threading.Event()
         self._accepting = threading.Thread(target=self._accept, name=f"accept {host}", daemon=True)
@@ -183,9 +185,9 @@ class Server:
         return "too many connections of this address wait for an association" if waiting >= self._most // 2 else ""
 
     def _allowed(self, host: str) -> bool:
-        address = ip_address(host.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        return not self._networks or any(address in network for network in self._networks)
+        address = ip_address(plain(host))
+        named = not self._networks or any(address in network for network in self._networks)
+        return named and self._admits(str(address))
 
     def _run(self, connection: socket.socket) -> None:
         me = threading.current_thread()
@@ -210,6 +212,12 @@ class Server:
             what = getattr(error, "reason", None) or ("the peer is silent" if isinstance(error, TimeoutError) else "lost")
             self._refused(self.address(), f"the TLS handshake failed: {what}")
             raise
+
+
+def plain(host: str) -> str:
+    """Return an IP address without its zone, and as IPv4 if it is IPv4 in the form of IPv6."""
+    address = ip_address(host.partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 @dataclass(slots=True)

@@ -31,10 +31,16 @@ LONGEST_FRAGMENT = 1 << 20
 
 # How much is received at once in the beginning; more as PDUs turn out to be longer.
 RECEIVED_AT_ONCE = 1 << 16
+# From here on a PDU is gathered by itself, so that the buffer does not become twice as large as the longest one.
+LARGE_PDU = 1 << 20
 
 
 class WireError(Exception):
     """The peer broke the protocol or went away. The text holds nothing that the peer sent."""
+
+
+class BeyondLimit(WireError):
+    """The peer goes beyond a limit of `limits`. The same would come again: it is not tried again."""
 
 
 class Lost(WireError):
@@ -126,6 +132,8 @@ def message(context_id: int, command: bytes, maximum_length: int, data_set: byte
 def fragments(data: memoryview) -> Iterator[Fragment]:
     """The fragments that the content of a P-DATA-TF PDU holds (PS3.8 9.3.5). Raises WireError."""
     position = 0
+    if not data:
+        raise WireError("the peer sent a P-DATA-TF PDU without a fragment")
     while position < len(data):
         if position + ITEM.size > len(data):
             raise WireError("the peer sent a PDU that cannot be read")
@@ -155,7 +163,9 @@ class Wire:
         if not ASSOCIATE_RQ <= kind <= ABORT:
             raise NotDICOM(kind)
         if length > self.longest:
-            raise WireError("the peer sent a PDU that is longer than was agreed")
+            raise WireError(f"the peer sent a PDU that is longer than was agreed ({self.longest:,} bytes)")
+        if length > LARGE_PDU:
+            return kind, memoryview(self._large(length))
         return kind, memoryview(self._exactly(length, self.seconds, self.seconds))
 
     def fragments(self, wait: float) -> Iterator[Fragment]:
@@ -230,6 +240,14 @@ class Wire:
     def close(self) -> None:
         """Closes the connection."""
         self.connection.close()
+
+    def _large(self, length: int) -> bytearray:
+        """So many bytes within the deadline, piece by piece: in memory is what came, not what was claimed."""
+        data, end = bytearray(), time.monotonic() + self.seconds
+        while missing := length - len(data):
+            left = end - time.monotonic()
+            data += self._exactly(min(missing, LARGE_PDU), left, left)
+        return data
 
     def _exactly(self, length: int, wait: float, seconds: float) -> bytes:
         """So many bytes, of which the first come within `wait` and the last within `seconds` after that."""

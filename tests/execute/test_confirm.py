@@ -92,7 +92,7 @@ class Archive:
                 association.send_n_event_report(report, 2, PUSH_MODEL, PUSH_MODEL_INSTANCE)
             return
         role = build_role(UID(PUSH_MODEL), scp_role=True)
-        own = AE(ae_title="ARCHIVE").associate("127.0.0.1", self.calls, [build_context(PUSH_MODEL)], ext_neg=[role])
+        own = AE(ae_title="ARCHIVE").associate("127.0.0.1", self.calls, [build_context(PUSH_MODEL)], "PYCONQUEST", ext_neg=[role])
         own.send_n_event_report(report, 2, PUSH_MODEL, PUSH_MODEL_INSTANCE)
         own.release()
 

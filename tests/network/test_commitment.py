@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,14 +102,71 @@ def test_a_report_may_come_on_the_association_of_the_request() -> None:
 
 
 def test_a_report_of_a_transaction_that_nobody_requested_is_refused() -> None:
+    with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
+        waiting.request(node, [(CT, "1.1")])
+        assert reported(waiting, "1.2.3") == 0x0115
+
+
+def reported(
+    waiting: Waiting, transaction: str, *, title: str = "PEER", called: str = "PYCONQUEST", address: str = "127.0.0.1"
+) -> int | None:
+    """What the waiting answers to a report of 1.1 that comes on an association of its own; None if it lets nobody in."""
+    role = build_role(pydicom.uid.UID(PUSH_MODEL), scp_role=True)
+    association = AE(ae_title=title).associate(
+        "127.0.0.1", waiting.port, [build_context(PUSH_MODEL)], called, ext_neg=[role], bind_address=(address, 0)
+    )
+    if not association.is_established:
+        return None
+    said = information(transaction, ["1.1"], {})
+    response, _ = association.send_n_event_report(said, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+    association.release()
+    return int(response.Status)
+
+
+STRANGERS = {
+    "another calling AE title": {"title": "OTHER"},
+    "another called AE title": {"called": "OTHER"},
+    "another address": {"address": "127.0.0.2"},
+}
+
+
+@pytest.mark.parametrize("how", STRANGERS)
+def test_only_the_node_is_let_in_even_with_the_right_transaction(how: str) -> None:
+    with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
+        transaction = waiting.request(node, [(CT, "1.1")])
+        assert reported(waiting, transaction, **STRANGERS[how]) is None
+        assert reported(waiting, transaction) == 0
+        assert waiting.report(transaction, LONG).committed == {"1.1"}
+
+
+def test_nobody_is_let_in_before_a_node_was_asked() -> None:
     with Waiting("PYCONQUEST") as waiting:
-        ae = AE(ae_title="PEER")
-        role = build_role(pydicom.uid.UID(PUSH_MODEL), scp_role=True)
-        association = ae.associate("127.0.0.1", waiting.port, [build_context(PUSH_MODEL)], ext_neg=[role])
-        said = information("1.2.3", ["1.1"], {})
-        response, _ = association.send_n_event_report(said, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
-        association.release()
-    assert response.Status == 0x0115
+        assert reported(waiting, "1.2.3") is None
+
+
+def test_a_transaction_is_reported_once() -> None:
+    with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
+        transaction = waiting.request(node, [(CT, "1.1")])
+        assert [reported(waiting, transaction) for _ in range(3)] == [0, 0x0115, 0x0115]
+        waiting.report(transaction, LONG)
+        assert reported(waiting, transaction) == 0x0115
+
+
+def test_a_node_reports_no_transaction_of_another() -> None:
+    with peer() as (node, _), peer() as (second, _), Waiting("PYCONQUEST") as waiting:
+        other = replace(second, ae_title="OTHER")
+        transaction = waiting.request(node, [(CT, "1.1")])
+        waiting.request(other, [(CT, "1.1")])
+        assert reported(waiting, transaction, title="OTHER") == 0x0115
+        assert reported(waiting, transaction) == 0
+
+
+def test_an_address_that_is_not_let_in_is_named_when_no_report_comes() -> None:
+    with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
+        transaction = waiting.request(node, [(CT, "1.1")])
+        reported(waiting, transaction, address="127.0.0.2")
+        with pytest.raises(NodeError, match=r"127\.0\.0\.2 was not let in at commitment_port"):
+            waiting.report(transaction, 0.01)
 
 
 def test_a_node_that_does_not_report_in_time_is_an_error_to_try_again() -> None:
@@ -144,14 +202,15 @@ def test_a_report_may_have_to_come_by_tls(tmp_path: Path) -> None:
     """Who is silent, shows no certificate or speaks no TLS keeps nobody from it."""
     authority = Authority(tmp_path)
     ours, theirs = (TLS(authority.ca, *authority.sign(host)) for host in ("us.example", "archive.example"))
-    node, role = Node("peer", "PEER", "127.0.0.1", 1), build_role(pydicom.uid.UID(PUSH_MODEL), scp_role=True)
-    said = information("1.2.3", ["1.1"], {})
-    with Waiting("PYCONQUEST", context=server_context(node, ours)) as waiting:
+    role, said = build_role(pydicom.uid.UID(PUSH_MODEL), scp_role=True), information("1.2.3", ["1.1"], {})
+    with peer() as (node, _), Waiting("PYCONQUEST", context=server_context(node, ours)) as waiting:
+        waiting.request(node, [(CT, "1.1")])
         for tls in (None, TLS(authority.ca), theirs):
             arguments: dict[str, Any] = {} if tls is None else {"tls_args": (ssl_context(node, tls), None)}
             with socket.create_connection(("127.0.0.1", waiting.port)):
                 ae = AE(ae_title="PEER")
-                association = ae.associate("127.0.0.1", waiting.port, [build_context(PUSH_MODEL)], ext_neg=[role], **arguments)
+                contexts = [build_context(PUSH_MODEL)]
+                association = ae.associate("127.0.0.1", waiting.port, contexts, "PYCONQUEST", ext_neg=[role], **arguments)
             assert association.is_established == (tls is theirs)
         response, _ = association.send_n_event_report(said, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
         association.release()
