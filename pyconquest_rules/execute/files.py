@@ -9,11 +9,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from time import time_ns
 from typing import cast
 
 from pyconquest_rules.execute.folders import Folders, opened
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, PutFile, Stamp
+from pyconquest_rules.young import is_young
 
 BLOCK = 1 << 18
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -27,10 +29,14 @@ class StepError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A file at its destination: SHA-256 of its bytes in hexadecimal, and how it was left."""
+    """A file at its destination: SHA-256 of its bytes in hexadecimal, and how it was left.
+
+    `young`: it, or its source, could change without a change of its time.
+    """
 
     sha256: str
     stamp: Stamp
+    young: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +123,7 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
     until `take_away`. Raises StepError, OSError.
     """
     place, _, name = operation.destination.rpartition("/")
+    began = time_ns()
     _same_source(operation, os.stat(operation.source))
     folder = folders.descriptor(place, make=not operation.adopt)
     with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
@@ -131,7 +138,8 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
     if operation.mode is Mode.MOVE and not operation.adopt and hash_of(name, folder) != digest:
         raise StepError("the destination does not hold the bytes of the source, which stays")
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return Put(digest, Stamp.of(status))
+    stamp, now = Stamp.of(status), time_ns()
+    return Put(digest, stamp, any(is_young(each.mtime_ns, began, now) for each in (stamp, operation.stamp)))
 
 
 def _made(digest: str, folder: int, part: str) -> Made:

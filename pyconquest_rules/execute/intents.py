@@ -15,6 +15,7 @@ from pyconquest_rules.execute.folders import Folders, opened
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import PutFile, Stamp, Step
+from pyconquest_rules.young import COARSE, SECOND
 
 # `inode` is a text: numbers of 64 bits without a sign do not fit into a column. It is NULL until the temporary file is complete.
 TABLE = """
@@ -38,9 +39,14 @@ INSERT OR REPLACE INTO done SELECT destination, action, SOPInstanceUID, source, 
 """
 STEPS_PLACED = "CREATE TEMP TABLE IF NOT EXISTS placed (run INT, step INT, PRIMARY KEY (run, step)) WITHOUT ROWID"
 SETTLED = "DELETE FROM {} WHERE destination IN (SELECT destination FROM main.intent JOIN temp.placed USING (run, step))"
+# When a killed run read a source is not known: any time in whole seconds since it began is young.
+YOUNG = f"""
+INSERT INTO young SELECT DISTINCT destination FROM main.intent JOIN temp.placed USING (run, step) JOIN main.run ON number = run
+WHERE source_mtime_ns % {SECOND} = 0 AND source_mtime_ns > strftime('%s', started) * {SECOND} - {COARSE}
+"""
 
 # The tables that a placed file changes.
-SHOWN = ("done", "failed", "adopted", "repair")
+SHOWN = ("done", "failed", "adopted", "repair", "young")
 
 
 def part_of(name: str, run: int, step: int) -> str:
@@ -134,6 +140,7 @@ def _put_in(connection: sqlite3.Connection, now: str) -> None:
     connection.execute(PLACED, (now,))
     for table in SHOWN[1:]:
         connection.execute(SETTLED.format(table))
+    connection.execute(YOUNG)
 
 
 def _tidied(folders: Folders, destination: str, part: str, *, placed: bool) -> bool:

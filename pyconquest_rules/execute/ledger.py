@@ -42,6 +42,9 @@ ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (destination TEXT PRIMARY KEY) WIT
 # Of what is done, what `verify --repair` found changed: just that content may be replaced.
 REPAIR = "CREATE TABLE IF NOT EXISTS repair (destination TEXT PRIMARY KEY, size INT, mtime_ns INT) WITHOUT ROWID"
 
+# Of what is done, what could have changed since without a change of its time: its bytes are compared once more.
+YOUNG = "CREATE TABLE IF NOT EXISTS young (destination TEXT PRIMARY KEY) WITHOUT ROWID"
+
 # Why runs could not begin, or ended before their end.
 ENDED = "CREATE TABLE IF NOT EXISTS ended (run INTEGER PRIMARY KEY, ending TEXT, reason TEXT)"
 
@@ -92,6 +95,7 @@ class Done:
     stamp: Stamp
     run: int
     at: str
+    young: bool
 
     @property
     def doubted(self) -> bool:
@@ -151,7 +155,7 @@ class Ledger:
         connection.execute("ATTACH ? AS ledger", (b"",) if copied else self.connection.execute(file).fetchone())
         if connection.execute("SELECT 1 FROM ledger.sqlite_master").fetchone() is None:  # nothing was ever done, or it is copied
             for name, table in self.connection.execute(
-                "SELECT name, sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted', 'repair')"
+                "SELECT name, sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted', 'repair', 'young')"
             ).fetchall():
                 connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))
                 rows = self.connection.execute(f"SELECT * FROM {name}")
@@ -177,12 +181,13 @@ class Ledger:
     def done(self) -> Iterator[Done]:
         """What was done, folder by folder."""
         rows = self.connection.execute(
-            "SELECT destination, action, SOPInstanceUID, sha256, size, mtime_ns, run, at FROM done"
+            "SELECT destination, action, SOPInstanceUID, sha256, size, mtime_ns, run, at,"
+            " destination IN (SELECT destination FROM young) FROM done"
             # what is left of a path without the letters at its end that are no slash: its folder
             " ORDER BY rtrim(destination, replace(destination, '/', '')), destination"
         )
-        for destination, action, uid, sha256, size, mtime_ns, run, at in rows:
-            yield Done(destination, action, uid, sha256, Stamp(size, mtime_ns), run, at)
+        for destination, action, uid, sha256, size, mtime_ns, run, at, young in rows:
+            yield Done(destination, action, uid, sha256, Stamp(size, mtime_ns), run, at, bool(young))
 
     def knows(self, destination: str) -> bool:
         """Whether something was put at a destination."""
@@ -296,17 +301,20 @@ class Ledger:
     ) -> None:
         """Remembers what became of steps, all at once and at once: it survives whatever becomes of this process.
 
-        Of a step that was not done, what is known of an earlier success stays. `placing` are files about to get their final names.
+        Of a step that was not done, what is known of an earlier success stays.
+        `placing` are files about to get their final names.
         """
-        done, adopted, removed, failed, at = [], [], [], [], now()
-        begun: list[tuple[int, int]] = []
-        intended: list[tuple[int, int]] = []
+        done, adopted, removed, failed, young, at = [], [], [], [], [], now()
+        settled_steps: list[tuple[int, int]] = []
+        failed_steps: list[tuple[int, int]] = []
         for step, outcome in outcomes:
-            (begun if isinstance(outcome, StepError) else intended).append((run, step.number))
+            (failed_steps if isinstance(outcome, StepError) else settled_steps).append((run, step.number))
             operation = step.operation
             what = (operation.destination, step.action, step.SOPInstanceUID)
             match outcome:
-                case Put(sha256, stamp):
+                case Put(sha256, stamp, is_young):
+                    if is_young:
+                        young.append((operation.destination,))
                     source = (operation.source, operation.stamp.size, operation.stamp.mtime_ns)
                     done.append((*what, *source, sha256, step.fingerprint, stamp.size, stamp.mtime_ns, run, at))
                     if isinstance(operation, PutFile) and operation.adopt:
@@ -322,12 +330,14 @@ class Ledger:
             settled = [*(row[:1] for row in done), *removed]
             connection.executemany("DELETE FROM failed WHERE destination = ?", settled)
             connection.executemany("DELETE FROM repair WHERE destination = ?", settled)
+            connection.executemany("DELETE FROM young WHERE destination = ?", settled)
+            connection.executemany("INSERT INTO young VALUES (?)", young)
             stood = {destination for destination, _ in adopted}
             made = [row[:1] for row in done if row[0] not in stood]
             connection.executemany("DELETE FROM adopted WHERE destination = ?", [*made, *removed])
             connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
-            connection.executemany(intents.DONE, intended)
-            connection.executemany(intents.FAILED, begun)
+            connection.executemany(intents.DONE, settled_steps)
+            connection.executemany(intents.FAILED, failed_steps)
             connection.executemany(intents.COMPLETE, (intents.completed(step, each, run) for step, each in placing))
 
     def record_sent(self, outcomes: Iterable[tuple[Step, int | None, str | None, bool]], run: int) -> None:
@@ -433,7 +443,7 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {SENT}; UPDATE state SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;")
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
-    for table in (ADOPTED, ENDED, REPAIR, WAITING, intents.TABLE):
+    for table in (ADOPTED, ENDED, REPAIR, WAITING, YOUNG, intents.TABLE):
         connection.execute(table)
     return connection
 
