@@ -1,8 +1,12 @@
 """The atoms a plan is made of: what an action wishes, and the step that becomes of the wish."""
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, NamedTuple
+
+# What a column of SQLite holds.
+EARLIEST, LATEST = -(2**63), 2**63 - 1
 
 
 class Mode(StrEnum):
@@ -66,6 +70,11 @@ class Stamp(NamedTuple):
 
     size: int
     mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Stamp":
+        """Return the stamp of a file, with an mtime that SQLite can hold: a file system may have one far after 2262."""
+        return cls(status.st_size, min(max(EARLIEST, status.st_mtime_ns), LATEST))
 
 
 # An instance that a set selects: SOPInstanceUID, path of its file, size, mtime_ns, and the values that were asked for.

@@ -16,6 +16,7 @@ from pyconquest_rules.events import Emit, LittleRoom, silent
 from pyconquest_rules.execute.copying import Copying
 from pyconquest_rules.execute.ledger import Ledger, locked
 from pyconquest_rules.execute.runner import Doer, Result, Runner
+from pyconquest_rules.index.decisions import FOLDER
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.rules.rules import Rules
 
@@ -55,8 +56,14 @@ def apply(
 
 @contextmanager
 def running(rules: Rules) -> Iterator[None]:
-    """Holds the run lock: from planning to the last step nobody else changes what is planned. Raises Locked."""
+    """Holds the run lock: from planning to the last step nobody else changes what is planned. Raises Locked.
+
+    What a killed run placed but had not recorded is recorded first.
+    """
     with locked(rules.base):
+        if (rules.base / FOLDER / "state.db").exists():
+            with Ledger(rules.base, write=True) as ledger:
+                ledger.record_placed(rules.outputs)
         yield
 
 

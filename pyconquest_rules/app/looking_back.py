@@ -33,6 +33,8 @@ def verify(
     With `mending`, under the run lock that the caller holds, what can be mended is noted for the next plan to do so.
     """
     with Ledger(rules.base, write=mending is not None) as ledger:
+        if mending is None:  # else the run lock came with it
+            ledger.show_placed(rules.outputs)
         actions = rules.chosen(targets) if targets else tuple({*rules.actions, *ledger.totals()})
         prefixes = tuple(filter(None, (rules.templates[name].prefix for name in actions if name in rules.templates)))
         found = verified(ledger, rules.outputs, frozenset(actions), prefixes, deep=deep, looked_at=looked_at)
@@ -52,6 +54,7 @@ def status(rules: Rules, targets: tuple[str, ...] = ()) -> list[ActionStatus]:
     """
     chosen = rules.chosen(targets)
     with planned(rules, without_nodes(rules, chosen)) as made, Ledger(rules.base) as ledger:
+        ledger.show_placed(rules.outputs)
         totals, counts = ledger.totals(), made.counts()
     nothing = {"done": 0, "failed": 0, "last": None}
     found = []
@@ -88,6 +91,7 @@ def explain(rules: Rules, what: str) -> list[Explained]:
     """
     local = without_nodes(rules, (*rules.actions,))
     with opened(rules) as sets, planned(rules, local) as made, Ledger(rules.base) as ledger:
+        ledger.show_placed(rules.outputs)
         what = _instance_at(rules, sets, made, what) or what
         rows = sets.connection.execute(INSTANCES, {"what": unpadded(what), "most": MOST_EXPLAINED}).fetchall()
         if not rows:

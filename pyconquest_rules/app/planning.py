@@ -121,6 +121,7 @@ def planned(
     if allow_vanish:
         made.allow_vanish()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
+        ledger.show_placed(rules.outputs)
         for name in names:
             emit(Planning(name, made.add(name, _wishes(rules, name, sets, ledger, made, allow_prune, emit))))
             if instances := _brought_along(rules, name, sets):

@@ -120,7 +120,7 @@ def _placed(outputs: Outputs, source: bytes, destination: str, uid: str) -> PutF
     """Brings a file to a destination, or under a name of its own beside it where other bytes stand there."""
     status = os.stat(source)
     for name in (destination, renamed(destination, uid)):
-        operation = PutFile(Mode.COPY, source, Stamp(status.st_size, status.st_mtime_ns), outputs.place(name), None, False)
+        operation = PutFile(Mode.COPY, source, Stamp.of(status), outputs.place(name), None, False)
         if is_made(Mode.COPY, source, operation.destination, outputs):
             return operation
         if not os.path.lexists(os.path.join(outputs.base, operation.destination)):

@@ -22,6 +22,7 @@ from pyconquest_rules.index.tables import LEVELS, TABLES, quoted
 from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.index.walk import File, Skipped, walk
 from pyconquest_rules.index.workers import here
+from pyconquest_rules.steps import Stamp
 
 SOURCE = "data"
 PART = ".pyconquest-rules-compat"  # begins the names of files that are not whole yet
@@ -81,7 +82,7 @@ def _file(root: Path, path: bytes) -> File | None:
         status = os.stat(os.path.join(os.fsencode(root), path))
     except OSError:
         return None
-    return File(path, status.st_size, status.st_mtime_ns)
+    return File(path, *Stamp.of(status))
 
 
 def at(store: Store, root: Path) -> str:

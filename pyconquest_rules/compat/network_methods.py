@@ -344,4 +344,4 @@ def _stamp(path: bytes) -> Stamp:
         status = os.stat(path)
     except OSError:
         return Stamp(0, 0)  # whoever opens it says what is wrong
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return Stamp.of(status)

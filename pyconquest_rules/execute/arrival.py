@@ -20,6 +20,7 @@ from pyconquest_rules.network.part10 import data_set_offset, file_meta_informati
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.syntaxes import DEFLATED, NotAsAgreed, real_syntax
 from pyconquest_rules.paths import UnsafePath
+from pyconquest_rules.steps import Stamp
 from pyconquest_rules.templates import RenderError
 
 if TYPE_CHECKING:
@@ -140,8 +141,8 @@ class Part:
     def _is_there(self, header: Header, known: Place, there: os.stat_result) -> None:
         """The same data set is at `known`; if a kill came before the index knew of it, index it."""
         self.duplicate = True
-        if (there.st_size, there.st_mtime_ns) != known.file[1:]:
-            file = known.file._replace(size=there.st_size, mtime_ns=there.st_mtime_ns)
+        if (stamp := Stamp.of(there)) != known.file[1:]:
+            file = File(known.file.path, *stamp)
             self.inbox.indexer.add(Place(known.device, known.root, file), header)
 
     def _instance_in(self, path: Path) -> str | None:
@@ -196,7 +197,7 @@ class Part:
         if self._instance_in(place) != self._sop_instance:
             raise _Refused(Status.PROCESSING_FAILURE, OCCUPIED)
         status = place.stat()
-        file = File(os.fsencode(path), status.st_size, status.st_mtime_ns)
+        file = File(os.fsencode(path), *Stamp.of(status))
         self._conflict(header, Place(self.inbox.indexer.device, self.inbox.root, file))
 
     def _is_same(self, there: Path) -> bool:

@@ -1,26 +1,31 @@
 """Doing the steps of a copy: groups of files, several in flight, each remembered in the ledger once it is durable."""
 
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby, islice
+from typing import Any, NamedTuple, Protocol
 
-from pyconquest_rules.execute.files import Put, StepError, put_together, take_away
+from pyconquest_rules.execute.files import Made, Put, PutTogether, StepError, take_away
 from pyconquest_rules.execute.folders import Folders
+from pyconquest_rules.execute.intents import part_of, part_prefix
 from pyconquest_rules.execute.removing import Removed, remove_together
 from pyconquest_rules.execute.runner import Runner, Steps
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, PutFile, RemoveFile, Step
 
 IN_FLIGHT = 8  # groups
+# So many of them are made, and so many are placed, before the oldest is waited for.
+MAKING, PLACING = 5, 2
+# So many groups are noted in the ledger at once.
+INTENDED = 32
 # Files of a group: as many as are worth one wait for the disk. Their folders are open meanwhile: IN_FLIGHT times as many
 # descriptors must be allowed, and the least that systems allow is 256.
 TOGETHER = {Mode.COPY: 8, Mode.MOVE: 8, Mode.REFLINK: 8, Mode.HARDLINK: 24, Mode.SYMLINK: 24}
 REMOVED_TOGETHER = 24
 MUCH = 16 << 20  # bytes; they make a group of fewer
-
-Outcomes = list[Put | Removed | StepError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +45,46 @@ class Copying:
                 counts["blocked"] += sum(1 for _ in some)
 
     def _together(self, steps: Iterator[Step], runner: Runner) -> None:
-        for group, future in self._begun(steps, runner):
-            outcomes = [*zip(group, future.result(), strict=True)]
-            runner.ledger.record(outcomes, runner.result.run)
-            for step, outcome in outcomes:
-                error = outcome if isinstance(outcome, StepError) else self._ended(step, runner)
-                if error is None:
-                    size = step.operation.stamp.size
-                    runner.done(_kind(step), step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
-                else:
-                    runner.failed(step.action, step.SOPInstanceUID, str(error))
+        """Makes and places the steps in their order, group by group, a few in flight."""
+        settled: set[str] = set()
+        making, placing = deque[_Group](), deque[_Group]()
+        with ThreadPoolExecutor(IN_FLIGHT) as pool, ExitStack() as stack:
+            stack.callback(_close, making, placing)
+            for group in _intended(_groups(steps), runner):
+                if runner.stopped():
+                    break
+                files = self._files(group, runner, settled)
+                making.append(_Group(group, files, pool.submit(files.make)))
+                if len(making) > MAKING:
+                    self._advance(making, placing, pool, runner)
+            while making or placing:
+                self._advance(making, placing, pool, runner)
+
+    def _advance(self, making: "deque[_Group]", placing: "deque[_Group]", pool: Executor, runner: Runner) -> None:
+        """Records the oldest group that is placed, with what the next one is about to place: one wait for both."""
+        outcomes: list[tuple[Step, Put | Removed | StepError]] = []
+        made: list[tuple[Step, Made]] = []
+        if placing and (len(placing) > PLACING or not making):
+            outcomes = [*zip(placing[0].steps, placing[0].future.result(), strict=True)]
+            placing.popleft()
+        if making:
+            pairs = zip(making[0].steps, making[0].future.result(), strict=True)
+            made = [(step, each) for step, each in pairs if each is not None]
+        runner.ledger.record(outcomes, runner.result.run, made)
+        if making:
+            group = making.popleft()
+            placing.append(_Group(group.steps, group.files, pool.submit(group.files.place)))
+        self._count(outcomes, runner)
+
+    def _count(self, outcomes: list[tuple[Step, Put | Removed | StepError]], runner: Runner) -> None:
+        """Ends moves, and counts what was done and what failed."""
+        for step, outcome in outcomes:
+            error = outcome if isinstance(outcome, StepError) else self._ended(step, runner)
+            if error is None:
+                size = step.operation.stamp.size
+                runner.done(_kind(step), step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
+            else:
+                runner.failed(step.action, step.SOPInstanceUID, str(error))
 
     def _ended(self, step: Step, runner: Runner) -> StepError | None:
         """Does what is left of a move once the ledger knows, and gives what went wrong."""
@@ -62,29 +97,65 @@ class Copying:
                 return error
         return None
 
-    def _begun(self, steps: Iterator[Step], runner: Runner) -> Iterator[tuple[list[Step], Future[Outcomes]]]:
-        """The steps in their order, group by group, each begun, a few in flight."""
-        running: deque[tuple[list[Step], Future[Outcomes]]] = deque()
-        ours = f".pyconquest-rules-{runner.ledger.name}-"
-        part = f"{ours}{runner.result.run}-"
-        settled: set[str] = set()
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            for group in _groups(steps):
-                if runner.stopped():
-                    break
-                named = [(step.operation, f"{part}{step.number}.part") for step in group]
-                puts = [(put, name) for put, name in named if isinstance(put, PutFile)]
-                removals = [removal for removal, _ in named if isinstance(removal, RemoveFile)]
-                folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(part))
-                running.append((group, pool.submit(_done_together, puts, removals, folders)))
-                if len(running) > IN_FLIGHT:
-                    yield running.popleft()
-            yield from running
+    def _files(self, group: list[Step], runner: Runner, settled: set[str]) -> "_Files":
+        """The files of a group, which are all put or all removed."""
+        name, run = runner.ledger.name, runner.result.run
+        ours, ours_now = part_prefix(name), part_prefix(name, run)
+        folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(ours_now))
+        removals = [step.operation for step in group if isinstance(step.operation, RemoveFile)]
+        if removals:
+            return _Removals(removals, folders)
+        puts = [(step.operation, part_of(name, run, step.number)) for step in group if isinstance(step.operation, PutFile)]
+        return PutTogether(puts, folders)
 
 
-def _done_together(puts: list[tuple[PutFile, str]], removals: list[RemoveFile], folders: Folders) -> Outcomes:
-    """Does a group, which is of one or the other."""
-    return [*put_together(puts, folders)] if puts else [*remove_together(removals, folders)]
+class _Files(Protocol):
+    """Files that are put, or removed, in two halves; `make` yields what is about to be placed."""
+
+    def make(self) -> Sequence[Made | None]: ...
+
+    def place(self) -> Sequence[Put | Removed | StepError]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Removals:
+    """What is removed needs no preparation: the ledger has its row."""
+
+    operations: list[RemoveFile]
+    folders: Folders
+
+    def make(self) -> list[None]:
+        return [None] * len(self.operations)
+
+    def place(self) -> list[Removed | StepError]:
+        return remove_together(self.operations, self.folders)
+
+    def close(self) -> None:
+        pass
+
+
+class _Group(NamedTuple):
+    """Steps whose files are being made or placed."""
+
+    steps: list[Step]
+    files: _Files
+    future: Future[Any]
+
+
+def _close(*groups: "deque[_Group]") -> None:
+    """Take away what was made but not placed, as an error ended the run; after that nothing is left in the groups."""
+    for group in chain.from_iterable(groups):
+        group.future.exception()  # waits for it
+        group.files.close()
+
+
+def _intended(groups: Iterator[list[Step]], runner: Runner) -> Iterator[list[Step]]:
+    """The groups, each after the ledger has noted its steps: many groups with one wait for the disk."""
+    while some := [*islice(groups, INTENDED)]:
+        runner.ledger.intend(chain.from_iterable(some), runner.result.run)
+        yield from some
 
 
 def _kind(step: Step) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from time import time_ns
 from typing import cast
 
 from pyconquest_rules.execute.folders import Folders, opened
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import Mode, PutFile, Stamp
+from pyconquest_rules.young import is_young
 
 BLOCK = 1 << 18
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -27,45 +29,77 @@ class StepError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A file at its destination: SHA-256 of its bytes in hexadecimal, and how it was left."""
+    """A file at its destination: SHA-256 of its bytes in hexadecimal, and how it was left.
+
+    `young`: it, or its source, could change without a change of its time.
+    """
 
     sha256: str
     stamp: Stamp
+    young: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A complete file under its temporary name: what it will be once it is placed, and the inode that it keeps."""
+
+    put: Put
+    inode: int
 
 
 def put(operation: PutFile, outputs: Outputs, part: str) -> Put:
     """Does one operation. `part` is the name of the temporary file in the destination's folder. Raises StepError."""
-    [result] = put_together([(operation, part)], Folders(outputs))
+    together = PutTogether([(operation, part)], Folders(outputs))
+    together.make()
+    [result] = together.place()
     if isinstance(result, StepError):
         raise result
     return result
 
 
-def put_together(operations: Sequence[tuple[PutFile, str]], folders: Folders) -> list[Put | StepError]:
-    """Does operations, each with the name of its temporary file, and gives what became of each, in their order.
+class PutTogether:
+    """Operations that go abreast, so that a wait for the disk serves all of them, in two halves: `make`, then `place`.
 
-    They go abreast from one `yield` of `_putting` to the next, so that a wait for the disk serves all of them.
+    Between the two the caller can note what is about to get its name. `close` instead of `place` takes away what was made.
     """
-    results: dict[int, Put | StepError] = {}
-    with folders, ExitStack() as stack:
-        running = [stack.enter_context(closing(_putting(operation, part, folders))) for operation, part in operations]
-        while len(results) < len(running):
-            for number, putting in enumerate(running):
-                if number not in results and (result := _advance(putting, operations[number][0])) is not None:
-                    results[number] = result
-    return [results[number] for number in range(len(running))]
 
+    def __init__(self, operations: Sequence[tuple[PutFile, str]], folders: Folders) -> None:
+        """`operations`, each with the name of its temporary file."""
+        self._operations, self._results = [operation for operation, _ in operations], dict[int, Put | StepError]()
+        self._stack = ExitStack()
+        self._stack.enter_context(folders)
+        self._running = [self._stack.enter_context(closing(_putting(*each, folders))) for each in operations]
 
-def _advance(putting: Generator[None, None, Put], operation: PutFile) -> Put | StepError | None:
-    """What became of an operation, or None where it goes on."""
-    try:
-        return next(putting)
-    except StopIteration as end:
-        return cast(Put, end.value)
-    except StepError as error:
-        return error
-    except OSError as error:
-        return StepError(_explained(error, operation))
+    def make(self) -> list[Made | None]:
+        """Write every temporary file, durably. Return each in the order of operations; None if it failed or adopts."""
+        self._advance()
+        return self._advance()
+
+    def place(self) -> list[Put | StepError]:
+        """Give the files their names, durably. Return what became of each operation."""
+        with self._stack:
+            while len(self._results) < len(self._running):
+                self._advance()
+        return [self._results[number] for number in range(len(self._running))]
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._stack.close()
+
+    def _advance(self) -> list[Made | None]:
+        """Let every operation go on to its next `yield`. Return what they yield."""
+        return [None if number in self._results else self._next(number) for number in range(len(self._running))]
+
+    def _next(self, number: int) -> Made | None:
+        try:
+            return next(self._running[number])
+        except StopIteration as end:
+            self._results[number] = cast(Put, end.value)
+        except StepError as error:
+            self._results[number] = error
+        except OSError as error:
+            self._results[number] = StepError(_explained(error, self._operations[number]))
+        return None
 
 
 def take_away(operation: PutFile, outputs: Outputs) -> None:
@@ -82,35 +116,42 @@ def take_away(operation: PutFile, outputs: Outputs) -> None:
         raise StepError(_explained(error, operation)) from None
 
 
-def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[None, None, Put]:
-    """One operation, to be gone on with when all that are done together have come as far.
+def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made | None, None, Put]:
+    """One operation, to be gone on with when all that are done together have come as far. The second `yield` is what was made.
 
     Order: write `part` while hashing, fsync, link or rename without replacing, fsync the folder. The source of a move stays
     until `take_away`. Raises StepError, OSError.
     """
     place, _, name = operation.destination.rpartition("/")
+    began = time_ns()
     _same_source(operation, os.stat(operation.source))
     folder = folders.descriptor(place, make=not operation.adopt)
     with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
-        yield
+        yield None
         if file is not None:
             os.fsync(file)
-        yield
+        yield None if operation.adopt else _made(digest, folder, part)
         if not operation.adopt:
             _take_place(operation.there, folder, name, part)
-    yield
+    yield None
     folders.sync(place)
     if operation.mode is Mode.MOVE and not operation.adopt and hash_of(name, folder) != digest:
         raise StepError("the destination does not hold the bytes of the source, which stays")
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    return Put(digest, Stamp(status.st_size, status.st_mtime_ns))
+    stamp, now = Stamp.of(status), time_ns()
+    return Put(digest, stamp, any(is_young(each.mtime_ns, began, now) for each in (stamp, operation.stamp)))
 
 
-Made = Iterator[tuple[str, int | None]]  # SHA-256, and the descriptor of a file that is to be synced
+def _made(digest: str, folder: int, part: str) -> Made:
+    status = os.stat(part, dir_fd=folder, follow_symlinks=False)
+    return Made(Put(digest, Stamp.of(status)), status.st_ino)
+
+
+Making = Iterator[tuple[str, int | None]]  # SHA-256, and the descriptor of a file that is to be synced
 
 
 @contextmanager
-def _adopted(operation: PutFile, folder: int, name: str) -> Made:
+def _adopted(operation: PutFile, folder: int, name: str) -> Making:
     """Nothing is written; what stands there must still be what the plan compared."""
     digest = hash_of(operation.source)
     with nullcontext() if operation.mode is Mode.SYMLINK else _open(name, os.O_RDONLY | os.O_NOFOLLOW, folder) as file:
@@ -120,7 +161,7 @@ def _adopted(operation: PutFile, folder: int, name: str) -> Made:
 
 
 @contextmanager
-def _part(operation: PutFile, folder: int, part: str) -> Made:
+def _part(operation: PutFile, folder: int, part: str) -> Making:
     """What will be given its final name within; a failure takes it away."""
     try:
         with MAKERS[operation.mode](operation, folder, part) as made:
@@ -132,7 +173,7 @@ def _part(operation: PutFile, folder: int, part: str) -> Made:
 
 
 @contextmanager
-def _write(operation: PutFile, folder: int, part: str) -> Made:
+def _write(operation: PutFile, folder: int, part: str) -> Making:
     """A copy with the mtime of its source."""
     with _open(part, NEW, folder) as target:
         with _open(operation.source, os.O_RDONLY) as source:
@@ -146,7 +187,7 @@ def _write(operation: PutFile, folder: int, part: str) -> Made:
 
 
 @contextmanager
-def _clone(operation: PutFile, folder: int, part: str) -> Made:
+def _clone(operation: PutFile, folder: int, part: str) -> Making:
     """A copy that shares its blocks with the source, where the file system can."""
     with _open(part, NEW, folder) as target:
         with _open(operation.source, os.O_RDONLY) as source:
@@ -156,13 +197,13 @@ def _clone(operation: PutFile, folder: int, part: str) -> Made:
 
 
 @contextmanager
-def _hardlink(operation: PutFile, folder: int, part: str) -> Made:
+def _hardlink(operation: PutFile, folder: int, part: str) -> Making:
     os.link(operation.source, part, dst_dir_fd=folder)
     yield hash_of(part, folder), None
 
 
 @contextmanager
-def _symlink(operation: PutFile, folder: int, part: str) -> Made:
+def _symlink(operation: PutFile, folder: int, part: str) -> Making:
     os.symlink(operation.source, part, dir_fd=folder)
     yield hash_of(operation.source), None
 
@@ -209,7 +250,7 @@ def _linked(folder: int, name: str, part: str) -> bool:
 
 
 def _same_source(operation: PutFile, status: os.stat_result) -> None:
-    if Stamp(status.st_size, status.st_mtime_ns) != operation.stamp:
+    if Stamp.of(status) != operation.stamp:
         raise StepError("the source changed since it was indexed; run again")
 
 
@@ -218,7 +259,7 @@ def _stamp(folder: int, name: str) -> Stamp | None:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    return Stamp(status.st_size, status.st_mtime_ns)
+    return Stamp.of(status)
 
 
 def _write_all(target: int, block: memoryview) -> None:

@@ -74,7 +74,7 @@ def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
         with opened(outputs, folder) as descriptor, os.scandir(descriptor) as entries:
             for entry in entries:
                 if (status := _status(entry)) is not None:
-                    yield Entry(entry.name, _kind(status.st_mode), Stamp(status.st_size, status.st_mtime_ns))
+                    yield Entry(entry.name, _kind(status.st_mode), Stamp.of(status))
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
@@ -98,7 +98,7 @@ def entry(outputs: Outputs, destination: str) -> Entry | None:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise UnsafePath("a link or a file stands where a folder should be") from None
         raise UnsafePath(f"the folder cannot be looked at: {os.strerror(error.errno or 0)}") from None
-    return Entry(name, _kind(status.st_mode), Stamp(status.st_size, status.st_mtime_ns))
+    return Entry(name, _kind(status.st_mode), Stamp.of(status))
 
 
 class Folders:

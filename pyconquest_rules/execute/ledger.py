@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pyconquest_rules.errors import DatabaseError, Locked
-from pyconquest_rules.execute.files import Put, StepError
+from pyconquest_rules.execute import intents
+from pyconquest_rules.execute.files import Made, Put, StepError
 from pyconquest_rules.execute.removing import Removed
 from pyconquest_rules.index.decisions import FOLDER, made
+from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import PutFile, RetrieveInstance, Stamp, Step
 
 FORMAT = "2"
@@ -39,6 +41,9 @@ CREATE TABLE sent (
 ADOPTED = "CREATE TABLE IF NOT EXISTS adopted (destination TEXT PRIMARY KEY) WITHOUT ROWID"
 # Of what is done, what `verify --repair` found changed: just that content may be replaced.
 REPAIR = "CREATE TABLE IF NOT EXISTS repair (destination TEXT PRIMARY KEY, size INT, mtime_ns INT) WITHOUT ROWID"
+
+# Of what is done, what could have changed since without a change of its time: its bytes are compared once more.
+YOUNG = "CREATE TABLE IF NOT EXISTS young (destination TEXT PRIMARY KEY) WITHOUT ROWID"
 
 # Why runs could not begin, or ended before their end.
 ENDED = "CREATE TABLE IF NOT EXISTS ended (run INTEGER PRIMARY KEY, ending TEXT, reason TEXT)"
@@ -90,6 +95,7 @@ class Done:
     stamp: Stamp
     run: int
     at: str
+    young: bool
 
     @property
     def doubted(self) -> bool:
@@ -128,6 +134,7 @@ class Ledger:
             self.connection = _open(file, write)
         except sqlite3.Error as error:
             raise DatabaseError(f"cannot open {file}: {error}") from None
+        self._shows_placed = False
 
     def __enter__(self) -> "Ledger":
         return self
@@ -144,22 +151,43 @@ class Ledger:
         """Makes this ledger readable on another connection, as the database `ledger`."""
         # As bytes: a path may be no UTF-8.
         file = "SELECT CAST(file AS BLOB) FROM pragma_database_list WHERE name = 'main'"
-        connection.execute("ATTACH ? AS ledger", self.connection.execute(file).fetchone())
-        if connection.execute("SELECT 1 FROM ledger.sqlite_master").fetchone() is None:  # nothing was ever done
-            for (table,) in self.connection.execute(
-                "SELECT sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted', 'repair')"
-            ):
+        copied = self._shows_placed
+        connection.execute("ATTACH ? AS ledger", (b"",) if copied else self.connection.execute(file).fetchone())
+        if connection.execute("SELECT 1 FROM ledger.sqlite_master").fetchone() is None:  # nothing was ever done, or it is copied
+            for name, table in self.connection.execute(
+                "SELECT name, sql FROM sqlite_master WHERE name IN ('done', 'failed', 'sent', 'adopted', 'repair', 'young')"
+            ).fetchall():
                 connection.execute(table.replace("TABLE ", "TABLE ledger.", 1))
+                rows = self.connection.execute(f"SELECT * FROM {name}")
+                marks = ", ".join("?" * len(rows.description))
+                connection.executemany(f"INSERT INTO ledger.{name} VALUES ({marks})", rows)
+
+    def show_placed(self, outputs: Outputs) -> None:
+        """Show what a killed run placed but had not recorded as if it had. Only what this ledger reads is changed."""
+        if intents.has_any(self.connection):
+            intents.show(self.connection, outputs, now())
+            self._shows_placed = True
+
+    def record_placed(self, outputs: Outputs) -> None:
+        """Record what a killed run placed, and take away what it only began. The caller holds the run lock."""
+        if intents.has_any(self.connection):
+            intents.settle(self.connection, outputs, now(), self.name, self._transaction)
+
+    def intend(self, steps: Iterable[Step], run: int) -> None:
+        """Note steps before the first of their temporary files is made."""
+        with self._transaction() as connection:
+            connection.executemany(intents.BEGUN, intents.noted(steps, run))
 
     def done(self) -> Iterator[Done]:
         """What was done, folder by folder."""
         rows = self.connection.execute(
-            "SELECT destination, action, SOPInstanceUID, sha256, size, mtime_ns, run, at FROM done"
+            "SELECT destination, action, SOPInstanceUID, sha256, size, mtime_ns, run, at,"
+            " destination IN (SELECT destination FROM young) FROM done"
             # what is left of a path without the letters at its end that are no slash: its folder
             " ORDER BY rtrim(destination, replace(destination, '/', '')), destination"
         )
-        for destination, action, uid, sha256, size, mtime_ns, run, at in rows:
-            yield Done(destination, action, uid, sha256, Stamp(size, mtime_ns), run, at)
+        for destination, action, uid, sha256, size, mtime_ns, run, at, young in rows:
+            yield Done(destination, action, uid, sha256, Stamp(size, mtime_ns), run, at, bool(young))
 
     def knows(self, destination: str) -> bool:
         """Whether something was put at a destination."""
@@ -232,6 +260,7 @@ class Ledger:
                 " WHERE number = ?",
                 (now(), *values, ending, run),
             )
+            connection.execute(intents.NOT_BEGUN, (run,))
 
     def note_end(self, run: int, targets: str, counts: dict[str, int], reason: str) -> None:
         """Notes why a run could not begin, whose number is 0, or ended before its end.
@@ -267,17 +296,25 @@ class Ledger:
             rows = ((listener, study) for study in studies)
             connection.executemany("DELETE FROM waiting WHERE listener = ? AND StudyInstanceUID = ?", rows)
 
-    def record(self, outcomes: Iterable[tuple[Step, Put | Removed | StepError]], run: int) -> None:
+    def record(
+        self, outcomes: Iterable[tuple[Step, Put | Removed | StepError]], run: int, placing: Iterable[tuple[Step, Made]] = ()
+    ) -> None:
         """Remembers what became of steps, all at once and at once: it survives whatever becomes of this process.
 
         Of a step that was not done, what is known of an earlier success stays.
+        `placing` are files about to get their final names.
         """
-        done, adopted, removed, failed, at = [], [], [], [], now()
+        done, adopted, removed, failed, young, at = [], [], [], [], [], now()
+        settled_steps: list[tuple[int, int]] = []
+        failed_steps: list[tuple[int, int]] = []
         for step, outcome in outcomes:
+            (failed_steps if isinstance(outcome, StepError) else settled_steps).append((run, step.number))
             operation = step.operation
             what = (operation.destination, step.action, step.SOPInstanceUID)
             match outcome:
-                case Put(sha256, stamp):
+                case Put(sha256, stamp, is_young):
+                    if is_young:
+                        young.append((operation.destination,))
                     source = (operation.source, operation.stamp.size, operation.stamp.mtime_ns)
                     done.append((*what, *source, sha256, step.fingerprint, stamp.size, stamp.mtime_ns, run, at))
                     if isinstance(operation, PutFile) and operation.adopt:
@@ -293,10 +330,15 @@ class Ledger:
             settled = [*(row[:1] for row in done), *removed]
             connection.executemany("DELETE FROM failed WHERE destination = ?", settled)
             connection.executemany("DELETE FROM repair WHERE destination = ?", settled)
+            connection.executemany("DELETE FROM young WHERE destination = ?", settled)
+            connection.executemany("INSERT INTO young VALUES (?)", young)
             stood = {destination for destination, _ in adopted}
             made = [row[:1] for row in done if row[0] not in stood]
             connection.executemany("DELETE FROM adopted WHERE destination = ?", [*made, *removed])
             connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
+            connection.executemany(intents.DONE, settled_steps)
+            connection.executemany(intents.FAILED, failed_steps)
+            connection.executemany(intents.COMPLETE, (intents.completed(step, each, run) for step, each in placing))
 
     def record_sent(self, outcomes: Iterable[tuple[Step, int | None, str | None, bool]], run: int) -> None:
         """Remembers what became of instances that were sent: the status by which the node has it, or None and why not.
@@ -401,7 +443,7 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {SENT}; UPDATE state SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;")
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
-    for table in (ADOPTED, ENDED, REPAIR, WAITING):
+    for table in (ADOPTED, ENDED, REPAIR, WAITING, YOUNG, intents.TABLE):
         connection.execute(table)
     return connection
 

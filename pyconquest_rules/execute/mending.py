@@ -55,7 +55,7 @@ def _trouble(source: bytes, stamp: Stamp, sha256: str) -> str | None:
     """Why a source does not have the bytes any more that it had."""
     try:
         status = os.stat(source)
-        if Stamp(status.st_size, status.st_mtime_ns) != stamp:
+        if Stamp.of(status) != stamp:
             return "the source changed since"
         return None if hash_of(source) == sha256 else "the source holds other bytes too, with the same size and time"
     except FileNotFoundError:

@@ -16,6 +16,7 @@ from pyconquest_rules.execute.folders import opened
 from pyconquest_rules.headers.opening import Rejected, data_set_start
 from pyconquest_rules.index.walk import File
 from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.steps import Stamp
 
 BLOCK = 1 << 20
 # So many folders are remembered as durable, at the most.
@@ -52,7 +53,7 @@ class Places:
                     with opened(self.outputs, above) as outer:
                         sync_folder(outer)
                 self._settled.add(folder, descriptor)
-        return there, File(os.fsencode(f"{folder}/{name}" if folder else name), status.st_size, status.st_mtime_ns)
+        return there, File(os.fsencode(f"{folder}/{name}" if folder else name), *Stamp.of(status))
 
     def _taken(self, part: Path, name: str, folder: int, there: Path) -> bool:
         """Give `part` its name; True if a file with the same data set already has it. Raises FileExistsError for another one."""

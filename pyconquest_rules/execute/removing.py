@@ -56,7 +56,7 @@ def _remove(operation: RemoveFile, folders: Folders) -> None:
 
 def _is_made(operation: RemoveFile, status: os.stat_result, folder: int, name: str) -> bool:
     """Whether what stands there is what was made: a deletion is for ever, so that its bytes are read."""
-    if Stamp(status.st_size, status.st_mtime_ns) != operation.stamp:
+    if Stamp.of(status) != operation.stamp:
         return False
     if stat.S_ISLNK(status.st_mode):
         return os.fsencode(os.readlink(name, dir_fd=folder)) == operation.source

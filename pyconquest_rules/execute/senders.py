@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.steps import Step
+from pyconquest_rules.steps import Stamp, Step
 
 if TYPE_CHECKING:
     from pyconquest_rules.network.storage_scu import Sender, Sent
@@ -149,4 +149,4 @@ def _changed(step: Step) -> bool:
         status = os.stat(step.operation.source)
     except OSError:
         return False  # whoever opens it says what is wrong
-    return (status.st_size, status.st_mtime_ns) != (step.operation.stamp.size, step.operation.stamp.mtime_ns)
+    return Stamp.of(status) != step.operation.stamp

@@ -87,7 +87,7 @@ def _folder(
             yield Verified(entry.destination, Finding.MISSING)
         elif found.kind in (Kind.FOLDER, Kind.OTHER) or (found.stamp != entry.stamp and not entry.doubted):
             yield Verified(entry.destination, Finding.CHANGED, there=found.stamp)
-        elif (deep or entry.doubted) and _digest(entry.destination, outputs) != entry.sha256:
+        elif (deep or entry.doubted or entry.young) and _digest(entry.destination, outputs) != entry.sha256:
             yield Verified(entry.destination, Finding.CHANGED, rotten=True, there=found.stamp)
         else:
             yield Verified(entry.destination, Finding.OK)

@@ -96,10 +96,11 @@ def _check(rules: Rules, file: Path, real: Path, force: bool, make: bool = False
     if not stat.S_ISREG(status.st_mode):
         raise _refused(file, "it is not a regular file; name another file")
     with Ledger(rules.base) as ledger:
+        ledger.show_placed(rules.outputs)
         if any(ledger.knows(_name(rules, path)) for path in (real, Path(os.path.abspath(file)))):
             raise _refused(file, "apply put that file there; name another file")
         known = _known(ledger, _name(rules, real))
-    if not force and Stamp(status.st_size, status.st_mtime_ns) not in known:
+    if not force and Stamp.of(status) not in known:
         why = "somebody changed it after this program wrote it" if known else "this program did not write the existing file"
         raise _refused(file, f"{why}; name another file, or say --force if nobody needs the existing one")
 
@@ -162,7 +163,7 @@ def _take_place(rules: Rules, part: BinaryIO, real: Path) -> None:
         os.fchmod(part.fileno(), stat.S_IMODE(real.stat().st_mode))
     os.fsync(part.fileno())
     status, name = os.fstat(part.fileno()), _name(rules, real)
-    row = (os.fsencode(name), status.st_size, status.st_mtime_ns)
+    row = (os.fsencode(name), *Stamp.of(status))
     # Who cannot write the state, as a reader of somebody else's rules, can still write a new file.
     with suppress(DatabaseError, sqlite3.Error), Ledger(rules.base, write=True) as ledger:
         ledger.connection.execute(WRITTEN)

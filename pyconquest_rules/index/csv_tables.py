@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
+from time import time_ns
 from typing import TextIO
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.tables import quoted
+from pyconquest_rules.young import is_young, wait_for_tick
 
 LARGEST = 1 << 30
 LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16, 18, 1000
@@ -151,8 +153,11 @@ def bring_up_to_date(
     for table in tables:
         fingerprint = table.fingerprint()
         if known.pop(table.name, None) != fingerprint:
+            mtime_ns, began = table.file.stat().st_mtime_ns, time_ns()
+            wait_for_tick([mtime_ns])
             with transaction():
-                _load(connection, table, fingerprint)
+                # A young file is read again next time: its time does not tell whether it changes.
+                _load(connection, table, "young" if is_young(mtime_ns, began, time_ns()) else fingerprint)
     for name in known:
         with transaction():
             connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
 from pathlib import Path
+from time import time_ns
 
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import DatabaseError, UsageError, did_you_mean
 from pyconquest_rules.index.regular import open_regular
+from pyconquest_rules.young import is_young
 
 FOLDER = ".pyconquest-rules"
 FILE = "decisions.txt"
@@ -166,7 +168,9 @@ class DecisionsFile:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from None
         seen = status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
         if seen != self._seen:
-            self._read, self._seen = self._parsed(), seen
+            began = time_ns()
+            self._read = self._parsed()
+            self._seen = None if is_young(status.st_mtime_ns, began, time_ns()) else seen
         return self._read
 
     def change(self, added: Iterable[Decision] = (), removed: Iterable[Decision] = ()) -> Decisions:

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
+from time import time_ns
 
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import Emit, FileTold, Walked
@@ -25,6 +26,7 @@ from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.index.walk import OTHER, File, Run, Skipped, files_of, runs
 from pyconquest_rules.index.workers import Workers
 from pyconquest_rules.index.wrong_places import missing, not_a_folder
+from pyconquest_rules.young import is_young, wait_for_tick
 
 CHUNK = 128
 # Others who write wait while a transaction is open, so nothing is read within; a kill loses what one transaction holds.
@@ -48,6 +50,7 @@ class Scan:
         self.roots: dict[str, Path] = {}
         self.inside: dict[str, bytes] = {}  # the same, each with a slash behind it
         self.all_there = False  # whether no source is missing
+        self.began = time_ns()
         store.connection.execute(
             "CREATE TEMP TABLE to_read (device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
         )
@@ -191,6 +194,8 @@ class Scan:
         sources = store.sources()
         there = {source.device for source in sources.values() if not _cannot_list(source.root)}
         self._read_again(store.contested(), there)
+        young = store.young()
+        self._read_again(young, there)
         self.all_there = len(there) == len(sources)
         moved = [tree for tree in trees if sources[tree.name].root != tree.root]
         # Where there is nothing to write, nobody who writes is waited for.
@@ -210,6 +215,8 @@ class Scan:
                     )
                 if touched:
                     store.take_back()
+                if young:
+                    store.looked_again()
         self.roots = {source.device: source.root for source in store.sources().values()}
         self.inside = {device: inside(root) for device, root in self.roots.items()}
 
@@ -244,6 +251,8 @@ class Scan:
                 for device, files in group:
                     for file, record in files:
                         self._put(device, file, record)
+                if any(is_young(file.mtime_ns, self.began, time_ns()) for _, files in group for file, _ in files):
+                    self.store.note_young(self.began, time_ns())
 
     def _put(self, device: str, file: File, record: Record | str) -> None:
         path = self.inside[device] + file.path
@@ -282,11 +291,11 @@ class Scan:
                 waiting += files_of(run)
                 whole = len(waiting) // CHUNK * CHUNK
                 for start in range(0, whole, CHUNK):
-                    yield device, waiting[start : start + CHUNK]
+                    yield _settled(device, waiting[start : start + CHUNK])
                 waiting = waiting[whole:]
             self.emit(Walked(tree.name, seen.total(), seen["files"]))
             if waiting:
-                yield device, waiting
+                yield _settled(device, waiting)
 
     def _chunks(self, table: str) -> Iterator[Chunk]:
         """The files of a temporary table, in the order of the walk, each chunk of one device."""
@@ -296,8 +305,14 @@ class Scan:
         # write after others have written, and could not tidy its WAL.
         while rows := self.store.connection.execute(query, last).fetchall():
             for device, files in groupby(rows, key=itemgetter(0)):
-                yield device, [File(*row[1:]) for row in files]
+                yield _settled(device, [File(*row[1:]) for row in files])
             last = rows[-1][:2]
+
+
+def _settled(device: str, files: list[File]) -> Chunk:
+    """Files to be read, once a change of any would change its time."""
+    wait_for_tick(file.mtime_ns for file in files)
+    return device, files
 
 
 def inside(root: Path) -> bytes:

@@ -27,11 +27,15 @@ from pyconquest_rules.index.rows import Rows
 from pyconquest_rules.index.sql import text_of
 from pyconquest_rules.index.tables import WRITING, Field, Schema, fill_referenced, statements
 from pyconquest_rules.index.walk import File
+from pyconquest_rules.young import is_young
 
 BUSY_SECONDS = 60
 
 NO_ORDER = Order()
 INDEXED = Outcome("indexed")
+
+YOUNG = "young"
+"""The key of `rules_index` under which an index keeps when it read young files."""
 
 # So many series are measured in one transaction.
 AT_ONCE = 16
@@ -360,6 +364,25 @@ class Store:
     def contested(self) -> list[tuple[str, bytes, int, int]]:
         """The files (device, path, size, mtime_ns) to be read again because the order of files changed since `ordered`."""
         return contested(self.connection, order_text(self.order, self.decisions)) if self.order.base else []
+
+    def young(self) -> list[tuple[str, bytes, int, int]]:
+        """The files (device, path, size, mtime_ns) that were read so soon after they changed that their times tell nothing."""
+        row = self.connection.execute("SELECT value FROM rules_index WHERE key = ?", (YOUNG,)).fetchone()
+        if row is None:
+            return []
+        began, now = map(int, row[0].split())
+        rows = self.connection.execute("SELECT device, CAST(path AS BLOB), size, mtime_ns FROM rules_files")
+        return [each for each in rows if is_young(each[3], began, now)]
+
+    def note_young(self, began: int, now: int) -> None:
+        """Notes that young files were read between two moments."""
+        row = self.connection.execute("SELECT value FROM rules_index WHERE key = ?", (YOUNG,)).fetchone()
+        began = min(began, int(row[0].split()[0])) if row else began
+        self.connection.execute("INSERT OR REPLACE INTO rules_index VALUES (?, ?)", (YOUNG, f"{began} {now}"))
+
+    def looked_again(self) -> None:
+        """Notes that the young files will be read."""
+        self.connection.execute("DELETE FROM rules_index WHERE key = ?", (YOUNG,))
 
     def ordered(self) -> None:
         """Notes that the index is in the order of the rules."""

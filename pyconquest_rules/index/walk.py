@@ -10,9 +10,7 @@ from typing import NamedTuple
 
 from pyconquest_rules.index.patterns import ENCODING, ERRORS, expression
 from pyconquest_rules.index.trees import Shared, Tree
-
-# What a column of SQLite holds; a file system may tell times far after the year 2262.
-EARLIEST, LATEST = -(2**63), 2**63 - 1
+from pyconquest_rules.steps import EARLIEST, LATEST, Stamp
 
 OTHER = "other-source"
 """The reason of what an earlier source has. Nothing is said of it: the other source does so."""
@@ -187,4 +185,4 @@ def _file(root: bytes, path: bytes) -> File | Skipped | None:
             return Skipped(path, "link-to-folder")
     if not stat.S_ISREG(status.st_mode):
         return Skipped(path, "not-regular")
-    return File(path, status.st_size, status.st_mtime_ns)
+    return File(path, *Stamp.of(status))

@@ -16,8 +16,8 @@ class Facts(Protocol):
         """Makes the ledger readable on a connection, as the database `ledger`.
 
         Its table `done` has every destination that was done and not undone since, `failed` those of steps that failed in their
-        last run, `adopted` those where what was done stood already, `repair` those whose changed content may be replaced; a
-        destination is the key of each.
+        last run, `adopted` those where what was done stood already, `repair` those whose changed content may be replaced,
+        `young` those whose times do not tell yet; a destination is the key of each.
         """
 
     def listing(self, folder: str) -> Iterator[Entry]:

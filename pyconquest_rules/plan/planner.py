@@ -30,7 +30,7 @@ FROM (SELECT w.number, w.action, w.size,
         WHEN p.kind IS NULL AND x.destination IS NOT NULL THEN 'retry'
         WHEN p.kind IS NULL THEN 'new'
         WHEN p.name IS NOT w.name OR p.kind IN ('folder', 'other') THEN 'conflict'
-        WHEN r.destination IS NULL OR (p.size, p.mtime_ns) != (r.size, r.mtime_ns)
+        WHEN r.destination IS NULL OR y.destination IS NOT NULL OR (p.size, p.mtime_ns) != (r.size, r.mtime_ns)
             OR (a.mode = 'move' AND (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)) THEN 'compare'
         WHEN (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)
             OR (r.source != w.source AND (a.mode = 'symlink' OR w.SOPInstanceUID IN temp.several)) THEN 'source-changed'
@@ -46,6 +46,7 @@ FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action A
     LEFT JOIN temp.obstacle AS o ON o.number = w.number
     LEFT JOIN temp.present AS p ON p.place = f.place AND p.key = w.key
     LEFT JOIN ledger.done AS r ON r.destination = f.path || w.name AND r.SOPInstanceUID = w.SOPInstanceUID
+    LEFT JOIN ledger.young AS y ON y.destination = r.destination
     LEFT JOIN ledger.failed AS x ON x.destination = f.path || w.name
 WHERE w.number NOT IN (SELECT number FROM step))
 """
@@ -105,12 +106,16 @@ SOURCE_CHANGED = """
 (done.source_size, done.source_mtime_ns) != (wish.size, wish.mtime_ns) OR (mode = 'symlink' AND done.source != wish.source)
 """
 
+# The source may have changed without a change of its time.
+YOUNG = "done.destination IN (SELECT destination FROM ledger.young)"
+
 # What may hold its own bytes still, although its time is another: then only its source or its rule changed.
 PERHAPS_LEFT = f"""
 SELECT step.number, done.destination, done.source, done.sha256,
-    CASE WHEN {SOURCE_CHANGED} THEN 'source-changed' ELSE 'rule-changed' END
+    CASE WHEN {SOURCE_CHANGED} OR {YOUNG} THEN 'source-changed' ELSE 'rule-changed' END
 {OURS} WHERE status IS NULL AND step.reason = 'compare' AND mode != 'move' AND there_size = done.size
-    AND step.number NOT IN (SELECT number FROM temp.alike) AND ({SOURCE_CHANGED} OR done.fingerprint != action.fingerprint)
+    AND step.number NOT IN (SELECT number FROM temp.alike)
+    AND ({SOURCE_CHANGED} OR {YOUNG} OR done.fingerprint != action.fingerprint)
 """
 
 # What holds other content than the step would put: ours that somebody changed is for on_changed, what is not ours for

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyconquest_rules.index.changes import compare
-from pyconquest_rules.index.walk import LATEST, File, Skipped, walk
+from pyconquest_rules.index.walk import File, Skipped, walk
+from pyconquest_rules.steps import LATEST
 from tests.conftest import Instance, Workplace
 
 # What the byte order of paths can go wrong with: "-" and "." sort before "/", "0" after it.

@@ -56,7 +56,8 @@ def test_a_kill(small: Sound, every: list[Point], some: Some[Point], quarter: in
         small.anew()
         with at(point):
             traced(small.folder, ("apply",), fault(point, "signal=KILL"))
-            small.assert_next_run_does_the_rest(len(small.assert_sound()))
+            small.assert_sound()
+            small.assert_next_run_does_the_rest()
 
 
 @pytest.mark.parametrize("quarter", range(4))
@@ -67,9 +68,9 @@ def test_an_error(small: Sound, every: list[Point], some: Some[Point], error: st
         with at(point):
             run = traced(small.folder, ("apply",), fault(point, f"error={error}"))
             assert "Traceback" not in run.stderr, run.stderr
-            recorded = len(small.assert_sound())
+            small.assert_sound()
             if run.returncode == 0:
                 small.assert_complete()
             else:
                 assert run.stderr
-                small.assert_next_run_does_the_rest(recorded)
+                small.assert_next_run_does_the_rest()
