@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TextIO
 
 from pyconquest_rules.errors import SourceError
-from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.tables import quoted
+from pyconquest_rules.named_files import is_inside, open_named
 
 LARGEST = 1 << 30
 LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16, 18, 1000
 
 
+SUFFIXES = frozenset({".csv", ".tsv"})
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
@@ -34,7 +35,7 @@ class Type(StrEnum):
 class CsvTable:
     """A CSV file and what becomes of it: `renamed` is from the file's names to the table's, `types` by the table's names.
 
-    `shown` is the file as the rules name it.
+    `shown` is the file as the rules name it, `folder` that of the rules.
     """
 
     name: str
@@ -44,6 +45,12 @@ class CsvTable:
     key: tuple[str, ...]
     renamed: tuple[tuple[str, str], ...]
     types: tuple[tuple[str, Type], ...]
+    folder: Path | None = None
+
+    @property
+    def shows_columns(self) -> bool:
+        """Whether a hint may name its columns: the first line of another file may be a secret."""
+        return self.file.suffix.lower() in SUFFIXES and (self.folder is None or is_inside(self.file, self.folder))
 
     def fingerprint(self) -> str:
         """Changes with the file's size or mtime and with the description. Raises SourceError where there is no such file."""
@@ -104,7 +111,7 @@ class CsvTable:
         if self.delimiter in '"\r\n':
             raise self.error(1, "quotes and line ends cannot stand between values")
         try:
-            file = open_regular(self.file)
+            file = open_named(self.file, self.folder, LARGEST)
             if file.peek(4).startswith(b"PK\x03\x04"):
                 file.close()
                 raise self.error(1, "it is a workbook, not a CSV file; save it as CSV UTF-8")

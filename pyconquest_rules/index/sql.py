@@ -271,13 +271,14 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 def _one(query: str) -> str:
     """The query without a closing semicolon. Raises Mistake for what does not begin as a SELECT does."""
     text = query.strip().rstrip(";").rstrip()
-    first = BEGINNING.match(text)
-    if not first or first["word"].lower() not in {"select", "with", "values"}:
-        raise Mistake(READS, fragment=first["word"] if first else None, hint="queries begin with SELECT or WITH")
+    # Token by token: one expression for all that comes before a word would try comments in every combination.
+    tokens = (token[0] for token in TOKEN.finditer(text))
+    first = next((token for token in tokens if not token.isspace() and token[:2] not in ("--", "/*")), None)
+    if first is None or first.lower() not in {"select", "with", "values"}:
+        is_word = first is not None and re.fullmatch(r"\w+", first)
+        raise Mistake(READS, fragment=first if is_word else None, hint="queries begin with SELECT or WITH")
     return text
 
-
-BEGINNING = re.compile(r"(?s)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?P<word>\w+)")
 
 # Words, what is in quotes, comments, and all else letter by letter.
 TOKEN = re.compile(

@@ -3,9 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
-from errno import EFBIG
 from functools import cached_property
 from io import BytesIO, TextIOWrapper
 from itertools import islice
@@ -20,14 +18,14 @@ from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.clock import TODAY
-from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
+from pyconquest_rules.index.dicom_sql import Layout, is_dicom_sql, parse, standard_text
 from pyconquest_rules.index.order import Order
-from pyconquest_rules.index.patterns import broken
-from pyconquest_rules.index.regular import open_regular
+from pyconquest_rules.index.patterns import broken, too_many
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
-from pyconquest_rules.index.tables import VIEWS, schema, statements
+from pyconquest_rules.index.tables import VIEWS, quoted, schema, statements
 from pyconquest_rules.index.trees import Tree, divided
+from pyconquest_rules.named_files import is_inside, read_named
 from pyconquest_rules.network.keys import check_key, check_value, is_date
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
@@ -47,6 +45,7 @@ from pyconquest_rules.templates import Template, with_vars
 # Of queries on an index that holds nothing: one of them, and all.
 SECONDS, MOST_SECONDS = 1.0, 10.0
 LARGEST_DICOM_SQL = 1 << 20
+HOW_TO_SHOW = "its text is shown only if it lies below the folder of the rules and begins with a section, as *Patient*"
 
 
 class Check:
@@ -159,6 +158,8 @@ class Check:
 
     def _check_patterns(self) -> None:
         for name, source in self.model.sources.items():
+            if too := too_many(source.exclude):
+                self.problems.append(self.places.at_value(("sources", name, "exclude"), too))
             for number, pattern in enumerate(source.exclude):
                 if wrong := broken(pattern):
                     self.problems.append(self.places.at_value(("sources", name, "exclude", number), *wrong))
@@ -170,19 +171,21 @@ class Check:
             return None if "dicom_sql" in self.places.document.get("index", {}) else parse(self.dicom_sql)
         shown = self.places.written(("index", "dicom_sql"), name)
         try:
-            with open_regular(self.base / name) as file:
-                data = file.read(LARGEST_DICOM_SQL + 1)
-            if len(data) > LARGEST_DICOM_SQL:
-                raise OSError(EFBIG, "it is too large")
+            data = read_named(self.base / name, self.base, LARGEST_DICOM_SQL)
             self.dicom_sql = TextIOWrapper(BytesIO(data), encoding="utf-8").read()
             return parse(self.dicom_sql, shown)
         except RulesError as error:
-            inside = (self.base / name).resolve().is_relative_to(self.base)
-            # What is no dicom.sql at all may be a secret of somebody else's.
-            self.problems += error.problems if inside else [replace(each, source_line="") for each in error.problems]
-        except (OSError, UnicodeDecodeError):
-            message, hint = f'cannot read "{shown}"', "leave dicom_sql out for the standard layout"
-            self.problems.append(self.places.at_value(("index", "dicom_sql"), message, hint))
+            if is_inside(self.base / name, self.base) and is_dicom_sql(self.dicom_sql):
+                self.problems += error.problems
+                return None
+            # Its text may be a secret of somebody else's: neither the line is shown nor the word that is wrong.
+            first = error.problems[0]
+            message, hint = f'"{shown}" is not a valid dicom.sql (line {first.line}, column {first.column})', HOW_TO_SHOW
+        except OSError as error:
+            message, hint = f'cannot read "{shown}": {error.strerror}', "leave dicom_sql out for the standard layout"
+        except UnicodeDecodeError:
+            message, hint = f'cannot read "{shown}": it is not UTF-8 text', "leave dicom_sql out for the standard layout"
+        self.problems.append(self.places.at_value(("index", "dicom_sql"), message, hint))
         return None
 
     def _check_layout(self, name: str, layout: str) -> None:
@@ -241,11 +244,24 @@ class Check:
             self.broken |= {*mistake.stopped}
             if not known:
                 key = "query" if self.model.select[mistake.name].query is not None else "where"
-                self.problems.append(self.places.within(("select", mistake.name, key), mistake.mistake))
+                self.problems.append(self.places.within(("select", mistake.name, key), self._discreet(mistake.mistake)))
         self._left -= thread_time() - began
         if self._left <= 0:
             message = f"the sets up to this one take more than {MOST_SECONDS:g} seconds to check, the others are not checked"
             self.problems.append(self.places.at_key(("select", name), message))
+
+    def _discreet(self, mistake: Mistake) -> Mistake:
+        """The same without a hint that shows text of a file that is not to be shown."""
+        if any(f'"{column}"' in (mistake.hint or "") for column in self._hidden):
+            mistake.hint = None
+        return mistake
+
+    @cached_property
+    def _hidden(self) -> frozenset[str]:
+        """The columns of CSV files that may hold something else than a table."""
+        tables = [quoted(table.name) for table in self.tables if not table.shows_columns]
+        # Not pragma_table_info(): its first use sets it up for the queries of the rules too.
+        return frozenset(row[1] for table in tables for row in self.connection.execute(f"PRAGMA table_info({table})"))
 
     def _check_copy(self, name: str, copy: Copy) -> None:
         if self._enough():
@@ -356,11 +372,12 @@ class Check:
 
     def _unknown_names(self, template: Template, copy: Copy, place: Place) -> Iterator[Problem]:
         columns = [*self.sets.make(copy.select), *self._columns_of_images]
+        shown = [column for column in columns if column not in self._hidden]
         for name in sorted(template.names - {*columns}):
             own = self.sets.make(copy.select) if self.selections[copy.select].query is not None else ()
             if name.lower() in (column.lower() for column in own):
                 continue
-            hint = f"write vars.{name}" if name in self.model.vars else how_to_index(name) or did_you_mean(name, columns)
+            hint = f"write vars.{name}" if name in self.model.vars else how_to_index(name) or did_you_mean(name, shown)
             hint = hint or did_you_mean(name, tags()) or "templates know the columns of images, those of the query, and vars.NAME"
             what = "is not a column of the index" if name in tags() else "is neither a column of the index nor of the set"
             yield self.places.within(place, Mistake(f'"{name}" {what}', fragment=name, hint=hint))
