@@ -8,7 +8,7 @@ from pyconquest_rules.app.listening import listen
 from pyconquest_rules.app.looking_back import explain, status, unmended, verify
 from pyconquest_rules.app.nodes import echo, find
 from pyconquest_rules.app.opening import opened
-from pyconquest_rules.app.planning import load_plan, plan, stages
+from pyconquest_rules.app.planning import load_plan, plan, plan_offline, stages
 from pyconquest_rules.app.refusing import refusals
 from pyconquest_rules.app.remembering import remembered
 from pyconquest_rules.execute.written import check_outside, is_stdout, written
@@ -30,6 +30,7 @@ __all__ = [
     "load_plan",
     "opened",
     "plan",
+    "plan_offline",
     "query",
     "refusals",
     "remembered",

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from io import TextIOWrapper
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pyconquest_rules.errors import SourceError
+from pyconquest_rules.index.budget import Budget
 from pyconquest_rules.index.tables import quoted
 from pyconquest_rules.named_files import is_inside, open_named
 
@@ -20,6 +21,9 @@ LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16,
 
 
 SUFFIXES = frozenset({".csv", ".tsv"})
+CACHE = 32 << 10
+"""In KiB."""
+
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
@@ -155,18 +159,43 @@ def bring_up_to_date(
     Raises SourceError where a file cannot be read, a row does not fit, or a key is empty or there twice.
     """
     known = dict(connection.execute("SELECT name, fingerprint FROM rules_tables"))
-    for table in tables:
-        fingerprint = table.fingerprint()
-        if known.pop(table.name, None) != fingerprint:
+    changed = [(table, found) for table in tables if known.pop(table.name, None) != (found := table.fingerprint())]
+    with _bounded(connection) as budget:
+        rows = budget.table_rows
+        for table, fingerprint in changed:
             with transaction():
-                _load(connection, table, fingerprint)
+                rows -= _load(connection, table, fingerprint, rows)
     for name in known:
         with transaction():
             connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
             connection.execute("DELETE FROM rules_tables WHERE name = ?", (name,))
 
 
-def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str) -> None:
+@contextmanager
+def _bounded(connection: sqlite3.Connection) -> Iterator[Budget]:
+    """Within it, an index grows by no more than its budget for tables. Raises SourceError instead."""
+    page, pages, most, cache = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_size", "page_count", "max_page_count", "cache_size")
+    )
+    budget = Budget.of(page * pages)
+    connection.execute(f"PRAGMA max_page_count = {pages + budget.tables // page}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE}")  # else rows in no order are written over and over again
+    try:
+        yield budget
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        raise SourceError(
+            f"the tables of the rules take more than {budget.tables >> 20} MiB, or the disk of the index is full"
+        ) from None
+    finally:
+        connection.execute(f"PRAGMA max_page_count = {most}")
+        connection.execute(f"PRAGMA cache_size = {cache}")
+
+
+def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str, most: int) -> int:
+    """Makes a table anew of its file, with at most `most` rows; gives how many it has."""
     columns = table.columns()
     typed = [f"{quoted(column)} {dict(table.types).get(column, Type.TEXT)}" for column in columns]
     key = f", PRIMARY KEY ({', '.join(map(quoted, table.key))})" if table.key else ""
@@ -174,7 +203,10 @@ def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str) -> 
     connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(typed)}{key})")
     insert = f"INSERT INTO {quoted(table.name)} VALUES ({', '.join('?' * len(columns))})"
     places = [columns.index(name) for name in table.key]
-    for line, values in table.rows():
+    number = 0
+    for number, (line, values) in enumerate(table.rows(), start=1):
+        if number > most:
+            raise table.error(line, "the tables of the rules have too many rows together")
         if any(values[place] is None for place in places):
             raise table.error(line, "a key is empty")
         try:
@@ -182,6 +214,7 @@ def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str) -> 
         except sqlite3.IntegrityError:
             raise table.error(line, "a key is there twice") from None
     connection.execute("INSERT OR REPLACE INTO rules_tables VALUES (?, ?)", (table.name, fingerprint))
+    return number
 
 
 TABLE = "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID"

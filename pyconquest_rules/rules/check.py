@@ -17,6 +17,7 @@ from pyconquest_rules.actions.retrieve import By, Retrieve
 from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.budget import Budget
 from pyconquest_rules.index.clock import TODAY
 from pyconquest_rules.index.dicom_sql import Layout, is_dicom_sql, parse, standard_text
 from pyconquest_rules.index.order import Order
@@ -43,7 +44,8 @@ from pyconquest_rules.steps import Mode, OnChanged
 from pyconquest_rules.templates import Template, with_vars
 
 # Of queries on an index that holds nothing: one of them, and all.
-SECONDS, MOST_SECONDS = 1.0, 10.0
+SECONDS, MOST_SECONDS = 1.0, 5.0
+OUR_VARIABLES = "PYCONQUEST_"
 LARGEST_DICOM_SQL = 1 << 20
 HOW_TO_SHOW = "its text is shown only if it lies below the folder of the rules and begins with a section, as *Patient*"
 
@@ -54,9 +56,12 @@ class Check:
     `rules_file` may lack what is wrong in the file; `places.document` has all of it.
     """
 
-    def __init__(self, file: Path, rules_file: RulesFile, places: Places) -> None:
+    def __init__(self, file: Path, rules_file: RulesFile, places: Places, database: Path | None = None) -> None:
         self.file, self.base, self.model, self.places = file, file.resolve().parent, rules_file, places
         self.problems: list[Problem] = []
+        self.database = database.absolute() if database else self.base / self.model.index.database
+        if database is None:
+            self._check_database()
         self._check_names()
         self.problems += misplaced(places)
         self.trees = divided(
@@ -79,7 +84,7 @@ class Check:
             name: Selection(name, select.level, select.query, select.where, {TODAY: "", **rules_file.vars, **select.params})
             for name, select in rules_file.select.items()
         }
-        self.sets = Sets(self.connection, self.schema, self.selections, SECONDS)
+        self.sets = Sets(self.connection, self.schema, self.selections, Budget.of(0), SECONDS)
         self._left = MOST_SECONDS
         # The sets and tables of which nothing more can be told.
         self.broken: set[str] = {*self._known("select"), *self._known("tables")} - {*self.selections, *self._made()}
@@ -108,7 +113,7 @@ class Check:
         return Rules(
             file=self.file.resolve(),
             base=self.base,
-            database=self.base / self.model.index.database,
+            database=self.database,
             schema=self.schema,
             order=Order(self.model.index.on_conflict, tuple(self.model.sources), self.base),
             accept=frozenset(self.model.index.accept),
@@ -129,7 +134,7 @@ class Check:
 
     def _own(self) -> list[Path]:
         """What no destination may be: the rules file, the index and the folder of the ledger."""
-        database = self.base / self.model.index.database
+        database = self.database
         files = [database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal")]
         return [self.file, self.base / ".pyconquest-rules", *files]
 
@@ -155,6 +160,17 @@ class Check:
             elif place in (("vars", TODAY), (*place[:2], "params", TODAY)):
                 message, hint = f'"{TODAY}" is taken: :{TODAY} is the day of the run', "choose another name"
                 self.problems.append(self.places.at_key(place, message, hint))
+
+    def _check_database(self) -> None:
+        """Rules alone cannot have an index written anywhere: an empty file of the system's may be read by others."""
+        written = self.places.document.get("index", {}).get("database")
+        ours = isinstance(written, dict) and str(written.get("env")).startswith(OUR_VARIABLES)
+        if ours and self.model.index.database != written.get("default"):
+            return
+        if not is_inside(self.database, self.base):
+            message = "the index must lie below the folder of the rules"
+            hint = f"only --database, $PYCONQUEST_DATABASE or a variable {OUR_VARIABLES}… can name another place"
+            self.problems.append(self.places.at_value(("index", "database"), message, hint))
 
     def _check_patterns(self) -> None:
         for name, source in self.model.sources.items():
@@ -402,4 +418,5 @@ def _empty(statements: Iterator[str]) -> sqlite3.Connection:
     for statement in statements:
         connection.execute(statement)
     sql.set_up(connection)
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection

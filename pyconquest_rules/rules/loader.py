@@ -19,8 +19,8 @@ from pyconquest_rules.rules.validation import validated
 LARGEST = 1 << 20
 
 
-def load(file: Path, environment: Mapping[str, str] = os.environ) -> Rules:
-    """The rules of a file, checked without data or network.
+def load(file: Path, environment: Mapping[str, str] = os.environ, database: Path | None = None) -> Rules:
+    """The rules of a file, checked without data or network. `database` takes the place of the index that they name.
 
     Raises RulesError with every mistake, UsageError where there is no such file.
     """
@@ -32,7 +32,7 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Rules:
     model, problems = validated(places, environment)
     if model is None:
         raise RulesError(problems)
-    check = Check(file, model, places)
+    check = Check(file, model, places, database)
     if problems or check.problems:
         raise RulesError([*problems, *check.problems])
     return check.rules()
