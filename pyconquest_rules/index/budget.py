@@ -10,8 +10,8 @@ MIB = 1 << 20
 class Budget:
     """What all sets of a plan may take together, the plan itself, and all CSV tables that are loaded at once.
 
-    `seconds` and `rows` are those of sets; `seconds` also counts, in processor time, for the destinations of a plan. The
-    others are bytes on the disk: `temporary` for tables of sets, and as much again while a query runs; `plan` for its steps;
+    `seconds` of processor time and `rows` are those of sets; `seconds` count for the destinations of a plan too. The others
+    are bytes on the disk: `temporary` for tables of sets, and as much again while a query runs; `plan` for its steps;
     `tables` for what CSV files add to the index, in at most `table_rows` rows.
     """
 
@@ -32,5 +32,5 @@ class Budget:
             temporary=12 * MIB + 4 * size,
             plan=12 * MIB + 16 * size,
             tables=12 * MIB + size,
-            table_rows=int(500_000 + 20_000 * mib),
+            table_rows=int(300_000 + 20_000 * mib),
         )

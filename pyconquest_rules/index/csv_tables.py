@@ -21,6 +21,9 @@ LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16,
 
 
 SUFFIXES = frozenset({".csv", ".tsv"})
+WIDE = 10
+"""A row of so many columns takes about twice as long as one of a column."""
+
 CACHE = 32 << 10
 """In KiB."""
 
@@ -72,7 +75,7 @@ class CsvTable:
             return self._columns(next(self._records(file))[1])
 
     def rows(self) -> Iterator[tuple[int, list[str | int | float | None]]]:
-        """The line number and the values of each row; NULL for an empty value. Raises SourceError for a row that does not fit."""
+        """The line number and the values of each row; none for an empty line, NULL for an empty value. Raises SourceError for a row that does not fit."""
         with self._opened() as file:
             records = self._records(file)
             columns = self._columns(next(records)[1])
@@ -80,7 +83,9 @@ class CsvTable:
             for line, values in records:
                 if values and len(values) != len(columns):
                     raise self.error(line, f"{len(values)} values for {len(columns)} columns")
-                if values:
+                if not values:
+                    yield line, []
+                else:
                     yield line, [self._value(*pair, line) for pair in zip(values, types, strict=True)]
 
     def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
@@ -195,7 +200,7 @@ def _bounded(connection: sqlite3.Connection) -> Iterator[Budget]:
 
 
 def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str, most: int) -> int:
-    """Makes a table anew of its file, with at most `most` rows; gives how many it has."""
+    """Makes a table anew of its file, with at most `most` rows; gives how many it has, a wide one counted more than once."""
     columns = table.columns()
     typed = [f"{quoted(column)} {dict(table.types).get(column, Type.TEXT)}" for column in columns]
     key = f", PRIMARY KEY ({', '.join(map(quoted, table.key))})" if table.key else ""
@@ -203,10 +208,13 @@ def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str, mos
     connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(typed)}{key})")
     insert = f"INSERT INTO {quoted(table.name)} VALUES ({', '.join('?' * len(columns))})"
     places = [columns.index(name) for name in table.key]
-    number = 0
-    for number, (line, values) in enumerate(table.rows(), start=1):
-        if number > most:
+    taken = 0
+    for line, values in table.rows():
+        taken += 1 + len(values) // WIDE
+        if taken > most:
             raise table.error(line, "the tables of the rules have too many rows together")
+        if not values:
+            continue
         if any(values[place] is None for place in places):
             raise table.error(line, "a key is empty")
         try:
@@ -214,7 +222,7 @@ def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str, mos
         except sqlite3.IntegrityError:
             raise table.error(line, "a key is there twice") from None
     connection.execute("INSERT OR REPLACE INTO rules_tables VALUES (?, ?)", (table.name, fingerprint))
-    return number
+    return taken
 
 
 TABLE = "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID"

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from time import monotonic
+from time import thread_time
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake, did_you_mean
@@ -80,7 +80,7 @@ class Sets:
         if len(self._making) >= DEEPEST:
             raise Mistake(f"more than {DEEPEST} sets need each other in a row", fragment=name)
         if not self._making:
-            self._began = monotonic()
+            self._began = thread_time()
         self._making.append(name)
         try:
             selection = self.selections[name]
@@ -93,12 +93,12 @@ class Sets:
         finally:
             self._making.pop()
             if not self._making:
-                self.left -= monotonic() - self._began
+                self.left -= thread_time() - self._began
         return self.columns[name]
 
     def _most(self) -> sql.Most:
         """What the next query may take. Raises Mistake if all sets together took too long."""
-        left = self.left - (monotonic() - self._began)
+        left = self.left - (thread_time() - self._began)
         if left <= 0:
             hint = "a join without a condition takes longest; a larger index may take longer"
             raise Mistake("the sets take too long together", hint=hint)
