@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.looking_back import explain, status, unmended, verify
     from pyconquest_rules.app.nodes import echo, find
     from pyconquest_rules.app.opening import opened
-    from pyconquest_rules.app.planning import load_plan, plan, stages
+    from pyconquest_rules.app.planning import load_plan, plan, plan_offline, stages
     from pyconquest_rules.app.refusing import refusals
     from pyconquest_rules.app.remembering import remembered
     from pyconquest_rules.execute.written import check_outside, is_stdout, written
@@ -37,6 +37,7 @@ __all__ = [
     "load_plan",
     "opened",
     "plan",
+    "plan_offline",
     "query",
     "refusals",
     "remembered",
@@ -60,7 +61,7 @@ _ROOMS = {
     "pyconquest_rules.app.looking_back": "explain status unmended verify",
     "pyconquest_rules.app.nodes": "echo find",
     "pyconquest_rules.app.opening": "opened",
-    "pyconquest_rules.app.planning": "load_plan plan stages",
+    "pyconquest_rules.app.planning": "load_plan plan plan_offline stages",
     "pyconquest_rules.app.refusing": "refusals",
     "pyconquest_rules.app.remembering": "remembered",
     "pyconquest_rules.execute.written": "check_outside is_stdout written",

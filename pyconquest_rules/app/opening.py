@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.budget import Budget
 from pyconquest_rules.index.decisions import Decisions, DecisionsFile
 from pyconquest_rules.index.geometry import stale
 from pyconquest_rules.index.intact import check_owner, is_intact, names_in
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(rules: Rules) -> Iterator[Sets]:
-    """The sets of the rules over the index, read-only. Raises DatabaseError where there is no index for these rules."""
+def opened(rules: Rules, *, as_it_is: bool = False) -> Iterator[Sets]:
+    """The sets of the rules over the index, read-only. Raises DatabaseError where there is no index for these rules.
+
+    What the index has still to do is done first: it obeys decisions, and series are measured. Not so if it is taken `as_it_is`.
+    """
     no_index = DatabaseError(f"there is no index {rules.database} yet; make it with: pyconquest-rules index")
     if not rules.database.exists():
         raise no_index
-    check_owner(rules.database)
-    connection = sql.open_read_only(rules.database)
+    if not as_it_is:
+        check_owner(rules.database)
+    connection = sql.open_read_only(rules.database, untouched=as_it_is)
     try:
         try:
             row = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
@@ -40,14 +45,24 @@ def opened(rules: Rules) -> Iterator[Sets]:
             raise DatabaseError(
                 f"another program changed the tables of the index {rules.database}; restore them with: pyconquest-rules index"
             )
-        if DecisionsFile(rules.base).read().text != (recorded(connection) or Decisions()).text:
-            with writing(rules):
-                pass  # a store obeys
-        if stale(connection):
-            _measure(rules)
-        yield Sets(connection, rules.schema, rules.selections)
+        if not as_it_is:
+            _catch_up(rules, connection)
+        yield Sets(connection, rules.schema, rules.selections, Budget.of(rules.database.stat().st_size))
     finally:
         connection.close()
+
+
+def _catch_up(rules: Rules, connection: sqlite3.Connection) -> None:
+    if not obeys(rules, connection):
+        with writing(rules):
+            pass  # a store obeys
+    if stale(connection):
+        _measure(rules)
+
+
+def obeys(rules: Rules, connection: sqlite3.Connection) -> bool:
+    """Whether an index is what the decisions say."""
+    return DecisionsFile(rules.base).read().text == (recorded(connection) or Decisions()).text
 
 
 def _measure(rules: Rules) -> None:

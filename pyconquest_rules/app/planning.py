@@ -3,10 +3,11 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from time import thread_time
 
 from pyconquest_rules.actions import matching
 from pyconquest_rules.actions.copy import Copy, wishes
@@ -14,9 +15,9 @@ from pyconquest_rules.actions.retrieve import Retrieve, retrieve_wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.nodes import skipped_words
-from pyconquest_rules.app.opening import opened
+from pyconquest_rules.app.opening import obeys, opened
 from pyconquest_rules.dicom import Level, unpadded
-from pyconquest_rules.errors import OutputError, StalePlan, UsageError
+from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, StepFailed, silent
 from pyconquest_rules.execute import folders
 from pyconquest_rules.execute.files import is_left, is_made
@@ -51,6 +52,26 @@ def plan(
     cannot be asked.
     """
     return planned(rules, rules.chosen(targets), allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)
+
+
+def plan_offline(
+    rules: Rules,
+    targets: tuple[str, ...] = (),
+    *,
+    allow_prune: bool = False,
+    allow_vanish: bool = False,
+    emit: Emit = silent,
+) -> Plan:
+    """What would be done by the index as it is: no node is connected to, no source read and nothing written.
+
+    Events name what cannot be known so. Raises as `plan` does.
+    """
+    chosen = rules.chosen(targets)
+    local = without_nodes(rules, chosen)
+    for name in chosen:
+        if name not in local:
+            emit(NodeNoted(name, "not planned: only the node knows what is to be retrieved"))
+    return planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit, offline=True)
 
 
 def stages(
@@ -114,25 +135,59 @@ def planned(
     allow_prune: bool = False,
     allow_vanish: bool = False,
     emit: Emit = silent,
+    offline: bool = False,
 ) -> Plan:
-    """The plan of just these actions."""
-    made = Plan()
-    made.note_day(rules.today)
-    if allow_vanish:
-        made.allow_vanish()
-    with opened(rules) as sets, Ledger(rules.base) as ledger:
+    """The plan of just these actions. `offline`: of the index as it is, without a look into sources."""
+    with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
         ledger.show_placed(rules.outputs)
+        made, limited = Plan(), False
+        made.note_day(rules.today)
+        if allow_vanish:
+            made.allow_vanish()
         for name in names:
-            emit(Planning(name, made.add(name, _wishes(rules, name, sets, ledger, made, allow_prune, emit))))
+            # What is retrieved comes first, and is as much as the node has.
+            if not limited and not isinstance(rules.actions[name], Retrieve):
+                made.limit(sets.budget.plan)
+                limited = True
+            wishes = _wishes(rules, name, sets, ledger, made, allow_prune, emit)
+            emit(Planning(name, made.add(name, _in_time(wishes, sets) if limited else wishes)))
             if instances := _brought_along(rules, name, sets):
                 made.note_brought_along(name, instances)
                 emit(BroughtAlong(name, instances))
         contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
-        gone = decide(made, _Facts(ledger, rules.outputs), rules.outputs, contested)
+        facts = _OfflineFacts(ledger, rules.outputs) if offline else _Facts(ledger, rules.outputs)
+        gone = decide(made, facts, rules.outputs, contested)
         hold_back(made, rules.needs)
-    needed = written(made.connection, lambda folder: device(rules.outputs.real(folder)), device)
+        if offline:
+            _note_unknown(facts, sets, rules, emit)
+    needed = written(made.connection, lambda folder: device(rules.outputs.real(folder)), (lambda _: None) if offline else device)
     made.findings = (*(() if allow_vanish else gone), *no_room(needed, rules.outputs))
     return made
+
+
+@contextmanager
+def _bounded(sets: Sets) -> Iterator[None]:
+    """Within it, a plan that gets too large is a Mistake of the rules."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        most = sets.budget.plan >> 20
+        hint = "a set may give rows more than once, or destinations may be very long"
+        raise Mistake(f"the plan takes more than {most} MiB, or the disk for temporary files is full", hint=hint) from None
+
+
+def _in_time(wishes: Iterator[Wish], sets: Sets) -> Iterator[Wish]:
+    """The wishes, as long as the processor time that printing destinations takes is left for the plan."""
+    began = thread_time()
+    for number, wish in enumerate(wishes):
+        if number % 64 == 0:
+            sets.left, began = sets.left - (thread_time() - began), thread_time()
+            if sets.left <= 0:
+                hint = "a template may be very long, or a set may give rows more than once"
+                raise Mistake("the sets and templates take too long together", hint=hint)
+        yield wish
 
 
 def _wishes(rules: Rules, name: str, sets: Sets, ledger: Ledger, made: Plan, allow_prune: bool, emit: Emit) -> Iterator[Wish]:
@@ -212,3 +267,25 @@ class _Facts:
 
     def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
         return is_made(mode, source, destination, self.outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfflineFacts(_Facts):
+    """The same without the content of any file: what only the content can say counts as changed."""
+
+    unknown: list[str] = field(default_factory=list)
+
+    def is_left(self, destination: str, source: bytes, sha256: str) -> bool:
+        return False
+
+    def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
+        self.unknown.append(destination)
+        return False
+
+
+def _note_unknown(facts: _Facts, sets: Sets, rules: Rules, emit: Emit) -> None:
+    """Reports what a plan that was made offline cannot know."""
+    if isinstance(facts, _OfflineFacts) and (number := len(facts.unknown)):
+        emit(NodeNoted("", f"{number:,} existing files were not compared with their sources: they count as other content"))
+    if not obeys(rules, sets.connection):
+        emit(NodeNoted("", "the index does not obey decisions.txt yet: what was forgotten or chosen since is not known to it"))

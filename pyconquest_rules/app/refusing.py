@@ -10,9 +10,9 @@ from pyconquest_rules.index.tables import REFUSED
 from pyconquest_rules.rules.rules import Rules
 
 
-def refusals(rules: Rules) -> Refusals:
-    """The refused files of the index as it is."""
-    with opened(rules) as sets:
+def refusals(rules: Rules, *, as_it_is: bool = False) -> Refusals:
+    """The refused files of the index, without a look at the sources; `as_it_is`: without a write either."""
+    with opened(rules, as_it_is=as_it_is) as sets:
         return refusals_in(sets.connection, rules)
 
 

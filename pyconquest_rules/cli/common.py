@@ -54,6 +54,7 @@ class Options:
     """The options that may stand before the command or after it; errors come out the same way."""
 
     file: Path | None = None
+    database: Path | None = None
     json: bool = False
     quiet: bool = False
 
@@ -91,7 +92,7 @@ def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
     """
     from pyconquest_rules.rules.rules import Rules
 
-    loaded = Rules.load(rules_file(context))
+    loaded = Rules.load(rules_file(context), context.obj.database)
     return loaded if today is None else loaded.on(today.date())
 
 

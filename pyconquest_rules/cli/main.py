@@ -109,12 +109,20 @@ def options(
         Path | None,
         typer.Option("-f", "--file", envvar="PYCONQUEST_RULES", help="The rules file; else rules.toml here or in a parent."),
     ] = None,
+    database: Annotated[
+        Path | None,
+        typer.Option(
+            "--database",
+            envvar="PYCONQUEST_DATABASE",
+            help="The index, in place of [index] database; only this may name one outside of the folder of the rules.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Take the options before the command."""
-    context.obj.file, context.obj.json, context.obj.quiet = file, json, quiet
+    context.obj.file, context.obj.database, context.obj.json, context.obj.quiet = file, database, json, quiet
 
 
 def main() -> None:

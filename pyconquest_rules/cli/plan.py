@@ -20,6 +20,7 @@ from pyconquest_rules.cli.common import (
     rules,
 )
 from pyconquest_rules.cli.output import Force, saving
+from pyconquest_rules.errors import UsageError
 from pyconquest_rules.steps import Status
 
 
@@ -36,6 +37,13 @@ def plan(
         bool, typer.Option("--detailed-exitcode", help="Exit with 3 where something is to be done.")
     ] = False,
     no_index: NoIndex = False,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Plan from the index as it is: no connection, no source is read, nothing is written. For unread rules.",
+        ),
+    ] = False,
     allow_vanish: AllowVanish = False,
     allow_prune: AllowPrune = False,
     today: Today = None,
@@ -44,18 +52,23 @@ def plan(
 ) -> None:
     """Says what would be done, and why.
 
-    Blocked and changed steps come first. Writes nothing but the index and FILE.
+    Blocked and changed steps come first. Writes nothing but the index and FILE, with --offline nothing at all.
     Exits with 1 if steps are blocked, DICOM files could not be indexed, most of an output vanished, or free space is too little.
     """
+    if offline and output:
+        raise UsageError("a plan that was made with --offline cannot be saved: leave --offline or --output out")
     shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     with saving(loaded, output, force=force) as file:
-        refused = brought_up_to_date(shown, loaded, no_index=no_index, allow_vanish=allow_vanish)
+        if offline:
+            shown.refused(refused := app.refusals(loaded, as_it_is=True))
+        else:
+            refused = brought_up_to_date(shown, loaded, no_index=no_index, allow_vanish=allow_vanish)
         with shown.progress() as emit:
             allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish}
-            made = app.plan(loaded, tuple(targets or ()), **allowed, emit=emit)
+            made = (app.plan_offline if offline else app.plan)(loaded, tuple(targets or ()), **allowed, emit=emit)
         with made:
             shown.planned(made, steps=steps)
             if file:

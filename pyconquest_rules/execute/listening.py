@@ -52,7 +52,7 @@ class Listening:
                 port=listen.port,
                 allow=listen.allow,
                 addresses=listen.addresses,
-                tls=_tls(listen),
+                tls=_tls(listen, order.base),
                 max_associations=listen.max_associations,
                 max_pdu=listen.max_pdu,
                 max_message=listen.max_message,
@@ -107,7 +107,8 @@ class Listening:
         self._came(received.StudyInstanceUID)
 
 
-def _tls(listen: Listen) -> ServerTLS | None:
+def _tls(listen: Listen, folder: Path | None) -> ServerTLS | None:
     if listen.tls is None:
         return None
-    return ServerTLS(Path(listen.tls.certificate), Path(listen.tls.key), Path(listen.tls.ca) if listen.tls.ca else None)
+    ca = Path(listen.tls.ca) if listen.tls.ca else None
+    return ServerTLS(Path(listen.tls.certificate), Path(listen.tls.key), ca, folder)

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from io import TextIOWrapper
@@ -13,13 +13,21 @@ from time import time_ns
 from typing import TextIO
 
 from pyconquest_rules.errors import SourceError
-from pyconquest_rules.index.regular import open_regular
+from pyconquest_rules.index.budget import Budget
 from pyconquest_rules.index.tables import quoted
+from pyconquest_rules.named_files import is_inside, open_named
 from pyconquest_rules.young import is_young, wait_for_tick
 
 LARGEST = 1 << 30
 LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16, 18, 1000
 
+
+SUFFIXES = frozenset({".csv", ".tsv"})
+WIDE = 10
+"""A row of so many columns takes about twice as long as one of a column."""
+
+CACHE = 32 << 10
+"""In KiB."""
 
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
@@ -36,7 +44,7 @@ class Type(StrEnum):
 class CsvTable:
     """A CSV file and what becomes of it: `renamed` is from the file's names to the table's, `types` by the table's names.
 
-    `shown` is the file as the rules name it.
+    `shown` is the file as the rules name it, `folder` that of the rules.
     """
 
     name: str
@@ -46,6 +54,12 @@ class CsvTable:
     key: tuple[str, ...]
     renamed: tuple[tuple[str, str], ...]
     types: tuple[tuple[str, Type], ...]
+    folder: Path | None = None
+
+    @property
+    def shows_columns(self) -> bool:
+        """Whether a hint may name its columns: the first line of another file may be a secret."""
+        return self.file.suffix.lower() in SUFFIXES and (self.folder is None or is_inside(self.file, self.folder))
 
     def fingerprint(self) -> str:
         """Changes with the file's size or mtime and with the description. Raises SourceError where there is no such file."""
@@ -63,7 +77,7 @@ class CsvTable:
             return self._columns(next(self._records(file))[1])
 
     def rows(self) -> Iterator[tuple[int, list[str | int | float | None]]]:
-        """The line number and the values of each row; NULL for an empty value. Raises SourceError for a row that does not fit."""
+        """The line number and the values of each row; none for an empty line, NULL for an empty value. Raises SourceError for a row that does not fit."""
         with self._opened() as file:
             records = self._records(file)
             columns = self._columns(next(records)[1])
@@ -71,7 +85,9 @@ class CsvTable:
             for line, values in records:
                 if values and len(values) != len(columns):
                     raise self.error(line, f"{len(values)} values for {len(columns)} columns")
-                if values:
+                if not values:
+                    yield line, []
+                else:
                     yield line, [self._value(*pair, line) for pair in zip(values, types, strict=True)]
 
     def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
@@ -106,7 +122,7 @@ class CsvTable:
         if self.delimiter in '"\r\n':
             raise self.error(1, "quotes and line ends cannot stand between values")
         try:
-            file = open_regular(self.file)
+            file = open_named(self.file, self.folder, LARGEST)
             if file.peek(4).startswith(b"PK\x03\x04"):
                 file.close()
                 raise self.error(1, "it is a workbook, not a CSV file; save it as CSV UTF-8")
@@ -150,21 +166,47 @@ def bring_up_to_date(
     Raises SourceError where a file cannot be read, a row does not fit, or a key is empty or there twice.
     """
     known = dict(connection.execute("SELECT name, fingerprint FROM rules_tables"))
-    for table in tables:
-        fingerprint = table.fingerprint()
-        if known.pop(table.name, None) != fingerprint:
+    changed = [(table, found) for table in tables if known.pop(table.name, None) != (found := table.fingerprint())]
+    with _bounded(connection) as budget:
+        rows = budget.table_rows
+        for table, fingerprint in changed:
             mtime_ns, began = table.file.stat().st_mtime_ns, time_ns()
             wait_for_tick([mtime_ns])
             with transaction():
                 # A young file is read again next time: its time does not tell whether it changes.
-                _load(connection, table, "young" if is_young(mtime_ns, began, time_ns()) else fingerprint)
+                kept = "young" if is_young(mtime_ns, began, time_ns()) else fingerprint
+                rows -= _load(connection, table, kept, rows)
     for name in known:
         with transaction():
             connection.execute(f"DROP TABLE IF EXISTS {quoted(name)}")
             connection.execute("DELETE FROM rules_tables WHERE name = ?", (name,))
 
 
-def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str) -> None:
+@contextmanager
+def _bounded(connection: sqlite3.Connection) -> Iterator[Budget]:
+    """Within it, an index grows by no more than its budget for tables. Raises SourceError instead."""
+    page, pages, most, cache = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_size", "page_count", "max_page_count", "cache_size")
+    )
+    budget = Budget.of(page * pages)
+    connection.execute(f"PRAGMA max_page_count = {pages + budget.tables // page}")
+    connection.execute(f"PRAGMA cache_size = -{CACHE}")  # else rows in no order are written over and over again
+    try:
+        yield budget
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        raise SourceError(
+            f"the tables of the rules take more than {budget.tables >> 20} MiB, or the disk of the index is full"
+        ) from None
+    finally:
+        connection.execute(f"PRAGMA max_page_count = {most}")
+        connection.execute(f"PRAGMA cache_size = {cache}")
+
+
+def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str, most: int) -> int:
+    """Makes a table anew of its file, with at most `most` rows; gives how many it has, a wide one counted more than once."""
     columns = table.columns()
     typed = [f"{quoted(column)} {dict(table.types).get(column, Type.TEXT)}" for column in columns]
     key = f", PRIMARY KEY ({', '.join(map(quoted, table.key))})" if table.key else ""
@@ -172,7 +214,13 @@ def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str) -> 
     connection.execute(f"CREATE TABLE {quoted(table.name)} ({', '.join(typed)}{key})")
     insert = f"INSERT INTO {quoted(table.name)} VALUES ({', '.join('?' * len(columns))})"
     places = [columns.index(name) for name in table.key]
+    taken = 0
     for line, values in table.rows():
+        taken += 1 + len(values) // WIDE
+        if taken > most:
+            raise table.error(line, "the tables of the rules have too many rows together")
+        if not values:
+            continue
         if any(values[place] is None for place in places):
             raise table.error(line, "a key is empty")
         try:
@@ -180,6 +228,7 @@ def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str) -> 
         except sqlite3.IntegrityError:
             raise table.error(line, "a key is there twice") from None
     connection.execute("INSERT OR REPLACE INTO rules_tables VALUES (?, ?)", (table.name, fingerprint))
+    return taken
 
 
 TABLE = "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID"

@@ -22,7 +22,7 @@ from time import time_ns
 
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import DatabaseError, UsageError, did_you_mean
-from pyconquest_rules.index.regular import open_regular
+from pyconquest_rules.named_files import open_named
 from pyconquest_rules.young import is_young
 
 FOLDER = ".pyconquest-rules"
@@ -205,7 +205,7 @@ class DecisionsFile:
 
     def _parsed(self) -> Decisions:
         try:
-            with open_regular(self.path) as file:
+            with open_named(self.path, None, LARGEST) as file:
                 data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)  # so many bytes are reserved
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from None

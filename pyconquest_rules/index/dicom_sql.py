@@ -96,6 +96,11 @@ def parse(text: str, file: str = "dicom.sql") -> Layout:
     return Layout(*(columns.get(title, ()) for title in SECTIONS))
 
 
+def is_dicom_sql(text: str) -> bool:
+    """Whether a text begins as a `dicom.sql` does, with a section; what follows may be wrong."""
+    return next((token.text in SECTIONS for token in _Source("", text).tokens() if not _is_comment(token.text)), False)
+
+
 def standard_text() -> str:
     """The text of the standard layout that comes with the package. Raises FileNotFoundError in a broken installation."""
     packaged = files("pyconquest_rules") / "dicom.sql"

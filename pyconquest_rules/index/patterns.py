@@ -1,42 +1,71 @@
-"""Patterns of `exclude`, on the path from the folder of the source: `*`, `?`, `[ab]` within a name, `**` across folders."""
+"""Patterns of `exclude`, on the path from the folder of the source: `*`, `?`, `[ab]` within a name, `**` across folders.
+
+They may be a stranger's, and paths too. So a pattern becomes an expression that never tries again what it decided: after each `*`
+and each `**` the first place that fits is as good as any later one, as the next `*` or `**` can still take what is between.
+The work for a path is at most its length times that of the patterns.
+"""
 
 import re
 import sys
 from collections.abc import Sequence
 from fnmatch import translate
+from itertools import groupby
+
+MOST_PATTERNS, LONGEST_PATTERN, LONGEST_TOGETHER = 100, 1000, 10_000
 
 # How Python makes names of files text, and bytes again.
 ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
-TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?.[^\]]*\]|.", re.DOTALL)
+TOKEN = re.compile(r"\*\*|\*|\?|\[!?.[^\]]*\]|.", re.DOTALL)
+ANY_FOLDERS = "(?:[^/]++/)*"
 
 
 def expression(patterns: Sequence[str]) -> re.Pattern[str] | None:
     """One regular expression for the relative paths that any of the patterns matches; None if there are no patterns."""
-    return re.compile("|".join(f"(?:{_expression(pattern)})" for pattern in patterns), re.DOTALL) if patterns else None
+    return re.compile("|".join(f"(?:{_expression(pattern)})" for pattern in patterns)) if patterns else None
 
 
 def _expression(pattern: str) -> str:
+    names = pattern.strip("/").split("/")
+    # Names in a row, and what stands between them: `**` or nothing.
+    runs = [[*run] for any_, run in groupby(names, lambda name: name == "**") if not any_]
+    first, last = names[0] != "**", names[-1] != "**"
     parts = []
-    for token in TOKEN.findall(pattern.strip("/")):
-        match token:
-            case "**/":
-                parts.append("(?:[^/]+/)*")
-            case "**":
-                parts.append(".*")
-            case "*":
-                parts.append("[^/]*")
-            case "?":
-                parts.append("[^/]")
-            case _ if len(token) > 1:  # letters in brackets; fnmatch knows all that can be wrong with them
-                parts.append("(?!/)" + translate(token)[: -len(r"\Z")])
-            case _:
-                parts.append(re.escape(token))
-    return "".join(parts) + r"\Z"
+    for number, run in enumerate(runs):
+        text = "/".join(map(_name, run))
+        at_end = last and number == len(runs) - 1
+        if number == 0 and first:
+            parts.append(text if at_end else f"{text}/")
+        else:
+            parts.append(f"{ANY_FOLDERS}{text}" if at_end else f"(?>{ANY_FOLDERS}?{text}/)")
+    return "".join(parts) + (r"\Z" if last else r"(?s:.)*\Z")
+
+
+def _name(pattern: str) -> str:
+    """An expression for one whole name of a path; a "/" or the end must follow."""
+    pieces: list[list[str]] = [[]]
+    for token in TOKEN.findall(pattern):
+        if token in ("*", "**"):
+            pieces.append([])
+        else:
+            pieces[-1].append(_letter(token))
+    first, *others = map("".join, pieces)
+    if not others:
+        return first
+    return first + "".join(f"(?>[^/]*?{other})" for other in others[:-1] if other) + f"[^/]*{others[-1]}"
+
+
+def _letter(part: str) -> str:
+    if part == "?":
+        return "[^/]"
+    # Letters in brackets; fnmatch knows all that can be wrong with them.
+    return "(?!/)" + translate(part)[: -len(r"\Z")] if len(part) > 1 else re.escape(part)
 
 
 def broken(pattern: str) -> tuple[str, str] | None:
     """What is wrong with a pattern that would match nothing, or something else than it seems to; and what to write."""
+    if len(pattern) > LONGEST_PATTERN:
+        return f"the pattern is longer than {LONGEST_PATTERN} characters", "write several shorter ones"
     names = pattern.strip("/").split("/")
     for part in TOKEN.findall(pattern):
         if part == "[":
@@ -53,6 +82,15 @@ def broken(pattern: str) -> tuple[str, str] | None:
         return 'no path has a folder "", "." or ".."', 'patterns count from the folder of the source: "scratch/**"'
     if re.search(r"\{[^{}/]*,[^{}]*\}", pattern):
         return "braces have no meaning in a pattern", 'write one pattern for each: ["*.txt", "*.csv"]'
+    return None
+
+
+def too_many(patterns: Sequence[str]) -> str | None:
+    """What is wrong with the patterns of a source together."""
+    if len(patterns) > MOST_PATTERNS:
+        return f"a source has more than {MOST_PATTERNS} patterns"
+    if sum(map(len, patterns)) > LONGEST_TOGETHER:
+        return f"the patterns of a source are longer than {LONGEST_TOGETHER} characters together"
     return None
 
 

@@ -3,16 +3,21 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import thread_time
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index import contradictions, sql
+from pyconquest_rules.index.budget import Budget
 from pyconquest_rules.index.clock import check_clock
 from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, patient_of_images, quoted
 from pyconquest_rules.steps import Selected
 
 DEEPEST = 50
+
+SECONDS_OF_A_SET = 0.005
+"""What compiling a set may add to the time of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +52,18 @@ class Sets:
     """The sets of a rules file on one read-only connection. Each is made once, as a temporary table or view of its name."""
 
     def __init__(
-        self, connection: sqlite3.Connection, schema: Schema, selections: Mapping[str, Selection], seconds: float = sql.SECONDS
+        self,
+        connection: sqlite3.Connection,
+        schema: Schema,
+        selections: Mapping[str, Selection],
+        budget: Budget,
+        seconds: float = sql.SECONDS,
     ) -> None:
-        """`seconds` is how long each query may take."""
+        """`budget` is what all sets may take together, `seconds` how long each query may take."""
         self.connection, self.schema, self.selections, self.seconds = connection, schema, selections, seconds
+        self.budget = budget
+        self.left, self._rows_left, self._began = budget.seconds + SECONDS_OF_A_SET * len(selections), budget.rows, 0.0
+        sql.limit_temporary(connection, budget.temporary)
         self.columns: dict[str, tuple[str, ...]] = {}
         self._making: list[str] = []
 
@@ -66,6 +79,8 @@ class Sets:
             raise Mistake(f'the set "{name}" needs itself', fragment=name, hint=" → ".join(ring))
         if len(self._making) >= DEEPEST:
             raise Mistake(f"more than {DEEPEST} sets need each other in a row", fragment=name)
+        if not self._making:
+            self._began = thread_time()
         self._making.append(name)
         try:
             selection = self.selections[name]
@@ -77,7 +92,22 @@ class Sets:
             raise SetMistake(name, mistake, self._making) from None
         finally:
             self._making.pop()
+            if not self._making:
+                self.left -= thread_time() - self._began
         return self.columns[name]
+
+    def _most(self) -> sql.Most:
+        """What the next query may take. Raises Mistake if all sets together took too long."""
+        left = self.left - (thread_time() - self._began)
+        if left <= 0:
+            hint = "a join without a condition takes longest; a larger index may take longer"
+            raise Mistake("the sets take too long together", hint=hint)
+        return sql.Most(min(self.seconds, left), self._rows_left, self.budget.temporary)
+
+    def _fill(self, table: str, columns: Sequence[str], query: str, params: sql.Values) -> tuple[str, ...]:
+        names, rows = sql.fill(self.connection, table, columns, query, params, self._most())
+        self._rows_left -= rows
+        return names
 
     def make_named(self, text: str, params: sql.Values, before: str = "") -> None:
         """Makes every set that a query, `before` and `text`, names, and compiles it.
@@ -94,9 +124,9 @@ class Sets:
 
     def _by_query(self, selection: Selection) -> tuple[str, ...]:
         self.make_named(selection.text, selection.params)
-        columns = sql.names(self.connection, selection.text, selection.params, self.seconds)
+        columns = sql.names(self.connection, selection.text, selection.params, self._most().seconds)
         self.key(selection.level, columns)
-        columns = sql.fill(self.connection, selection.name, columns, selection.text, selection.params, self.seconds)
+        columns = self._fill(selection.name, columns, selection.text, selection.params)
         key, target = self.key(selection.level, columns)
         if target == selection.level.key:  # as the index has it: a query or a CSV file may give it with padding
             trim = f"UPDATE temp.{quoted(selection.name)} SET {quoted(key)} = trim({quoted(key)})"
@@ -108,7 +138,7 @@ class Sets:
         view, key, keys = VIEWS[selection.level], selection.level.key, f"{selection.name} keys"
         self.make_named(selection.text, selection.params, f"SELECT {key} FROM main.{view} WHERE\n")
         query = f"SELECT {key} FROM main.{view} WHERE (\n{selection.text}\n)"
-        sql.fill(self.connection, keys, [key], query, selection.params, self.seconds)
+        self._fill(keys, [key], query, selection.params)
         shown = f"coalesce({key}, '')" if selection.level is Level.PATIENT else key
         chosen = f"SELECT {shown} FROM temp.{quoted(keys)}"
         self.connection.execute(

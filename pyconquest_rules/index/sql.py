@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from pyconquest_rules.errors import DatabaseError, Mistake
 from pyconquest_rules.headers.values import LIMIT
@@ -27,6 +28,15 @@ Values = Mapping[str, Value]
 Row = tuple[Value, ...]
 
 SECONDS = 300.0
+
+
+class Most(NamedTuple):
+    """What a query may take: seconds, rows, and bytes in temporary files."""
+
+    seconds: float
+    rows: int
+    space: int
+
 
 MOST_MEMORY = 128 * 1024 * 1024
 """All that SQLite may have in this process, in bytes: it writes to the disk what takes more, or fails."""
@@ -66,10 +76,16 @@ FUNCTIONS = frozenset(
 )
 
 
-def open_read_only(database: Path) -> sqlite3.Connection:
-    """A connection on which nothing of the database can be changed. Raises DatabaseError where there is none."""
+def open_read_only(database: Path, *, untouched: bool = False) -> sqlite3.Connection:
+    """A connection on which nothing of the database can be changed. Raises DatabaseError where there is none.
+
+    `untouched`: no file is made beside it either, unless somebody is writing it.
+    """
+    wal = database.with_name(f"{database.name}-wal")
+    alone = untouched and not (wal.exists() and wal.stat().st_size)
+    uri = f"{database.resolve().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
     try:
-        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
+        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
         set_up(connection)
     except sqlite3.Error as error:
         hint = (
@@ -87,6 +103,12 @@ def set_up(connection: sqlite3.Connection) -> None:
     for arguments in (2, 3):
         connection.create_function("roi_match", arguments, roi_match, deterministic=True)
     sql_functions.set_up(connection)
+
+
+def limit_temporary(connection: sqlite3.Connection, most: int) -> None:
+    """Lets the temporary tables of a connection have so many bytes together."""
+    (size,) = connection.execute("PRAGMA temp.page_size").fetchone()
+    connection.execute(f"PRAGMA temp.max_page_count = {most // size}")
 
 
 def text_of(stored: bytes) -> str:
@@ -243,19 +265,25 @@ class _Texts:
 
 
 def fill(
-    connection: sqlite3.Connection, table: str, columns: Sequence[str], query: str, params: Values, seconds: float = SECONDS
-) -> tuple[str, ...]:
-    """Makes the temporary table `table` of the rows of a query and returns its columns. Raises Mistake as `columns` does."""
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], query: str, params: Values, most: Most
+) -> tuple[tuple[str, ...], int]:
+    """Makes the temporary table `table` of the rows of a query; returns its columns and how many rows it has.
+
+    Raises Mistake as `columns` does, and for more rows than `most`.
+    """
     names = _distinct(columns)
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
     connection.execute(f'CREATE TEMP TABLE "{table}" ({quoted})')
     with (
         explained(connection, query, params, FUNCTIONS),
         guarded(connection, table, _longest(query, len(names))),
-        Deadline(connection, seconds),
+        Deadline(connection, most.seconds, most.space),
     ):
-        connection.execute(f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n)', params)
-    return names
+        insert = f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n) LIMIT {most.rows + 1}'
+        rows = connection.execute(insert, params).rowcount
+    if rows > most.rows:
+        raise Mistake("the sets give too many rows", hint="a join without a condition gives every row with every other one")
+    return names, rows
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
@@ -271,13 +299,14 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 def _one(query: str) -> str:
     """The query without a closing semicolon. Raises Mistake for what does not begin as a SELECT does."""
     text = query.strip().rstrip(";").rstrip()
-    first = BEGINNING.match(text)
-    if not first or first["word"].lower() not in {"select", "with", "values"}:
-        raise Mistake(READS, fragment=first["word"] if first else None, hint="queries begin with SELECT or WITH")
+    # Token by token: one expression for all that comes before a word would try comments in every combination.
+    tokens = (token[0] for token in TOKEN.finditer(text))
+    first = next((token for token in tokens if not token.isspace() and token[:2] not in ("--", "/*")), None)
+    if first is None or first.lower() not in {"select", "with", "values"}:
+        is_word = first is not None and re.fullmatch(r"\w+", first)
+        raise Mistake(READS, fragment=first if is_word else None, hint="queries begin with SELECT or WITH")
     return text
 
-
-BEGINNING = re.compile(r"(?s)(?:\s|--[^\n]*\n|/\*.*?\*/)*(?P<word>\w+)")
 
 # Words, what is in quotes, comments, and all else letter by letter.
 TOKEN = re.compile(

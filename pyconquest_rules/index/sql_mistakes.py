@@ -9,12 +9,15 @@ from time import monotonic
 
 from pyconquest_rules.dicom import dictionary, tags
 from pyconquest_rules.errors import Mistake, did_you_mean
+from pyconquest_rules.index.deadline import TOO_MUCH_SPACE
 from pyconquest_rules.index.tables import VIEWS
 
 READS = "a query must be one SELECT that only reads"
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UNION SELECT name FROM sqlite_temp_master"
 TOO_MUCH = {
     "interrupted": "the query took too long and was stopped",
+    TOO_MUCH_SPACE: "the query takes too much temporary space and was stopped",
+    "database or disk is full": "the sets take too much temporary space",
     "out of memory": "the query takes too much memory and was stopped",
     "string or blob too big": "a text is too long for this query: fewer functions, || and columns let it read longer ones",
     "query string is too large": "the SQL is longer than 32768 bytes",

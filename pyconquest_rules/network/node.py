@@ -12,6 +12,7 @@ class TLS:
 
     `certificate` and `key` are ours, for peers that ask for them; `key_password`, or what is in `key_password_file`, opens an
     encrypted key. `host_name`: whose certificate the peer must have; None where any signed by `ca` will do.
+    `folder` is that of the rules that name these files.
     """
 
     ca: Path
@@ -20,6 +21,7 @@ class TLS:
     host_name: str | None = None
     key_password: str | None = field(default=None, repr=False)
     key_password_file: Path | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from pyconquest_rules.errors import Error
+from pyconquest_rules.network.tls import load_ca, load_own
 
 # How often the thread that accepts looks whether it should end, in seconds.
 GLANCE = 0.2
@@ -29,12 +30,13 @@ class ListenError(Error):
 class ServerTLS:
     """How a port is secured (PS3.15 B.9): our certificate with its key, and who signs the certificates that peers must show.
 
-    `ca`: None asks peers for no certificate.
+    `ca`: None asks peers for no certificate. `folder` is that of the rules that name these files.
     """
 
     certificate: Path
     key: Path
     ca: Path | None = None
+    folder: Path | None = None
 
     def context(self) -> ssl.SSLContext:
         """Raises ListenError where a file is not there or holds something else."""
@@ -42,9 +44,9 @@ class ServerTLS:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
             # Without a password OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
+            load_own(context, self.certificate, self.key, self.folder, lambda: "")
             if self.ca is not None:
-                context.load_verify_locations(self.ca)
+                load_ca(context, self.ca, self.folder)
                 context.verify_mode = ssl.CERT_REQUIRED
         except OSError as error:
             raise ListenError(

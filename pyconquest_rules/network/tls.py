@@ -1,8 +1,28 @@
 """How a connection to a node is secured (PS3.15 B.9)."""
 
 import ssl
+from collections.abc import Callable
+from pathlib import Path
 
+from pyconquest_rules.named_files import read_named, real_named
 from pyconquest_rules.network.node import TLS, Node, NodeError
+
+LARGEST_CA, LARGEST_KEY, LARGEST_PASSWORD = 4 << 20, 1 << 20, 4096
+
+
+def load_ca(context: ssl.SSLContext, file: Path, folder: Path | None) -> None:
+    """Trust those whose certificates are in a PEM file that rules in `folder` name. Raises OSError."""
+    data = read_named(file, folder, LARGEST_CA)
+    # Bundles have names in any encoding between their certificates, which are ASCII.
+    context.load_verify_locations(cadata=data.decode("ascii", "ignore"))
+
+
+def load_own(
+    context: ssl.SSLContext, certificate: Path, key: Path | None, folder: Path | None, password: Callable[[], str]
+) -> None:
+    """Take our certificate and its key from PEM files that rules in `folder` name. Raises OSError or ValueError."""
+    own = real_named(certificate, folder, LARGEST_KEY)
+    context.load_cert_chain(own, real_named(key, folder, LARGEST_KEY) if key is not None else None, password=password)
 
 
 def ssl_context(node: Node, tls: TLS) -> ssl.SSLContext:
@@ -22,7 +42,7 @@ def server_context(node: Node, tls: TLS) -> ssl.SSLContext:
 def _loaded(context: ssl.SSLContext, node: Node, tls: TLS) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_verify_locations(tls.ca)
+        load_ca(context, tls.ca, tls.folder)
     except OSError:
         raise NodeError(node, f"the certificates of the CA cannot be read: {tls.ca}", retry=False) from None
     if tls.certificate is None:
@@ -35,7 +55,7 @@ def _loaded(context: ssl.SSLContext, node: Node, tls: TLS) -> ssl.SSLContext:
         return password or ""
 
     try:
-        context.load_cert_chain(tls.certificate, tls.key, password=give)
+        load_own(context, tls.certificate, tls.key, tls.folder, give)
     except (OSError, ValueError):
         why = "cannot be read" if not asked else "has another password" if password else "is encrypted, and has no key_password"
         what = f"the key of our certificate {why}" if asked else f"our certificate or its key {why}"
@@ -48,6 +68,6 @@ def _password(node: Node, tls: TLS) -> str | None:
     if tls.key_password_file is None:
         return tls.key_password
     try:
-        return tls.key_password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        return read_named(tls.key_password_file, tls.folder, LARGEST_PASSWORD).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError):
         raise NodeError(node, f"the password of our key cannot be read: {tls.key_password_file}", retry=False) from None

@@ -104,6 +104,13 @@ class Plan:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
+    def limit(self, most: int) -> None:
+        """Let the plan have `most` bytes more, and half as many beside it; what it has already may double once it is decided."""
+        size, pages = (self.connection.execute(f"PRAGMA main.{name}").fetchone()[0] for name in ("page_size", "page_count"))
+        number = 2 * pages + most // size
+        self.connection.execute(f"PRAGMA main.max_page_count = {number}")
+        self.connection.execute(f"PRAGMA temp.max_page_count = {number // 2}")
+
     def add_action(
         self, name: str, mode: Mode, on_conflict: str, on_changed: str, fingerprint: str, prune: bool | None = None
     ) -> None:

@@ -3,9 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import date
-from errno import EFBIG
 from functools import cached_property
 from io import BytesIO, TextIOWrapper
 from itertools import islice
@@ -19,15 +17,16 @@ from pyconquest_rules.actions.retrieve import By, Retrieve
 from pyconquest_rules.dicom import Level, tags
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
+from pyconquest_rules.index.budget import Budget
 from pyconquest_rules.index.clock import TODAY
-from pyconquest_rules.index.dicom_sql import Layout, parse, standard_text
+from pyconquest_rules.index.dicom_sql import Layout, is_dicom_sql, parse, standard_text
 from pyconquest_rules.index.order import Order
-from pyconquest_rules.index.patterns import broken
-from pyconquest_rules.index.regular import open_regular
+from pyconquest_rules.index.patterns import broken, too_many
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
-from pyconquest_rules.index.tables import VIEWS, schema, statements
+from pyconquest_rules.index.tables import VIEWS, quoted, schema, statements
 from pyconquest_rules.index.trees import Tree, divided
+from pyconquest_rules.named_files import is_inside, read_named
 from pyconquest_rules.network.keys import check_key, check_value, is_date
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
@@ -45,8 +44,10 @@ from pyconquest_rules.steps import Mode, OnChanged
 from pyconquest_rules.templates import Template, with_vars
 
 # Of queries on an index that holds nothing: one of them, and all.
-SECONDS, MOST_SECONDS = 1.0, 10.0
+SECONDS, MOST_SECONDS = 1.0, 5.0
+OUR_VARIABLES = "PYCONQUEST_"
 LARGEST_DICOM_SQL = 1 << 20
+HOW_TO_SHOW = "its text is shown only if it lies below the folder of the rules and begins with a section, as *Patient*"
 
 
 class Check:
@@ -55,9 +56,12 @@ class Check:
     `rules_file` may lack what is wrong in the file; `places.document` has all of it.
     """
 
-    def __init__(self, file: Path, rules_file: RulesFile, places: Places) -> None:
+    def __init__(self, file: Path, rules_file: RulesFile, places: Places, database: Path | None = None) -> None:
         self.file, self.base, self.model, self.places = file, file.resolve().parent, rules_file, places
         self.problems: list[Problem] = []
+        self.database = database.absolute() if database else self.base / self.model.index.database
+        if database is None:
+            self._check_database()
         self._check_names()
         self.problems += misplaced(places)
         self.trees = divided(
@@ -80,7 +84,7 @@ class Check:
             name: Selection(name, select.level, select.query, select.where, {TODAY: "", **rules_file.vars, **select.params})
             for name, select in rules_file.select.items()
         }
-        self.sets = Sets(self.connection, self.schema, self.selections, SECONDS)
+        self.sets = Sets(self.connection, self.schema, self.selections, Budget.of(0), SECONDS)
         self._left = MOST_SECONDS
         # The sets and tables of which nothing more can be told.
         self.broken: set[str] = {*self._known("select"), *self._known("tables")} - {*self.selections, *self._made()}
@@ -109,7 +113,7 @@ class Check:
         return Rules(
             file=self.file.resolve(),
             base=self.base,
-            database=self.base / self.model.index.database,
+            database=self.database,
             schema=self.schema,
             order=Order(self.model.index.on_conflict, tuple(self.model.sources), self.base),
             accept=frozenset(self.model.index.accept),
@@ -130,7 +134,7 @@ class Check:
 
     def _own(self) -> list[Path]:
         """What no destination may be: the rules file, the index and the folder of the ledger."""
-        database = self.base / self.model.index.database
+        database = self.database
         files = [database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal")]
         return [self.file, self.base / ".pyconquest-rules", *files]
 
@@ -157,8 +161,21 @@ class Check:
                 message, hint = f'"{TODAY}" is taken: :{TODAY} is the day of the run', "choose another name"
                 self.problems.append(self.places.at_key(place, message, hint))
 
+    def _check_database(self) -> None:
+        """Rules alone cannot have an index written anywhere: an empty file of the system's may be read by others."""
+        written = self.places.document.get("index", {}).get("database")
+        ours = isinstance(written, dict) and str(written.get("env")).startswith(OUR_VARIABLES)
+        if ours and self.model.index.database != written.get("default"):
+            return
+        if not is_inside(self.database, self.base):
+            message = "the index must lie below the folder of the rules"
+            hint = f"only --database, $PYCONQUEST_DATABASE or a variable {OUR_VARIABLES}… can name another place"
+            self.problems.append(self.places.at_value(("index", "database"), message, hint))
+
     def _check_patterns(self) -> None:
         for name, source in self.model.sources.items():
+            if too := too_many(source.exclude):
+                self.problems.append(self.places.at_value(("sources", name, "exclude"), too))
             for number, pattern in enumerate(source.exclude):
                 if wrong := broken(pattern):
                     self.problems.append(self.places.at_value(("sources", name, "exclude", number), *wrong))
@@ -170,19 +187,21 @@ class Check:
             return None if "dicom_sql" in self.places.document.get("index", {}) else parse(self.dicom_sql)
         shown = self.places.written(("index", "dicom_sql"), name)
         try:
-            with open_regular(self.base / name) as file:
-                data = file.read(LARGEST_DICOM_SQL + 1)
-            if len(data) > LARGEST_DICOM_SQL:
-                raise OSError(EFBIG, "it is too large")
+            data = read_named(self.base / name, self.base, LARGEST_DICOM_SQL)
             self.dicom_sql = TextIOWrapper(BytesIO(data), encoding="utf-8").read()
             return parse(self.dicom_sql, shown)
         except RulesError as error:
-            inside = (self.base / name).resolve().is_relative_to(self.base)
-            # What is no dicom.sql at all may be a secret of somebody else's.
-            self.problems += error.problems if inside else [replace(each, source_line="") for each in error.problems]
-        except (OSError, UnicodeDecodeError):
-            message, hint = f'cannot read "{shown}"', "leave dicom_sql out for the standard layout"
-            self.problems.append(self.places.at_value(("index", "dicom_sql"), message, hint))
+            if is_inside(self.base / name, self.base) and is_dicom_sql(self.dicom_sql):
+                self.problems += error.problems
+                return None
+            # Its text may be a secret of somebody else's: neither the line is shown nor the word that is wrong.
+            first = error.problems[0]
+            message, hint = f'"{shown}" is not a valid dicom.sql (line {first.line}, column {first.column})', HOW_TO_SHOW
+        except OSError as error:
+            message, hint = f'cannot read "{shown}": {error.strerror}', "leave dicom_sql out for the standard layout"
+        except UnicodeDecodeError:
+            message, hint = f'cannot read "{shown}": it is not UTF-8 text', "leave dicom_sql out for the standard layout"
+        self.problems.append(self.places.at_value(("index", "dicom_sql"), message, hint))
         return None
 
     def _check_layout(self, name: str, layout: str) -> None:
@@ -241,11 +260,24 @@ class Check:
             self.broken |= {*mistake.stopped}
             if not known:
                 key = "query" if self.model.select[mistake.name].query is not None else "where"
-                self.problems.append(self.places.within(("select", mistake.name, key), mistake.mistake))
+                self.problems.append(self.places.within(("select", mistake.name, key), self._discreet(mistake.mistake)))
         self._left -= thread_time() - began
         if self._left <= 0:
             message = f"the sets up to this one take more than {MOST_SECONDS:g} seconds to check, the others are not checked"
             self.problems.append(self.places.at_key(("select", name), message))
+
+    def _discreet(self, mistake: Mistake) -> Mistake:
+        """The same without a hint that shows text of a file that is not to be shown."""
+        if any(f'"{column}"' in (mistake.hint or "") for column in self._hidden):
+            mistake.hint = None
+        return mistake
+
+    @cached_property
+    def _hidden(self) -> frozenset[str]:
+        """The columns of CSV files that may hold something else than a table."""
+        tables = [quoted(table.name) for table in self.tables if not table.shows_columns]
+        # Not pragma_table_info(): its first use sets it up for the queries of the rules too.
+        return frozenset(row[1] for table in tables for row in self.connection.execute(f"PRAGMA table_info({table})"))
 
     def _check_copy(self, name: str, copy: Copy) -> None:
         if self._enough():
@@ -356,11 +388,12 @@ class Check:
 
     def _unknown_names(self, template: Template, copy: Copy, place: Place) -> Iterator[Problem]:
         columns = [*self.sets.make(copy.select), *self._columns_of_images]
+        shown = [column for column in columns if column not in self._hidden]
         for name in sorted(template.names - {*columns}):
             own = self.sets.make(copy.select) if self.selections[copy.select].query is not None else ()
             if name.lower() in (column.lower() for column in own):
                 continue
-            hint = f"write vars.{name}" if name in self.model.vars else how_to_index(name) or did_you_mean(name, columns)
+            hint = f"write vars.{name}" if name in self.model.vars else how_to_index(name) or did_you_mean(name, shown)
             hint = hint or did_you_mean(name, tags()) or "templates know the columns of images, those of the query, and vars.NAME"
             what = "is not a column of the index" if name in tags() else "is neither a column of the index nor of the set"
             yield self.places.within(place, Mistake(f'"{name}" {what}', fragment=name, hint=hint))
@@ -385,4 +418,5 @@ def _empty(statements: Iterator[str]) -> sqlite3.Connection:
     for statement in statements:
         connection.execute(statement)
     sql.set_up(connection)
+    connection.execute("PRAGMA temp_store = MEMORY")
     return connection

@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from errno import EFBIG
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 from pyconquest_rules.errors import RulesError, UsageError
+from pyconquest_rules.named_files import read_named
 from pyconquest_rules.rules.check import Check
 from pyconquest_rules.rules.limits import beyond
 from pyconquest_rules.rules.places import Places
@@ -16,20 +19,20 @@ from pyconquest_rules.rules.validation import validated
 LARGEST = 1 << 20
 
 
-def load(file: Path, environment: Mapping[str, str] = os.environ) -> Rules:
-    """The rules of a file, checked without data or network.
+def load(file: Path, environment: Mapping[str, str] = os.environ, database: Path | None = None) -> Rules:
+    """The rules of a file, checked without data or network. `database` takes the place of the index that they name.
 
     Raises RulesError with every mistake, UsageError where there is no such file.
     """
     source = _text(file)
     shown = min(os.path.relpath(file), str(file), key=len)
-    places = Places(shown, source, parsed(shown, source))
+    places = Places(shown, source, _document(file, shown, source))
     if too_much := beyond(places):
         raise RulesError(too_much)
     model, problems = validated(places, environment)
     if model is None:
         raise RulesError(problems)
-    check = Check(file, model, places)
+    check = Check(file, model, places, database)
     if problems or check.problems:
         raise RulesError([*problems, *check.problems])
     return check.rules()
@@ -37,14 +40,30 @@ def load(file: Path, environment: Mapping[str, str] = os.environ) -> Rules:
 
 def _text(file: Path) -> str:
     try:
-        with file.open("rb") as opened:
-            data = opened.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise UsageError(f"{file} is larger than {LARGEST} bytes, which no rules file is")
+        data = read_named(file, file.parent, LARGEST)
         # Some editors begin UTF-8 with a mark that TOML does not know.
         return TextIOWrapper(BytesIO(data), encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise UsageError(f"{file} is not UTF-8 text (line {line})") from None
     except OSError as error:
-        raise UsageError(f"cannot read the rules file {file}: {os.strerror(error.errno or 0)}") from None
+        if error.errno == EFBIG:
+            raise UsageError(f"{file} is larger than {LARGEST} bytes, which no rules file is") from None
+        raise UsageError(f"cannot read the rules file {file}: {error.strerror}") from None
+
+
+def _document(file: Path, shown: str, source: str) -> dict[str, Any]:
+    """The document of a TOML text. Raises RulesError at the first place where it is none.
+
+    A link can come with the rules of a stranger and lead to a secret beside them. Of what a link leads to no text is shown
+    unless it is a rules file: then UsageError is raised.
+    """
+    try:
+        document = parsed(shown, source)
+    except RulesError:
+        if not file.is_symlink():
+            raise
+        document = {}
+    if "rules_version" not in document and file.is_symlink():
+        raise UsageError(f"{file} is a link to a file that is not a valid rules file; name the file itself with -f")
+    return document

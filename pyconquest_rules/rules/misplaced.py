@@ -8,7 +8,6 @@ from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
-TEMPLATE = re.compile(r"(?s)\{\{.*?\}\}|\{%.*?%\}")
 VARIABLE = re.compile(r"\{\{-?\s*(?:vars\.)?([a-z][a-z0-9_]*)")
 # A password may hold any characters, and must not be shown.
 NOT_SHOWN = "key_password"
@@ -18,19 +17,27 @@ def misplaced(places: Places) -> list[Problem]:
     """Return a problem for each text of a document that holds a template, but is not one."""
     problems = list[Problem]()
     for path, text in _texts((), places.document):
-        if len(problems) <= MOST_TOLD and NOT_SHOWN not in path and not _is_template(path) and (found := TEMPLATE.search(text)):
-            message, hint = _told(path, found[0])
-            problems.append(places.within(path, Mistake(message, fragment=found[0].splitlines()[0], hint=hint)))
+        if len(problems) <= MOST_TOLD and NOT_SHOWN not in path and not _is_template(path) and (found := _template(text)):
+            message, hint = _told(path, found)
+            problems.append(places.within(path, Mistake(message, fragment=found.splitlines()[0], hint=hint)))
     return problems
 
 
 def in_sql(text: str) -> Mistake | None:
     """Return what is wrong with SQL that holds a template; None if it holds none."""
-    found = TEMPLATE.search(text)
+    found = _template(text)
     if found is None:
         return None
-    message, hint = _told(("select", "", "query"), found[0])
-    return Mistake(message, fragment=found[0], hint=hint)
+    message, hint = _told(("select", "", "query"), found)
+    return Mistake(message, fragment=found, hint=hint)
+
+
+def _template(text: str) -> str | None:
+    """The first template in a text. Found without an expression, which would look for each end from every beginning."""
+    for begin, end in (("{{", "}}"), ("{%", "%}")):
+        if (start := text.find(begin)) >= 0 and (stop := text.find(end, start + 2)) >= 0:
+            return text[start : stop + 2]
+    return None
 
 
 def _is_template(path: Path) -> bool:

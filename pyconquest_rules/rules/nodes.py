@@ -37,5 +37,6 @@ def _tls(table: NodeTLS, host: str, base: Path) -> TLS:
         key=base / table.key if table.key is not None else None,
         key_password=table.key_password.get_secret_value() if table.key_password is not None else None,
         key_password_file=base / table.key_password_file if table.key_password_file is not None else None,
+        folder=base,
         host_name=(table.host_name or host) if table.check_host_name else None,
     )

@@ -48,11 +48,14 @@ class Rules:
     today: date
 
     @staticmethod
-    def load(path: str | Path) -> "Rules":
-        """The rules of a file. Raises RulesError with every mistake, UsageError where there is no such file."""
+    def load(path: str | Path, database: Path | None = None) -> "Rules":
+        """The rules of a file, on the index `database` if one is named.
+
+        Raises RulesError with every mistake, UsageError where there is no such file.
+        """
         from pyconquest_rules.rules.loader import load
 
-        return load(Path(path))
+        return load(Path(path), database=database)
 
     def on(self, today: date) -> "Rules":
         """Return the same rules on another day, which is `:today` in SQL, and the last day of `last_days`."""

@@ -23,6 +23,7 @@ def csv_tables(files: Mapping[str, CsvFile], base: Path, places: Places) -> tupl
             of.key,
             tuple(of.columns.items()),
             tuple(of.types.items()),
+            base,
         )
         for name, of in files.items()
     )

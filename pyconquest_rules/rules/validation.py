@@ -24,6 +24,9 @@ WHOLE = {(kind,) for kind in ("index", "vars", "schema", "select", "sources", "t
     *(("schema", level) for level in ("patient", "study", "series", "image")),
 }
 
+# To find a hint for each of thousands would take seconds; far fewer are told.
+MOST_LOOKED_AT = 1000
+
 COLUMN_NAMES = "names of columns are letters, digits and _, at most 64, and begin with a letter"
 
 STAND_IN = "not_known"
@@ -42,7 +45,7 @@ def validated(places: Places, environment: Mapping[str, str]) -> tuple[RulesFile
         try:
             return RulesFile.model_validate(document, context=environment), problems
         except ValidationError as error:
-            errors = error.errors(include_url=False)
+            errors = error.errors(include_url=False)[:MOST_LOOKED_AT]
         paths = [places.follow(wrong["loc"])[0] for wrong in errors]
         problems = problems or list(dict.fromkeys(_problem(places, wrong) for wrong in errors))
         if WHOLE & {*paths} or any(_is_other_kind(wrong) for wrong in errors):

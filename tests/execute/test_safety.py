@@ -252,9 +252,10 @@ def test_a_full_disk_under_the_ledger_ends_the_run_and_the_next_one_finds_out_wh
 ) -> None:
     for number in range(200):
         instance(f"data/{number}.dcm", InstanceNumber=number)
-    rules_text = "outputs = ['../out']\n[index]\ndatabase = '../conquest.db'\n" + copies("../out/{{ InstanceNumber }}.dcm")
+    rules_text = "outputs = ['../out']\n" + copies("../out/{{ InstanceNumber }}.dcm")
     inner = Workplace(small_disk).rules(rules_text.replace('"data"', '"../data"'))
-    rules = Rules.load(small_disk / "rules.toml")
+    index = workplace.folder / "conquest.db"
+    rules = Rules.load(small_disk / "rules.toml", index)
     app.index(rules)
 
     def fill(event: Event) -> None:
@@ -267,8 +268,11 @@ def test_a_full_disk_under_the_ledger_ends_the_run_and_the_next_one_finds_out_wh
     assert done
     assert all(data == workplace.files("data")[name] for name, data in done.items())
     (small_disk / "in the way").unlink()
-    assert inner.run("plan", "--json").summary["reasons"] == {"todo:adopt": len(done), "todo:new": 200 - len(done)}
-    assert inner.run("apply").code == 0
+    assert inner.run("--database", str(index), "plan", "--json").summary["reasons"] == {
+        "todo:adopt": len(done),
+        "todo:new": 200 - len(done),
+    }
+    assert inner.run("--database", str(index), "apply").code == 0
     assert workplace.files("out") == workplace.files("data")
 
 
@@ -293,10 +297,10 @@ def test_a_state_that_cannot_be_written_ends_the_run_before_it_begins(
     workplace: Workplace, instance: Instance, small_disk: Path
 ) -> None:
     instance("data/1.dcm")
-    inner = Workplace(small_disk).rules("outputs = ['../out']\n[index]\ndatabase = '../i.db'\n" + copies("../out/x.dcm"))
+    inner = Workplace(small_disk).rules("outputs = ['../out']\n" + copies("../out/x.dcm"))
     (small_disk / "data").mkdir()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    failed = inner.run("apply")
+    failed = inner.run("--database", str(workplace.folder / "i.db"), "apply")
     assert failed.code == 1
     assert "cannot write to" in failed.err
     assert "Read-only file system" in failed.err

@@ -6,40 +6,48 @@
 import json
 import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from itertools import islice
 from pathlib import Path
+from select import select
 from typing import Any
 
 from pyconquest_rules import app
 from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.errors import Mistake
+from pyconquest_rules.errors import Error, Mistake
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.selection import Selection
+from pyconquest_rules.network.node import TLS
+from pyconquest_rules.network.tls import ssl_context
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.templates import RenderError, Template
 
-CPU_SECONDS, MEGABYTES = 2, 256
+CPU_SECONDS, MEGABYTES, GLANCE = 2, 256, 0.005
 MOST_ROWS, LONGEST_ANSWER = 10_000, 300_000
 
 
 @dataclass(frozen=True)
 class Came:
-    """What came of an attack: `mistake` or `unsafe` with what was said, or `done` with what it got."""
+    """What came of an attack: `mistake` or `unsafe` with what was said, or `done` with what it got.
+
+    `disk` is the most that it had there at a time, in megabytes, also in files without a name.
+    """
 
     how: str
     what: str
     cpu: float
     megabytes: float
+    disk: float
 
 
 def query(text: str, seconds: float) -> tuple[str, str]:
@@ -94,12 +102,47 @@ def index(text: str, seconds: float) -> tuple[str, str]:
     return _command("index", text)
 
 
-def _command(name: str, text: str) -> tuple[str, str]:
+def plan(text: str, seconds: float) -> tuple[str, str]:
+    """What `plan` says, on an index as it is."""
+    return _command("plan", text, "--no-index")
+
+
+def offline(text: str, seconds: float) -> tuple[str, str]:
+    """What `plan --offline` says."""
+    return _command("plan", text, "--offline")
+
+
+def link(text: str, seconds: float) -> tuple[str, str]:
+    """What `check` says of a rules file that is a link."""
+    Path("attack.toml").unlink(missing_ok=True)
+    Path("attack.toml").symlink_to(text)
+    return _command("check", None)
+
+
+def tls(text: str, seconds: float) -> tuple[str, str]:
+    """What is said of the files of the TLS of a node."""
+    Path("attack.toml").unlink(missing_ok=True)
+    Path("attack.toml").write_text(f"rules_version = 1\n{text}", encoding="utf-8")
+    try:
+        node = Rules.load("attack.toml").nodes["n"]
+        ssl_context(node, node.tls or TLS(Path()))
+    except Error as error:
+        said = str(error)
+    else:
+        return "done", ""
+    assert "canary-of-" not in said, "a secret was shown"
+    return "mistake", said
+
+
+def _command(name: str, text: str | None, *options: str) -> tuple[str, str]:
     rules, said = Path("attack.toml"), StringIO()
-    rules.write_text(f"rules_version = 1\n{text}", encoding="utf-8")
+    if text is not None:
+        rules.unlink(missing_ok=True)
+        rules.write_text(f"rules_version = 1\n{text}", encoding="utf-8")
     with redirect_stderr(said), redirect_stdout(said):
-        code = run(["-f", str(rules), name], Options())
+        code = run(["-f", str(rules), name, *options], Options())
     assert len(said.getvalue()) < LONGEST_ANSWER, "who reads that?"
+    assert "canary-of-" not in said.getvalue(), "a secret was shown"
     return "done" if code == 0 else "mistake", said.getvalue()
 
 
@@ -109,28 +152,47 @@ KINDS: dict[str, Callable[[str, float], tuple[str, str]]] = {
     "template": template,
     "check": check,
     "index": index,
+    "plan": plan,
+    "offline": offline,
+    "link": link,
+    "tls": tls,
 }
 
 
-def attack(kind: str, text: str, seconds: float) -> Came:
+def attack(kind: str, text: str, seconds: float, cpu_seconds: int) -> Came:
     """Does it in a child. Raises AssertionError where the child did not end by itself."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         try:
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+            resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
             os.write(writing, json.dumps(_tried(kind, text, seconds)).encode()[:60_000])
         finally:
             os._exit(0)
     os.close(writing)
-    _, status, used = os.wait4(child, 0)
+    before, disk = _on_disk(child), 0.0
     with os.fdopen(reading, "rb") as pipe:
+        while not select([pipe], [], [], GLANCE)[0]:
+            disk = max(disk, _on_disk(child) - before)
         said = pipe.read()
+    _, status, used = os.wait4(child, 0)
+    disk = max(disk, _on_disk(child) - before)
     cpu, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
     if status or not said:
-        return Came("killed", f"by signal {os.WTERMSIG(status)}", cpu, megabytes)
+        return Came("killed", f"by signal {os.WTERMSIG(status)}", cpu, megabytes, disk)
     how, what = json.loads(said)
-    return Came(how, what, cpu, megabytes)
+    return Came(how, what, cpu, megabytes, disk)
+
+
+def _on_disk(child: int) -> float:
+    """The megabytes that a process has on the disk: in this folder, and in open files that have no name."""
+    total = sum(path.lstat().st_size for path in Path().iterdir() if path.name.startswith(("conquest.db", ".py")))
+    with suppress(OSError):
+        for name in os.listdir(f"/proc/{child}/fd"):
+            with suppress(OSError):
+                status = os.stat(f"/proc/{child}/fd/{name}")
+                total += status.st_size if stat.S_ISREG(status.st_mode) and not status.st_nlink else 0
+    return total / 1e6
 
 
 def _tried(kind: str, text: str, seconds: float) -> tuple[str, str]:
@@ -144,9 +206,9 @@ def _tried(kind: str, text: str, seconds: float) -> tuple[str, str]:
 
 
 @contextmanager
-def attacks(folder: Path, seconds: float) -> Iterator[Callable[[str, str], Came]]:
+def attacks(folder: Path, seconds: float, cpu_seconds: int = CPU_SECONDS) -> Iterator[Callable[[str, str], Came]]:
     """Gives a function that does an attack of a kind in `folder`."""
-    command = [sys.executable, "-m", "tests.torture.limited", str(seconds)]
+    command = [sys.executable, "-m", "tests.torture.limited", str(seconds), str(cpu_seconds)]
     environment = {**os.environb, b"PYTHONPATH": os.fsencode(Path(__file__).parents[2])}
     environment |= {b"CANARY": b"canary-of-the-environment", b"BYTES": b"\xff"}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -167,7 +229,7 @@ def main(arguments: Sequence[str]) -> None:
     """Answers until nothing more is asked."""
     for line in sys.stdin:
         kind, text = json.loads(line)
-        print(json.dumps(vars(attack(kind, text, float(arguments[0])))), flush=True)
+        print(json.dumps(vars(attack(kind, text, float(arguments[0]), int(arguments[1])))), flush=True)
 
 
 if __name__ == "__main__":

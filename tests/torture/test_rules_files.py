@@ -80,7 +80,7 @@ ATTACKS: dict[str, tuple[str, str | None]] = {
     "a folder as CSV": ('[tables.a]\ncsv = "."', "not a regular file|cannot read"),
     "a device as dicom.sql": ('[index]\ndicom_sql = "/dev/zero"', "cannot read"),
     "a FIFO as dicom.sql": ('[index]\ndicom_sql = "fifo"', "cannot read"),
-    "another file as dicom.sql": ('[index]\ndicom_sql = "../canary"', "canary:1:1"),
+    "another file as dicom.sql": ('[index]\ndicom_sql = "../canary"', "not a valid dicom.sql .line 1, column 1"),
     "a secret as CSV": ('[tables.a]\ncsv = { env = "CANARY" }', r"cannot read \$CANARY"),
     "a secret as dicom.sql": ('[index]\ndicom_sql = { env = "CANARY" }', r'cannot read "\$CANARY"'),
     "a secret as output": (f'outputs = [{{ env = "CANARY" }}]\n{SET}[copy.a]\nselect = "s"\nto = "b/x"', r"below \"\$CANARY\""),
