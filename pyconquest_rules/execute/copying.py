@@ -10,7 +10,7 @@ from pyconquest_rules.execute.files import Put, StepError, put_together, take_aw
 from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.removing import Removed, remove_together
 from pyconquest_rules.execute.runner import Runner, Steps
-from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.outputs import Guard, Outputs
 from pyconquest_rules.steps import Mode, PutFile, RemoveFile, Step
 
 IN_FLIGHT = 8  # groups
@@ -40,29 +40,32 @@ class Copying:
                 counts["blocked"] += sum(1 for _ in some)
 
     def _together(self, steps: Iterator[Step], runner: Runner) -> None:
-        for group, future in self._begun(steps, runner):
+        guard = self.outputs.guard()
+        for group, future in self._begun(steps, runner, guard):
             outcomes = [*zip(group, future.result(), strict=True)]
             runner.ledger.record(outcomes, runner.result.run)
             for step, outcome in outcomes:
-                error = outcome if isinstance(outcome, StepError) else self._ended(step, runner)
+                error = outcome if isinstance(outcome, StepError) else self._ended(step, runner, guard)
                 if error is None:
                     size = step.operation.stamp.size
                     runner.done(_kind(step), step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
                 else:
                     runner.failed(step.action, step.SOPInstanceUID, str(error))
 
-    def _ended(self, step: Step, runner: Runner) -> StepError | None:
+    def _ended(self, step: Step, runner: Runner, guard: Guard) -> StepError | None:
         """Does what is left of a move once the ledger knows, and gives what went wrong."""
         operation = step.operation
         if isinstance(operation, PutFile) and operation.mode is Mode.MOVE:
             try:
-                take_away(operation, self.outputs)
+                take_away(operation, self.outputs, guard)
             except StepError as error:
                 runner.ledger.record([(step, error)], runner.result.run)
                 return error
         return None
 
-    def _begun(self, steps: Iterator[Step], runner: Runner) -> Iterator[tuple[list[Step], Future[Outcomes]]]:
+    def _begun(
+        self, steps: Iterator[Step], runner: Runner, guard: Guard
+    ) -> Iterator[tuple[list[Step], Future[Outcomes]]]:
         """The steps in their order, group by group, each begun, a few in flight."""
         running: deque[tuple[list[Step], Future[Outcomes]]] = deque()
         ours = f".pyconquest-rules-{runner.ledger.name}-"
@@ -75,7 +78,9 @@ class Copying:
                 named = [(step.operation, f"{part}{step.number}.part") for step in group]
                 puts = [(put, name) for put, name in named if isinstance(put, PutFile)]
                 removals = [removal for removal, _ in named if isinstance(removal, RemoveFile)]
-                folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(part))
+                folders = Folders(
+                    self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(part), guard
+                )
                 running.append((group, pool.submit(_done_together, puts, removals, folders)))
                 if len(running) > IN_FLIGHT:
                     yield running.popleft()

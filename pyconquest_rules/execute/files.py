@@ -12,7 +12,8 @@ from hashlib import sha256
 from typing import cast
 
 from pyconquest_rules.execute.folders import Folders, opened
-from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.outputs import Guard, Outputs
+from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Mode, PutFile, Stamp
 
 BLOCK = 1 << 18
@@ -64,20 +65,27 @@ def _advance(putting: Generator[None, None, Put], operation: PutFile) -> Put | S
         return cast(Put, end.value)
     except StepError as error:
         return error
+    except UnsafePath as error:
+        return StepError(str(error))
     except OSError as error:
         return StepError(_explained(error, operation))
 
 
-def take_away(operation: PutFile, outputs: Outputs) -> None:
-    """The end of a move, once the ledger knows where the bytes are: removes the source. Raises StepError."""
+def take_away(operation: PutFile, outputs: Outputs, guard: Guard) -> None:
+    """The end of a move, once the ledger knows where the bytes are: removes the source. Raises StepError.
+
+    The guard sees that the destination is not the source under another name.
+    """
     folder, _, name = operation.destination.rpartition("/")
     try:
         status = os.stat(operation.source)
         _same_source(operation, status)
-        with opened(outputs, folder) as descriptor:
+        with opened(outputs, folder, guard=guard) as descriptor:
             if os.path.samestat(status, os.stat(name, dir_fd=descriptor)):
                 raise StepError("source and destination are one file, which stays")
             os.unlink(operation.source)
+    except UnsafePath as error:
+        raise StepError(f"{error}; the source stays") from None
     except OSError as error:
         raise StepError(_explained(error, operation)) from None
 
@@ -86,11 +94,11 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[None,
     """One operation, to be gone on with when all that are done together have come as far.
 
     Order: write `part` while hashing, fsync, link or rename without replacing, fsync the folder. The source of a move stays
-    until `take_away`. Raises StepError, OSError.
+    until `take_away`. Raises StepError, UnsafePath, OSError.
     """
     place, _, name = operation.destination.rpartition("/")
     _same_source(operation, os.stat(operation.source))
-    folder = folders.descriptor(place, make=not operation.adopt)
+    folder = folders.descriptor(place, name, make=not operation.adopt)
     with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
         yield
         if file is not None:
