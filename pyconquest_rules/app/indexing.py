@@ -15,6 +15,7 @@ from pyconquest_rules.identity import Identities
 from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.decisions import FOLDER
+from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.index.workers import Workers, here
 from pyconquest_rules.index.wrong_places import archives
 from pyconquest_rules.rules.rules import Rules

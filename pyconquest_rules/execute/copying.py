@@ -63,9 +63,7 @@ class Copying:
                 return error
         return None
 
-    def _begun(
-        self, steps: Iterator[Step], runner: Runner, guard: Guard
-    ) -> Iterator[tuple[list[Step], Future[Outcomes]]]:
+    def _begun(self, steps: Iterator[Step], runner: Runner, guard: Guard) -> Iterator[tuple[list[Step], Future[Outcomes]]]:
         """The steps in their order, group by group, each begun, a few in flight."""
         running: deque[tuple[list[Step], Future[Outcomes]]] = deque()
         ours = f".pyconquest-rules-{runner.ledger.name}-"
@@ -78,9 +76,7 @@ class Copying:
                 named = [(step.operation, f"{part}{step.number}.part") for step in group]
                 puts = [(put, name) for put, name in named if isinstance(put, PutFile)]
                 removals = [removal for removal, _ in named if isinstance(removal, RemoveFile)]
-                folders = Folders(
-                    self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(part), guard
-                )
+                folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(part), guard)
                 running.append((group, pool.submit(_done_together, puts, removals, folders)))
                 if len(running) > IN_FLIGHT:
                     yield running.popleft()

@@ -1,4 +1,4 @@
-"""Destinations that the ledger knows by the same name in other letters, on a disk that does not tell small letters from capital ones.
+"""Destinations that the ledger knows in other letters, on a disk that does not tell small letters from capital ones.
 
 A template may change in case only. There the old name and the new one are one file, which keeps its old name.
 """
