@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Set
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from pyconquest_rules.identity import Identities, other_names
 from pyconquest_rules.paths import UnsafePath, remembered
 
 
@@ -14,6 +17,54 @@ class Root:
 
     named: str
     real: str
+
+
+IN_SOURCE = "the destination lies inside a source"
+IN_OWN = "the destination lies in a folder of this program"
+IS_OWN = "the destination is a file of this program"
+
+
+class Guard:
+    """Where nothing may be written, by what folders are and not by what they are called. It looks at them once."""
+
+    def __init__(self, sources: Iterable[str], own: Iterable[str]) -> None:
+        """`own` are files and folders of the program; all are real paths."""
+        self._own = tuple(own)
+        self._held = ((Identities(sources), IN_SOURCE), (Identities(self._own), IN_OWN))
+
+    def check(self, folder: int) -> None:
+        """Raise UnsafePath if nothing may be written into an open folder. Whoever walks to it asks for each on the way."""
+        for identities, why in self._held:
+            if identities.holds(folder):
+                raise UnsafePath(why)
+
+    def check_path(self, path: str) -> None:
+        """Raise UnsafePath if nothing may be written to a real path, whose last folders may be missing."""
+        for identities, why in self._held:
+            if identities.holds_path(path):
+                raise UnsafePath(why)
+
+    def taken(self, folder: int) -> Set[str]:
+        """The names, without case, of the program's own files in an open folder."""
+        return self._taken(os.fstat(folder))
+
+    def taken_at(self, path: str) -> Set[str]:
+        """The same for the path of a folder, which may be missing."""
+        with suppress(OSError):
+            return self._taken(os.stat(path))
+        return frozenset()
+
+    def _taken(self, status: os.stat_result) -> Set[str]:
+        return self._names.get((status.st_dev, status.st_ino), frozenset())
+
+    @cached_property
+    def _names(self) -> dict[tuple[int, int], Set[str]]:
+        found = dict[tuple[int, int], set[str]]()
+        for path in self._own:
+            with suppress(OSError):
+                status = os.stat(os.path.dirname(path))
+                found.setdefault((status.st_dev, status.st_ino), set()).add(os.path.basename(path).casefold())
+        return {**found}
 
 
 class Outputs:
@@ -31,8 +82,10 @@ class Outputs:
         self.base = os.path.realpath(base)
         named = {os.path.normpath(os.path.join(self.base, folder)) for folder in folders}
         self.roots = tuple(Root(name, os.path.realpath(name)) for name in sorted(named, key=len, reverse=True))
-        self._sources = tuple(_slashed(os.path.realpath(source)) for source in sources)
-        places = [os.path.split(os.path.realpath(path).casefold()) for path in own]
+        self._real_sources = tuple(os.path.realpath(source) for source in sources)
+        self._sources = tuple(map(_slashed, self._real_sources))
+        self._real_own = tuple(os.path.realpath(path) for path in own)
+        places = [os.path.split(path.casefold()) for path in self._real_own]
         self._own = tuple(_slashed(os.path.join(*place)) for place in places)
         self._taken = {_slashed(folder): {name for inner, name in places if inner == folder} for folder, _ in places}
         self._placed = remembered(self._place)
@@ -50,19 +103,47 @@ class Outputs:
         """How a folder that a file of that name goes to is named, both with a "/" at the end or "". Raises as `place` does."""
         placed, taken = self._placed(folder)
         if taken and name.casefold() in taken:
-            raise UnsafePath("the destination is a file of this program")
+            raise UnsafePath(IS_OWN)
         return placed
 
     def _place(self, folder: str) -> tuple[str, Set[str]]:
         """How destinations in a folder begin, and the names in it that are taken. Many share it, so it is worked out once."""
-        whole = os.path.normpath(os.path.join(self.base, folder))
+        real = self._real(os.path.normpath(os.path.join(self.base, folder)))
+        if _slashed(real).startswith(self._sources):
+            raise UnsafePath(IN_SOURCE)
+        if _slashed(real).casefold().startswith(self._own):
+            raise UnsafePath(IN_OWN)
+        self._guard.check_path(real)
+        taken = self._taken.get(_slashed(real).casefold(), frozenset()) | self._guard.taken_at(real)
+        return _slashed(self._name(self._called(real))), taken
+
+    @cached_property
+    def _guard(self) -> "Guard":
+        return self.guard()
+
+    def guard(self) -> "Guard":
+        """Return what looks anew, for a run, where nothing may be written."""
+        return Guard(self._real_sources, self._real_own)
+
+    @cached_property
+    def _other_names(self) -> dict[str, str]:
+        return other_names(root.real for root in self.roots)
+
+    def _real(self, whole: str) -> str:
+        """Where a folder really lies; of the names that mounts give it, always the same one."""
         root = self._root(whole)
-        real = _slashed(os.path.join(root.real, whole[len(root.named) :].lstrip("/")))
-        if real.startswith(self._sources):
-            raise UnsafePath("the destination lies inside a source")
-        if real.casefold().startswith(self._own):
-            raise UnsafePath("the destination lies in a folder of this program")
-        return _slashed(self._name(whole)), self._taken.get(real.casefold(), frozenset())
+        real = os.path.normpath(os.path.join(root.real, whole[len(root.named) :].lstrip("/")))
+        for _ in self._other_names:
+            for other, one in self._other_names.items():
+                if _slashed(real).startswith(_slashed(other)):
+                    real = os.path.normpath(os.path.join(one, real[len(other) :].lstrip("/")))
+        return real
+
+    def _called(self, real: str) -> str:
+        """How a real folder is named: two outputs may be one folder, or one may lie in the other."""
+        holding = [root for root in self.roots if _slashed(real).startswith(_slashed(root.real))]
+        root = min(holding, key=lambda root: (-len(root.real), len(root.named), root.named))
+        return os.path.normpath(os.path.join(root.named, real[len(root.real) :].lstrip("/")))
 
     def locate(self, folder: str) -> tuple[str, list[str]]:
         """The real root of a folder, and the names of the folders from there to it. Raises UnsafePath where it is below none."""
@@ -73,10 +154,10 @@ class Outputs:
     def real(self, path: str) -> str:
         """Where a destination, or a folder with a "/" at its end, really lies; it stays as it is where it is below no output."""
         try:
-            root, below = self.locate(path)
+            real = self._real(os.path.normpath(os.path.join(self.base, path)))
         except UnsafePath:
             return path
-        return os.path.join(root, *below, *([""] if path.endswith("/") or not path else []))
+        return _slashed(real) if path.endswith("/") or not path else real
 
     def folders(self, folder: str) -> Iterator[str]:
         """A folder and those that it lies in, up to the root of its output."""

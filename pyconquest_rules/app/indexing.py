@@ -1,7 +1,7 @@
 """Bringing the index up to date with the sources."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pyconquest_rules.answers import Indexed
@@ -11,9 +11,11 @@ from pyconquest_rules.app.opening import writing
 from pyconquest_rules.app.refusing import refusals_in
 from pyconquest_rules.events import Emit, SourceNoted, silent
 from pyconquest_rules.execute.folders import INCOMING, OLDER
+from pyconquest_rules.identity import Identities
 from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.index.decisions import FOLDER
+from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.index.workers import Workers, here
 from pyconquest_rules.index.wrong_places import archives
 from pyconquest_rules.rules.rules import Rules
@@ -48,6 +50,8 @@ def index(
         for earlier in tree.before:
             message = f'{tree.overlap(earlier)} source "{earlier.name}": files in both count once, as those of "{earlier.name}"'
             emit(SourceNoted(tree.name, message))
+    for noted in under_other_names(rules.trees):
+        emit(noted)
     with writing(rules) as store:
         forget_moved(rules, store)  # by runs that were killed before they could
         scan = Scan(store, emit, every_file=every_file, takes_back=True)
@@ -62,6 +66,22 @@ def index(
         contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
         refused = refusals_in(store.connection, rules, scan.reasons)
     return Indexed(dict(scan.counts), dict(scan.reasons), dict(scan.notes), contradictions, refused)
+
+
+def under_other_names(trees: Sequence[Tree]) -> Iterator[SourceNoted]:
+    """Yield the sources that share files with one above them although their paths do not tell, as by a bind mount."""
+    for tree, earlier in ((tree, earlier) for number, tree in enumerate(trees) for earlier in trees[:number]):
+        if tree.is_inside(earlier) or earlier.is_inside(tree):
+            continue
+        inside, contains = _holds(earlier, tree), _holds(tree, earlier)
+        if inside or contains:
+            how = "is the same folder as" if inside and contains else "lies inside" if inside else "contains"
+            message = f'{how} source "{earlier.name}", under another name: files in both are duplicates; remove one source'
+            yield SourceNoted(tree.name, message)
+
+
+def _holds(one: Tree, other: Tree) -> bool:
+    return Identities([str(one.root)]).holds_path(str(other.root))
 
 
 def _is_bare(store: "Store") -> bool:

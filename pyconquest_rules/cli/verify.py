@@ -25,6 +25,9 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Plan what mends what is found: shown as by plan, done by the next apply.")
     ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Show every destination that is not as it should be; on a terminal they always are.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save that plan, for: apply --plan FILE")
     ] = None,
@@ -49,14 +52,14 @@ def verify(
     watch = Watch(loaded.outputs)
     if not repair:
         found = watch.noted(app.verify(loaded, chosen, deep=deep, looked_at=looked_at))
-        counts = shown.verified(found, watch.vanished)
+        counts = shown.verified(found, watch.vanished, listed=listed)
     else:
         with app.running(loaded), saving(loaded, output, force=force) as file:
             mending = Mending()
             found = watch.noted(app.verify(loaded, chosen, deep=deep, looked_at=looked_at, mending=mending))
-            counts = shown.verified(found, watch.vanished, last=False)
+            counts = shown.verified(found, watch.vanished, listed=listed, last=False)
             with app.plan(loaded, chosen) as made:
-                shown.mending(counts, made, app.unmended(mending, made))
+                shown.mending(counts, made, app.unmended(mending, made), listed=listed)
                 if file:
                     made.save(file)
     end(FAILED if any(counts[finding] for finding in Finding if finding is not Finding.OK) else 0)

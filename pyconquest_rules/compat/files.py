@@ -97,7 +97,7 @@ def store_file(store: Store, root: Path, source: Path, own: frozenset[bytes], *,
         operation = _placed(outputs, os.fsencode(source), patient_folder(str(patient or "")) + name, uid)
         add(store, root, iter([os.fsencode(operation.destination)]))
         if move:
-            take_away(operation, outputs)
+            take_away(operation, outputs, outputs.guard())
     return unpadded(str(series or ""))
 
 

@@ -13,7 +13,7 @@ from pyconquest_rules.execute.folders import Folders
 from pyconquest_rules.execute.intents import part_of, part_prefix
 from pyconquest_rules.execute.removing import Removed, remove_together
 from pyconquest_rules.execute.runner import Runner, Steps
-from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.outputs import Guard, Outputs
 from pyconquest_rules.steps import Mode, PutFile, RemoveFile, Step
 
 IN_FLIGHT = 8  # groups
@@ -46,21 +46,21 @@ class Copying:
 
     def _together(self, steps: Iterator[Step], runner: Runner) -> None:
         """Makes and places the steps in their order, group by group, a few in flight."""
-        settled: set[str] = set()
+        guard, settled = self.outputs.guard(), set[str]()
         making, placing = deque[_Group](), deque[_Group]()
         with ThreadPoolExecutor(IN_FLIGHT) as pool, ExitStack() as stack:
             stack.callback(_close, making, placing)
             for group in _intended(_groups(steps), runner):
                 if runner.stopped():
                     break
-                files = self._files(group, runner, settled)
+                files = self._files(group, runner, settled, guard)
                 making.append(_Group(group, files, pool.submit(files.make)))
                 if len(making) > MAKING:
-                    self._advance(making, placing, pool, runner)
+                    self._advance(making, placing, pool, runner, guard)
             while making or placing:
-                self._advance(making, placing, pool, runner)
+                self._advance(making, placing, pool, runner, guard)
 
-    def _advance(self, making: "deque[_Group]", placing: "deque[_Group]", pool: Executor, runner: Runner) -> None:
+    def _advance(self, making: "deque[_Group]", placing: "deque[_Group]", pool: Executor, runner: Runner, guard: Guard) -> None:
         """Records the oldest group that is placed, with what the next one is about to place: one wait for both."""
         outcomes: list[tuple[Step, Put | Removed | StepError]] = []
         made: list[tuple[Step, Made]] = []
@@ -74,34 +74,34 @@ class Copying:
         if making:
             group = making.popleft()
             placing.append(_Group(group.steps, group.files, pool.submit(group.files.place)))
-        self._count(outcomes, runner)
+        self._count(outcomes, runner, guard)
 
-    def _count(self, outcomes: list[tuple[Step, Put | Removed | StepError]], runner: Runner) -> None:
+    def _count(self, outcomes: list[tuple[Step, Put | Removed | StepError]], runner: Runner, guard: Guard) -> None:
         """Ends moves, and counts what was done and what failed."""
         for step, outcome in outcomes:
-            error = outcome if isinstance(outcome, StepError) else self._ended(step, runner)
+            error = outcome if isinstance(outcome, StepError) else self._ended(step, runner, guard)
             if error is None:
                 size = step.operation.stamp.size
                 runner.done(_kind(step), step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
             else:
                 runner.failed(step.action, step.SOPInstanceUID, str(error))
 
-    def _ended(self, step: Step, runner: Runner) -> StepError | None:
+    def _ended(self, step: Step, runner: Runner, guard: Guard) -> StepError | None:
         """Does what is left of a move once the ledger knows, and gives what went wrong."""
         operation = step.operation
         if isinstance(operation, PutFile) and operation.mode is Mode.MOVE:
             try:
-                take_away(operation, self.outputs)
+                take_away(operation, self.outputs, guard)
             except StepError as error:
                 runner.ledger.record([(step, error)], runner.result.run)
                 return error
         return None
 
-    def _files(self, group: list[Step], runner: Runner, settled: set[str]) -> "_Files":
+    def _files(self, group: list[Step], runner: Runner, settled: set[str], guard: Guard) -> "_Files":
         """The files of a group, which are all put or all removed."""
         name, run = runner.ledger.name, runner.result.run
         ours, ours_now = part_prefix(name), part_prefix(name, run)
-        folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(ours_now))
+        folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(ours_now), guard)
         removals = [step.operation for step in group if isinstance(step.operation, RemoveFile)]
         if removals:
             return _Removals(removals, folders)

@@ -13,7 +13,8 @@ from time import time_ns
 from typing import cast
 
 from pyconquest_rules.execute.folders import Folders, opened
-from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.outputs import Guard, Outputs
+from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Mode, PutFile, Stamp
 from pyconquest_rules.young import is_young
 
@@ -97,21 +98,28 @@ class PutTogether:
             self._results[number] = cast(Put, end.value)
         except StepError as error:
             self._results[number] = error
+        except UnsafePath as error:
+            self._results[number] = StepError(str(error))
         except OSError as error:
             self._results[number] = StepError(_explained(error, self._operations[number]))
         return None
 
 
-def take_away(operation: PutFile, outputs: Outputs) -> None:
-    """The end of a move, once the ledger knows where the bytes are: removes the source. Raises StepError."""
+def take_away(operation: PutFile, outputs: Outputs, guard: Guard) -> None:
+    """The end of a move, once the ledger knows where the bytes are: removes the source. Raises StepError.
+
+    The guard sees that the destination is not the source under another name.
+    """
     folder, _, name = operation.destination.rpartition("/")
     try:
         status = os.stat(operation.source)
         _same_source(operation, status)
-        with opened(outputs, folder) as descriptor:
+        with opened(outputs, folder, guard=guard) as descriptor:
             if os.path.samestat(status, os.stat(name, dir_fd=descriptor)):
                 raise StepError("source and destination are one file, which stays")
             os.unlink(operation.source)
+    except UnsafePath as error:
+        raise StepError(f"{error}; the source stays") from None
     except OSError as error:
         raise StepError(_explained(error, operation)) from None
 
@@ -120,12 +128,12 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
     """One operation, to be gone on with when all that are done together have come as far. The second `yield` is what was made.
 
     Order: write `part` while hashing, fsync, link or rename without replacing, fsync the folder. The source of a move stays
-    until `take_away`. Raises StepError, OSError.
+    until `take_away`. Raises StepError, UnsafePath, OSError.
     """
     place, _, name = operation.destination.rpartition("/")
     began = time_ns()
     _same_source(operation, os.stat(operation.source))
-    folder = folders.descriptor(place, make=not operation.adopt)
+    folder = folders.descriptor(place, name, make=not operation.adopt)
     with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
         yield None
         if file is not None:

@@ -3,12 +3,12 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
 
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.facts import Entry, Kind
-from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.outputs import IS_OWN, Guard, Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Stamp
 
@@ -22,20 +22,27 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
-def opened(outputs: Outputs, folder: str, *, make: bool = False) -> Iterator[int]:
+def opened(outputs: Outputs, folder: str, *, make: bool = False, guard: Guard | None = None) -> Iterator[int]:
     """The descriptor of a folder that is named as destinations are. With `make`, what lacks is made; `Folders` makes it durable.
 
-    Raises FileNotFoundError where there is none, NotADirectoryError or OSError (ELOOP) where a link or a file stands in the way.
+    Whoever changes what is in the folder gives a `guard`. Raises FileNotFoundError where there is none, NotADirectoryError or
+    OSError (ELOOP) where a link or a file stands in the way, UnsafePath where the guard forbids the folder or one on the way.
     """
     root, below = outputs.locate(folder)
+    if guard:
+        guard.check_path(root)
     if make:
         _make_root(root)
     descriptor = os.open(root, FOLDER & ~os.O_NOFOLLOW)
     try:
+        if guard:
+            guard.check(descriptor)
         for name in below:
             inner = _inner(descriptor, name, make)
             os.close(descriptor)
             descriptor = inner
+            if guard:
+                guard.check(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -105,16 +112,22 @@ class Folders:
     """The folders of files that are put together: each is opened once, and synced once when all of them are there."""
 
     def __init__(
-        self, outputs: Outputs, settled: set[str] | None = None, is_left: Callable[[str], bool] = lambda name: False
+        self,
+        outputs: Outputs,
+        settled: set[str] | None = None,
+        is_left: Callable[[str], bool] = lambda name: False,
+        guard: Guard | None = None,
     ) -> None:
         """`is_left` knows by its name what a run that was killed left in a folder; it is removed.
 
-        `settled`, which all of a run share, gets the folders that need neither to be swept nor made durable again.
+        `settled`, which all of a run share, gets the folders that need neither to be swept nor made durable again; they share
+        `guard` too.
         """
-        self.outputs = outputs
+        self.outputs, self.guard = outputs, guard or outputs.guard()
         self.settled = set() if settled is None else settled
         self.is_left = is_left
         self.descriptors: dict[str, int] = {}
+        self.taken: dict[str, Set[str]] = {}
         self.synced: dict[str, OSError | None] = {}
         self.stack = ExitStack()
 
@@ -124,12 +137,18 @@ class Folders:
     def __exit__(self, *_: object) -> None:
         self.stack.close()
 
-    def descriptor(self, folder: str, *, make: bool) -> int:
-        """That of a folder, which stays open until the end. Makes and raises as `opened` does."""
+    def descriptor(self, folder: str, name: str, *, make: bool) -> int:
+        """That of the folder of a file, which stays open until the end. Makes and raises as `opened` does with a guard.
+
+        Raises UnsafePath too if a file of that name there is the program's own.
+        """
         if folder not in self.descriptors:
-            self.descriptors[folder] = self.stack.enter_context(opened(self.outputs, folder, make=make))
+            self.descriptors[folder] = self.stack.enter_context(opened(self.outputs, folder, make=make, guard=self.guard))
+            self.taken[folder] = self.guard.taken(self.descriptors[folder])
             if folder not in self.settled:
                 _sweep(self.descriptors[folder], self.is_left)
+        if self.taken[folder] and name.casefold() in self.taken[folder]:
+            raise UnsafePath(IS_OWN)
         return self.descriptors[folder]
 
     def sync(self, folder: str) -> None:

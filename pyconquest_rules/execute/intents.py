@@ -147,7 +147,7 @@ def _tidied(folders: Folders, destination: str, part: str, *, placed: bool) -> b
     """Take away the temporary file of a step, and make its file durable. Return whether that is all there is to do."""
     folder = destination.rpartition("/")[0]
     try:
-        with opened(folders.outputs, folder) as descriptor, suppress(FileNotFoundError):
+        with opened(folders.outputs, folder, guard=folders.guard) as descriptor, suppress(FileNotFoundError):
             os.unlink(part, dir_fd=descriptor)
         if placed:
             folders.sync(folder)

@@ -46,8 +46,10 @@ def _error(do: Callable[[RemoveFile, Folders], None], operation: RemoveFile, fol
 def _remove(operation: RemoveFile, folders: Folders) -> None:
     if operation.forget:
         return
-    place, _, name = folders.outputs.place(operation.destination).rpartition("/")
-    folder = folders.descriptor(place, make=False)
+    if folders.outputs.place(operation.destination) != operation.destination:
+        raise StepError("it has another name now, by which an action may want it, and stays")
+    place, _, name = operation.destination.rpartition("/")
+    folder = folders.descriptor(place, name, make=False)
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not (_is_made(operation, status, folder, name) and _same(status, os.stat(name, dir_fd=folder, follow_symlinks=False))):
         raise StepError("it changed since it was made, and stays")

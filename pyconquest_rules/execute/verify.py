@@ -11,7 +11,7 @@ from pyconquest_rules.execute.folders import listing, opened
 from pyconquest_rules.execute.ledger import Done, Ledger
 from pyconquest_rules.facts import Entry, Kind
 from pyconquest_rules.outputs import Outputs
-from pyconquest_rules.paths import UnsafePath
+from pyconquest_rules.paths import UnsafePath, collision_key
 from pyconquest_rules.steps import Stamp
 
 
@@ -71,7 +71,8 @@ def verify(
             yield from (Verified(entry.destination, Finding.OUTSIDE) for entry in done if looked_at(entry.destination))
         looked.add(folder)
     for prefix in prefixes:
-        extra = _extra_below(os.path.dirname(outputs.place(f"{prefix}/-")), ledger, outputs, looked)
+        folder = _as_listed(os.path.dirname(outputs.place(f"{prefix}/-")), outputs)
+        extra = _extra_below(folder, ledger, outputs, looked)
         yield from (verified for verified in extra if looked_at(verified.destination))
 
 
@@ -92,6 +93,27 @@ def _folder(
         else:
             yield Verified(entry.destination, Finding.OK)
     yield from (extra for extra in _unknown(folder, there.values(), ledger) if looked_at(extra.destination))
+
+
+def _as_listed(folder: str, outputs: Outputs) -> str:
+    """A folder as the disk spells it: it may have it in other letters, and not tell capital letters from small ones."""
+    above, *below = reversed([*outputs.folders(folder)])
+    for wished in below:
+        name = os.path.basename(wished)
+        listed = [entry.name for entry in listing(outputs, above)]
+        alike = [each for each in listed if collision_key(each) == collision_key(name)]
+        if name not in listed and len(alike) == 1 and _opens(os.path.join(above, name), outputs):
+            name = alike[0]
+        above = os.path.join(above, name)
+    return above
+
+
+def _opens(folder: str, outputs: Outputs) -> bool:
+    try:
+        with opened(outputs, folder):
+            return True
+    except OSError:
+        return False
 
 
 def _extra_below(folder: str, ledger: Ledger, outputs: Outputs, looked: set[str]) -> Iterator[Verified]:

@@ -77,7 +77,10 @@ class CsvTable:
             return self._columns(next(self._records(file))[1])
 
     def rows(self) -> Iterator[tuple[int, list[str | int | float | None]]]:
-        """The line number and the values of each row; none for an empty line, NULL for an empty value. Raises SourceError for a row that does not fit."""
+        """The line number and the values of each row; none for an empty line, NULL for an empty value.
+
+        Raises SourceError for a row that does not fit.
+        """
         with self._opened() as file:
             records = self._records(file)
             columns = self._columns(next(records)[1])

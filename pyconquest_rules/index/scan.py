@@ -32,7 +32,7 @@ CHUNK = 128
 # Others who write wait while a transaction is open, so nothing is read within; a kill loses what one transaction holds.
 CHUNKS_A_TRANSACTION = 4
 
-COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplicate", "conflict", "vanished")
+COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplicate", "conflict", "vanished", "kept")
 
 
 class Scan:
@@ -54,6 +54,7 @@ class Scan:
         store.connection.execute(
             "CREATE TEMP TABLE to_read (device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
         )
+        store.connection.execute("CREATE TEMP TABLE kept (device TEXT, path BLOB, PRIMARY KEY (device, path)) WITHOUT ROWID")
         store.connection.execute("CREATE TEMP TABLE gone (device TEXT, path BLOB, PRIMARY KEY (device, path)) WITHOUT ROWID")
 
     def run(
@@ -133,13 +134,11 @@ class Scan:
         device = self.store.device(tree.name, tree.root)
         if new:
             return
-        counts = self._compare(device, tree.root, _runs(tree, own))
+        counts = self._compare(device, tree.root, _runs(tree, own), allow_vanish)
         self.counts["vanished"] += counts["vanished"]
+        self.counts["kept"] += counts["kept"]
         self.emit(Walked(tree.name, counts["seen"], counts["to_read"]))
-        if counts["hidden"] and not allow_vanish:
-            what = f'source "{tree.name}": {counts["hidden"]} indexed files are in folders that cannot be read'
-            yield f"{what}; make them readable, or say --allow-vanish if they are gone for good"
-        elif counts["vanished"] * 2 > counts["known"] and not allow_vanish:
+        if counts["vanished"] * 2 > counts["known"] and not allow_vanish:
             what = f'source "{tree.name}": {counts["vanished"]} of {counts["known"]} indexed files vanished from {tree.root}'
             yield f"{what}; say --allow-vanish if that is right"
 
@@ -149,10 +148,14 @@ class Scan:
         query = "SELECT 1 FROM rules_files WHERE device = ? LIMIT 1"
         return source is not None and self.store.connection.execute(query, (source.device,)).fetchone() is not None
 
-    def _compare(self, device: str, root: Path, found: Iterable[Run | Skipped]) -> Counter[str]:
-        """Notes every file of a tree that is not as it was; counts what was seen, known, vanished or hidden, and will be read."""
+    def _compare(self, device: str, root: Path, found: Iterable[Run | Skipped], allow_vanish: bool) -> Counter[str]:
+        """Notes every file of a tree that is not as it was; counts what was seen, known, vanished, is kept, and will be read.
+
+        What is known below a folder that cannot be read is kept, unless `allow_vanish`: nobody knows that it is gone.
+        """
         counts = Counter[str]()
         closed = Skipped(b"/", "")  # the last that may be a folder left out; no path begins like this
+        unread = set[bytes]()
         for change in changes(found, self.store.known(device)):
             if isinstance(change, int):
                 counts.update(seen=change, known=change)
@@ -163,13 +166,18 @@ class Scan:
                 self.store.connection.executemany(insert, ((device, *file) for file in files_of(change)))
                 continue
             now, then = change
-            if isinstance(now, Skipped) and now.reason in ("excluded", "own", OTHER, Reason.UNREADABLE):
+            if isinstance(now, Skipped) and now.reason == Reason.UNREADABLE:
+                unread.add(now.path)
+            elif isinstance(now, Skipped) and now.reason in ("excluded", "own", OTHER):
                 closed = now
-            below = then is not None and (then.path + b"/").startswith(closed.path + b"/")
             counts["seen"] += now is not None
             counts["known"] += then is not None
-            counts["hidden"] += below and closed.reason == Reason.UNREADABLE
-            counts["vanished"] += now is None and not (below and closed.reason != Reason.UNREADABLE)
+            if then is not None and not allow_vanish and _is_below(then.path, unread):
+                counts["kept"] += 1
+                self.store.connection.execute("INSERT INTO temp.kept VALUES (?, ?)", (device, then.path))
+                then = None
+            below = then is not None and (then.path + b"/").startswith(closed.path + b"/")
+            counts["vanished"] += now is None and then is not None and not below
             counts["to_read"] += self._note(device, root, now, then)
         return counts
 
@@ -222,7 +230,11 @@ class Scan:
 
     def _read_again(self, files: Iterable[tuple[str, bytes, int, int]], devices: set[str]) -> None:
         """Notes known files to be forgotten and read anew, as far as their source is there."""
-        gone = "INSERT OR IGNORE INTO temp.gone VALUES (?, ?)"
+        # What cannot be read now stays as it is known.
+        gone = (
+            "INSERT OR IGNORE INTO temp.gone SELECT ?1, ?2"
+            " WHERE NOT EXISTS (SELECT 1 FROM temp.kept WHERE device = ?1 AND path = ?2)"
+        )
         for file in files:
             if file[0] in devices and self.store.connection.execute(gone, file[:2]).rowcount:  # else it vanished, or came before
                 self.store.connection.execute("INSERT INTO temp.to_read VALUES (?, ?, ?, ?)", file)
@@ -232,11 +244,12 @@ class Scan:
         count = (
             "SELECT (SELECT count(*) FROM rules_files WHERE device = ?1)"
             " - (SELECT count(*) FROM temp.to_read AS t JOIN rules_files AS f ON f.device = ?1 AND f.path = CAST(t.path AS TEXT)"
-            " WHERE t.device = ?1)"
+            " WHERE t.device = ?1) - (SELECT count(*) FROM temp.kept WHERE device = ?1)"
         )
         unchanged = (
             "SELECT CAST(path AS BLOB), reason FROM rules_files AS f WHERE device = ? AND NOT EXISTS"
-            " (SELECT 1 FROM temp.to_read AS t WHERE t.device = f.device AND t.path = CAST(f.path AS BLOB)) ORDER BY device, path"
+            " (SELECT 1 FROM temp.to_read AS t WHERE t.device = f.device AND t.path = CAST(f.path AS BLOB)) AND NOT EXISTS"
+            " (SELECT 1 FROM temp.kept AS k WHERE k.device = f.device AND k.path = CAST(f.path AS BLOB)) ORDER BY device, path"
         )
         for device in devices:
             (number,) = self.store.connection.execute(count, (device,)).fetchone()
@@ -259,7 +272,7 @@ class Scan:
         outcome = self.store.noted(device, file)
         if outcome is None and isinstance(record, Record):
             outcome = self.store.add(device, self.roots[device], file, record)
-        elif outcome is None and record == Reason.UNREADABLE and not os.path.lexists(path):
+        elif outcome is None and record == Reason.UNREADABLE and _is_gone(path):
             outcome = Outcome("skipped", "vanished")
         elif outcome is None:
             outcome = self.store.reject(device, file, str(record))
@@ -315,6 +328,24 @@ def _settled(device: str, files: list[File]) -> Chunk:
     return device, files
 
 
+def _is_gone(path: bytes) -> bool:
+    """Whether nothing has a path any more: a disk that fails does not say so."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_below(path: bytes, folders: set[bytes]) -> bool:
+    """Whether a path is one of some paths, or lies below one."""
+    while folders and path and path not in folders:
+        path = path.rpartition(b"/")[0]
+    return path in folders
+
+
 def inside(root: Path) -> bytes:
     """What the paths of files below a root begin with."""
     return os.fsencode(root).rstrip(b"/") + b"/"
@@ -322,7 +353,12 @@ def inside(root: Path) -> bytes:
 
 def _runs(tree: Tree, own: frozenset[bytes]) -> Iterator[Run | Skipped]:
     """What is in a tree; nothing where it is missing."""
-    return iter(()) if _cannot_list(tree.root) else runs(os.fsencode(tree.root), tree.exclude, own, tree.before)
+    if _cannot_list(tree.root):
+        return
+    try:
+        yield from runs(os.fsencode(tree.root), tree.exclude, own, tree.before)
+    except OSError:  # of the root itself, before anything is found: it can be opened, but not listed
+        yield Skipped(b"", Reason.UNREADABLE)
 
 
 def _cannot_list(folder: Path) -> str | None:

@@ -1,16 +1,21 @@
 """Walking a source: every file below a root exactly once, in the order of the bytes of its path."""
 
+import errno
 import os
 import re
 import stat
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pyconquest_rules.index.patterns import ENCODING, ERRORS, expression
 from pyconquest_rules.index.trees import Shared, Tree
 from pyconquest_rules.steps import EARLIEST, LATEST, Stamp
+
+# What is said of a link whose target is not there, cannot be, or is the link itself.
+LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 OTHER = "other-source"
 """The reason of what an earlier source has. Nothing is said of it: the other source does so."""
@@ -74,7 +79,8 @@ def runs(
     inside = root.rstrip(b"/") + b"/"
     left_out = _LeftOut(
         expression(exclude),
-        frozenset(path.removeprefix(inside) for path in own if path.startswith(inside)),
+        {path.removeprefix(inside) for path in own if path.startswith(inside)},
+        _own_names(own),
         tuple(Shared(tree, root) for tree in before),
     )
     # The folders on the way down, each as what is still to be seen of it: memory grows with depth, not with the tree.
@@ -90,6 +96,8 @@ def runs(
         elif part.endswith(b"/"):
             try:
                 trail.append(_parts(root, part, left_out))
+            except FileNotFoundError:  # it vanished since its parent was listed
+                continue
             except OSError:
                 yield Skipped(part.removesuffix(b"/"), "unreadable")
         elif found := _file(root, part):
@@ -101,11 +109,18 @@ class _LeftOut:
     """What is left out of a walk: what a pattern matches, paths of ours, and what other sources have."""
 
     excluded: re.Pattern[str] | None
-    own: frozenset[bytes]
+    own: set[bytes]
+    own_names: Mapping[tuple[int, int], list[bytes]]
     shared: tuple[Shared, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.excluded or self.own or self.shared)
+        return bool(self.excluded or self.own or self.own_names or self.shared)
+
+    def enter(self, folder: bytes, descriptor: int) -> None:
+        """Note what is ours in an open folder, whatever path leads to it."""
+        status = os.fstat(descriptor)
+        for name in self.own_names.get((status.st_dev, status.st_ino), ()):
+            self.own.add(folder + name)
 
     def reason(self, part: bytes) -> str | None:
         """Why a path, that of a folder with a "/" at its end, is left out; None if it is not."""
@@ -115,6 +130,16 @@ class _LeftOut:
         if path in self.own:
             return "own"
         return OTHER if any(shared.has(part) for shared in self.shared) else None
+
+
+def _own_names(own: Iterable[bytes]) -> dict[tuple[int, int], list[bytes]]:
+    """The names of paths of ours by device and inode of their folders."""
+    found = dict[tuple[int, int], list[bytes]]()
+    for path in own:
+        with suppress(OSError):
+            status = os.stat(os.path.dirname(path))
+            found.setdefault((status.st_dev, status.st_ino), []).append(os.path.basename(path))
+    return found
 
 
 def _parts(root: bytes, folder: bytes, left_out: _LeftOut) -> Iterator[Run | bytes]:
@@ -147,19 +172,21 @@ def _listing(root: bytes, folder: bytes, left_out: _LeftOut) -> tuple[Run, list[
     flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if folder else 0)
     descriptor = os.open(os.path.join(root, folder.removesuffix(b"/")), flags)
     try:
+        if left_out.own_names:
+            left_out.enter(folder, descriptor)
         with os.scandir(descriptor) as found:
             for entry in found:
                 path = folder + entry.name.encode(ENCODING, ERRORS)
-                if not entry.is_file(follow_symlinks=False):
-                    others.append(path + b"/" if entry.is_dir(follow_symlinks=False) else path)
-                elif reason and reason(path):
-                    others.append(path)
-                else:
-                    try:
+                try:
+                    if not entry.is_file(follow_symlinks=False):
+                        others.append(path + b"/" if entry.is_dir(follow_symlinks=False) else path)
+                    elif reason and reason(path):
+                        others.append(path)
+                    else:
                         status = entry.stat(follow_symlinks=False)
                         files.append((path, status.st_size, status.st_mtime_ns))
-                    except OSError:
-                        others.append(path)
+                except OSError:
+                    others.append(path)
     finally:
         os.close(descriptor)
     return files, others
@@ -170,19 +197,21 @@ def _file(root: bytes, path: bytes) -> File | Skipped | None:
     whole = os.path.join(root, path)
     try:
         status = os.lstat(whole)
-    except FileNotFoundError:
-        return None
-    except OSError:
-        return Skipped(path, "unreadable")
-    if stat.S_ISLNK(status.st_mode):
-        if not os.path.realpath(whole).startswith(root.rstrip(b"/") + b"/"):
-            return Skipped(path, "link-outside")
-        try:
+        if stat.S_ISLNK(status.st_mode):
+            if not os.path.realpath(whole).startswith(root.rstrip(b"/") + b"/"):
+                return Skipped(path, "link-outside")
             status = os.stat(whole)
-        except OSError:
-            return Skipped(path, "link-broken")
-        if stat.S_ISDIR(status.st_mode):
-            return Skipped(path, "link-to-folder")
+            if stat.S_ISDIR(status.st_mode):
+                return Skipped(path, "link-to-folder")
+    except OSError as error:
+        return _without(path, whole, error)
     if not stat.S_ISREG(status.st_mode):
         return Skipped(path, "not-regular")
     return File(path, *Stamp.of(status))
+
+
+def _without(path: bytes, whole: bytes, error: OSError) -> Skipped | None:
+    """What is to be said of a path that cannot be followed; None if nothing is there any more."""
+    if error.errno in LEADS_NOWHERE and os.path.islink(whole):
+        return Skipped(path, "link-broken")
+    return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else Skipped(path, "unreadable")

@@ -13,6 +13,7 @@ from pyconquest_rules.plan.conflicts import AGAIN, PLACES, TABLES, find_obstacle
 from pyconquest_rules.plan.facts import Facts
 from pyconquest_rules.plan.guard import vanished
 from pyconquest_rules.plan.prune import prune
+from pyconquest_rules.plan.spelling import respell
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.steps import Mode
 
@@ -79,6 +80,11 @@ FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
     LEFT JOIN ledger.failed AS x ON x.destination = 'from ' || a.node || ' ' || w.SOPInstanceUID
 WHERE a.mode = 'retrieve'
 """
+
+NEEDED = "INSERT OR IGNORE INTO temp.needed VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
+
+# What stands against steps, as far as names decide it.
+AGAINST = ("temp.needed", "temp.shut", "temp.obstacle", "step WHERE reason = 'conflict'")
 
 # Two that stand there and differ in case only leave no name: neither is the one that is wished.
 PRESENT = """
@@ -207,7 +213,7 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
     connection.create_function("collision_key", 1, collision_key, deterministic=True)
     facts.attach(connection)
     connection.execute("BEGIN")
-    connection.executemany("INSERT OR IGNORE INTO temp.needed VALUES (?, ?, ?, ?, ?, ?, ?, NULL)", _folders(connection, outputs))
+    connection.executemany(NEEDED, _folders(connection, outputs))
     for statement in PLACES:
         connection.execute(statement)
     find_rivals(connection)
@@ -220,6 +226,12 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
     connection.executemany(PRESENT, _present(connection, facts))
     find_trouble(connection)
     _settle(connection, facts)
+    if respell(connection, facts):
+        for table in AGAINST:
+            connection.execute(f"DELETE FROM {table}")
+        connection.executemany(NEEDED, _folders(connection, outputs))
+        find_trouble(connection)
+        _settle(connection, facts)
     if _rename(connection, CONFLICTING):
         connection.execute("DELETE FROM step WHERE number IN (SELECT number FROM temp.renaming)")
         find_rivals(connection)

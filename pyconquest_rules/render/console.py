@@ -163,28 +163,45 @@ class Console:
             self.out.print(*line)
 
     def verified(
-        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
+        self,
+        findings: Iterable[Verified],
+        vanished: Callable[[], Iterable[Against]],
+        *,
+        listed: bool = False,
+        last: bool = True,
     ) -> dict[str, int]:
-        """What is not as it should be, then the counts, and what may be the cause."""
-        counts = self._found(findings, self.out)
-        self.err.print("verify: " + ", ".join(f"{name} {counts[name]:,}" for name in Finding if counts[name] or name in USUAL))
+        """What is not as it should be if it is asked for, or on a terminal; then the counts, and what may be the cause."""
+        listed = listed or self.out.is_terminal
+        counts = self._found(findings, self.out if listed else None)
+        self._counted(counts, listed)
         self.findings(vanished())
         return counts
 
-    def _found(self, findings: Iterable[Verified], shown: Terminal) -> dict[str, int]:
+    def _found(self, findings: Iterable[Verified], shown: Terminal | None) -> dict[str, int]:
         """Print what is not as it should be; return the counts."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
-            if found.finding is not Finding.OK:
+            if shown and found.finding is not Finding.OK:
                 shown.print(f"{found.finding:<8} {printable(found.destination)}")
         return dict(counts)
 
-    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
-        """The plan, then what it does not mend."""
-        self.planned(plan, steps=False)
+    def _counted(self, counts: dict[str, int], listed: bool) -> None:
+        self.err.print("verify: " + ", ".join(f"{name} {counts[name]:,}" for name in Finding if counts[name] or name in USUAL))
+        if not listed and any(counts[name] for name in Finding if name is not Finding.OK):
+            self.err.print(("  which: verify --list", "dim"))
+
+    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
+        """The plan, then what it does not mend: how many for each reason, or each if that is asked for, or on a terminal."""
+        self.planned(plan, steps=listed)
+        reasons = Counter[str]()
         for destination, why in unmended:
-            self.out.print(("not mended ", "red"), printable(destination), (f"  ({why})", "dim"))
+            if listed or self.out.is_terminal:
+                self.out.print(("not mended ", "red"), printable(destination), (f"  ({why})", "dim"))
+            else:
+                reasons[why] += 1
+        for why, number in sorted(reasons.items()):
+            self.out.print((f"not mended {number:,}", "red"), (f"  ({why})", "dim"))
 
     def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
         """A row an action."""

@@ -101,7 +101,12 @@ class JsonLines:
         write("summary", patients=count)
 
     def verified(
-        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
+        self,
+        findings: Iterable[Verified],
+        vanished: Callable[[], Iterable[Against]],
+        *,
+        listed: bool = False,
+        last: bool = True,
     ) -> dict[str, int]:
         """A line for each destination that is not as it should be, and for each output that most are missing from."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
@@ -114,7 +119,7 @@ class JsonLines:
             write("summary", **counts)
         return dict(counts)
 
-    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
+    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
         """A line for each destination that the plan does not mend; the counts, and those of the plan."""
         number = 0
         for destination, why in unmended:

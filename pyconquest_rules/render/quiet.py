@@ -56,18 +56,25 @@ class Quiet(Console):
             super().applied(result)
 
     def verified(
-        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Against]], *, last: bool = True
+        self,
+        findings: Iterable[Verified],
+        vanished: Callable[[], Iterable[Against]],
+        *,
+        listed: bool = False,
+        last: bool = True,
     ) -> dict[str, int]:
-        """What is not as it should be, and what may be the cause."""
-        counts = self._found(findings, self.err)
+        """What is not as it should be, if there is anything, and what may be the cause."""
+        counts = self._found(findings, self.err if listed else None)
+        if any(counts[finding] for finding in Finding if finding is not Finding.OK):
+            self._counted(counts, listed)
         self.findings(vanished())
         return counts
 
-    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
+    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
         """The plan, if there is anything to repair."""
         if any(counts[finding] for finding in Finding if finding is not Finding.OK):
             self.out = self.err
-            super().mending(counts, plan, unmended)
+            super().mending(counts, plan, unmended, listed=listed)
 
     def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
         """The actions that have steps which failed or are blocked."""

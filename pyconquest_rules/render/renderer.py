@@ -52,15 +52,20 @@ class Renderer(Protocol):
         """Per patient the number of series of each modality."""
 
     def verified(
-        self, findings: Iterable[Verified], vanished: Callable[[], Iterable[Finding]], *, last: bool = True
+        self,
+        findings: Iterable[Verified],
+        vanished: Callable[[], Iterable[Finding]],
+        *,
+        listed: bool = False,
+        last: bool = True,
     ) -> dict[str, int]:
-        """What is not as it should be; return the counts of all that was found. `last`: nothing comes after it.
+        """What is not as it should be, each if `listed`; return the counts of all that was found. `last`: nothing comes after it.
 
         `vanished` is called at the end: the outputs that most of it is missing from.
         """
 
-    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]]) -> None:
-        """The plan that mends what was counted, and each destination that it does not mend, and why."""
+    def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
+        """The plan that mends what was counted, and what it does not mend, and why; each destination if `listed`."""
 
     def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
         """Where the actions stand."""

@@ -177,7 +177,8 @@ def test_verify_is_quiet_until_something_is_wrong(workplace: Workplace, instance
     path.unlink()
     done = workplace.run("--quiet", "verify")
     assert (done.code, done.out) == (1, "")
-    assert done.err.startswith("missing")
+    assert done.err == "verify: ok 0, missing 1, changed 0, extra 0\n  which: verify --list\n"
+    assert workplace.run("--quiet", "verify", "--list").err.startswith("missing  export/")
 
 
 def test_json_and_quiet_exclude_each_other(workplace: Workplace) -> None:

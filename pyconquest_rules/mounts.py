@@ -1,0 +1,89 @@
+"""Where a folder lies within its file system, whatever path leads to it: the mounts of this process, by proc(5) of Linux.
+
+A folder may be mounted a second time (a bind mount), shown by another file system (overlay, bindfs), or both. Systems without
+/proc know none of that: there, and on network file systems, folders are told apart by device and inode alone.
+"""
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph")
+"""File systems that do not say which of their folders is mounted."""
+
+
+class Place(NamedTuple):
+    """A folder within a file system: the device, and the names on the way from the root of the file system."""
+
+    disk: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount: the place of what is mounted, and the path that it is mounted at.
+
+    `kind` is the type of the file system, and `source` and `options` are what it was made with.
+    """
+
+    place: Place
+    point: str
+    kind: str
+    source: str
+    options: tuple[str, ...]
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether the place is not known, as on a network file system."""
+        return self.kind.startswith(NETWORK)
+
+    def shows(self) -> tuple[list[str], list[str]]:
+        """Return the folders that this mount shows under another name: those that writing to it changes, and the others."""
+        if self.kind.startswith(("fuse", "ecryptfs")):
+            return [self.source] if self.source.startswith("/") else [], []
+        if self.kind != "overlay":
+            return [], []
+        named = dict(option.partition("=")[::2] for option in self.options)
+        lower = re.split(r"(?<!\\):", named.get("lowerdir", ""))
+        return _folders([named.get("upperdir", "")]), _folders(lower)
+
+
+def _folders(written: list[str]) -> list[str]:
+    folders = (re.sub(r"\\(.)", r"\1", each) for each in written)
+    return [each for each in folders if each.startswith("/")]
+
+
+def mounts() -> dict[int, Mount]:
+    """Return the mounts by their numbers; none if the system does not list them."""
+    found = {}
+    with suppress(OSError), open("/proc/self/mountinfo", "rb") as lines:
+        for line in lines:
+            fields = [_plain(field) for field in line.rstrip(b"\n").split(b" ")]
+            kind, source, *options = fields[fields.index("-", 6) + 1 :]
+            every = tuple(option for each in options for option in each.split(","))
+            found[int(fields[0])] = Mount(Place(fields[2], names(fields[3])), fields[4], kind, source, every)
+    return found
+
+
+def _plain(field: bytes) -> str:
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), field))
+
+
+def names(path: str) -> tuple[str, ...]:
+    """Return the names in a path."""
+    return tuple(name for name in path.split("/") if name)
+
+
+def mounted(folder: int, known: dict[int, Mount]) -> tuple[Mount, tuple[str, ...]] | None:
+    """Return the mount that an open folder is in, and the names from there to it; None if that is not known."""
+    try:
+        with open(f"/proc/self/fdinfo/{folder}", "rb") as lines:
+            [number] = [int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:")]
+        mount, path = known[number], os.readlink(f"/proc/self/fd/{folder}")
+    except (OSError, ValueError, KeyError):
+        return None
+    point = names(mount.point)
+    below = names(path)
+    return (mount, below[len(point) :]) if below[: len(point)] == point else None
