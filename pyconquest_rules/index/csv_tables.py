@@ -21,7 +21,7 @@ LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16,
 
 
 SUFFIXES = frozenset({".csv", ".tsv"})
-WIDE = 10
+WIDE = 4
 """A row of so many columns takes about twice as long as one of a column."""
 
 CACHE = 32 << 10
@@ -75,7 +75,10 @@ class CsvTable:
             return self._columns(next(self._records(file))[1])
 
     def rows(self) -> Iterator[tuple[int, list[str | int | float | None]]]:
-        """The line number and the values of each row; none for an empty line, NULL for an empty value. Raises SourceError for a row that does not fit."""
+        """The line number and the values of each row; none for an empty line, NULL for an empty value.
+
+        Raises SourceError for a row that does not fit.
+        """
         with self._opened() as file:
             records = self._records(file)
             columns = self._columns(next(records)[1])
