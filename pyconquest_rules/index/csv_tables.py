@@ -23,7 +23,7 @@ LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16,
 
 
 SUFFIXES = frozenset({".csv", ".tsv"})
-WIDE = 10
+WIDE = 4
 """A row of so many columns takes about twice as long as one of a column."""
 
 CACHE = 32 << 10

@@ -8,12 +8,16 @@ from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
 DEEPEST, MOST_VALUES, LONGEST_TEXT = 16, 10_000, 65536
+# Each is compared with every other one, or is a file that is opened.
+MOST_OF = {"outputs": 100, "sources": 200, "tables": 100}
 LARGEST_NUMBER = 2**63 - 1
 
 
 def beyond(places: Places) -> list[Problem]:
     """What is too much or too large in a document; nothing that comes later has to reckon with it."""
-    problems, number = list[Problem](), 0
+    problems, number = [places.at_key((kind,), f"there are more than {MOST_OF[kind]} {kind}") for kind in _too_many(places)], 0
+    if problems:
+        return problems
     waiting: list[tuple[Path, Any]] = [((), dict(places.document))]
     while waiting:
         path, value = waiting.pop()
@@ -26,6 +30,13 @@ def beyond(places: Places) -> list[Problem]:
             problems.append(places.at_value(path, what))
         waiting += reversed([*_inside(path, value)])
     return problems
+
+
+def _too_many(places: Places) -> Iterator[str]:
+    for kind, most in MOST_OF.items():
+        match places.document.get(kind):
+            case dict() | list() as found if len(found) > most:
+                yield kind
 
 
 def _inside(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:

@@ -155,22 +155,21 @@ QUERIES = {
     "distinct rows": f"{ENDLESS} select distinct i.SOPInstanceUID, x from images as i, r",
     "groups": f"{ENDLESS} select i.SOPInstanceUID, x from images as i, r group by x",
     "a union": f"{ENDLESS} select i.SOPInstanceUID, x from images as i, r union select '', x from r, {ONCE}",
-    "a queue": "with recursive q(x) as (select SOPInstanceUID from images union all select q.x from q, images)"
-    " select x as SOPInstanceUID from q",
-    "a set of all": f"with recursive q(x) as (select 1 from {ONCE} union select x + 1 from q)"
-    " select SOPInstanceUID from images, q",
+    "a queue": "with recursive q(x) as (select SOPInstanceUID from images union all select q.x from q, images) "
+    "select x as SOPInstanceUID from q",
+    "a set of all": f"with recursive q(x) as (select 1 from {ONCE} union select x + 1 from q) "
+    "select SOPInstanceUID from images, q",
     "a window": f"{ENDLESS} select i.SOPInstanceUID, sum(x) over (order by x desc) as s from images as i, r",
     "a materialised one": f"{FEW}, m as materialized (select x, printf('%500d', x) as y from r, {ONCE}) "
     "select SOPInstanceUID from images, m as a, m as b",
-    "a cross join": "select a.SOPInstanceUID from images a, images b, images c, images d, images e,"
-    " images f, images g, images h, images i",
+    "a cross join": f"select a.SOPInstanceUID from images a, {', '.join(f'images {x}' for x in 'bcdefghi')}",
     "many rows": f"{FEW} select i.SOPInstanceUID from images as i, (select x from r limit 90000)",
     "unknown keys": f"{FEW} select 'x' as SOPInstanceUID from r, {ONCE}",
     "a JSON": f"{ENDLESS} select i.SOPInstanceUID, (select json_group_array(x) from r) as a from images as i",
     "a text": f"{ENDLESS} select i.SOPInstanceUID, (select group_concat(x) from r) as a from images as i",
     "texts": f"{FEW} select i.SOPInstanceUID, replace(printf('%999d', x), ' ', printf('%99d', x)) as a from images as i, r",
-    "a subquery of each": f"{FEW} select SOPInstanceUID from images"
-    " where exists (select 1 from r as a, r as b where a.x < b.x - 1e9)",
+    "a subquery of each": f"{FEW} select SOPInstanceUID from images "
+    "where exists (select 1 from r as a, r as b where a.x < b.x - 1e9)",
 }
 
 
@@ -199,9 +198,9 @@ def queries() -> Attacks:
     chain = "".join(set_of(f"select a.SOPInstanceUID from s{n} as a, s{n} as b", f"s{n + 1}") for n in range(40))
     found["sets that double"] = ("plan", SOURCE + set_of("select SOPInstanceUID from images", "s0") + chain + copying("s40"))
     views = "".join(
-        f'[select.v{n + 1}]\nlevel = "image"\n'
-        f'where = "SOPInstanceUID in (select SOPInstanceUID from v{n} union select SOPInstanceUID from v{n})"\n'
+        f'[select.v{n + 1}]\nlevel = "image"\nwhere = "SOPInstanceUID in (select {key} from v{n} union select {key} from v{n})"\n'
         for n in range(45)
+        for key in ["SOPInstanceUID"]
     )
     found["views that refer twice"] = ("plan", f'{SOURCE}[select.v0]\nlevel = "image"\nwhere = "1"\n{views}{copying("v45")}')
     found["thousands of sets"] = ("plan", SOURCE + many('[select.s#]\nlevel = "image"\nwhere = "1"'))
@@ -210,7 +209,7 @@ def queries() -> Attacks:
 
 def destinations() -> Attacks:
     """Templates that take long or print much, for many rows."""
-    wide = set_of(f"{FEW} select i.SOPInstanceUID, x as n from images as i, (select x from r limit 90000)")
+    wide = set_of(f"{FEW} select i.SOPInstanceUID, x as n from images as i, (select x from r limit 8000)")
     tests = "".join("{% if PatientID == '" + str(n) + "' %}a{% endif %}" for n in range(400))
     odd = {
         "rows": "export/{{ n }}/{{ SOPInstanceUID }}",
