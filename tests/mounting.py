@@ -3,15 +3,13 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY, needs
-
-Mount = Callable[..., Path]
 
 
 class Mounts:
@@ -50,9 +48,17 @@ class Mounts:
 
     def caseless(self, folder: Path, at: Path) -> Path:
         """Show a folder as a disk that does not tell capital letters from small ones."""
+        return self._fuse("caseless", folder, at)
+
+    def failing(self, folder: Path, at: Path) -> Path:
+        """Show a folder as a disk that fails as a file says that is called as the folder, with ".faults" behind it."""
+        folder.with_name(f"{folder.name}.faults").touch()
+        return self._fuse("failing", folder, at)
+
+    def _fuse(self, kind: str, folder: Path, at: Path) -> Path:
         for each in (folder, at):
             each.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tests.caseless", folder, at]
+        command: list[str | Path] = [sys.executable, "-m", "tests.disks", kind, folder, at]
         process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.stack.callback(end, process, at)
         while not at.is_mount():
