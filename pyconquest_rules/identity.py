@@ -95,7 +95,7 @@ class Identities:
     @cached_property
     def _inodes(self) -> frozenset[tuple[int, int]]:
         found = set()
-        for folder in self.folders:
+        for folder in {*self.folders, *(known.path for known in self._known)}:
             with suppress(OSError):
                 status = os.stat(folder)
                 found.add((status.st_dev, status.st_ino))

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.identity import Identities
 from pyconquest_rules.rules.protected import protected_files, protected_folders
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Stamp
@@ -63,7 +64,7 @@ def check_outside(rules: Rules, file: Path) -> None:
     """Raise UsageError for a file inside a source, by whatever name, or inside the folder of the state."""
     real = Path(os.path.realpath(file))
     for folder, what in protected_folders(rules):
-        if any(_is_same(above, folder) for above in (real, *real.parents)):
+        if Identities([os.path.realpath(folder)]).holds_path(str(real)):
             raise _refused(file, f"it is inside {what}; name a file elsewhere")
 
 

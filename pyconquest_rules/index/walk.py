@@ -200,18 +200,16 @@ def _file(root: bytes, path: bytes) -> File | Skipped | None:
         if stat.S_ISLNK(status.st_mode):
             if not os.path.realpath(whole).startswith(root.rstrip(b"/") + b"/"):
                 return Skipped(path, "link-outside")
-            status = os.stat(whole)
+            try:
+                status = os.stat(whole)
+            except OSError as error:
+                return Skipped(path, "link-broken" if error.errno in LEADS_NOWHERE else "unreadable")
             if stat.S_ISDIR(status.st_mode):
                 return Skipped(path, "link-to-folder")
-    except OSError as error:
-        return _without(path, whole, error)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return Skipped(path, "unreadable")
     if not stat.S_ISREG(status.st_mode):
         return Skipped(path, "not-regular")
     return File(path, *Stamp.of(status))
-
-
-def _without(path: bytes, whole: bytes, error: OSError) -> Skipped | None:
-    """What is to be said of a path that cannot be followed; None if nothing is there any more."""
-    if error.errno in LEADS_NOWHERE and os.path.islink(whole):
-        return Skipped(path, "link-broken")
-    return None if error.errno in (errno.ENOENT, errno.ENOTDIR) else Skipped(path, "unreadable")
