@@ -176,8 +176,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     }
     for name, known in kinds.items():
         if name in metafunc.fixturenames:
-            # `find` does what `plan` does, so all of it by one of them is enough.
-            whole = metafunc.config.getoption("torture") and "find_whatever_answers" not in metafunc.function.__name__
+            # `find` does what `plan` does, and `echo` what `find` does: all of it by one of them is enough.
+            alike = metafunc.function in (test_find_whatever_answers, test_echo_whatever_an_association_begins_with)
+            whole = metafunc.config.getoption("torture") and not alike
             start = sum(map(ord, metafunc.function.__name__))  # another part of them for each test
             quick = [each for each in known if each not in LONG]
             metafunc.parametrize(name, known if whole else quick[start % 4 :: 11][:2])
