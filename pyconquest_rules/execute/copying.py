@@ -70,7 +70,10 @@ class Copying:
         if making:
             pairs = zip(making[0].steps, making[0].future.result(), strict=True)
             made = [(step, each) for step, each in pairs if each is not None]
-        runner.ledger.record(outcomes, runner.result.run, made)
+        with runner.ledger.transaction():
+            if outcomes:
+                runner.ledger.record(outcomes, runner.result.run)
+            runner.ledger.intend_to_place(made, runner.result.run)
         if making:
             group = making.popleft()
             placing.append(_Group(group.steps, group.files, pool.submit(group.files.place)))

@@ -45,6 +45,16 @@ INSERT INTO young SELECT DISTINCT destination FROM main.intent JOIN temp.placed 
 WHERE source_mtime_ns % {SECOND} = 0 AND source_mtime_ns > strftime('%s', started) * {SECOND} - {COARSE}
 """
 
+# What was placed, but could not be made durable: its step failed, and is to be tried again.
+NOT_DURABLE = """
+DELETE FROM temp.placed WHERE (run, step) IN (
+    SELECT intent.run, step FROM main.intent JOIN main.failed USING (destination) WHERE failed.run >= intent.run)
+"""
+FAILS = """
+INSERT OR REPLACE INTO failed SELECT destination, action, SOPInstanceUID, 'the destination cannot be made durable', run, ?
+FROM intent WHERE run = ? AND step = ?
+"""
+
 # The tables that a placed file changes.
 SHOWN = ("done", "failed", "adopted", "repair", "young")
 
@@ -82,6 +92,7 @@ def has_any(connection: sqlite3.Connection) -> bool:
 def show(connection: sqlite3.Connection, outputs: Outputs, now: str) -> None:
     """Have the ledger's tables, as this connection reads them, hold what was placed but not recorded. Nothing is written."""
     _find(connection, outputs)
+    connection.execute(NOT_DURABLE)
     for table in SHOWN:
         (made,) = connection.execute("SELECT sql FROM main.sqlite_master WHERE name = ?", (table,)).fetchone()
         connection.execute(made.replace("CREATE TABLE", "CREATE TEMP TABLE", 1))
@@ -102,17 +113,18 @@ def settle(
     """
     _find(connection, outputs)
     rows = connection.execute("SELECT run, step, destination, (run, step) IN temp.placed FROM intent").fetchall()
-    settled = []
+    settled = set[tuple[int, int]]()
     with Folders(outputs) as folders:
         for run, step, destination, placed in rows:
             if _tidied(folders, destination, part_of(name, run, step), placed=placed):
-                settled.append((run, step))
+                settled.add((run, step))
     # What could not be made durable is not recorded.
     connection.execute("DELETE FROM temp.placed")
     connection.executemany("INSERT INTO temp.placed VALUES (?, ?)", (row[:2] for row in rows if row[3] and row[:2] in settled))
     with transaction():
         _put_in(connection, now)
         connection.executemany(DONE, settled)
+        connection.executemany(FAILS, ((now, *row[:2]) for row in rows if row[3] and row[:2] not in settled))
 
 
 def _find(connection: sqlite3.Connection, outputs: Outputs) -> None:

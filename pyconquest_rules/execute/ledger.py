@@ -171,11 +171,11 @@ class Ledger:
     def record_placed(self, outputs: Outputs) -> None:
         """Record what a killed run placed, and take away what it only began. The caller holds the run lock."""
         if intents.has_any(self.connection):
-            intents.settle(self.connection, outputs, now(), self.name, self._transaction)
+            intents.settle(self.connection, outputs, now(), self.name, self.transaction)
 
     def intend(self, steps: Iterable[Step], run: int) -> None:
         """Note steps before the first of their temporary files is made."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(intents.BEGUN, intents.noted(steps, run))
 
     def done(self) -> Iterator[Done]:
@@ -211,13 +211,13 @@ class Ledger:
 
     def doubt(self, destinations: Iterable[str]) -> None:
         """Remembers that other bytes than were put stand at destinations; until they are put there again."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = ((DOUBTED, destination) for destination in destinations)
             connection.executemany("UPDATE done SET size = ? WHERE destination = ?", rows)
 
     def allow_repair(self, found: Iterable[tuple[str, int, int]]) -> None:
         """Remember destinations whose content may be replaced, with the size and mtime of what was found there."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO repair VALUES (?, ?, ?)", found)
 
     def totals(self) -> dict[str, dict[str, Any]]:
@@ -247,14 +247,14 @@ class Ledger:
 
     def begin(self, targets: str) -> int:
         """Notes that a run began, and that those which came to no end were killed; gives its number."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("UPDATE run SET ending = 'killed' WHERE ending IS NULL")
             return int(connection.execute("INSERT INTO run (started, targets) VALUES (?, ?)", (now(), targets)).lastrowid or 0)
 
     def finish(self, run: int, counts: dict[str, int], ending: str) -> None:
         """Notes how a run ended."""
         values = (counts[name] for name in ("done", "unchanged", "failed", "blocked", "bytes"))
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 "UPDATE run SET finished = ?, done = ?, unchanged = ?, failed = ?, blocked = ?, bytes = ?, ending = ?"
                 " WHERE number = ?",
@@ -267,7 +267,7 @@ class Ledger:
 
         What it moved is forgotten by the next one, as after a kill, so that its row stays open.
         """
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             row = (now(), now(), targets, "not begun")
             insert = "INSERT INTO run (started, finished, targets, ending) VALUES (?, ?, ?, ?)"
             number = run or connection.execute(insert, row).lastrowid
@@ -287,23 +287,24 @@ class Ledger:
 
     def wait_for(self, listener: str, study: str) -> None:
         """Remembers that a listener is to run `then` for a study."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO waiting VALUES (?, ?)", (listener, study))
 
     def wait_no_more(self, listener: str, studies: Iterable[str]) -> None:
         """Forgets studies for which `then` ran."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             rows = ((listener, study) for study in studies)
             connection.executemany("DELETE FROM waiting WHERE listener = ? AND StudyInstanceUID = ?", rows)
 
-    def record(
-        self, outcomes: Iterable[tuple[Step, Put | Removed | StepError]], run: int, placing: Iterable[tuple[Step, Made]] = ()
-    ) -> None:
+    def intend_to_place(self, made: Iterable[tuple[Step, Made]], run: int) -> None:
+        """Note complete files that are about to get their final names."""
+        with self.transaction() as connection:
+            connection.executemany(intents.COMPLETE, (intents.completed(step, each, run) for step, each in made))
+
+    def record(self, outcomes: Iterable[tuple[Step, Put | Removed | StepError]], run: int) -> None:
         """Remembers what became of steps, all at once and at once: it survives whatever becomes of this process.
 
-        Of a step that was not done, what is known of an earlier success stays.
-        `placing` are files about to get their final names.
-        """
+        Of a step that was not done, what is known of an earlier success stays."""
         done, adopted, removed, failed, young, at = [], [], [], [], [], now()
         settled_steps: list[tuple[int, int]] = []
         failed_steps: list[tuple[int, int]] = []
@@ -323,7 +324,7 @@ class Ledger:
                     removed.append((operation.destination,))
                 case StepError():
                     failed.append((*what, str(outcome), run, at))
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(ADOPT, adopted)
             connection.executemany("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", done)
             connection.executemany("DELETE FROM done WHERE destination = ?", removed)
@@ -338,7 +339,6 @@ class Ledger:
             connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
             connection.executemany(intents.DONE, settled_steps)
             connection.executemany(intents.FAILED, failed_steps)
-            connection.executemany(intents.COMPLETE, (intents.completed(step, each, run) for step, each in placing))
 
     def record_sent(self, outcomes: Iterable[tuple[Step, int | None, str | None, bool]], run: int) -> None:
         """Remembers what became of instances that were sent: the status by which the node has it, or None and why not.
@@ -346,7 +346,7 @@ class Ledger:
         And whether it was tried. The run of one that failed is the last in which it was tried, 0 if it never was.
         """
         at = now()
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for step, status, message, tried in outcomes:
                 stamp, key = step.operation.stamp, f"{step.operation.destination} {step.SOPInstanceUID}"
                 if status is None:
@@ -374,7 +374,7 @@ class Ledger:
                         came.append((key,))
                     else:
                         failed.append((key, action, step.SOPInstanceUID, message, run, at))
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany("DELETE FROM failed WHERE destination = ?", came)
             connection.executemany("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failed)
             if came:
@@ -403,7 +403,7 @@ class Ledger:
 
     def confirm(self, node: str, uids: Iterable[str]) -> None:
         """Remembers that a node says that it has instances."""
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             connection.executemany(
                 "UPDATE sent SET confirmed = 1 WHERE node = ? AND SOPInstanceUID = ?", ((node, uid) for uid in uids)
             )
@@ -411,15 +411,18 @@ class Ledger:
     def lose(self, node: str, action: str, messages: Mapping[str, str], run: int) -> None:
         """Remembers that a node does not have instances that it took, and what it says of each."""
         at = now()
-        with self._transaction() as connection:
+        with self.transaction() as connection:
             for uid, message in messages.items():
                 connection.execute("DELETE FROM sent WHERE node = ? AND SOPInstanceUID = ?", (node, uid))
                 failure = (f"{node} {uid}", action, uid, message, run, at)
                 connection.execute("INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?, ?)", failure)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Durable once it is left. Raises DatabaseError where the ledger cannot be written, as on a full disk."""
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Durable once it is left; one within another is part of it. Raises DatabaseError if the disk is full, or fails."""
+        if self.connection.in_transaction:
+            yield self.connection
+            return
         try:
             with self.connection:
                 self.connection.execute("BEGIN IMMEDIATE")
