@@ -1,13 +1,15 @@
 """The index of the rules, to be asked or to be written."""
 
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.index import sql
-from pyconquest_rules.index.decisions import Decisions, DecisionsFile
+from pyconquest_rules.index import owner, sql
+from pyconquest_rules.index.decisions import DEVICE, Decisions, DecisionsFile
 from pyconquest_rules.index.geometry import stale
 from pyconquest_rules.index.intact import check_owner, is_intact, names_in
 from pyconquest_rules.index.obeying import recorded
@@ -40,6 +42,8 @@ def opened(rules: Rules) -> Iterator[Sets]:
             raise DatabaseError(
                 f"another program changed the tables of the index {rules.database}; restore them with: pyconquest-rules index"
             )
+        owner.check(connection, rules.database, rules.file, reads=True)
+        check_sources(rules, sources_in(connection))
         if DecisionsFile(rules.base).read().text != (recorded(connection) or Decisions()).text:
             with writing(rules):
                 pass  # a store obeys
@@ -48,6 +52,26 @@ def opened(rules: Rules) -> Iterator[Sets]:
         yield Sets(connection, rules.schema, rules.selections)
     finally:
         connection.close()
+
+
+def check_sources(rules: Rules, known: Iterable[tuple[str, str, Path]]) -> None:
+    """Raise DatabaseError if an index has sources that the rules do not have, or at other places.
+
+    `known` are name, device and root of each. What an index says may be anybody's: it must not lead out of the sources.
+    """
+    roots = {tree.name: tree.root for tree in rules.trees}
+    for name, device, root in known:
+        if roots.get(name) != root or not DEVICE.fullmatch(device):
+            what = f"at {root}" if name in roots else "which the rules do not have"
+            raise DatabaseError(
+                f"the index {rules.database} has a source {name!r} {what}; bring it up to date with: pyconquest-rules index"
+            )
+
+
+def sources_in(connection: sqlite3.Connection) -> Iterator[tuple[str, str, Path]]:
+    """Name, device and root of each source that an index has."""
+    for name, device, path in connection.execute("SELECT name, device, CAST(path AS BLOB) FROM rules_sources"):
+        yield str(name), str(device), Path(os.fsdecode(path or b""))
 
 
 def _measure(rules: Rules) -> None:

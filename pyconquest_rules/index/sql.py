@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pyconquest_rules.errors import DatabaseError, Mistake
 from pyconquest_rules.headers.values import LIMIT
-from pyconquest_rules.index import sql_functions
+from pyconquest_rules.index import databases, sql_functions
 from pyconquest_rules.index.deadline import Deadline
 from pyconquest_rules.index.roi import roi_match
 from pyconquest_rules.index.sql_functions import LONGEST
@@ -26,10 +26,7 @@ Value = str | int | float | bool | None
 Values = Mapping[str, Value]
 Row = tuple[Value, ...]
 
-SECONDS = 300.0
-
-MOST_MEMORY = 128 * 1024 * 1024
-"""All that SQLite may have in this process, in bytes: it writes to the disk what takes more, or fails."""
+SECONDS, WAITING = 300.0, 30.0
 
 MOST_COLUMNS, MOST_FUNCTIONS = 500, 64
 
@@ -69,8 +66,12 @@ FUNCTIONS = frozenset(
 def open_read_only(database: Path) -> sqlite3.Connection:
     """A connection on which nothing of the database can be changed. Raises DatabaseError where there is none."""
     try:
-        connection = sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
-        set_up(connection)
+        try:
+            connection = _connected(database)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != databases.READONLY_ROLLBACK or not databases.roll_back(database, WAITING):
+                raise
+            connection = _connected(database)
     except sqlite3.Error as error:
         hint = (
             "" if isinstance(error, sqlite3.OperationalError) else "; it is a cache: if it is damaged, delete it and index again"
@@ -80,9 +81,22 @@ def open_read_only(database: Path) -> sqlite3.Connection:
     return connection
 
 
+def _connected(database: Path) -> sqlite3.Connection:
+    connection = databases.connect(database, read_only=True, timeout=WAITING)
+    try:
+        set_up(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    except MemoryError:  # of SQLite, which has a limit
+        connection.close()
+        raise sqlite3.DatabaseError("its schema is too large") from None
+    return connection
+
+
 def set_up(connection: sqlite3.Connection) -> None:
     """Makes functions usable: table-valued ones are set up by their first use, which `guarded` would not let through."""
-    connection.execute(f"PRAGMA hard_heap_limit = {MOST_MEMORY}")
+    connection.execute(f"PRAGMA hard_heap_limit = {databases.MOST_MEMORY}")
     connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
     for arguments in (2, 3):
         connection.create_function("roi_match", arguments, roi_match, deterministic=True)
