@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,6 @@ def opened(rules: Rules) -> Iterator[Sets]:
                 f"another program changed the tables of the index {rules.database}; restore them with: pyconquest-rules index"
             )
         owner.check(connection, rules.database, rules.file, reads=True)
-        check_sources(rules, sources_in(connection))
         if DecisionsFile(rules.base).read().text != (recorded(connection) or Decisions()).text:
             with writing(rules):
                 pass  # a store obeys
@@ -54,24 +53,22 @@ def opened(rules: Rules) -> Iterator[Sets]:
         connection.close()
 
 
-def check_sources(rules: Rules, known: Iterable[tuple[str, str, Path]]) -> None:
-    """Raise DatabaseError if an index has sources that the rules do not have, or at other places.
+def check_sources(rules: Rules, connection: sqlite3.Connection) -> None:
+    """Raise DatabaseError if an index has files of sources that the rules do not have, or have at other places.
 
-    `known` are name, device and root of each. What an index says may be anybody's: it must not lead out of the sources.
+    What an index says may be anybody's: who opens the files that it names must not be led out of the sources.
     """
     roots = {tree.name: tree.root for tree in rules.trees}
-    for name, device, root in known:
-        if roots.get(name) != root or not DEVICE.fullmatch(device):
-            what = f"at {root}" if name in roots else "which the rules do not have"
+    rows = connection.execute(
+        "SELECT name, device, CAST(path AS BLOB) FROM rules_sources AS s"
+        " WHERE EXISTS (SELECT 1 FROM rules_files AS f WHERE f.device = s.device)"
+    )
+    for name, device, path in rows:
+        if roots.get(name) != (root := Path(os.fsdecode(path or b""))) or not DEVICE.fullmatch(str(device)):
+            what = f"at {str(root)!r}" if name in roots else "which the rules do not have"
             raise DatabaseError(
-                f"the index {rules.database} has a source {name!r} {what}; bring it up to date with: pyconquest-rules index"
+                f"the index {rules.database} has the source {name!r} {what}; bring it up to date with: pyconquest-rules index"
             )
-
-
-def sources_in(connection: sqlite3.Connection) -> Iterator[tuple[str, str, Path]]:
-    """Name, device and root of each source that an index has."""
-    for name, device, path in connection.execute("SELECT name, device, CAST(path AS BLOB) FROM rules_sources"):
-        yield str(name), str(device), Path(os.fsdecode(path or b""))
 
 
 def _measure(rules: Rules) -> None:

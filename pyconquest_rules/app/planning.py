@@ -14,7 +14,7 @@ from pyconquest_rules.actions.retrieve import Retrieve, retrieve_wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.nodes import skipped_words
-from pyconquest_rules.app.opening import opened
+from pyconquest_rules.app.opening import check_sources, opened
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, StepFailed, silent
@@ -121,6 +121,7 @@ def planned(
     if allow_vanish:
         made.allow_vanish()
     with opened(rules) as sets, Ledger(rules.base) as ledger:
+        check_sources(rules, sets.connection)
         for name in names:
             emit(Planning(name, made.add(name, _wishes(rules, name, sets, ledger, made, allow_prune, emit))))
             if instances := _brought_along(rules, name, sets):

@@ -21,6 +21,12 @@ ENDS = ("-wal", "-shm", "-journal")
 MOST_MEMORY = 128 * 1024 * 1024
 """All that SQLite may have in this process, in bytes: it writes to the disk what takes more, or fails."""
 
+MOST_OBJECTS, LONGEST_TEXT = 10_000, 1 << 20
+"""What a schema may hold: tables, indexes, views and triggers, and the bytes of the text of each."""
+
+STEPS = 20 * MOST_OBJECTS
+"""Instructions of SQLite's machine that reading such a schema takes at most."""
+
 JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 READONLY_ROLLBACK = 776
 """SQLITE_READONLY_ROLLBACK: a killed writer left a journal, which a reader cannot roll back."""
@@ -40,9 +46,7 @@ def connect(file: Path, *, read_only: bool = False, timeout: float) -> sqlite3.C
         raise DatabaseError(f"cannot open {file}: {why}")
     if is_wal(file) and not may_use_wal(file):
         _leave_wal(file, timeout)
-    name = f"{file.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    connection = sqlite3.connect(name, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
-    return _believing_nothing(connection)
+    return _opened(file, "ro" if read_only else "rwc", timeout)
 
 
 def why_not(file: Path, *, read_only: bool = False) -> str | None:
@@ -104,11 +108,10 @@ def roll_back(file: Path, timeout: float) -> bool:
     if why_not(file):
         return False
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as as_it_is:
-            if OURS.isdisjoint(_names(_believing_nothing(as_it_is))):
+        with closing(_opened(file, "ro&immutable=1", timeout)) as as_it_is:
+            if OURS.isdisjoint(_names(as_it_is)):
                 return False
-        with closing(connect(file, timeout=timeout)) as connection:
-            _names(connection)
+        connect(file, timeout=timeout).close()
     except sqlite3.Error:
         return False
     return True
@@ -116,13 +119,11 @@ def roll_back(file: Path, timeout: float) -> bool:
 
 def _leave_wal(file: Path, timeout: float) -> None:
     """Gives a database of ours a rollback journal, alone and so without shared memory. What is not ours stays as it is."""
-    name = f"{file.absolute().as_uri()}?mode=rw"
     try:
-        with closing(sqlite3.connect(name, uri=True, timeout=timeout, isolation_level=None)) as connection:
-            _believing_nothing(connection)
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        with closing(_opened(file, "rw", timeout, "PRAGMA locking_mode = EXCLUSIVE")) as connection:
             if not OURS.isdisjoint(_names(connection)):
                 connection.execute("PRAGMA journal_mode = DELETE")
+                file.with_name(f"{file.name}-shm").unlink(missing_ok=True)  # of a killed writer; nobody else has it open
     except sqlite3.Error as error:
         raise DatabaseError(
             f"cannot open {file}: it was made on a local disk, and lies on a network file system now; somebody who may"
@@ -131,14 +132,28 @@ def _leave_wal(file: Path, timeout: float) -> None:
 
 
 def _names(connection: sqlite3.Connection) -> set[str]:
-    return {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master LIMIT 10000")}
+    return {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master")}
 
 
-def _believing_nothing(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """The connection, on which no function and no virtual table of a schema is run that could do harm. Reads nothing."""
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.execute(f"PRAGMA hard_heap_limit = {MOST_MEMORY}")
-    if sys.version_info >= (3, 12):
-        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+def _opened(file: Path, mode: str, timeout: float, before: str = "") -> sqlite3.Connection:
+    """A connection on which nothing is run of a schema that could do harm. The schema is parsed, within limits."""
+    name = f"{file.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(name, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute(f"PRAGMA hard_heap_limit = {MOST_MEMORY}")
+        if sys.version_info >= (3, 12):
+            connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+        connection.execute(before)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, LONGEST_TEXT)
+        connection.set_progress_handler(lambda: 1, STEPS)
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
+        connection.set_progress_handler(None, 0)
+    except MemoryError:  # of SQLite, which has a limit
+        connection.close()
+        raise sqlite3.DatabaseError("its schema is too large") from None
+    except BaseException:
+        connection.close()
+        raise
     return connection

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from pyconquest_rules.index.databases import MOST_OBJECTS
 from pyconquest_rules.index.sql import TOKEN, text_of
 
 BARE = re.compile(r"[\w$]+")
 
-MOST_OBJECTS, LONGEST_TEXT, MOST_TEXT = 10_000, 1 << 20, 16 << 20
-STEPS = 20 * MOST_OBJECTS
-"""Instructions of SQLite's machine that reading such a schema takes at most."""
+MOST_TEXT = 16 << 20
 
 RUNS = frozenset({"CHECK", "AS", "GENERATED", "ALWAYS", "SELECT"})
 """Words of a table that make SQLite run something, or take its columns from elsewhere."""
@@ -48,23 +47,16 @@ def objects(connection: sqlite3.Connection) -> list[Object]:
     Raises sqlite3.Error, also for a schema that nobody would make.
     """
     before, connection.text_factory = connection.text_factory, text_of
-    limit = connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, LONGEST_TEXT)
-    connection.set_progress_handler(lambda: 1, STEPS)
-    found, room = [], MOST_TEXT
+    found, room = list[Object](), MOST_TEXT
     try:
-        for row in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"):
-            kind, name, table, text = row
+        for kind, name, table, text in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master"):
             is_text = all(isinstance(value, str) for value in (kind, name, table, text or ""))
             room -= len(text or "") if is_text else room + 1
-            if room < 0:
+            if room < 0 or len(found) == MOST_OBJECTS:
                 raise sqlite3.DatabaseError("its schema is not one that this program makes")
             found.append(Object(kind, name, table, text))
-    except MemoryError:
-        raise sqlite3.DatabaseError("its schema is too large") from None
     finally:
         connection.text_factory = before
-        connection.set_progress_handler(None, 0)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, limit)
     return found
 
 

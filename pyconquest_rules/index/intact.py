@@ -164,12 +164,10 @@ def restore(connection: sqlite3.Connection, schema: Schema) -> None:
         if "rules_files" in names_in(connection):
             connection.execute("DELETE FROM rules_files WHERE reason IS NOT 'forgotten'")
     else:
-        views = {made.name.lower() for made in amiss if made.kind == "view"}
-        for name in [each.name for each in objects(connection) if each.kind == "view" and each.name.lower() in views]:
-            connection.execute(f"DROP VIEW {quoted(name)}")
-        for made in amiss:
-            if made.kind == "index":
-                connection.execute(f"DROP INDEX IF EXISTS {quoted(made.name)}")
+        again = {made.name.lower() for made in amiss}  # views, whatever is called so, and lookups
+        for each in objects(connection):
+            if each.name.lower() in again:
+                connection.execute(f"DROP {each.kind} {quoted(each.name)}")
     names = names_in(connection)
     for statement in statements(schema):
         if statement.split()[2] not in names:

@@ -88,9 +88,6 @@ def _connected(database: Path) -> sqlite3.Connection:
     except sqlite3.Error:
         connection.close()
         raise
-    except MemoryError:  # of SQLite, which has a limit
-        connection.close()
-        raise sqlite3.DatabaseError("its schema is too large") from None
     return connection
 
 

@@ -6,12 +6,15 @@ from contextlib import closing
 from pathlib import Path
 
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.index.databases import ENDS, connect
+from pyconquest_rules.index.databases import ENDS, connect, is_wal
 from pyconquest_rules.index.foreign import objects
 from pyconquest_rules.index.intact import MAGIC
 from pyconquest_rules.index.regular import open_regular
 from pyconquest_rules.index.state_folder import FOLDER
 from pyconquest_rules.rules.rules import Rules
+
+HEADER = 100
+"""So many bytes every database begins with."""
 
 
 def of_another_project(file: Path) -> str | None:
@@ -31,8 +34,11 @@ def of_another_project(file: Path) -> str | None:
 def _is_database(file: Path) -> bool:
     try:
         with open_regular(file) as opened:
-            if opened.read(len(MAGIC)) != MAGIC:
+            header = opened.read(HEADER)
+            if not header.startswith(MAGIC) or len(header) < HEADER:
                 return False
+        if is_wal(file):  # as no plan is; who reads it would write beside it
+            return True
         with closing(connect(file, read_only=True, timeout=5)) as connection:
             return not {each.name for each in objects(connection)}.issuperset({"wish", "step"})
     except (DatabaseError, sqlite3.Error):
