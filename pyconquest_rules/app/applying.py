@@ -16,7 +16,7 @@ from pyconquest_rules.events import Emit, LittleRoom, silent
 from pyconquest_rules.execute.copying import Copying
 from pyconquest_rules.execute.ledger import Ledger, locked
 from pyconquest_rules.execute.runner import Doer, Result, Runner
-from pyconquest_rules.index.decisions import FOLDER
+from pyconquest_rules.index.state_folder import FOLDER
 from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.rules.rules import Rules
 

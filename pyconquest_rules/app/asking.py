@@ -9,7 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from pyconquest_rules.app.opening import opened
+from pyconquest_rules.app.opening import check_sources, opened
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.execute.export import Format
 from pyconquest_rules.execute.export import export as write_rows
@@ -72,6 +72,7 @@ def conquest_config(rules: Rules, *, ae_title: str, port: int) -> tuple[dict[str
     Sources that the rules no longer name are no devices.
     """
     with opened(rules) as sets:
+        check_sources(rules, sets.connection)
         rows = sets.connection.execute("SELECT device, name, CAST(path AS BLOB) FROM rules_sources").fetchall()
         too_long = "SELECT count(*) FROM DICOMImages WHERE length(CAST(ObjectFile AS BLOB)) > ?"
         (unserved,) = sets.connection.execute(too_long, (LONGEST_OBJECT_FILE,)).fetchone()

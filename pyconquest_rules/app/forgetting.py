@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.answers import Forgotten, Going
-from pyconquest_rules.app.opening import opened, writing
+from pyconquest_rules.app.opening import check_sources, opened, writing
 from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.execute.ledger import Ledger
@@ -37,6 +37,8 @@ def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False, prune_em
     from pyconquest_rules.index.forgetting import delete, delete_empty
 
     with writing(rules) as store, store.transaction():
+        if files:
+            check_sources(rules, store.connection)
         forgetting, decisions = _chosen(rules, store, what, files=files)
         going, places = forgetting.going(), list(forgetting.places())
         roots = [source.root for source in store.sources().values()]

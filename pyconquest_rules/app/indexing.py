@@ -14,7 +14,7 @@ from pyconquest_rules.execute.folders import INCOMING, OLDER
 from pyconquest_rules.identity import Identities
 from pyconquest_rules.index.contradictions import count as count_contradictions
 from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
-from pyconquest_rules.index.decisions import FOLDER
+from pyconquest_rules.index.state_folder import FOLDER
 from pyconquest_rules.index.trees import Tree
 from pyconquest_rules.index.workers import Workers, here
 from pyconquest_rules.index.wrong_places import archives
@@ -64,6 +64,8 @@ def index(
         for name, number, only in archives(store.connection) if scan.counts["read"] or _is_bare(store) else ():
             emit(SourceNoted(name, _archives(number, only)))
         contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
+        if not names:
+            store.own()
         refused = refusals_in(store.connection, rules, scan.reasons)
     return Indexed(dict(scan.counts), dict(scan.reasons), dict(scan.notes), contradictions, refused)
 

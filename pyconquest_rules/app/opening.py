@@ -1,14 +1,16 @@
 """The index of the rules, to be asked or to be written."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.index import sql
+from pyconquest_rules.index import owner, sql
 from pyconquest_rules.index.budget import Budget
-from pyconquest_rules.index.decisions import Decisions, DecisionsFile
+from pyconquest_rules.index.decisions import DEVICE, Decisions, DecisionsFile
 from pyconquest_rules.index.geometry import stale
 from pyconquest_rules.index.intact import check_owner, is_intact, names_in
 from pyconquest_rules.index.obeying import recorded
@@ -45,6 +47,7 @@ def opened(rules: Rules, *, as_it_is: bool = False) -> Iterator[Sets]:
             raise DatabaseError(
                 f"another program changed the tables of the index {rules.database}; restore them with: pyconquest-rules index"
             )
+        owner.check(connection, rules.database, rules.file, reads=True)
         if not as_it_is:
             _catch_up(rules, connection)
         yield Sets(connection, rules.schema, rules.selections, Budget.of(rules.database.stat().st_size))
@@ -63,6 +66,24 @@ def _catch_up(rules: Rules, connection: sqlite3.Connection) -> None:
 def obeys(rules: Rules, connection: sqlite3.Connection) -> bool:
     """Whether an index is what the decisions say."""
     return DecisionsFile(rules.base).read().text == (recorded(connection) or Decisions()).text
+
+
+def check_sources(rules: Rules, connection: sqlite3.Connection) -> None:
+    """Raise DatabaseError if an index has files of sources that the rules do not have, or have at other places.
+
+    What an index says may be anybody's: who opens the files that it names must not be led out of the sources.
+    """
+    roots = {tree.name: tree.root for tree in rules.trees}
+    rows = connection.execute(
+        "SELECT name, device, CAST(path AS BLOB) FROM rules_sources AS s"
+        " WHERE EXISTS (SELECT 1 FROM rules_files AS f WHERE f.device = s.device)"
+    )
+    for name, device, path in rows:
+        if roots.get(name) != (root := Path(os.fsdecode(path or b""))) or not DEVICE.fullmatch(str(device)):
+            what = f"at {str(root)!r}" if name in roots else "which the rules do not have"
+            raise DatabaseError(
+                f"the index {rules.database} has the source {name!r} {what}; bring it up to date with: pyconquest-rules index"
+            )
 
 
 def _measure(rules: Rules) -> None:

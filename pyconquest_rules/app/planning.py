@@ -15,7 +15,7 @@ from pyconquest_rules.actions.retrieve import Retrieve, retrieve_wishes
 from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.nodes import skipped_words
-from pyconquest_rules.app.opening import obeys, opened
+from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, StepFailed, silent
@@ -139,6 +139,7 @@ def planned(
 ) -> Plan:
     """The plan of just these actions. `offline`: of the index as it is, without a look into sources."""
     with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
+        check_sources(rules, sets.connection)
         ledger.show_placed(rules.outputs)
         made, limited = Plan(), False
         made.note_day(rules.today)

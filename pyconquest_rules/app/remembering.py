@@ -9,7 +9,7 @@ from pathlib import Path
 from pyconquest_rules.errors import DatabaseError, Error, RulesError, UsageError
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.runner import Result
-from pyconquest_rules.index.decisions import FOLDER
+from pyconquest_rules.index.state_folder import FOLDER
 
 
 @contextmanager

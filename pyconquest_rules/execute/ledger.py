@@ -3,11 +3,14 @@
 import fcntl
 import json
 import os
+import re
+import socket
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,15 @@ from pyconquest_rules.errors import DatabaseError, Locked
 from pyconquest_rules.execute import intents
 from pyconquest_rules.execute.files import Made, Put, StepError
 from pyconquest_rules.execute.removing import Removed
-from pyconquest_rules.index.decisions import FOLDER, made
+from pyconquest_rules.index import databases
+from pyconquest_rules.index.filesystems import Sharing, sharing
+from pyconquest_rules.index.foreign import Object, objects
+from pyconquest_rules.index.state_folder import FOLDER, checked, made
 from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.steps import PutFile, RetrieveInstance, Stamp, Step
 
 FORMAT = "2"
+NAME = re.compile(r"[0-9a-f]{8}")
 
 # The size that is recorded where a file was found to hold other bytes, though it has the size and the time that it should.
 DOUBTED = -1
@@ -47,6 +54,11 @@ YOUNG = "CREATE TABLE IF NOT EXISTS young (destination TEXT PRIMARY KEY) WITHOUT
 
 # Why runs could not begin, or ended before their end.
 ENDED = "CREATE TABLE IF NOT EXISTS ended (run INTEGER PRIMARY KEY, ending TEXT, reason TEXT)"
+
+# The files that commands wrote where somebody said: see `written`.
+WRITTEN = (
+    "CREATE TABLE IF NOT EXISTS written (path BLOB, size INT, mtime_ns INT, PRIMARY KEY (path, size, mtime_ns)) WITHOUT ROWID"
+)
 
 # The studies for which listeners are still to run `then`.
 WAITING = """
@@ -129,7 +141,7 @@ class Ledger:
 
     def __init__(self, base: Path, *, write: bool = False) -> None:
         """`base` is the folder of the rules file. Raises DatabaseError where the state cannot be read."""
-        file = (made(base) if write else base / FOLDER) / "state.db"
+        file = (made(base) if write else checked(base)) / "state.db"
         try:
             self.connection = _open(file, write)
         except sqlite3.Error as error:
@@ -433,12 +445,37 @@ class Ledger:
 
 def _open(file: Path, write: bool) -> sqlite3.Connection:
     if not write and not file.exists():
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-    else:
-        connection = sqlite3.connect(file, timeout=30, isolation_level=None)
-    if write:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        return _prepared(sqlite3.connect(":memory:", isolation_level=None))
+    connection = databases.connect(file, timeout=30)
+    try:
+        _check_objects(connection)
+        if write:
+            connection.execute(f"PRAGMA journal_mode = {'WAL' if databases.may_use_wal(file) else 'DELETE'}")
+            connection.execute("PRAGMA synchronous = FULL")
+        return _prepared(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _check_objects(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError if a state holds anything but the tables that we make. Runs no other statement."""
+    for found in objects(connection):
+        if found not in _made():
+            raise sqlite3.DatabaseError(
+                f"it has {found}, which this version of the program does not make; if somebody else made the file, remove it"
+            )
+
+
+@cache
+def _made() -> frozenset[Object]:
+    """All that a state may hold."""
+    with closing(_prepared(sqlite3.connect(":memory:", isolation_level=None))) as connection:
+        return frozenset(objects(connection))
+
+
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Make what is missing of a state. Raises sqlite3.DatabaseError for one of another version."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
         connection.executescript(f"BEGIN; {TABLES} COMMIT;")
     (found,) = connection.execute("SELECT value FROM state WHERE key = 'format'").fetchone() or (None,)
@@ -446,8 +483,11 @@ def _open(file: Path, write: bool) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {SENT}; UPDATE state SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;")
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
-    for table in (ADOPTED, ENDED, REPAIR, WAITING, YOUNG, intents.TABLE):
+    for table in (ADOPTED, ENDED, REPAIR, WAITING, WRITTEN, YOUNG, intents.TABLE):
         connection.execute(table)
+    (name,) = connection.execute("SELECT value FROM state WHERE key = 'name'").fetchone() or (None,)
+    if not NAME.fullmatch(str(name)):  # temporary files are named by it
+        raise sqlite3.DatabaseError("it was changed by another program")
     return connection
 
 
@@ -474,17 +514,41 @@ def locked(base: Path) -> Iterator[None]:
 
     Raises Locked where another run holds it, DatabaseError where nothing can be written.
     """
-    descriptor = os.open(made(base) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    file = made(base) / "lock"
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
             raise Locked("another run of this rules file is going on; wait for it to end") from None
-        raise DatabaseError(f"cannot lock {base / FOLDER}: {os.strerror(error.errno or 0)}") from None
+        raise DatabaseError(
+            f"cannot lock {base / FOLDER}: {os.strerror(error.errno or 0)}; mount the file system with locks, or move the rules"
+        ) from None
     _held.add(descriptor)
     try:
-        yield
+        with _machine_named(descriptor, file) if sharing(file.parent) is Sharing.UNLOCKED else nullcontext():
+            yield
     finally:
         _held.remove(descriptor)
         os.close(descriptor)
+
+
+@contextmanager
+def _machine_named(descriptor: int, file: Path) -> Iterator[None]:
+    """Within it the lock says which machine holds it, as other machines do not see a lock of this one.
+
+    Raises Locked if another machine holds it, or did when its run was killed.
+    """
+    machine, holder = os.fsencode(socket.gethostname()), os.pread(descriptor, 256, 0)
+    if holder not in (b"", machine):
+        raise Locked(
+            f"a run on the machine {holder.decode(errors='replace')!a} is going on, or was killed;"
+            f" once none is going on there, remove {file}"
+        )
+    os.pwrite(descriptor, machine, 0)
+    os.fsync(descriptor)
+    try:
+        yield
+    finally:
+        os.ftruncate(descriptor, 0)

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator
 
 from pyconquest_rules.execute.files import hash_of
@@ -55,6 +56,8 @@ def _trouble(source: bytes, stamp: Stamp, sha256: str) -> str | None:
     """Why a source does not have the bytes any more that it had."""
     try:
         status = os.stat(source)
+        if not stat.S_ISREG(status.st_mode):  # a row of the ledger may be anybody's
+            return "the source is not a regular file"
         if Stamp.of(status) != stamp:
             return "the source changed since"
         return None if hash_of(source) == sha256 else "the source holds other bytes too, with the same size and time"

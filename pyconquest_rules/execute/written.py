@@ -20,15 +20,11 @@ from typing import BinaryIO
 from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.identity import Identities
-from pyconquest_rules.rules.protected import protected_files, protected_folders
+from pyconquest_rules.rules.protected import of_another_project, protected_files, protected_folders
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Stamp
 
 STANDARD_OUTPUT = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
-
-WRITTEN = (
-    "CREATE TABLE IF NOT EXISTS written (path BLOB, size INT, mtime_ns INT, PRIMARY KEY (path, size, mtime_ns)) WITHOUT ROWID"
-)
 
 
 @contextmanager
@@ -81,6 +77,8 @@ def _check(rules: Rules, file: Path, real: Path, force: bool, make: bool = False
         if _is_same(real, Path(os.path.realpath(path))):
             raise _refused(file, f"it is {what}; name another file")
     check_outside(rules, file)
+    if why := of_another_project(real):
+        raise _refused(file, f"{why}; name another file")
     if make:
         with suppress(OSError):
             real.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +165,6 @@ def _take_place(rules: Rules, part: BinaryIO, real: Path) -> None:
     row = (os.fsencode(name), *Stamp.of(status))
     # Who cannot write the state, as a reader of somebody else's rules, can still write a new file.
     with suppress(DatabaseError, sqlite3.Error), Ledger(rules.base, write=True) as ledger:
-        ledger.connection.execute(WRITTEN)
         ledger.connection.execute("INSERT OR IGNORE INTO written VALUES (?, ?, ?)", row)
     os.replace(part.name, real)
     with suppress(DatabaseError, sqlite3.Error), Ledger(rules.base, write=True) as ledger:

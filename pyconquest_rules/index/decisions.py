@@ -22,11 +22,11 @@ from time import time_ns
 
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import DatabaseError, UsageError, did_you_mean
+from pyconquest_rules.index.state_folder import DECISIONS, FOLDER, checked, made
 from pyconquest_rules.named_files import open_named
 from pyconquest_rules.young import is_young
 
-FOLDER = ".pyconquest-rules"
-FILE = "decisions.txt"
+FILE = DECISIONS
 HEAD = ("# What people decided about the index of these rules. Keep this file: the index is made anew from it.",)
 
 LARGEST, LONGEST = 64 << 20, 8192
@@ -204,6 +204,7 @@ class DecisionsFile:
         return device
 
     def _parsed(self) -> Decisions:
+        checked(self.base)
         try:
             with open_named(self.path, None, LARGEST) as file:
                 data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)  # so many bytes are reserved
@@ -244,7 +245,8 @@ class DecisionsFile:
         """Replaces the file in one moment, durably."""
         part = self.path.with_name(f"{FILE}.part")
         try:
-            with part.open("w", encoding="utf-8") as file:
+            part.unlink(missing_ok=True)  # of a run that was killed
+            with part.open("x", encoding="utf-8") as file:
                 file.write(decisions.text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -262,16 +264,3 @@ class DecisionsFile:
 def free_device(taken: Container[str]) -> str:
     """The first device that is not taken."""
     return next(device for number in count() if (device := f"MAG{number}") not in taken)
-
-
-def made(base: Path) -> Path:
-    """The state folder, which is made if it is missing; version control sees only the decisions in it. Raises DatabaseError."""
-    folder = base / FOLDER
-    try:
-        folder.mkdir(exist_ok=True)
-        ignore, text = folder / ".gitignore", f"*\n!.gitignore\n!{FILE}\n"
-        if not ignore.exists() or ignore.read_text() == "*\n":
-            ignore.write_text(text)
-    except (OSError, ValueError) as error:
-        raise DatabaseError(f"cannot write to {folder}: {os.strerror(getattr(error, 'errno', 0) or 0)}") from None
-    return folder

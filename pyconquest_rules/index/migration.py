@@ -44,12 +44,17 @@ def _description(field: Field) -> list[object]:
 def alter(connection: sqlite3.Connection, schema: Schema) -> bool:
     """Changes an index in place, within the transaction of the caller; False where that cannot be done."""
     row = connection.execute("SELECT value FROM rules_index WHERE key = 'columns'").fetchone()
-    before: dict[str, Any] = json.loads(row[0]) if row else {"kept": None}
     after: dict[str, Any] = json.loads(described(schema))
-    if before["kept"] != after["kept"]:
-        return False
-    changes = [(level, before["levels"][level.value], after["levels"][level.value]) for level in LEVELS]
-    if any(old[column] != new[column] for _, old, new in changes for column in old.keys() & new.keys()):
+    try:  # somebody else may have written it
+        before: dict[str, Any] = json.loads(row[0]) if row else {"kept": None}
+        if before["kept"] != after["kept"]:
+            return False
+        changes = [(level, before["levels"][level.value], after["levels"][level.value]) for level in LEVELS]
+        if any(old[column] != new[column] for _, old, new in changes for column in old.keys() & new.keys()):
+            return False
+        if not all(isinstance(text, str) for _, old, _ in changes for column in old.values() for text in column[:1]):
+            return False
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False
     made = [statement for statement in statements(schema) if statement.lstrip().startswith(MAKES)]
     there = connection.execute(MADE_OF_COLUMNS).fetchall()

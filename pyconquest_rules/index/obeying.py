@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Callable
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.index.decisions import Decision, Decisions, DecisionsFile
+from pyconquest_rules.index.decisions import DEVICE, Decision, Decisions, DecisionsFile
 from pyconquest_rules.index.tables import BESIDE, LEVELS
 
 RECORDED = "decisions"
@@ -18,7 +18,12 @@ VALUES = "(SELECT value FROM json_each(?))"
 def recorded(connection: sqlite3.Connection) -> Decisions | None:
     """The decisions that an index obeys; None where it knows of none, as one of an earlier version."""
     row = connection.execute("SELECT value FROM rules_index WHERE key = ?", (RECORDED,)).fetchone()
-    return None if row is None else Decisions.of_text(str(row[0]))
+    decisions = None if row is None else Decisions.of_text(str(row[0]))
+    try:
+        _ = decisions and decisions.all
+    except ValueError:  # somebody else wrote them
+        return None
+    return decisions
 
 
 def keep(connection: sqlite3.Connection, file: DecisionsFile) -> None:
@@ -32,7 +37,7 @@ def keep(connection: sqlite3.Connection, file: DecisionsFile) -> None:
     elif not file.exists():
         missing = {*before.all}
     rows = connection.execute("SELECT name, device FROM rules_sources").fetchall()
-    missing |= {("device", name, device) for name, device in rows if name not in there.devices}
+    missing |= {("device", name, device) for name, device in rows if name not in there.devices and DEVICE.fullmatch(str(device))}
     if missing - there.all:
         file.change(missing)
 

@@ -17,12 +17,14 @@ class OnConflict(StrEnum):
 class Order:
     """How files are ordered: by their source in the rules, then by path; for `newest` the file that changed last comes first.
 
-    `base` is the folder of the rules file, whose state folder has the decisions; without it there are none.
+    `base` is the folder of the rules file, whose state folder has the decisions; without it there are none. `rules` is the rules
+    file to which the index belongs.
     """
 
     on_conflict: OnConflict = OnConflict.ERROR
     sources: tuple[str, ...] = ()
     base: Path | None = None
+    rules: Path | None = None
 
     def rank(self, name: str, device: str) -> int:
         """The number of a source. Sources that the rules no longer name come last."""

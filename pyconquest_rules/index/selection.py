@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import thread_time
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.errors import Mistake, did_you_mean
+from pyconquest_rules.errors import DatabaseError, Mistake, did_you_mean
 from pyconquest_rules.index import contradictions, sql
 from pyconquest_rules.index.budget import Budget
 from pyconquest_rules.index.clock import check_clock
@@ -172,19 +172,26 @@ class Sets:
         return (self.selections[name].level.key,), f"temp.{quoted(f'{name} keys')}"
 
     def instances(self, name: str, names: Sequence[str]) -> Iterator[Selected]:
-        """The instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`."""
+        """The instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`.
+
+        Raises DatabaseError for a row of the index that leads out of its source.
+        """
         columns, rows = self._rows(name)
         key, target = self.key(self.selections[name].level, columns)
         own = {column.lower(): column for column in columns}
         values = [f"q.{quoted(own[n.lower()])}" if n.lower() in own else f"i.{quoted(n)}" for n in names]
         # What the paths hold is bytes. A root that is "/" has its slash already.
         source = "CAST(CASE s.path WHEN '/' THEN '' ELSE s.path END || '/' || f.path AS BLOB)"
-        return self.connection.execute(
+        found = self.connection.execute(
             f"SELECT i.SOPInstanceUID, {source}, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
             f" FROM {rows} AS q{self._images(key, target)}"
             " JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
             " JOIN rules_sources AS s ON s.device = f.device"
         )
+        for row in found:
+            if row[1] is None or (b"/.." in row[1] and b".." in row[1].split(b"/")):
+                raise DatabaseError("the index has a file outside of its source: somebody changed it; delete it and index again")
+            yield row
 
     def keys(self, name: str) -> tuple[Level, list[str]]:
         """The level of a set, and the keys of its rows that are in the index; for rows of files, SOPInstanceUIDs."""

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from pyconquest_rules.errors import DatabaseError, Mistake
 from pyconquest_rules.headers.values import LIMIT
-from pyconquest_rules.index import sql_functions
+from pyconquest_rules.index import databases, sql_functions
 from pyconquest_rules.index.deadline import Deadline
 from pyconquest_rules.index.roi import roi_match
 from pyconquest_rules.index.sql_functions import LONGEST
@@ -27,7 +27,7 @@ Value = str | int | float | bool | None
 Values = Mapping[str, Value]
 Row = tuple[Value, ...]
 
-SECONDS = 300.0
+SECONDS, WAITING = 300.0, 30.0
 
 
 class Most(NamedTuple):
@@ -37,9 +37,6 @@ class Most(NamedTuple):
     rows: int
     space: int
 
-
-MOST_MEMORY = 128 * 1024 * 1024
-"""All that SQLite may have in this process, in bytes: it writes to the disk what takes more, or fails."""
 
 MOST_COLUMNS, MOST_FUNCTIONS = 500, 64
 
@@ -81,12 +78,13 @@ def open_read_only(database: Path, *, untouched: bool = False) -> sqlite3.Connec
 
     `untouched`: no file is made beside it either, unless somebody is writing it.
     """
-    wal = database.with_name(f"{database.name}-wal")
-    alone = untouched and not (wal.exists() and wal.stat().st_size)
-    uri = f"{database.resolve().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
     try:
-        connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
-        set_up(connection)
+        try:
+            connection = _connected(database, untouched=untouched)
+        except sqlite3.OperationalError as error:
+            if untouched or error.sqlite_errorcode != databases.READONLY_ROLLBACK or not databases.roll_back(database, WAITING):
+                raise
+            connection = _connected(database, untouched=untouched)
     except sqlite3.Error as error:
         hint = (
             "" if isinstance(error, sqlite3.OperationalError) else "; it is a cache: if it is damaged, delete it and index again"
@@ -96,9 +94,19 @@ def open_read_only(database: Path, *, untouched: bool = False) -> sqlite3.Connec
     return connection
 
 
+def _connected(database: Path, *, untouched: bool) -> sqlite3.Connection:
+    connection = databases.connect(database, read_only=True, untouched=untouched, timeout=WAITING)
+    try:
+        set_up(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
 def set_up(connection: sqlite3.Connection) -> None:
     """Makes functions usable: table-valued ones are set up by their first use, which `guarded` would not let through."""
-    connection.execute(f"PRAGMA hard_heap_limit = {MOST_MEMORY}")
+    connection.execute(f"PRAGMA hard_heap_limit = {databases.MOST_MEMORY}")
     connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
     for arguments in (2, 3):
         connection.create_function("roi_match", arguments, roi_match, deterministic=True)

@@ -13,11 +13,21 @@ from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header
 from pyconquest_rules.headers.opening import Reason
+from pyconquest_rules.index import databases, owner
 from pyconquest_rules.index.contest import CLAIMS, THE_ONE_THAT_COUNTS, Claim, Contest, Outcome
 from pyconquest_rules.index.decisions import Decisions, DecisionsFile, free_device
 from pyconquest_rules.index.firsts import choose_first, is_stale
 from pyconquest_rules.index.geometry import measure_stale, stale
-from pyconquest_rules.index.intact import check_owner, drop, has_own_tables, is_intact, restore, strange_images, touched_files
+from pyconquest_rules.index.intact import (
+    check_objects,
+    check_owner,
+    drop,
+    has_own_tables,
+    is_intact,
+    restore,
+    strange_images,
+    touched_files,
+)
 from pyconquest_rules.index.migration import alter, choose_concerned, described, fill, pending
 from pyconquest_rules.index.obeying import keep, obey, record, recorded
 from pyconquest_rules.index.order import Order
@@ -86,9 +96,14 @@ class Store:
         check_owner(database)
         self.connection = _connect(database)
         try:
+            check_objects(self.connection, database)
+            if order.rules and _fingerprint(self.connection) is not None:
+                owner.check(self.connection, database, order.rules)
             if self.file:
                 keep(self.connection, self.file)
-            _prepare(self.connection, schema)
+            _prepare(self.connection, schema, database)
+            if order.rules and owner.is_anybodys(self.connection):
+                self.own()
             self.records, self._rows = records(schema), Rows(schema)
             self._alone, self._version, self._met = True, _version(self.connection), -1
             self._decided()
@@ -99,6 +114,11 @@ class Store:
         except BaseException:
             self.connection.close()
             raise
+
+    def own(self) -> None:
+        """Note that the index belongs to these rules, whose sources it has now, and no others."""
+        if self.order.rules:
+            owner.claim(self.connection, self.database, self.order.rules)
 
     def _decided(self) -> None:
         """Reads the decisions, and obeys those that are new to the index."""
@@ -441,18 +461,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 def _connect(database: Path) -> sqlite3.Connection:
     try:
-        connection = sqlite3.connect(database, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.execute("SELECT 1 FROM sqlite_master")
+        connection = databases.connect(database, timeout=BUSY_SECONDS)
     except sqlite3.Error as error:
         raise DatabaseError(f"cannot open the index {database}: {error}") from None
     connection.text_factory = text_of
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
+def _prepare(connection: sqlite3.Connection, schema: Schema, database: Path) -> None:
     """Makes the tables of a new index, and makes an index of another schema anew: it is a cache. Sources keep their devices."""
-    _use_wal(connection)
-    connection.execute("PRAGMA synchronous = NORMAL")
+    wal = databases.may_use_wal(database)
+    _use_journal(connection, "WAL" if wal else "DELETE")
+    # Without WAL, a power failure in the wrong moment could damage the database (https://sqlite.org/pragma.html).
+    connection.execute(f"PRAGMA synchronous = {'NORMAL' if wal else 'FULL'}")
     connection.execute("CREATE TEMP TABLE touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID")
     files = "(device TEXT, path BLOB, size INT, mtime_ns INT, PRIMARY KEY (device, path)) WITHOUT ROWID"
     connection.execute(f"CREATE TEMP TABLE to_tell {files}")
@@ -475,12 +496,12 @@ def _prepare(connection: sqlite3.Connection, schema: Schema) -> None:
         _remember(connection, schema)
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
+def _use_journal(connection: sqlite3.Connection, mode: str) -> None:
     """Waits for another process that makes the same new database, for which SQLite itself would not wait here."""
     end = monotonic() + BUSY_SECONDS
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA journal_mode = {mode}")
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() > end:

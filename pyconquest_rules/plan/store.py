@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pyconquest_rules.answers import Finding
-from pyconquest_rules.errors import UsageError
+from pyconquest_rules.errors import DatabaseError, UsageError
+from pyconquest_rules.index.databases import connect
 from pyconquest_rules.paths import collision_key, remembered
 from pyconquest_rules.steps import (
     Mode,
@@ -273,14 +274,14 @@ def load(file: Path) -> Plan:
         raise UsageError(f"there is no file {file}; save a plan first, with: plan -o FILE")
     plan = Plan()
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as saved:
+        with closing(connect(file.resolve(), read_only=True, timeout=5)) as saved:
             if saved.execute(SCHEMA).fetchall() != plan.connection.execute(SCHEMA).fetchall():
                 raise sqlite3.DatabaseError
             saved.backup(plan.connection)
         if plan.connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
             raise sqlite3.DatabaseError
         _ = plan.day
-    except (sqlite3.Error, TypeError, ValueError):
+    except (DatabaseError, sqlite3.Error, TypeError, ValueError):
         raise UsageError(f"{file} is not a plan of this version; name a file that was saved with: plan -o FILE") from None
     return plan
 

@@ -115,7 +115,7 @@ class Check:
             base=self.base,
             database=self.database,
             schema=self.schema,
-            order=Order(self.model.index.on_conflict, tuple(self.model.sources), self.base),
+            order=Order(self.model.index.on_conflict, tuple(self.model.sources), self.base, self.file.resolve()),
             accept=frozenset(self.model.index.accept),
             outputs=self.outputs,
             trees=self.trees,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -358,3 +359,78 @@ def test_no_error_about_a_plan_leads_to_overwriting(clinic: Workplace) -> None:
         said = clinic.run("apply", "--plan", file).err
         assert f"-o {file}" not in said
         assert "is not a plan of this version" in said
+
+
+def of_state(other: Path) -> Path:
+    return other / ".pyconquest-rules/state.db"
+
+
+def of_decisions(other: Path) -> Path:
+    return other / ".pyconquest-rules/decisions.txt"
+
+
+def new_in_the_state(other: Path) -> Path:
+    return other / ".pyconquest-rules/deeper/new"
+
+
+def of_index(other: Path) -> Path:
+    return other / "conquest.db"
+
+
+def of_index_by_a_link(other: Path) -> Path:
+    (other / "report").symlink_to("conquest.db")
+    return other / "report"
+
+
+def of_index_by_a_hard_link(other: Path) -> Path:
+    (other / "report.csv").hardlink_to(other / "conquest.db")
+    return other / "report.csv"
+
+
+def beside_the_index(other: Path) -> Path:
+    (other / "conquest.db-wal").write_bytes(b"")
+    return other / "conquest.db-wal"
+
+
+def of_a_server(other: Path) -> Path:
+    with sqlite3.connect(other / "server.db") as connection:
+        connection.execute("CREATE TABLE DICOMPatients (PatientID varchar(64))")
+    return other / "server.db"
+
+
+OTHERS = (
+    of_state,
+    of_decisions,
+    new_in_the_state,
+    of_index,
+    of_index_by_a_link,
+    of_index_by_a_hard_link,
+    beside_the_index,
+    of_a_server,
+)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_state_and_index_of_another_project_are_not_replaced_even_with_force(
+    name: Callable[[Path], Path], clinic: Workplace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("other")
+    shutil.copytree(clinic.folder, folder, dirs_exist_ok=True)
+    other = Workplace(folder)
+    assert other.run("apply").code == 0
+    (folder / ".pyconquest-rules/deeper").mkdir()
+    file = name(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db-shm"}
+    for command in (["export", "images", "--format", "csv", "-o"], ["plan", "-o"], ["index", "--report"]):
+        done = clinic.run(*command, str(file), "--force")
+        assert done.code == 2, command
+        assert "name another file" in done.err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".db-shm"} == before
+
+
+def test_a_plan_of_another_project_is_replaced_with_force(clinic: Workplace, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("other")
+    assert clinic.run("plan", "-o", "p.plan").code in (0, 1)
+    shutil.copy(clinic.folder / "p.plan", folder / "p.plan")
+    assert clinic.run("plan", "-o", str(folder / "p.plan")).code == 2
+    assert clinic.run("plan", "-o", str(folder / "p.plan"), "--force").code in (0, 1)

@@ -1,0 +1,43 @@
+"""The state folder beside the rules file. It may have come with the rules: no link in it is followed, and nothing else opened."""
+
+import os
+import stat
+from pathlib import Path
+
+from pyconquest_rules.errors import DatabaseError
+
+FOLDER = ".pyconquest-rules"
+DECISIONS = "decisions.txt"
+
+
+def checked(base: Path) -> Path:
+    """The state folder below the folder of the rules file, which may be missing.
+
+    Raises DatabaseError for a link in its place or in it, and for whatever else is neither a file nor a folder.
+    """
+    folder = base / FOLDER
+    try:
+        if not stat.S_ISDIR(folder.lstat().st_mode):
+            raise DatabaseError(f"cannot use {folder}: it is not a folder, but a link or a file; remove it")
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
+                    raise DatabaseError(f"cannot use {folder}: {entry.name!r} in it is a link, a pipe or a device; remove it")
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise DatabaseError(f"cannot use {folder}: {error.strerror}") from None
+    return folder
+
+
+def made(base: Path) -> Path:
+    """The state folder, which is made if it is missing; version control sees only the decisions in it. Raises DatabaseError."""
+    folder = checked(base)
+    try:
+        folder.mkdir(exist_ok=True)
+        ignore, text = folder / ".gitignore", f"*\n!.gitignore\n!{DECISIONS}\n"
+        if not ignore.exists() or ignore.read_text() == "*\n":
+            ignore.write_text(text)
+    except (OSError, ValueError) as error:
+        raise DatabaseError(f"cannot write to {folder}: {os.strerror(getattr(error, 'errno', 0) or 0)}") from None
+    return folder

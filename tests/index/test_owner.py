@@ -1,0 +1,178 @@
+"""An index belongs to one rules file. Another one that names it is told so, and neither loses or exports what is the other's."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Done, Instance, Workplace
+from tests.index.test_scan import dump
+
+RULES = """rules_version = 1
+outputs = ["export"]
+[index]
+database = "{database}"
+[sources.{name}]
+path = "{source}"
+[select.all]
+level = "image"
+where = "1"
+[copy.export]
+select = "all"
+to = "export/{{{{ SOPInstanceUID }}}}.dcm"
+"""
+
+
+def write(rules: Path, source: str, database: str = "conquest.db") -> Path:
+    rules.parent.mkdir(parents=True, exist_ok=True)
+    rules.write_text(RULES.format(database=database, source=source, name=Path(source).name))
+    return rules
+
+
+def in_one_folder(folder: Path) -> tuple[Path, Path]:
+    """`rules.toml` and `rules.ci.toml`, both with the index that is used if none is named."""
+    return write(folder / "rules.toml", "one"), write(folder / "rules.ci.toml", "two")
+
+
+def by_relative_names(folder: Path) -> tuple[Path, Path]:
+    (folder / "a").mkdir()
+    (folder / "b").mkdir()
+    return write(folder / "a/rules.toml", "../one", "../conquest.db"), write(folder / "b/rules.toml", "../two", "../conquest.db")
+
+
+def by_an_absolute_name(folder: Path) -> tuple[Path, Path]:
+    return write(folder / "rules.toml", "one"), write(folder / "b/rules.toml", "../two", str(folder / "conquest.db"))
+
+
+def by_a_linked_folder(folder: Path) -> tuple[Path, Path]:
+    first = write(folder / "a/rules.toml", "../one", "db/conquest.db")
+    (folder / "a/db").mkdir()
+    second = write(folder / "b/rules.toml", "../two", "db/conquest.db")
+    (folder / "b/db").symlink_to(folder / "a/db")
+    return first, second
+
+
+SHARED = (in_one_folder, by_relative_names, by_an_absolute_name, by_a_linked_folder)
+
+
+@pytest.fixture
+def two(workplace: Workplace, instance: Instance) -> Workplace:
+    """Two sources with an instance each."""
+    instance("one/1.dcm", SOPInstanceUID="1.1", PatientID="P1")
+    instance("two/2.dcm", SOPInstanceUID="1.2", PatientID="P2")
+    return workplace
+
+
+def run(workplace: Workplace, rules: Path, *arguments: str) -> Done:
+    return workplace.run("-f", str(rules), *arguments)
+
+
+@pytest.mark.parametrize("share", SHARED)
+def test_a_second_rules_file_is_refused_and_the_first_keeps_all(
+    two: Workplace, share: Callable[[Path], tuple[Path, Path]]
+) -> None:
+    first, second = share(two.folder)
+    assert run(two, first, "index").code == 0
+    database = next(two.folder.rglob("conquest.db"))
+    before = dump(database)
+    for command in ("index", "plan", "apply", "apply --no-index", "summary", "forget P1 --yes"):
+        done = run(two, second, *command.split())
+        assert (done.code, done.out) == (1, ""), command
+        assert f"belongs to the rules file {first}; name another one as [index] database, or delete" in done.err
+    assert not (second.parent / "export").exists()
+    assert dump(database) == before
+    assert run(two, first, "apply").code == 0
+    assert [file.name for file in (first.parent / "export").iterdir()] == ["1.1.dcm"]
+
+
+def test_with_an_index_of_its_own_each_exports_its_own(two: Workplace) -> None:
+    first, second = write(two.folder / "rules.toml", "one"), write(two.folder / "b/rules.toml", "../two", "ci.db")
+    for rules in (first, second, first, second):
+        assert run(two, rules, "apply").code == 0
+    assert [file.name for file in (two.folder / "b/export").iterdir()] == ["1.2.dcm"]
+
+
+def test_deleting_the_index_gives_it_to_whoever_comes_next(two: Workplace) -> None:
+    first, second = in_one_folder(two.folder)
+    run(two, first, "index")
+    for file in two.folder.glob("conquest.db*"):
+        file.unlink()
+    assert run(two, second, "index").code == 0
+    assert run(two, first, "index").code == 1
+
+
+def test_a_project_that_was_moved_or_copied_keeps_its_index(two: Workplace) -> None:
+    rules = write(two.folder / "project/rules.toml", "one")
+    shutil.copytree(two.folder / "one", two.folder / "project/one")
+    assert run(two, rules, "index").code == 0
+    shutil.copytree(two.folder / "project", two.folder / "copied")  # while the first is there
+    (two.folder / "project").rename(two.folder / "moved")
+    for folder in ("copied", "moved"):
+        assert run(two, two.folder / folder / "rules.toml", "plan").code == 0
+
+
+def test_a_rules_file_that_was_renamed_takes_its_index_over(two: Workplace) -> None:
+    rules = write(two.folder / "rules.toml", "one")
+    run(two, rules, "index")
+    renamed = rules.rename(two.folder / "mine.toml")
+    done = run(two, renamed, "query", "SELECT * FROM images")
+    assert done.code == 1
+    assert "which is gone; take it over with: pyconquest-rules index" in done.err
+    assert '"unchanged": 1' in run(two, renamed, "index", "--json").out
+    assert run(two, renamed, "query", "SELECT * FROM images").code == 0
+
+
+def test_an_index_whose_rules_are_gone_exports_nothing_of_theirs(two: Workplace) -> None:
+    first, second = in_one_folder(two.folder)
+    run(two, first, "index")
+    first.unlink()
+    assert run(two, second, "apply", "--no-index").code == 1
+    assert run(two, second, "index", "two").code == 0  # of one source only: it may still hold what was theirs
+    assert run(two, second, "apply", "--no-index").code == 1
+    assert run(two, second, "apply").code == 0
+    assert [file.name for file in (two.folder / "export").iterdir()] == ["1.2.dcm"]
+
+
+def test_a_link_to_a_rules_file_is_that_rules_file(two: Workplace) -> None:
+    rules = write(two.folder / "rules.toml", "one")
+    run(two, rules, "index")
+    (two.folder / "link.toml").symlink_to("rules.toml")
+    (two.folder / "elsewhere").mkdir()
+    (two.folder / "elsewhere/rules.toml").symlink_to(rules)
+    for link in ("link.toml", "elsewhere/rules.toml"):
+        assert run(two, two.folder / link, "plan").code == 0
+
+
+def test_an_index_of_an_earlier_version_goes_to_the_first_that_opens_it(two: Workplace) -> None:
+    first, second = in_one_folder(two.folder)
+    run(two, first, "index")
+    with closing(sqlite3.connect(two.folder / "conquest.db")) as connection, connection:
+        connection.execute("DELETE FROM rules_index WHERE key = 'rules'")
+    assert run(two, first, "plan", "--no-index").code == 0
+    assert run(two, first, "index").code == 0
+    assert run(two, second, "index").code == 1
+
+
+@pytest.mark.parametrize("recorded", ["{", '""', '"a\\u0000b"', '"\\u001b[2J"', "7", '"../../../../../../../../etc/passwd"'])
+def test_what_an_index_says_of_its_rules_may_be_anything(two: Workplace, recorded: str) -> None:
+    rules = write(two.folder / "rules.toml", "one")
+    run(two, rules, "index")
+    with closing(sqlite3.connect(two.folder / "conquest.db")) as connection, connection:
+        connection.execute("UPDATE rules_index SET value = ? WHERE key = 'rules'", (recorded,))
+    done = run(two, rules, "plan", "--no-index")
+    assert done.code == 1
+    assert "\x1b" not in done.err
+
+
+def test_a_source_that_the_rules_do_not_have_any_more_is_not_selected(two: Workplace) -> None:
+    rules = write(two.folder / "rules.toml", "one")
+    run(two, rules, "index")
+    write(rules, "two")
+    done = run(two, rules, "apply", "--no-index")
+    assert done.code == 1
+    assert "has the source 'one' which the rules do not have; bring it up to date with: pyconquest-rules index" in done.err
+    assert run(two, rules, "apply").code == 0
+    assert [file.name for file in (two.folder / "export").iterdir()] == ["1.2.dcm"]
