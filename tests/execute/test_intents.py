@@ -26,7 +26,8 @@ def forty(workplace: Workplace, instance: Instance) -> Workplace:
 def want(workplace: Workplace, where: str = "1", **options: object) -> Workplace:
     """Have the rules copy what a condition selects, and prune the rest."""
     copy = action("export", TO, **options).replace("'", '"')
-    return workplace.rules(f"{SOURCE.replace('"1"', f'"{where}"')}{copy}prune = true\n")
+    selected = SOURCE.replace('"1"', f'"{where}"')
+    return workplace.rules(f"{selected}{copy}prune = true\n")
 
 
 def placed(workplace: Workplace) -> set[str]:

@@ -19,69 +19,71 @@ def dated(file: Path, seconds: int) -> Path:
     return file
 
 
-def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some seconds pass."""
-    now = int(time() + 60) * SECOND
-    for module in ("index.scan", "index.csv_tables", "execute.files"):
-        monkeypatch.setattr(f"pyconquest_rules.{module}.time_ns", lambda: now)
+class Clock:
+    """The time by which a file is young; it stands still until somebody lets it go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = int(time())
+        for module in ("index.scan", "index.csv_tables", "execute.files"):
+            monkeypatch.setattr(f"pyconquest_rules.{module}.time_ns", lambda: self.now * SECOND)
+
+    def go_on(self) -> None:
+        self.now += 60
 
 
-def test_a_file_that_changes_within_its_second_is_read_again(
-    workplace: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = int(time())
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_a_file_that_changes_within_its_second_is_read_again(workplace: Workplace, instance: Instance, clock: Clock) -> None:
+    now = clock.now
     dated(instance("data/1.dcm", SOPInstanceUID="1.2.1", PatientID="P1"), now)
     dated(instance("data/old.dcm"), now - 3600)
     assert workplace.rules(RULES).run("index", "--json").summary["read"] == 2
     dated(instance("data/1.dcm", SOPInstanceUID="1.2.1", PatientID="P2"), now)
-    later(monkeypatch)
+    clock.go_on()
     assert workplace.run("index", "--json").summary["read"] == 1
     assert workplace.run("query", "SELECT PatientID FROM images WHERE SOPInstanceUID = '1.2.1'").out.split()[-1] == "P2"
     assert workplace.run("index", "--json").summary["read"] == 0
 
 
-def test_a_source_that_changes_within_its_second_is_copied_again(
-    workplace: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = int(time())
+def test_a_source_that_changes_within_its_second_is_copied_again(workplace: Workplace, instance: Instance, clock: Clock) -> None:
+    now = clock.now
     dated(instance("data/1.dcm", SOPInstanceUID="1.2.1", InstanceNumber=1, PatientID="P1"), now)
     assert workplace.rules(RULES).run("apply", "--json").summary["done"] == 1
     dated(instance("data/1.dcm", SOPInstanceUID="1.2.1", InstanceNumber=1, PatientID="P2"), now)
-    later(monkeypatch)
+    clock.go_on()
     assert workplace.run("plan", "--json").summary["reasons"] == {"todo:source-changed": 1}
     assert workplace.run("apply", "--json").summary["done"] == 1
     assert workplace.files("export") == workplace.files("data")
     assert workplace.run("apply", "--json").summary["unchanged"] == 1
 
 
-def test_a_destination_that_changes_within_its_second_is_seen(
-    workplace: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = int(time())
+def test_a_destination_that_changes_within_its_second_is_seen(workplace: Workplace, instance: Instance, clock: Clock) -> None:
+    now = clock.now
     dated(instance("data/1.dcm", InstanceNumber=1), now)
     assert workplace.rules(RULES).run("apply", "--json").summary["done"] == 1
     file = workplace.folder / "export/1.dcm"
     file.write_bytes(bytes(file.stat().st_size))
     dated(file, now)
-    later(monkeypatch)
+    clock.go_on()
     assert workplace.run("verify", "--json").summary["changed"] == 1
     assert workplace.run("plan", "--json").summary["reasons"] == {"blocked:destination-changed": 1}
 
 
-def test_a_young_file_that_did_not_change_is_compared_once(
-    workplace: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dated(instance("data/1.dcm", InstanceNumber=1), int(time()))
+def test_a_young_file_that_did_not_change_is_compared_once(workplace: Workplace, instance: Instance, clock: Clock) -> None:
+    dated(instance("data/1.dcm", InstanceNumber=1), clock.now)
     assert workplace.rules(RULES).run("apply").code == 0
-    later(monkeypatch)
+    clock.go_on()
     again = workplace.run("apply", "--json").summary
     assert (again["done"], again["bytes"]) == (1, 0)
     assert workplace.run("apply", "--json").summary["unchanged"] == 1
 
 
-def test_a_csv_file_that_changes_within_its_second_is_read_again(workplace: Workplace, instance: Instance) -> None:
+def test_a_csv_file_that_changes_within_its_second_is_read_again(workplace: Workplace, instance: Instance, clock: Clock) -> None:
     instance("data/1.dcm")
-    now, file = int(time()), workplace.folder / "cohort.csv"
+    now, file = clock.now, workplace.folder / "cohort.csv"
     file.write_text("PatientID\nP1\n")
     dated(file, now)
     workplace.rules(f'{SOURCE}[tables.cohort]\ncsv = "cohort.csv"\n').run("index")
