@@ -31,8 +31,8 @@ def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
 def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False, prune_empty: bool = False) -> Forgotten:
     """Decides that something is forgotten, and with `files` deletes its files first. Raises as `to_forget` does.
 
-    With `prune_empty` the folders that become empty go too. The decision is in its file before the index obeys it: the next who
-    opens the index does what a kill left.
+    With `prune_empty` the folders that become empty go too. The decision comes when all of them are gone: until then the index
+    has what is to go, and the same command does what a kill left. It is in its file before the index obeys it.
     """
     from pyconquest_rules.index.forgetting import delete, delete_empty
 
@@ -43,11 +43,11 @@ def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False, prune_em
         going, places = forgetting.going(), list(forgetting.places())
         roots = [source.root for source in store.sources().values()]
     gone, failed = delete(places, roots) if files else ([], 0)
+    folders = delete_empty(gone, roots) if prune_empty else 0
     DecisionsFile(rules.base).change(decisions)
     with writing(rules) as store, store.transaction():
         for place in gone:
             store.forget(place.device, place.path)
-    folders = delete_empty(gone, roots) if prune_empty else 0
     return Forgotten(going.images, going.files, len(gone), failed, folders)
 
 
