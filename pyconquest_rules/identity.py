@@ -7,7 +7,7 @@ tell them apart.
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pyconquest_rules.mounts import Mount, Place, mounted, mounts
@@ -18,15 +18,19 @@ DEEP = 8  # file systems that show each other
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A place, a path that leads to it, and how many of its names lie above the mount that the path goes through."""
+    """A place, a path that leads to it, and how many of its names lie above the mount that the path goes through.
+
+    `of` is the folder that it is, or is shown or mounted in.
+    """
 
     place: Place
     path: str
     above: int
+    of: str = ""
 
     def below(self, names: tuple[str, ...]) -> "_Known":
         """Return what names lead to from here."""
-        return _Known(Place(self.place.disk, self.place.names + names), os.path.join(self.path, *names), self.above)
+        return _Known(Place(self.place.disk, self.place.names + names), os.path.join(self.path, *names), self.above, self.of)
 
     def holds(self, other: Place) -> bool:
         """Whether another place is this one or lies below it."""
@@ -58,48 +62,50 @@ class Identities:
     def __init__(self, folders: Iterable[str]) -> None:
         """`folders` are real paths; one that is missing, or is not a folder, holds nothing."""
         self.folders = tuple(folders)
-        self.holds_path = remembered(self._holds_path)
+        self.which_path = remembered(self._which_path)
         self._shown: dict[Mount, list[tuple[_Known, bool]]] = {}
 
-    def holds(self, folder: int) -> bool:
-        """Whether an open folder is one of them, or is known to lie in one. Whoever walks to it asks for each on the way."""
+    def which_inode(self, folder: int) -> str | None:
+        """Return which of them an open folder is, as far as its inode tells."""
         status = os.fstat(folder)
-        if (status.st_dev, status.st_ino) in self._inodes:
-            return True
-        return bool(self._known) and any(
-            known.holds(where.place) for where in self._places(folder, written=True) for known in self._known
-        )
+        return self._inodes.get((status.st_dev, status.st_ino))
 
-    def _holds_path(self, path: str) -> bool:
-        """Whether a path, absolute and normal, leads into one of them, or would if the folders that it lacks were made."""
+    def which(self, folder: int) -> str | None:
+        """Return which of them an open folder is or lies in. Whoever walks to it asks for the inode of each on the way."""
+        if (found := self.which_inode(folder)) or not self._known:
+            return found
+        places = self._places(folder, written=True)
+        return next((known.of for where in places for known in self._known if known.holds(where.place)), None)
+
+    def _which_path(self, path: str) -> str | None:
+        """Return which of them a path, absolute and normal, leads into, or would if the folders that it lacks were made."""
         above = os.path.dirname(path)
-        if above != path and self.holds_path(above):
-            return True
+        if above != path and (found := self.which_path(above)):
+            return found
         try:
             status = os.stat(path)
         except OSError:
-            return False
-        if (status.st_dev, status.st_ino) in self._inodes:
-            return True
+            return None
+        found = self._inodes.get((status.st_dev, status.st_ino))
         # It is in what its parent is not in only if something is mounted at it, or if it has the name of one of them.
-        if not self._known or collision_key(path) not in self._turns:
-            return False
+        if found or not self._known or collision_key(path) not in self._turns:
+            return found
         with suppress(OSError), looked_at(path) as folder:
-            return self.holds(folder)
-        return False
+            return self.which(folder)
+        return None
 
     @cached_property
     def _mounts(self) -> dict[int, Mount]:
         return mounts()
 
     @cached_property
-    def _inodes(self) -> frozenset[tuple[int, int]]:
-        found = set()
-        for folder in {*self.folders, *(known.path for known in self._known)}:
+    def _inodes(self) -> dict[tuple[int, int], str]:
+        found = dict[tuple[int, int], str]()
+        for path, folder in (*((known.path, known.of) for known in self._known), *((folder, folder) for folder in self.folders)):
             with suppress(OSError):
-                status = os.stat(folder)
-                found.add((status.st_dev, status.st_ino))
-        return frozenset(found)
+                status = os.stat(path)
+                found[status.st_dev, status.st_ino] = folder
+        return found
 
     @cached_property
     def _known(self) -> tuple[_Known, ...]:
@@ -111,10 +117,11 @@ class Identities:
         return (known for places in self._by_path() for known in places[:1])
 
     def _by_path(self) -> Iterator[list[_Known]]:
-        inner = (mount.point for mount in self._mounts.values() for folder in self.folders if _is_in(mount.point, folder))
-        for path in dict.fromkeys((*self.folders, *inner)):
+        points = [mount.point for mount in self._mounts.values()]
+        inner = [(point, folder) for point in points for folder in self.folders if _is_in(point, folder)]
+        for path, of in dict([*inner, *((folder, folder) for folder in self.folders)]).items():
             with suppress(OSError), looked_at(path) as folder:
-                yield self._places(folder, written=False)
+                yield [replace(known, of=of) for known in self._places(folder, written=False)]
 
     @cached_property
     def _turns(self) -> frozenset[str]:

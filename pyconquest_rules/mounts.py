@@ -79,10 +79,13 @@ def names(path: str) -> tuple[str, ...]:
 def mounted(folder: int, known: dict[int, Mount]) -> tuple[Mount, tuple[str, ...]] | None:
     """Return the mount that an open folder is in, and the names from there to it; None if that is not known."""
     try:
-        with open(f"/proc/self/fdinfo/{folder}", "rb") as lines:
-            [number] = [int(line.split()[1]) for line in lines if line.startswith(b"mnt_id:")]
+        about = os.open(f"/proc/self/fdinfo/{folder}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            number = int(os.read(about, 1024).partition(b"mnt_id:")[2].split(maxsplit=1)[0])
+        finally:
+            os.close(about)
         mount, path = known[number], os.readlink(f"/proc/self/fd/{folder}")
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError):
         return None
     point = names(mount.point)
     below = names(path)

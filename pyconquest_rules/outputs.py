@@ -30,19 +30,23 @@ class Guard:
     def __init__(self, sources: Iterable[str], own: Iterable[str]) -> None:
         """`own` are files and folders of the program; all are real paths."""
         self._own = tuple(own)
-        self._held = ((Identities(sources), IN_SOURCE), (Identities(self._own), IN_OWN))
+        self._identities = Identities((*sources, *self._own))
+
+    def check_inode(self, folder: int) -> None:
+        """Raise UnsafePath if an open folder is one that nothing may be written into: for each on the way to `check`."""
+        self._refuse(self._identities.which_inode(folder))
 
     def check(self, folder: int) -> None:
-        """Raise UnsafePath if nothing may be written into an open folder. Whoever walks to it asks for each on the way."""
-        for identities, why in self._held:
-            if identities.holds(folder):
-                raise UnsafePath(why)
+        """Raise UnsafePath if nothing may be written into an open folder."""
+        self._refuse(self._identities.which(folder))
 
     def check_path(self, path: str) -> None:
         """Raise UnsafePath if nothing may be written to a real path, whose last folders may be missing."""
-        for identities, why in self._held:
-            if identities.holds_path(path):
-                raise UnsafePath(why)
+        self._refuse(self._identities.which_path(path))
+
+    def _refuse(self, held: str | None) -> None:
+        if held is not None:
+            raise UnsafePath(IN_OWN if held in self._own else IN_SOURCE)
 
     def taken(self, folder: int) -> Set[str]:
         """The names, without case, of the program's own files in an open folder."""

@@ -83,7 +83,7 @@ def under_other_names(trees: Sequence[Tree]) -> Iterator[SourceNoted]:
 
 
 def _holds(one: Tree, other: Tree) -> bool:
-    return Identities([str(one.root)]).holds_path(str(other.root))
+    return Identities([str(one.root)]).which_path(str(other.root)) is not None
 
 
 def _is_bare(store: "Store") -> bool:

@@ -35,14 +35,14 @@ def opened(outputs: Outputs, folder: str, *, make: bool = False, guard: Guard | 
         _make_root(root)
     descriptor = os.open(root, FOLDER & ~os.O_NOFOLLOW)
     try:
-        if guard:
-            guard.check(descriptor)
         for name in below:
-            inner = _inner(descriptor, name, make)
+            if guard:
+                guard.check_inode(descriptor)
+            inner = _inner(descriptor, name, make, guard)
             os.close(descriptor)
             descriptor = inner
-            if guard:
-                guard.check(descriptor)
+        if guard:
+            guard.check(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -64,12 +64,14 @@ def _make_root(root: str) -> None:
             os.close(descriptor)
 
 
-def _inner(descriptor: int, name: str, make: bool) -> int:
+def _inner(descriptor: int, name: str, make: bool, guard: Guard | None) -> int:
     try:
         return os.open(name, FOLDER, dir_fd=descriptor)
     except FileNotFoundError:
         if not make:
             raise
+    if guard:
+        guard.check(descriptor)
     with suppress(FileExistsError):  # another thread of this run was faster
         os.mkdir(name, dir_fd=descriptor)
     return os.open(name, FOLDER, dir_fd=descriptor)

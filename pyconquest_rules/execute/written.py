@@ -60,7 +60,7 @@ def check_outside(rules: Rules, file: Path) -> None:
     """Raise UsageError for a file inside a source, by whatever name, or inside the folder of the state."""
     real = Path(os.path.realpath(file))
     for folder, what in protected_folders(rules):
-        if Identities([os.path.realpath(folder)]).holds_path(str(real)):
+        if Identities([os.path.realpath(folder)]).which_path(str(real)):
             raise _refused(file, f"it is inside {what}; name a file elsewhere")
 
 
