@@ -13,6 +13,7 @@ from pyconquest_rules.app.planning import refuse
 from pyconquest_rules.app.retrieving import retrieving
 from pyconquest_rules.app.stopping import stop_asked
 from pyconquest_rules.events import Emit, LittleRoom, silent
+from pyconquest_rules.execute import makers
 from pyconquest_rules.execute.copying import Copying
 from pyconquest_rules.execute.ledger import Ledger, locked
 from pyconquest_rules.execute.runner import Doer, Result, Runner
@@ -40,6 +41,7 @@ def apply(
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
             refuse(each)
+            makers.claim(ledger.connection, rules.file, {name: rules.actions[name] for name in each.actions()})
             for finding in each.findings:
                 emit(LittleRoom(finding.message))
             result.run = result.run or ledger.begin(" ".join(targets))

@@ -19,7 +19,7 @@ from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, StepFailed, silent
-from pyconquest_rules.execute import folders
+from pyconquest_rules.execute import folders, makers
 from pyconquest_rules.execute.files import is_left, is_made
 from pyconquest_rules.execute.ledger import Ledger
 from pyconquest_rules.execute.room import device, no_room, nothing_in
@@ -140,6 +140,7 @@ def planned(
     """The plan of just these actions. `offline`: of the index as it is, without a look into sources."""
     with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
         check_sources(rules, sets.connection)
+        makers.check(ledger.connection, rules.file, {name: rules.actions[name] for name in names})
         ledger.show_placed(rules.outputs)
         made, limited = Plan(), False
         made.note_day(rules.today)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pyconquest_rules.errors import DatabaseError, Locked
-from pyconquest_rules.execute import intents
+from pyconquest_rules.execute import intents, makers
 from pyconquest_rules.execute.files import Made, Put, StepError
 from pyconquest_rules.execute.removing import Removed
 from pyconquest_rules.index import databases
@@ -483,7 +483,7 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {SENT}; UPDATE state SET value = '{FORMAT}' WHERE key = 'format'; COMMIT;")
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
-    for table in (ADOPTED, ENDED, REPAIR, WAITING, WRITTEN, YOUNG, intents.TABLE):
+    for table in (ADOPTED, ENDED, REPAIR, WAITING, WRITTEN, YOUNG, intents.TABLE, makers.TABLE):
         connection.execute(table)
     (name,) = connection.execute("SELECT value FROM state WHERE key = 'name'").fetchone() or (None,)
     if not NAME.fullmatch(str(name)):  # temporary files are named by it

@@ -158,6 +158,9 @@ def _opened(file: Path, mode: str, timeout: float, before: str = "") -> sqlite3.
     except MemoryError:  # of SQLite, which has a limit
         connection.close()
         raise sqlite3.DatabaseError("its schema is too large") from None
+    except UnicodeDecodeError:  # of what SQLite says of it
+        connection.close()
+        raise sqlite3.DatabaseError("its schema is damaged") from None
     except BaseException:
         connection.close()
         raise

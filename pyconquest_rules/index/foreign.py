@@ -15,7 +15,7 @@ from itertools import pairwise
 from pyconquest_rules.index.databases import MOST_OBJECTS
 from pyconquest_rules.index.sql import TOKEN, text_of
 
-BARE = re.compile(r"[\w$]+")
+BARE, VIEW = re.compile(r"[\w$]+"), re.compile(r"\s*(\(|AS\s)", re.IGNORECASE)
 
 MOST_TEXT = 16 << 20
 
@@ -88,16 +88,25 @@ def is_plain_index(object_: Object, ours: Collection[str]) -> bool:
 
 def is_view(object_: Object) -> bool:
     """Whether a view is no more than a view, and named as it says: SQLite takes the name of the text."""
-    words = _after(object_, "CREATE VIEW ")
-    return object_.kind == "view" and bool(words) and (words[0] == "(" or words[0].upper() == "AS") and ";" not in words
+    rest = _rest(object_, "CREATE VIEW ")
+    if object_.kind != "view" or not rest:
+        return False
+    if ";" not in rest and VIEW.match(rest):  # as most are, which are long
+        return True
+    words = _words(rest)
+    return bool(words) and (words[0] == "(" or words[0].upper() == "AS") and ";" not in words
 
 
-@lru_cache(maxsize=1024)
 def _after(object_: Object, beginning: str) -> tuple[str, ...]:
     """The words of the text of an object after its beginning and its name; none if it begins otherwise."""
+    return _words(_rest(object_, beginning))
+
+
+def _rest(object_: Object, beginning: str) -> str:
+    """The text of an object after its beginning and its name; "" if it begins otherwise."""
     text, name = object_.text or "", object_.name
     if not text.startswith(beginning):
-        return ()
+        return ""
     doubled = name.replace('"', '""')
     # A name that is more than a word could hide what follows it.
     bare = [name] if BARE.fullmatch(name) else []
@@ -105,8 +114,13 @@ def _after(object_: Object, beginning: str) -> tuple[str, ...]:
     for written in (*bare, f'"{doubled}"', *others):
         rest = text[len(beginning) :].removeprefix(written)
         if len(rest) < len(text) - len(beginning) and (rest[:1].isspace() or rest[:1] == "("):
-            return tuple(word for word in TOKEN.findall(rest) if not word[0].isspace() and word[:2] not in ("--", "/*"))
-    return ()
+            return rest
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in TOKEN.findall(text) if not word[0].isspace() and word[:2] not in ("--", "/*"))
 
 
 def _is_name(word: str) -> bool:

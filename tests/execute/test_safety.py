@@ -266,7 +266,7 @@ def test_a_full_disk_under_the_ledger_ends_the_run_before_anything_is_placed_tha
         app.apply(rules, made, emit=fill)
     assert workplace.files("out") == {}
     (small_disk / "in the way").unlink()
-    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)  # the ledger of 200 files needs more than 1 MB
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)  # the ledger of 200 files needs it
     assert inner.run("--database", str(index), "plan", "--json").summary["reasons"] == {"todo:new": 200}
     assert inner.run("--database", str(index), "apply").code == 0
     assert workplace.files("out") == workplace.files("data")

@@ -1,6 +1,7 @@
 """On a network file system there is neither WAL nor shared memory: index and state have a rollback journal and real locks.
 
-No network is mounted here: which type a folder has is read from a list of mounts that the tests write.
+No network is mounted here: which type a folder has is read from a list of mounts that the tests write. A disk of FUSE, the
+file system of sshfs and others, is real.
 """
 
 import fcntl
@@ -21,6 +22,9 @@ from pyconquest_rules.index import filesystems
 from pyconquest_rules.index.databases import is_wal
 from pyconquest_rules.index.filesystems import Sharing, kind_of, sharing
 from tests.conftest import Instance, Workplace
+from tests.mounting import Mounts, mounts
+
+__all__ = ["mounts"]
 
 RULES = """
 outputs = ["export"]
@@ -145,6 +149,16 @@ def test_a_writer_that_was_killed_on_a_network_disk_is_rolled_back(
     assert archive.run("apply").code == 0
     assert archive.run("verify").code == 0
     assert leftovers(archive) == []
+
+
+def test_a_disk_by_fuse_has_no_wal(tmp_path: Path, mounts: Mounts, instance: Instance) -> None:
+    disk = Workplace(mounts.caseless(tmp_path / "backing", tmp_path / "disk")).rules(RULES)
+    assert sharing(disk.folder) is Sharing.UNLOCKED
+    instance(disk.folder / "data/1.dcm")
+    for command in ("apply", "apply", "verify", "query SELECT(1)"):
+        assert disk.run(*command.split()).code == 0
+        assert leftovers(disk) == []
+    assert [is_wal(file) for file in databases(disk)] == [False, False]
 
 
 # The run lock

@@ -176,3 +176,43 @@ def test_a_source_that_the_rules_do_not_have_any_more_is_not_selected(two: Workp
     assert "has the source 'one' which the rules do not have; bring it up to date with: pyconquest-rules index" in done.err
     assert run(two, rules, "apply").code == 0
     assert [file.name for file in (two.folder / "export").iterdir()] == ["1.2.dcm"]
+
+
+# The state, which all rules files of a folder share
+
+
+@pytest.mark.parametrize("who_prunes", ["both", "the first", "the second"])
+def test_rules_of_one_folder_do_not_prune_what_the_other_made(two: Workplace, who_prunes: str) -> None:
+    first = write(two.folder / "rules.toml", "one")
+    second = write(two.folder / "rules.ci.toml", "two", "ci.db")
+    for rules, prunes in ((first, "both the first"), (second, "both the second")):
+        if who_prunes in prunes:
+            rules.write_text(rules.read_text().replace("to =", "prune = true\nto ="))
+    assert run(two, first, "apply").code == 0
+    for command in ("plan", "apply", "apply --allow-prune"):
+        done = run(two, second, *command.split())
+        assert done.code == 2
+        assert "copy.export of the rules file 'rules.toml' keeps its files in the same state" in done.err
+        assert "rename the action in 'rules.ci.toml'" in done.err
+    assert [file.name for file in (two.folder / "export").iterdir()] == ["1.1.dcm"]
+    second.write_text(second.read_text().replace("copy.export", "copy.ci"))
+    for rules in (second, first, second):
+        assert run(two, rules, "apply", "--allow-prune").code == 0
+        assert len(list((two.folder / "export").iterdir())) == 2
+
+
+def test_rules_of_one_folder_may_have_actions_of_one_name_if_none_prunes(two: Workplace) -> None:
+    first, second = write(two.folder / "rules.toml", "one"), write(two.folder / "rules.ci.toml", "two", "ci.db")
+    for rules in (first, second, first, second):
+        assert run(two, rules, "apply").code == 0
+    assert len(list((two.folder / "export").iterdir())) == 2
+
+
+def test_a_rules_file_that_was_renamed_goes_on_to_prune(two: Workplace) -> None:
+    rules = write(two.folder / "rules.toml", "one")
+    rules.write_text(rules.read_text().replace("to =", "prune = true\nto ="))
+    assert run(two, rules, "apply").code == 0
+    renamed = rules.rename(two.folder / "mine.toml")
+    renamed.write_text(renamed.read_text().replace('where = "1"', 'where = "0"'))
+    assert run(two, renamed, "apply", "--allow-prune").code == 0
+    assert list((two.folder / "export").iterdir()) == []
