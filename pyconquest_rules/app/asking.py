@@ -1,21 +1,20 @@
 """Asking the index: rows, tables, and what Conquest is to know of it."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import BinaryIO
 
-from pyconquest_rules.app.opening import check_sources, opened
+from pyconquest_rules.app.opening import opened
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.execute.export import Format
 from pyconquest_rules.execute.export import export as write_rows
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.conquest_config import LONGEST_OBJECT_FILE
 from pyconquest_rules.index.conquest_config import files as conquest_files
+from pyconquest_rules.index.decisions import DEVICE
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.sql_mistakes import table_names
 from pyconquest_rules.index.tables import VIEWS
@@ -72,12 +71,11 @@ def conquest_config(rules: Rules, *, ae_title: str, port: int) -> tuple[dict[str
     Sources that the rules no longer name are no devices.
     """
     with opened(rules) as sets:
-        check_sources(rules, sets.connection)
-        rows = sets.connection.execute("SELECT device, name, CAST(path AS BLOB) FROM rules_sources").fetchall()
+        rows = sets.connection.execute("SELECT device, name FROM rules_sources").fetchall()
         too_long = "SELECT count(*) FROM DICOMImages WHERE length(CAST(ObjectFile AS BLOB)) > ?"
         (unserved,) = sets.connection.execute(too_long, (LONGEST_OBJECT_FILE,)).fetchone()
-    named = {tree.name for tree in rules.trees}
-    devices = {device: Path(os.fsdecode(path)) for device, name, path in rows if name in named}
+    roots = {tree.name: tree.root for tree in rules.trees}  # those of the index may be anybody's
+    devices = {device: roots[name] for device, name in rows if name in roots and DEVICE.fullmatch(str(device))}
     return conquest_files(rules.database.resolve(), devices, rules.dicom_sql, ae_title=ae_title, port=port), unserved
 
 

@@ -933,7 +933,8 @@ def test_a_worker_that_somebody_kills_does_no_harm(many: Path, clean: dict[str, 
             os.kill(killed[0] or 0, signal.SIGKILL)
 
     killed: list[int | None] = []
-    with Store(tmp_path / "conquest.db", schema(parse(standard_text())), Order(sources=("archive",), base=tmp_path)) as store:
+    order = Order(sources=("archive",), base=tmp_path, rules=tmp_path / "rules.toml")
+    with Store(tmp_path / "conquest.db", schema(parse(standard_text())), order) as store:
         Scan(store, kill).run([Tree("archive", many / "data", ("**/.*",))], lambda files: pool())
     assert killed
     assert dump(tmp_path / "conquest.db") == clean
@@ -945,7 +946,8 @@ def zombie(process: int) -> bool:
 
 def test_many_workers_come_to_the_same_as_none(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
     told: list[Event] = []
-    with Store(tmp_path / "conquest.db", schema(parse(standard_text())), Order(sources=("archive",), base=tmp_path)) as store:
+    order = Order(sources=("archive",), base=tmp_path, rules=tmp_path / "rules.toml")
+    with Store(tmp_path / "conquest.db", schema(parse(standard_text())), order) as store:
         scan = Scan(store, told.append)
         scan.run([Tree("archive", many / "data", ("**/.*",))], lambda files: pool())
     assert dump(tmp_path / "conquest.db") == clean
