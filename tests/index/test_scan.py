@@ -59,7 +59,7 @@ def sizes(workplace: Workplace) -> list[int]:
 
 
 def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, without what only the clock says, and whose the index is."""
+    """All rows of all tables, without what only the clock says."""
     with closing(sqlite3.connect(database)) as connection:
         connection.text_factory = bytes
         names = [name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -68,8 +68,6 @@ def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
             columns = [column.decode() for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]
             kept = ", ".join(f'"{column}"' for column in sorted(columns) if column not in CHANGES_WITH_TIME)
             found[name] = sorted(connection.execute(f"SELECT {kept} FROM {name}").fetchall(), key=repr)
-        if "rules_index" in found:
-            found["rules_index"] = [row for row in found["rules_index"] if b"rules" not in row]
         return found
 
 
