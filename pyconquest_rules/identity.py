@@ -62,7 +62,7 @@ class Identities:
     def __init__(self, folders: Iterable[str]) -> None:
         """`folders` are real paths; one that is missing, or is not a folder, holds nothing."""
         self.folders = tuple(folders)
-        self.which_path = remembered(self._which_path)
+        self.which_path, self._at = remembered(self._which_path), remembered(self._which_at)
         self._shown: dict[Mount, list[tuple[_Known, bool]]] = {}
 
     def which_inode(self, folder: int) -> str | None:
@@ -79,9 +79,13 @@ class Identities:
 
     def _which_path(self, path: str) -> str | None:
         """Return which of them a path, absolute and normal, leads into, or would if the folders that it lacks were made."""
-        above = os.path.dirname(path)
-        if above != path and (found := self.which_path(above)):
-            return found
+        # From above, and in a loop: a template may give a path of hundreds of folders.
+        ends = (number for number, letter in enumerate(path) if letter == "/" and number)
+        above = (path[:end] for end in ends)
+        return next((found for each in ("/", *above, path) if (found := self._at(each))), None)
+
+    def _which_at(self, path: str) -> str | None:
+        """Return which of them is at a path, or leads into one there although its parent does not."""
         try:
             status = os.stat(path)
         except OSError:

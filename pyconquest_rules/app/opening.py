@@ -50,7 +50,7 @@ def opened(rules: Rules, *, as_it_is: bool = False) -> Iterator[Sets]:
         owner.check(connection, rules.database, rules.file, reads=True)
         if not as_it_is:
             _catch_up(rules, connection)
-        yield Sets(connection, rules.schema, rules.selections, Budget.of(rules.database.stat().st_size))
+        yield Sets(connection, rules.schema, rules.selections, Budget.of(connection))
     finally:
         connection.close()
 

@@ -1,9 +1,12 @@
 """What rules may take of a machine: in proportion to the index that they are used on, as rules may be a stranger's."""
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Self
 
-MIB = 1 << 20
+from pyconquest_rules.index.tables import column_names
+
+KIB, MIB = 1 << 10, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,18 @@ class Budget:
     table_rows: int
 
     @classmethod
-    def of(cls, size: int) -> Self:
-        """The budget for an index of so many bytes. An index has about a thousand images in a MiB."""
+    def of(cls, index: sqlite3.Connection) -> Self:
+        """The budget for an index, by its images: of its bytes CSV tables of earlier rules may be the most.
+
+        A thousand images take about a MiB. Of an index that came with the rules the row numbers may be anything: it counts for no
+        more than its bytes.
+        """
+        taken = {name.lower() for name in column_names(index, "DICOMImages")}
+        # A layout may have columns of these names; of one that has all, all rows are counted.
+        number = next((f"max({name})" for name in ("rowid", "oid", "_rowid_") if name not in taken), "count(*)")
+        (images,) = index.execute(f"SELECT coalesce({number}, 0) FROM main.DICOMImages").fetchone()
+        page, pages = (int(index.execute(f"PRAGMA main.{name}").fetchone()[0]) for name in ("page_size", "page_count"))
+        size = max(0, min(images * KIB, page * pages))
         mib = size / MIB
         return cls(
             seconds=4 + mib,

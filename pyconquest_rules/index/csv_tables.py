@@ -192,7 +192,7 @@ def _bounded(connection: sqlite3.Connection) -> Iterator[Budget]:
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_size", "page_count", "max_page_count", "cache_size")
     )
-    budget = Budget.of(page * pages)
+    budget = Budget.of(connection)
     connection.execute(f"PRAGMA max_page_count = {pages + budget.tables // page}")
     connection.execute(f"PRAGMA cache_size = -{CACHE}")  # else rows in no order are written over and over again
     try:

@@ -17,7 +17,17 @@ from pyconquest_rules.index import contradictions, geometry, references
 from pyconquest_rules.index.databases import why_not
 from pyconquest_rules.index.foreign import Object, is_plain_index, is_plain_table, is_view, objects
 from pyconquest_rules.index.sql import open_read_only
-from pyconquest_rules.index.tables import LEVELS, OUR_TABLES, TABLES, UIDMODS, Schema, patient_of_images, quoted, statements
+from pyconquest_rules.index.tables import (
+    LEVELS,
+    OUR_TABLES,
+    TABLES,
+    UIDMODS,
+    Schema,
+    column_names,
+    patient_of_images,
+    quoted,
+    statements,
+)
 from pyconquest_rules.index.wrong_places import no_place_for
 
 MAGIC = b"SQLite format 3\0"
@@ -188,8 +198,7 @@ def drop(connection: sqlite3.Connection, schema: Schema, kept: frozenset[str] = 
 
 def _has_columns(connection: sqlite3.Connection, schema: Schema) -> bool:
     for level in LEVELS:
-        columns = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (TABLES[level],))}
-        if not columns.issuperset(field.column for field in schema.level(level)):
+        if not set(column_names(connection, TABLES[level])).issuperset(field.column for field in schema.level(level)):
             return False
     return True
 

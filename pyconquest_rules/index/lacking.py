@@ -5,7 +5,7 @@ import re
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.selection import Sets
 from pyconquest_rules.index.sql import Value
-from pyconquest_rules.index.tables import VIEWS, quoted
+from pyconquest_rules.index.tables import VIEWS, column_names, quoted
 
 TEXTS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -23,7 +23,7 @@ def values(sets: Sets, name: str, SOPInstanceUID: str) -> dict[str, Value]:
     found = dict[str, Value]()
     for level in dict.fromkeys((selection.level, Level.IMAGE)):
         view, key = VIEWS[level], level.key
-        columns = [column for (column,) in sets.connection.execute("SELECT name FROM pragma_table_info(?)", (view,))]
+        columns = column_names(sets.connection, view)
         if asked := [column for column in columns if column.lower() in words and column not in found]:
             row = sets.connection.execute(
                 f"SELECT {', '.join(map(quoted, asked))} FROM {view}"

@@ -11,7 +11,7 @@ from pyconquest_rules.index import contradictions, sql
 from pyconquest_rules.index.budget import Budget
 from pyconquest_rules.index.clock import check_clock
 from pyconquest_rules.index.sql_mistakes import table_names
-from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, patient_of_images, quoted
+from pyconquest_rules.index.tables import PATIENT_ID, VIEWS, Schema, column_names, patient_of_images, quoted
 from pyconquest_rules.steps import Selected
 
 DEEPEST = 50
@@ -124,7 +124,8 @@ class Sets:
 
     def _by_query(self, selection: Selection) -> tuple[str, ...]:
         self.make_named(selection.text, selection.params)
-        columns = sql.names(self.connection, selection.text, selection.params, self._most().seconds)
+        most = self._most()
+        columns = sql.names(self.connection, selection.text, selection.params, most.seconds, most.space)
         self.key(selection.level, columns)
         columns = self._fill(selection.name, columns, selection.text, selection.params)
         key, target = self.key(selection.level, columns)
@@ -144,7 +145,7 @@ class Sets:
         self.connection.execute(
             f"CREATE TEMP VIEW {quoted(selection.name)} AS SELECT * FROM main.{view} WHERE {shown} IN ({chosen})"
         )
-        return tuple(name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (view,)))
+        return tuple(column_names(self.connection, view))
 
     def key(self, level: Level, columns: Sequence[str]) -> tuple[str, str]:
         """The column by which rows name their patient, study, series or image, and what it is in the view `images`.

@@ -164,10 +164,15 @@ def columns(connection: sqlite3.Connection, query: str, params: Values, seconds:
     return names(connection, query, params, seconds)
 
 
-def names(connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS) -> tuple[str, ...]:
-    """As `columns`, of a query that was compiled as the user wrote it."""
-    longest = _longest(query, columns=1)
-    with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest), Deadline(connection, seconds):
+def names(
+    connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS, space: int | None = None
+) -> tuple[str, ...]:
+    """As `columns`, of a query that was compiled as the user wrote it.
+
+    No row is read, but SQLite computes what is materialised first: so there is a bound on its temporary `space` too.
+    """
+    longest, deadline = _longest(query, columns=1), Deadline(connection, seconds, space)
+    with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest), deadline:
         cursor = connection.execute(f"SELECT * FROM ({_one(query)}\n) LIMIT 0", params)
         found = tuple(column[0] for column in cursor.description)
     if len(found) > MOST_COLUMNS:

@@ -10,7 +10,7 @@ from time import monotonic
 from pyconquest_rules.dicom import dictionary, tags
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index.deadline import TOO_MUCH_SPACE
-from pyconquest_rules.index.tables import VIEWS
+from pyconquest_rules.index.tables import VIEWS, column_names
 
 READS = "a query must be one SELECT that only reads"
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UNION SELECT name FROM sqlite_temp_master"
@@ -127,7 +127,7 @@ def _column(connection: sqlite3.Connection, word: str) -> str | None:
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
     try:
-        return [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+        return column_names(connection, table)
     except sqlite3.Error:
         # A view of pyconquest's names columns that the dicom.sql of the user may not have.
         return []

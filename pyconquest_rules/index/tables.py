@@ -5,6 +5,7 @@ The Conquest tables hold values by the server's rules (10-letter columns, cut to
 """
 
 import hashlib
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -433,6 +434,14 @@ def _number(text: str) -> str:
     right += f" AND abs(CAST({text} AS REAL)) < 9e999"
     digits = f"{text} GLOB '[0-9]*' AND {text} NOT GLOB '*[^0-9]*'"  # most, and soon told
     return f"CASE WHEN length({text}) < 300 AND ({digits} OR ({right})) THEN CAST({text} AS NUMERIC) ELSE trim({text}) END"
+
+
+def column_names(connection: sqlite3.Connection, table: str) -> list[str]:
+    """The columns of a table or view; none if it is not there.
+
+    By the statement, not by `pragma_table_info`: the first use of that lets the queries of the rules use it too.
+    """
+    return [column[1] for column in connection.execute(f"PRAGMA table_info({quoted(table)})")]
 
 
 def quoted(name: str) -> str:

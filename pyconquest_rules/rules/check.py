@@ -24,7 +24,7 @@ from pyconquest_rules.index.order import Order
 from pyconquest_rules.index.patterns import broken, too_many
 from pyconquest_rules.index.selection import Selection, SetMistake, Sets
 from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
-from pyconquest_rules.index.tables import VIEWS, quoted, schema, statements
+from pyconquest_rules.index.tables import VIEWS, column_names, schema, statements
 from pyconquest_rules.index.trees import Tree, divided
 from pyconquest_rules.named_files import is_inside, read_named
 from pyconquest_rules.network.keys import check_key, check_value, is_date
@@ -84,7 +84,7 @@ class Check:
             name: Selection(name, select.level, select.query, select.where, {TODAY: "", **rules_file.vars, **select.params})
             for name, select in rules_file.select.items()
         }
-        self.sets = Sets(self.connection, self.schema, self.selections, Budget.of(0), SECONDS)
+        self.sets = Sets(self.connection, self.schema, self.selections, Budget.of(self.connection), SECONDS)
         self._left = MOST_SECONDS
         # The sets and tables of which nothing more can be told.
         self.broken: set[str] = {*self._known("select"), *self._known("tables")} - {*self.selections, *self._made()}
@@ -221,7 +221,7 @@ class Check:
     @cached_property
     def _columns_of_images(self) -> list[str]:
         # Compiling a query of the view would take as long as all else that is checked.
-        return [name for (name,) in self.connection.execute("SELECT name FROM pragma_table_info(?)", (VIEWS[Level.IMAGE],))]
+        return column_names(self.connection, VIEWS[Level.IMAGE])
 
     def _check_select(self, name: str) -> None:
         select, place = self.model.select[name], ("select", name)
@@ -275,9 +275,8 @@ class Check:
     @cached_property
     def _hidden(self) -> frozenset[str]:
         """The columns of CSV files that may hold something else than a table."""
-        tables = [quoted(table.name) for table in self.tables if not table.shows_columns]
-        # Not pragma_table_info(): its first use sets it up for the queries of the rules too.
-        return frozenset(row[1] for table in tables for row in self.connection.execute(f"PRAGMA table_info({table})"))
+        tables = [table.name for table in self.tables if not table.shows_columns]
+        return frozenset(name for table in tables for name in column_names(self.connection, table))
 
     def _check_copy(self, name: str, copy: Copy) -> None:
         if self._enough():

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pyconquest_rules.dicom import TagPath, tag_path
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem
 from pyconquest_rules.index.dicom_sql import Layout
-from pyconquest_rules.index.tables import LEVELS, TABLES, VIEWS, Addition, schema, statements
+from pyconquest_rules.index.tables import LEVELS, TABLES, VIEWS, Addition, column_names, schema, statements
 from pyconquest_rules.rules.model import SchemaTable
 from pyconquest_rules.rules.places import Places
 
@@ -55,6 +55,6 @@ def _taken(layout: Layout) -> Iterator[tuple[tuple[str, str], str]]:
     for level in LEVELS:
         full = {field.column: field.name for field in stock.level(level)}
         for table in (TABLES[level], VIEWS[level]):
-            for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,)):
+            for name in column_names(connection, table):
                 yield (table, name.lower()), full.get(name, name)
     connection.close()

@@ -334,3 +334,15 @@ def test_check_objects_says_where(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE rules_index (key CHECK (hex(key)))")
         with pytest.raises(DatabaseError, match="has the table"):
             check_objects(connection, tmp_path / "conquest.db")
+
+
+@pytest.mark.parametrize("query", ["SELECT * FROM pragma_table_info('images')", "SELECT * FROM pragma_database_list"])
+def test_settings_are_no_tables_of_a_query_whatever_was_asked_before(archive: Workplace, query: str) -> None:
+    # What this program itself asks of a schema must not open that to the queries that follow on the connection.
+    sets = f'[select.first]\nlevel = "image"\nwhere = "1"\n[select.second]\nlevel = "image"\nquery = """{query}, first"""\n'
+    rules = archive.folder / "rules.toml"
+    rules.write_text(rules.read_text() + sets)
+    for command in (["query", query], ["check"], ["query", "second"]):
+        done = archive.run(*command)
+        assert done.code == 2, command
+        assert "must be one SELECT that only reads" in done.err
