@@ -124,10 +124,11 @@ class Store:
         """Reads the decisions, and obeys those that are new to the index."""
         known = recorded(self.connection)
         self.decisions = self.file.read() if self.file else known or Decisions()
-        self.contest = Contest(self.order.on_conflict, self.decisions.chosen)
         if self.file and (known is None or known.text != self.decisions.text):
             with self.transaction():
+                self.decisions = self.file.read()  # another process may have decided while this one waited
                 obey(self.connection, self.decisions, self.forget)
+        self.contest = Contest(self.order.on_conflict, self.decisions.chosen)
 
     def decided(self) -> Decisions:
         """The decisions as their file has them now; what is new of them is obeyed. Raises UsageError."""

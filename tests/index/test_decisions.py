@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from pyconquest_rules import app
+from pyconquest_rules.app import Rules
 from pyconquest_rules.index.decisions import Decisions
+from pyconquest_rules.index.store import Store
 from tests.conftest import Instance, Workplace
 
 RULES = """
@@ -281,3 +284,23 @@ def test_the_state_folder_shows_version_control_the_decisions_alone(archive: Wor
         [git, "ls-files", "-o", "--exclude-standard", ".pyconquest-rules"], cwd=archive.folder, check=True, capture_output=True
     )
     assert {Path(name).name for name in shown.stdout.decode().split()} == {".gitignore", "decisions.txt"}
+
+
+def test_what_another_process_decides_while_one_waits_for_the_index_is_obeyed(
+    archive: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.run("index")
+    write(archive, "device archive MAG0\ndevice second MAG1\n# new\n")
+    rules, begins = Rules.load(archive.folder / "rules.toml"), Store.transaction
+
+    def late(store: Store, *, measure: bool = True) -> Any:
+        monkeypatch.setattr(Store, "transaction", begins)
+        write(archive, "device archive MAG0\ndevice second MAG1\n# new\nforget patient P1\n")
+        return begins(store, measure=measure)
+
+    monkeypatch.setattr(Store, "transaction", late)
+    app.index(rules)
+    with closing(sqlite3.connect(archive.folder / "conquest.db")) as connection:
+        (text,) = connection.execute("SELECT value FROM rules_index WHERE key = 'decisions'").fetchone()
+    assert "forget patient P1" in text.splitlines()
+    assert "1.9.1" not in images(archive)
