@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import NamedTuple
@@ -180,6 +180,12 @@ def _tag(match: re.Match[str]) -> tuple[int, bool | None]:
         tag = tags()[match["keyword"]]
     else:
         word = match["keyword"]
-        raise Mistake(f'unknown DICOM keyword "{word}"', fragment=word, hint=did_you_mean(word, tags()))
+        raise Mistake(f'unknown DICOM keyword "{word}"', fragment=word, hint=near_keyword(word))
     element = dictionary().get(tag)
     return tag, element.VR == "SQ" if element else None
+
+
+@lru_cache(1000)
+def near_keyword(word: str) -> str | None:
+    """Return the hint at a keyword that is near to an unknown one, if any."""
+    return did_you_mean(word, tags())

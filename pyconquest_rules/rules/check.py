@@ -14,7 +14,7 @@ from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.actions.listen import Listen
 from pyconquest_rules.actions.matching import LastDays, Match
 from pyconquest_rules.actions.retrieve import By, Retrieve
-from pyconquest_rules.dicom import Level, tags
+from pyconquest_rules.dicom import Level, near_keyword, tags
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did_you_mean
 from pyconquest_rules.index import sql
 from pyconquest_rules.index.budget import Budget
@@ -393,7 +393,7 @@ class Check:
             if name.lower() in (column.lower() for column in own):
                 continue
             hint = f"write vars.{name}" if name in self.model.vars else how_to_index(name) or did_you_mean(name, shown)
-            hint = hint or did_you_mean(name, tags()) or "templates know the columns of images, those of the query, and vars.NAME"
+            hint = hint or near_keyword(name) or "templates know the columns of images, those of the query, and vars.NAME"
             what = "is not a column of the index" if name in tags() else "is neither a column of the index nor of the set"
             yield self.places.within(place, Mistake(f'"{name}" {what}', fragment=name, hint=hint))
 

@@ -113,6 +113,8 @@ ESCAPE = re.compile(r"\\(?:x.{2}|u.{4}|U.{8}|.)", re.DOTALL)
 # `*+`, which takes too much in Python 3.11.0 to 3.11.4 (python/cpython#100061).
 BASIC = r'"(?:[^"\\\n]++|\\.)*"?'
 LITERAL = r"'[^'\n]*+'?"
+# A key of parts without quotes and spaces, as nearly all are: a file may be nothing but dots.
+PLAIN_PARTS = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+(?=[ \t]*+[=\]])")
 KEY = re.compile(rf"{BASIC}|{LITERAL}|[A-Za-z0-9_-]++|.?", re.DOTALL)
 VALUE = re.compile(
     # Three quotes end a string of several lines; one or two more just before them are its text.
@@ -206,6 +208,12 @@ class _Reader:
 
     def _keys(self) -> Iterator[tuple[str, Extent]]:
         """The parts of a dotted key, with their places."""
+        if plain := PLAIN_PARTS.match(self._source, self._offset):
+            start, self._offset = self._offset, plain.end()
+            for part in plain[0].split("."):
+                yield part, (start, start + len(part))
+                start += len(part) + 1
+            return
         more = True
         while more:
             start, stop = self._take(KEY)
