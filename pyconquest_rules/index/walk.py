@@ -129,7 +129,7 @@ class _LeftOut:
             return "excluded"
         if path in self.own:
             return "own"
-        return OTHER if any(shared.has(part) for shared in self.shared) else None
+        return OTHER if self.shared and any(shared.has(part) for shared in self.shared) else None
 
 
 def _own_names(own: Iterable[bytes]) -> dict[tuple[int, int], list[bytes]]:
