@@ -284,12 +284,16 @@ class Scan:
             return
         self.counts["seen"] += 1
         self.counts[outcome.outcome] += 1
-        self.counts["conflict"] += outcome.reason == "conflict" and outcome.outcome == "rejected"
-        if outcome.outcome == "indexed":
-            self.notes.update(notes.notes(outcome.reason))
-        elif outcome.reason not in (None, "same-bytes"):
-            self.reasons[outcome.reason] += 1
+        if outcome.reason is not None:
+            self._count(outcome.outcome, outcome.reason)
         self.emit(FileTold(path, outcome.outcome, outcome.reason))
+
+    def _count(self, outcome: str, reason: str) -> None:
+        self.counts["conflict"] += reason == "conflict" and outcome == "rejected"
+        if outcome == "indexed":
+            self.notes.update(notes.notes(reason))
+        elif reason != "same-bytes":
+            self.reasons[reason] += 1
 
     def _found(self, trees: Sequence[Tree], own: frozenset[bytes]) -> Iterator[Chunk]:
         """The files of trees of which none is known, as they are walked."""

@@ -94,8 +94,11 @@ class Store:
         self.database, self.schema, self.fingerprint, self.order = database, schema, schema.fingerprint, order
         self.file = DecisionsFile(order.base) if order.base else None
         check_owner(database)
+        is_new = not database.exists()
         self.connection = _connect(database)
         try:
+            if is_new:  # its pages are made here; to check them again and again takes a tenth of the time
+                self.connection.execute("PRAGMA cell_size_check = OFF")
             check_objects(self.connection, database)
             if order.rules and _fingerprint(self.connection) is not None:
                 owner.check(self.connection, database, order.rules)
