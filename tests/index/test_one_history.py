@@ -63,9 +63,9 @@ def index(folder: Path, database: Path, order: int) -> None:
 
 
 def do(folder: Path, step: Step, data: bytes, run: int, seen: set[Path]) -> None:
-    """Take a step. A file that an earlier run may have seen gets another mtime: no run sees a change that keeps size and mtime."""
+    """Take a step. A file that a run may have seen gets another mtime: a change that keeps size and mtime is seen by no run."""
     kind, source, name, number, time = step
-    time += 3 * run
+    time += 4 * run
     file = folder / source / name
     if kind == "write":
         file.parent.mkdir(parents=True, exist_ok=True)
