@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pyconquest_rules import app
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.execute.ledger import Ledger, now
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.tables import TABLES, Schema, quoted
+from pyconquest_rules.engine.ledger import Ledger, now
+from pyconquest_rules.index.store.store import Store
+from pyconquest_rules.index.store.tables import TABLES, Schema, quoted
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Step
 

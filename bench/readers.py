@@ -133,9 +133,9 @@ READERS: dict[str, Callable[[Elements], Read]] = {
 
 def standard() -> Elements:
     """What the index asks every file for where the rules add no column."""
-    from pyconquest_rules.index.dicom_sql import parse, standard_text
-    from pyconquest_rules.index.records import records
-    from pyconquest_rules.index.tables import schema
+    from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
+    from pyconquest_rules.index.store.records import records
+    from pyconquest_rules.index.store.tables import schema
 
     return [(path.path, path.tag) for path in records(schema(parse(standard_text()))).wanted.paths]
 

@@ -1,8 +1,10 @@
 """The atoms a plan is made of: what an action wishes, and the step that becomes of the wish."""
 
+import json
 import os
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
 # What a column of SQLite holds.
@@ -17,6 +19,11 @@ class Mode(StrEnum):
     SYMLINK = "symlink"
     REFLINK = "reflink"
     MOVE = "move"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of a copy that is made so: what decides the content of the destination."""
+        return sha256(json.dumps({"kind": "copy", "mode": self}, sort_keys=True).encode()).hexdigest()
 
 
 class OnConflict(StrEnum):

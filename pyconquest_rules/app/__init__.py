@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.planning import load_plan, plan, plan_offline, stages
     from pyconquest_rules.app.refusing import refusals
     from pyconquest_rules.app.remembering import remembered
-    from pyconquest_rules.execute.written import check_outside, is_stdout, written
+    from pyconquest_rules.app.writing import check_outside, is_stdout, written
     from pyconquest_rules.rules.rules import Rules
 
 __all__ = [
@@ -64,7 +64,7 @@ _ROOMS = {
     "pyconquest_rules.app.planning": "load_plan plan plan_offline stages",
     "pyconquest_rules.app.refusing": "refusals",
     "pyconquest_rules.app.remembering": "remembered",
-    "pyconquest_rules.execute.written": "check_outside is_stdout written",
+    "pyconquest_rules.app.writing": "check_outside is_stdout written",
     "pyconquest_rules.rules.rules": "Rules",
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}

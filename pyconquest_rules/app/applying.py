@@ -4,21 +4,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from pyconquest_rules.actions.copy import Copy
-from pyconquest_rules.actions.retrieve import Retrieve
-from pyconquest_rules.actions.send import Send
 from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.opening import writing
 from pyconquest_rules.app.planning import refuse
 from pyconquest_rules.app.retrieving import retrieving
 from pyconquest_rules.app.stopping import stop_asked
+from pyconquest_rules.disk.state_folder import FOLDER
+from pyconquest_rules.engine import makers
+from pyconquest_rules.engine.ledger import Ledger, locked
+from pyconquest_rules.engine.plan import Plan
+from pyconquest_rules.engine.runner import Doer, Result, Runner
 from pyconquest_rules.events import Emit, LittleRoom, silent
-from pyconquest_rules.execute import makers
-from pyconquest_rules.execute.copying import Copying
-from pyconquest_rules.execute.ledger import Ledger, locked
-from pyconquest_rules.execute.runner import Doer, Result, Runner
-from pyconquest_rules.index.state_folder import FOLDER
-from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.kinds.copy.do import Copying
+from pyconquest_rules.kinds.copy.rule import Copy
+from pyconquest_rules.kinds.retrieve.rule import Retrieve
+from pyconquest_rules.kinds.send.rule import Send
 from pyconquest_rules.rules.rules import Rules
 
 
@@ -41,7 +41,7 @@ def apply(
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
             refuse(each)
-            makers.claim(ledger.connection, rules.file, {name: rules.actions[name] for name in each.actions()})
+            makers.claim(ledger.connection, rules.file, rules.prunes(each.actions()))
             for finding in each.findings:
                 emit(LittleRoom(finding.message))
             result.run = result.run or ledger.begin(" ".join(targets))

@@ -9,15 +9,15 @@ from typing import BinaryIO
 
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.errors import UsageError, did_you_mean
-from pyconquest_rules.execute.export import Format
-from pyconquest_rules.execute.export import export as write_rows
-from pyconquest_rules.index import sql
-from pyconquest_rules.index.conquest_config import LONGEST_OBJECT_FILE
-from pyconquest_rules.index.conquest_config import files as conquest_files
-from pyconquest_rules.index.decisions import DEVICE
-from pyconquest_rules.index.selection import Sets
-from pyconquest_rules.index.sql_mistakes import table_names
-from pyconquest_rules.index.tables import VIEWS
+from pyconquest_rules.index.conquest.conquest_config import LONGEST_OBJECT_FILE
+from pyconquest_rules.index.conquest.conquest_config import files as conquest_files
+from pyconquest_rules.index.query import sql
+from pyconquest_rules.index.query.export import Format
+from pyconquest_rules.index.query.export import export as write_rows
+from pyconquest_rules.index.query.selection import Sets
+from pyconquest_rules.index.query.sql_mistakes import table_names
+from pyconquest_rules.index.store.decisions import DEVICE
+from pyconquest_rules.index.store.tables import VIEWS
 from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.rules import Rules
 

@@ -4,19 +4,19 @@ import os
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.actions.copy import Copy
 from pyconquest_rules.answers import Forgotten, Going
 from pyconquest_rules.app.opening import check_sources, opened, writing
 from pyconquest_rules.dicom import unpadded
+from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.execute.ledger import Ledger
-from pyconquest_rules.index.decisions import Decision, DecisionsFile
+from pyconquest_rules.index.store.decisions import Decision, DecisionsFile
+from pyconquest_rules.kinds.copy.rule import Copy
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Mode
 
 if TYPE_CHECKING:
-    from pyconquest_rules.index.forgetting import Forgetting
-    from pyconquest_rules.index.store import Store
+    from pyconquest_rules.index.store.forgetting import Forgetting
+    from pyconquest_rules.index.store.store import Store
 
 
 def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
@@ -34,7 +34,7 @@ def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False, prune_em
     With `prune_empty` the folders that become empty go too. The decision comes when all of them are gone: until then the index
     has what is to go, and the same command does what a kill left. It is in its file before the index obeys it.
     """
-    from pyconquest_rules.index.forgetting import delete, delete_empty
+    from pyconquest_rules.index.store.forgetting import delete, delete_empty
 
     with writing(rules) as store, store.transaction():
         if files:
@@ -71,7 +71,7 @@ def undo_forget(rules: Rules, what: tuple[str, ...]) -> int:
 
 def _chosen(rules: Rules, store: "Store", what: tuple[str, ...], *, files: bool) -> tuple["Forgetting", frozenset[Decision]]:
     """What is chosen, and the decisions by which it is forgotten."""
-    from pyconquest_rules.index.forgetting import Forgetting
+    from pyconquest_rules.index.store.forgetting import Forgetting
 
     forgetting = Forgetting(store)
     for name in what:

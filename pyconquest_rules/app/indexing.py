@@ -9,19 +9,19 @@ from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.app.opening import writing
 from pyconquest_rules.app.refusing import refusals_in
+from pyconquest_rules.disk.folders import INCOMING, OLDER
+from pyconquest_rules.disk.identity import Identities
+from pyconquest_rules.disk.state_folder import FOLDER
 from pyconquest_rules.events import Emit, SourceNoted, silent
-from pyconquest_rules.execute.folders import INCOMING, OLDER
-from pyconquest_rules.identity import Identities
-from pyconquest_rules.index.contradictions import count as count_contradictions
-from pyconquest_rules.index.csv_tables import bring_up_to_date as bring_tables_up_to_date
-from pyconquest_rules.index.state_folder import FOLDER
-from pyconquest_rules.index.trees import Tree
-from pyconquest_rules.index.workers import Workers, here
-from pyconquest_rules.index.wrong_places import archives
+from pyconquest_rules.index.derived.contradictions import count as count_contradictions
+from pyconquest_rules.index.scan.trees import Tree
+from pyconquest_rules.index.scan.workers import Workers, here
+from pyconquest_rules.index.scan.wrong_places import archives
+from pyconquest_rules.index.store.csv_tables import bring_up_to_date as bring_tables_up_to_date
 from pyconquest_rules.rules.rules import Rules
 
 if TYPE_CHECKING:
-    from pyconquest_rules.index.store import Store
+    from pyconquest_rules.index.store.store import Store
 
 
 def index(
@@ -40,7 +40,7 @@ def index(
     Raises SourceError, and changes nothing, where a source is missing or most of it vanished; UsageError for a name that
     is no source.
     """
-    from pyconquest_rules.index.scan import Scan
+    from pyconquest_rules.index.scan.scan import Scan
 
     names = tuple(dict.fromkeys(sources))
     known = {tree.name: tree for tree in rules.trees}

@@ -13,9 +13,9 @@ from pyconquest_rules.app.planning import stages
 from pyconquest_rules.app.remembering import reason, remembered
 from pyconquest_rules.app.retrieving import place
 from pyconquest_rules.app.stopping import stop_asked
+from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.errors import Error
 from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, ThenWaits, silent
-from pyconquest_rules.execute.runner import Result
 from pyconquest_rules.rules.rules import Rules
 
 HEALTH_SECONDS = 60.0
@@ -26,8 +26,8 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
 
     Raises UsageError for a name that no listener has, ListenError and DatabaseError where it cannot listen.
     """
-    from pyconquest_rules.execute.listening import Listening
-    from pyconquest_rules.execute.waiting import Waiting
+    from pyconquest_rules.kinds.listen.do import Listening
+    from pyconquest_rules.kinds.listen.waiting import Waiting
 
     settings = named("listener", name, rules.listeners)
     woken, emit = ThreadEvent(), one_at_a_time(emit)

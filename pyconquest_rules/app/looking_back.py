@@ -7,15 +7,15 @@ from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Not
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
 from pyconquest_rules.dicom import unpadded
+from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.engine.mending import Mending
+from pyconquest_rules.engine.partners import partners
+from pyconquest_rules.engine.plan import Plan
+from pyconquest_rules.engine.verify import LookedAt, Verified, every
+from pyconquest_rules.engine.verify import verify as verified
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.execute.ledger import Ledger
-from pyconquest_rules.execute.mending import Mending
-from pyconquest_rules.execute.verify import LookedAt, Verified, every
-from pyconquest_rules.execute.verify import verify as verified
-from pyconquest_rules.index.lacking import values
-from pyconquest_rules.index.selection import Sets
-from pyconquest_rules.plan.partners import partners
-from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.index.query.lacking import values
+from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Reason, Step
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.events import Emit, NodeNoted, silent
-from pyconquest_rules.index import sql
+from pyconquest_rules.index.query import sql
 from pyconquest_rules.network.keys import UNIQUE, check_value, known_key
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.templates import with_vars

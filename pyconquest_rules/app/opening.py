@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.index import owner, sql
-from pyconquest_rules.index.budget import Budget
-from pyconquest_rules.index.decisions import DEVICE, Decisions, DecisionsFile
-from pyconquest_rules.index.geometry import stale
-from pyconquest_rules.index.intact import check_owner, is_intact, names_in
-from pyconquest_rules.index.obeying import recorded
-from pyconquest_rules.index.selection import Sets
+from pyconquest_rules.index.derived.geometry import stale
+from pyconquest_rules.index.query.selection import Sets
+from pyconquest_rules.index.store import owner
+from pyconquest_rules.index.store.budget import Budget
+from pyconquest_rules.index.store.decisions import DEVICE, Decisions, DecisionsFile
+from pyconquest_rules.index.store.intact import check_owner, is_intact, names_in
+from pyconquest_rules.index.store.obeying import recorded
+from pyconquest_rules.index.store.read_only import open_read_only
 from pyconquest_rules.rules.rules import Rules
 
 if TYPE_CHECKING:
-    from pyconquest_rules.index.store import Store
+    from pyconquest_rules.index.store.store import Store
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def opened(rules: Rules, *, as_it_is: bool = False) -> Iterator[Sets]:
         raise no_index
     if not as_it_is:
         check_owner(rules.database)
-    connection = sql.open_read_only(rules.database, untouched=as_it_is)
+    connection = open_read_only(rules.database, untouched=as_it_is)
     try:
         try:
             row = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
@@ -97,6 +98,6 @@ def _measure(rules: Rules) -> None:
 
 def writing(rules: Rules) -> "Store":
     """The writing side of the index. Imported late, like all that reads files: what only asks the index needs neither."""
-    from pyconquest_rules.index.store import Store
+    from pyconquest_rules.index.store.store import Store
 
     return Store(rules.database, rules.schema, rules.order)

@@ -9,29 +9,30 @@ from itertools import count
 from pathlib import Path
 from time import thread_time
 
-from pyconquest_rules.actions import matching
-from pyconquest_rules.actions.copy import Copy, wishes
-from pyconquest_rules.actions.retrieve import Retrieve, retrieve_wishes
-from pyconquest_rules.actions.send import Confirm, Send, send_wishes
 from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.nodes import skipped_words
 from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.dicom import Level, unpadded
+from pyconquest_rules.disk import folders
+from pyconquest_rules.disk.facts import Entry, Gone
+from pyconquest_rules.disk.files import is_left, is_made
+from pyconquest_rules.disk.outputs import Outputs, Root
+from pyconquest_rules.disk.room import device, no_room, nothing_in
+from pyconquest_rules.engine import makers
+from pyconquest_rules.engine.guard import written
+from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.engine.plan import Plan, load
+from pyconquest_rules.engine.planner import decide, hold_back
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, StepFailed, silent
-from pyconquest_rules.execute import folders, makers
-from pyconquest_rules.execute.files import is_left, is_made
-from pyconquest_rules.execute.ledger import Ledger
-from pyconquest_rules.execute.room import device, no_room, nothing_in
-from pyconquest_rules.facts import Entry, Gone
-from pyconquest_rules.index.decisions import DecisionsFile
-from pyconquest_rules.index.selection import Sets
-from pyconquest_rules.index.tables import CONTESTED
+from pyconquest_rules.index.query.selection import Sets
+from pyconquest_rules.index.store.decisions import DecisionsFile
+from pyconquest_rules.index.store.tables import CONTESTED
+from pyconquest_rules.kinds.copy.rule import Copy, wishes
+from pyconquest_rules.kinds.retrieve import matching
+from pyconquest_rules.kinds.retrieve.rule import Retrieve, retrieve_wishes
+from pyconquest_rules.kinds.send.rule import Confirm, Send, send_wishes
 from pyconquest_rules.network.node import NodeError
-from pyconquest_rules.outputs import Outputs, Root
-from pyconquest_rules.plan.guard import written
-from pyconquest_rules.plan.planner import decide, hold_back
-from pyconquest_rules.plan.store import Plan, load
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Mode, Reason, Wish
 
@@ -140,7 +141,7 @@ def planned(
     """The plan of just these actions. `offline`: of the index as it is, without a look into sources."""
     with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
         check_sources(rules, sets.connection)
-        makers.check(ledger.connection, rules.file, {name: rules.actions[name] for name in names})
+        makers.check(ledger.connection, rules.file, rules.prunes(names))
         ledger.show_placed(rules.outputs)
         made, limited = Plan(), False
         made.note_day(rules.today)

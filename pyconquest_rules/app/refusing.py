@@ -6,7 +6,7 @@ from sqlite3 import Connection
 from pyconquest_rules.answers import Refusals
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.headers.opening import Reason
-from pyconquest_rules.index.tables import REFUSED
+from pyconquest_rules.index.store.tables import REFUSED
 from pyconquest_rules.rules.rules import Rules
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pyconquest_rules.disk.state_folder import FOLDER
+from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.errors import DatabaseError, Error, RulesError, UsageError
-from pyconquest_rules.execute.ledger import Ledger
-from pyconquest_rules.execute.runner import Result
-from pyconquest_rules.index.state_folder import FOLDER
 
 
 @contextmanager

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.actions.retrieve import By, Retrieve
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.execute.identities import identities
-from pyconquest_rules.execute.retrievals import Ask, Identity, Retrieving
+from pyconquest_rules.kinds.retrieve.do import Ask, Identity, Retrieving
+from pyconquest_rules.kinds.retrieve.identities import identities
+from pyconquest_rules.kinds.retrieve.rule import By, Retrieve
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.templates import Template
 
 if TYPE_CHECKING:
-    from pyconquest_rules.index.tables import Schema
+    from pyconquest_rules.index.store.tables import Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,9 @@ def _receiver(rules: Rules, retrieve: Retrieve) -> Callable[[Callable[[], bool]]
     """How what an action retrieves is received, once it begins."""
 
     def receiver(stop: Callable[[], bool]) -> AbstractContextManager[Ask]:
-        from pyconquest_rules.execute.inbox import Inbox
-        from pyconquest_rules.execute.listening import Listening
-        from pyconquest_rules.execute.receivers import by_get, by_move
+        from pyconquest_rules.intake.inbox import Inbox
+        from pyconquest_rules.kinds.listen.do import Listening
+        from pyconquest_rules.kinds.retrieve.receivers import by_get, by_move
 
         node, where = rules.nodes[retrieve.node], place(rules, retrieve.into)
         if retrieve.by is By.MOVE and retrieve.listener is not None:

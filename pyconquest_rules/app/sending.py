@@ -5,10 +5,10 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
-from pyconquest_rules.actions.send import Confirm, Send, Transcode
 from pyconquest_rules.app.opening import opened
-from pyconquest_rules.execute.confirming import Asking, Known, committing, finding
-from pyconquest_rules.execute.transfers import Sending
+from pyconquest_rules.kinds.send.confirming import Asking, Known, committing, finding
+from pyconquest_rules.kinds.send.do import Sending
+from pyconquest_rules.kinds.send.rule import Confirm, Send, Transcode
 from pyconquest_rules.rules.rules import Rules
 
 

@@ -23,9 +23,9 @@ from pyconquest_rules.cli.common import (
 from pyconquest_rules.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
     from pyconquest_rules.events import Emit
-    from pyconquest_rules.plan.overview import Group
-    from pyconquest_rules.plan.store import Plan
 
 
 def apply(
@@ -48,7 +48,7 @@ def apply(
     goes on.
     """
     from pyconquest_rules import app
-    from pyconquest_rules.plan.overview import overview
+    from pyconquest_rules.engine.overview import overview
 
     shown, chosen = renderer(context, json), tuple(targets or ())
     if saved and targets:

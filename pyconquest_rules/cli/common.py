@@ -99,7 +99,7 @@ def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
 def brought_up_to_date(shown: "Renderer", loaded: "Rules", *, no_index: bool, allow_vanish: bool) -> "Refusals":
     """Bring the index up to date, unless `no_index`; print and return the DICOM files that are not in it."""
     from pyconquest_rules import app
-    from pyconquest_rules.index.workers import processes
+    from pyconquest_rules.index.scan.workers import processes
 
     with shown.progress() as emit:
         refused = (

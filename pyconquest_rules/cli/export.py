@@ -8,7 +8,7 @@ import typer
 from pyconquest_rules.cli.common import Json, Today, renderer, rules
 from pyconquest_rules.cli.output import Force, writing
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.execute.export import SUFFIXES, Format
+from pyconquest_rules.index.query.export import SUFFIXES, Format
 
 
 def export(

@@ -13,7 +13,7 @@ def history(
     json: Json = False,
 ) -> None:
     """Shows earlier runs of apply, newest first."""
-    from pyconquest_rules.execute.ledger import Ledger
+    from pyconquest_rules.engine.ledger import Ledger
 
     with Ledger(rules(context).base) as ledger:
         renderer(context, json).history(ledger.runs(most))

@@ -33,7 +33,7 @@ def index(
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app
-    from pyconquest_rules.index.workers import processes
+    from pyconquest_rules.index.scan.workers import processes
 
     with ExitStack() as stack:
         emit = stack.enter_context(shown.progress())

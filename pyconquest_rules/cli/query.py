@@ -11,7 +11,7 @@ from pyconquest_rules.cli.common import Json, Today, renderer, rules
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyconquest_rules.index.sql import Row
+    from pyconquest_rules.index.query.sql import Row
     from pyconquest_rules.render.renderer import Renderer
 
 
@@ -44,7 +44,7 @@ def query(
 def show(shown: "Renderer", columns: tuple[str, ...], rows: "Iterator[Row]", *, as_csv: bool) -> None:
     """Rows as they are asked for."""
     if as_csv:
-        from pyconquest_rules.execute.export import write_csv
+        from pyconquest_rules.index.query.export import write_csv
 
         write_csv(columns, rows, sys.stdout)
     else:

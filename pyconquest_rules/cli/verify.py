@@ -40,10 +40,10 @@ def verify(
     outputs, also with --repair: that is for apply.
     """
     from pyconquest_rules import app
-    from pyconquest_rules.execute.mending import Mending
-    from pyconquest_rules.execute.subset import subset
-    from pyconquest_rules.execute.verify import Finding, every
-    from pyconquest_rules.execute.watching import Watch
+    from pyconquest_rules.engine.mending import Mending
+    from pyconquest_rules.engine.subset import subset
+    from pyconquest_rules.engine.verify import Finding, every
+    from pyconquest_rules.engine.watching import Watch
 
     if output and not repair:
         raise UsageError("-o saves the plan of --repair; say --repair too")

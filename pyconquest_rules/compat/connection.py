@@ -14,7 +14,7 @@ from pyconquest_rules.compat.database import Database, saying
 from pyconquest_rules.compat.design import Design, column
 from pyconquest_rules.compat.indexing import refill
 from pyconquest_rules.errors import SourceError, UsageError
-from pyconquest_rules.index.store import Store
+from pyconquest_rules.index.store.store import Store
 
 log = logging.getLogger("pyconquest")
 

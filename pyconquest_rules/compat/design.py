@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pyconquest_rules.dicom import Level, tag_path
 from pyconquest_rules.errors import Mistake, UsageError
-from pyconquest_rules.index import tables
-from pyconquest_rules.index.dicom_sql import IMAGE_SERVER_COLUMNS, parse, standard_text
-from pyconquest_rules.index.tables import LEVELS, PYCONQUEST_COLUMNS, Addition, Schema
+from pyconquest_rules.index.conquest.dicom_sql import IMAGE_SERVER_COLUMNS, parse, standard_text
+from pyconquest_rules.index.store import tables
+from pyconquest_rules.index.store.tables import LEVELS, PYCONQUEST_COLUMNS, Addition, Schema
 
 LEVEL_OF = {name.lower(): level for level, name in tables.TABLES.items()}
 

@@ -13,13 +13,13 @@ from zipfile import ZipFile
 from pyconquest_rules.compat.errors import Conflict, NotCopied
 from pyconquest_rules.compat.indexing import PART, SOURCE, add, at
 from pyconquest_rules.dicom import tag_path, unpadded
+from pyconquest_rules.disk.files import StepError, hash_of, is_made, put, take_away
+from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.execute.files import StepError, hash_of, is_made, put, take_away
 from pyconquest_rules.headers.header import Wanted, read
 from pyconquest_rules.headers.opening import Rejected
-from pyconquest_rules.index.forgetting import Forgetting, delete
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.index.store.forgetting import Forgetting, delete
+from pyconquest_rules.index.store.store import Store
 from pyconquest_rules.paths import UnsafePath, renamed
 from pyconquest_rules.steps import Mode, PutFile, Stamp
 from pyconquest_rules.templates import RenderError, Template

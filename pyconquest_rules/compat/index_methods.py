@@ -13,8 +13,8 @@ from pyconquest_rules.compat.connection import Connection
 from pyconquest_rules.compat.files import instances
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.index.content import digest
-from pyconquest_rules.index.tables import quoted
+from pyconquest_rules.index.derived.content import digest
+from pyconquest_rules.index.store.tables import quoted
 
 log = logging.getLogger("pyconquest")
 

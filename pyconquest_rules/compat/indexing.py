@@ -11,17 +11,18 @@ from pydicom import Dataset, config
 from pydicom.filewriter import dcmwrite
 
 from pyconquest_rules.dicom import Level
+from pyconquest_rules.disk.file import File
 from pyconquest_rules.errors import SourceError, UsageError
 from pyconquest_rules.events import Event, FileTold, silent
 from pyconquest_rules.headers.header import Header, read
 from pyconquest_rules.headers.opening import Rejected
-from pyconquest_rules.index.content import PARTS, digest
-from pyconquest_rules.index.scan import Scan
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.tables import LEVELS, TABLES, quoted
-from pyconquest_rules.index.trees import Tree
-from pyconquest_rules.index.walk import File, Skipped, walk
-from pyconquest_rules.index.workers import here
+from pyconquest_rules.index.derived.content import PARTS, digest
+from pyconquest_rules.index.scan.scan import Scan
+from pyconquest_rules.index.scan.trees import Tree
+from pyconquest_rules.index.scan.walk import Skipped, walk
+from pyconquest_rules.index.scan.workers import here
+from pyconquest_rules.index.store.store import Store
+from pyconquest_rules.index.store.tables import LEVELS, TABLES, quoted
 from pyconquest_rules.steps import Stamp
 
 SOURCE = "data"

@@ -11,21 +11,21 @@ from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
 
-from pyconquest_rules.actions.retrieve import retrieve_wishes
 from pyconquest_rules.compat.connection import Connection
 from pyconquest_rules.compat.errors import NotSent
 from pyconquest_rules.compat.files import instances
 from pyconquest_rules.compat.indexing import SOURCE, at
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.execute.identities import identities
-from pyconquest_rules.execute.inbox import Inbox
-from pyconquest_rules.execute.listening import GRACE
-from pyconquest_rules.execute.receivers import MIN_FREE, by_move
-from pyconquest_rules.execute.retrievals import Identity, Retrieving, retrieved
-from pyconquest_rules.execute.transfers import Sending, transferred
 from pyconquest_rules.headers.header import Wanted, read
 from pyconquest_rules.headers.opening import Rejected
+from pyconquest_rules.intake.inbox import Inbox
+from pyconquest_rules.kinds.listen.do import GRACE
+from pyconquest_rules.kinds.retrieve.do import Identity, Retrieving, retrieved
+from pyconquest_rules.kinds.retrieve.identities import identities
+from pyconquest_rules.kinds.retrieve.receivers import MIN_FREE, by_move
+from pyconquest_rules.kinds.retrieve.rule import retrieve_wishes
+from pyconquest_rules.kinds.send.do import Sending, transferred
 from pyconquest_rules.network.keys import UNIQUE
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query_retrieve import find

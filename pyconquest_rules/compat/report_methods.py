@@ -9,9 +9,9 @@ from typing import Any
 
 from pyconquest_rules.compat.connection import Connection
 from pyconquest_rules.dicom import Level, unpadded
-from pyconquest_rules.index.geometry import ALL, measure_stale, stale
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.tables import quoted
+from pyconquest_rules.index.derived.geometry import ALL, measure_stale, stale
+from pyconquest_rules.index.store.store import Store
+from pyconquest_rules.index.store.tables import quoted
 
 log = logging.getLogger("pyconquest")
 

@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-from pyconquest_rules.named_files import read_named, real_named
+from pyconquest_rules.disk.named_files import read_named, real_named
 from pyconquest_rules.network.node import TLS, Node, NodeError
 
 LARGEST_CA, LARGEST_KEY, LARGEST_PASSWORD = 4 << 20, 1 << 20, 4096

@@ -11,6 +11,11 @@ from shutil import get_terminal_size
 
 from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, size
 from pyconquest_rules.answers import Finding as Against
+from pyconquest_rules.engine.ledger import Run
+from pyconquest_rules.engine.overview import Group, overview
+from pyconquest_rules.engine.plan import Plan
+from pyconquest_rules.engine.runner import KINDS, Result
+from pyconquest_rules.engine.verify import Finding, Verified
 from pyconquest_rules.events import (
     Emit,
     Event,
@@ -23,12 +28,7 @@ from pyconquest_rules.events import (
     Ran,
     ThenWaits,
 )
-from pyconquest_rules.execute.ledger import Run
-from pyconquest_rules.execute.runner import KINDS, Result
-from pyconquest_rules.execute.verify import Finding, Verified
-from pyconquest_rules.index.sql import Row
-from pyconquest_rules.plan.overview import Group, overview
-from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.index.query.sql import Row
 from pyconquest_rules.render.failures import failures_to
 from pyconquest_rules.render.steps import COLOURS, group_lines, step_line
 from pyconquest_rules.render.terminal import Part, Terminal, folded, printable, table, text_of, width

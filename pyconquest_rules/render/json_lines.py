@@ -11,6 +11,11 @@ from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, Vanished
 from pyconquest_rules.answers import Finding as Against
+from pyconquest_rules.engine.ledger import Run
+from pyconquest_rules.engine.overview import Group
+from pyconquest_rules.engine.plan import Plan
+from pyconquest_rules.engine.runner import Result
+from pyconquest_rules.engine.verify import Finding, Verified
 from pyconquest_rules.events import (
     BroughtAlong,
     Emit,
@@ -29,12 +34,7 @@ from pyconquest_rules.events import (
     StepsWait,
     ThenWaits,
 )
-from pyconquest_rules.execute.ledger import Run
-from pyconquest_rules.execute.runner import Result
-from pyconquest_rules.execute.verify import Finding, Verified
-from pyconquest_rules.index.sql import Row
-from pyconquest_rules.plan.overview import Group
-from pyconquest_rules.plan.store import Plan
+from pyconquest_rules.index.query.sql import Row
 from pyconquest_rules.steps import RetrieveInstance, Status, Step
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Forgotten, Indexed, Refusals
 from pyconquest_rules.answers import Finding as Against
+from pyconquest_rules.engine.overview import Group
+from pyconquest_rules.engine.plan import Plan
+from pyconquest_rules.engine.runner import Result
+from pyconquest_rules.engine.verify import Finding, Verified
 from pyconquest_rules.events import Emit, Event, Healthy, InstanceNoted, Listens, Ran
-from pyconquest_rules.execute.runner import Result
-from pyconquest_rules.execute.verify import Finding, Verified
-from pyconquest_rules.plan.overview import Group
-from pyconquest_rules.plan.store import Plan
 from pyconquest_rules.render.console import Console
 from pyconquest_rules.render.failures import failures_to
 

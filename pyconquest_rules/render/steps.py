@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
 from pyconquest_rules.answers import size
-from pyconquest_rules.plan.overview import Group, Place
+from pyconquest_rules.engine.overview import Group, Place
 from pyconquest_rules.render.terminal import Part, printable, shortened
 from pyconquest_rules.steps import Reason, RetrieveInstance, SendInstance, Status, Step
 

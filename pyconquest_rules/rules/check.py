@@ -10,25 +10,25 @@ from itertools import islice
 from pathlib import Path
 from time import thread_time
 
-from pyconquest_rules.actions.copy import Copy
-from pyconquest_rules.actions.listen import Listen
-from pyconquest_rules.actions.matching import LastDays, Match
-from pyconquest_rules.actions.retrieve import By, Retrieve
 from pyconquest_rules.dicom import Level, near_keyword, tags
+from pyconquest_rules.disk.named_files import is_inside, read_named
+from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, RulesError, did_you_mean
-from pyconquest_rules.index import sql
-from pyconquest_rules.index.budget import Budget
-from pyconquest_rules.index.clock import TODAY
-from pyconquest_rules.index.dicom_sql import Layout, is_dicom_sql, parse, standard_text
-from pyconquest_rules.index.order import Order
-from pyconquest_rules.index.patterns import broken, too_many
-from pyconquest_rules.index.selection import Selection, SetMistake, Sets
-from pyconquest_rules.index.sql_mistakes import TABLE_NAMES, how_to_index
-from pyconquest_rules.index.tables import VIEWS, column_names, schema, statements
-from pyconquest_rules.index.trees import Tree, divided
-from pyconquest_rules.named_files import is_inside, read_named
+from pyconquest_rules.index.conquest.dicom_sql import Layout, is_dicom_sql, parse, standard_text
+from pyconquest_rules.index.query.clock import TODAY
+from pyconquest_rules.index.query.selection import Selection, SetMistake, Sets
+from pyconquest_rules.index.query.sql_mistakes import TABLE_NAMES, how_to_index
+from pyconquest_rules.index.scan.patterns import broken, too_many
+from pyconquest_rules.index.scan.trees import Tree, divided
+from pyconquest_rules.index.store.budget import Budget
+from pyconquest_rules.index.store.order import Order
+from pyconquest_rules.index.store.read_only import set_up
+from pyconquest_rules.index.store.tables import VIEWS, column_names, schema, statements
+from pyconquest_rules.kinds.copy.rule import Copy
+from pyconquest_rules.kinds.listen.rule import Listen
+from pyconquest_rules.kinds.retrieve.matching import LastDays, Match
+from pyconquest_rules.kinds.retrieve.rule import By, Retrieve
 from pyconquest_rules.network.keys import check_key, check_value, is_date
-from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.columns import additions
 from pyconquest_rules.rules.misplaced import in_sql, misplaced
@@ -416,6 +416,6 @@ def _empty(statements: Iterator[str]) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for statement in statements:
         connection.execute(statement)
-    sql.set_up(connection)
+    set_up(connection)
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection

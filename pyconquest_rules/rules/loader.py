@@ -7,8 +7,8 @@ from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from pyconquest_rules.disk.named_files import read_named
 from pyconquest_rules.errors import RulesError, UsageError
-from pyconquest_rules.named_files import read_named
 from pyconquest_rules.rules.check import Check
 from pyconquest_rules.rules.limits import beyond
 from pyconquest_rules.rules.places import Places

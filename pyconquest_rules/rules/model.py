@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from pyconquest_rules.actions.copy import Copy
-from pyconquest_rules.actions.listen import AETitle, Listen
-from pyconquest_rules.actions.retrieve import Retrieve
-from pyconquest_rules.actions.send import Send
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import did_you_mean
-from pyconquest_rules.index.csv_tables import Type
-from pyconquest_rules.index.order import OnConflict
+from pyconquest_rules.index.store.csv_tables import Type
+from pyconquest_rules.index.store.order import OnConflict
+from pyconquest_rules.kinds.copy.rule import Copy
+from pyconquest_rules.kinds.listen.rule import AETitle, Listen
+from pyconquest_rules.kinds.retrieve.rule import Retrieve
+from pyconquest_rules.kinds.send.rule import Send
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyconquest_rules.errors import Mistake, Problem
-from pyconquest_rules.index.sql_mistakes import SQLMistake
+from pyconquest_rules.index.query.sql_mistakes import SQLMistake
 from pyconquest_rules.rules.positions import Path, Positions, Span
 
 

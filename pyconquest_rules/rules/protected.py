@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from pyconquest_rules.disk.named_files import open_named
+from pyconquest_rules.disk.state_folder import FOLDER
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.index.databases import ENDS, connect, is_wal
-from pyconquest_rules.index.foreign import objects
-from pyconquest_rules.index.intact import MAGIC
-from pyconquest_rules.index.state_folder import FOLDER
-from pyconquest_rules.named_files import open_named
+from pyconquest_rules.index.store.databases import ENDS, connect, is_wal
+from pyconquest_rules.index.store.foreign import objects
+from pyconquest_rules.index.store.intact import MAGIC
 from pyconquest_rules.rules.rules import Rules
 
 HEADER = 100

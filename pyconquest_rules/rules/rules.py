@@ -1,23 +1,23 @@
 """The rules as the rest of the program sees them: checked, compiled, frozen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from pyconquest_rules.actions.copy import Copy
-from pyconquest_rules.actions.listen import Listen
-from pyconquest_rules.actions.retrieve import Retrieve
-from pyconquest_rules.actions.send import Send
+from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import UsageError, did_you_mean
-from pyconquest_rules.index.clock import TODAY
-from pyconquest_rules.index.csv_tables import CsvTable
-from pyconquest_rules.index.order import Order
-from pyconquest_rules.index.selection import Selection
-from pyconquest_rules.index.tables import Schema
-from pyconquest_rules.index.trees import Tree
+from pyconquest_rules.index.query.clock import TODAY
+from pyconquest_rules.index.query.selection import Selection
+from pyconquest_rules.index.scan.trees import Tree
+from pyconquest_rules.index.store.csv_tables import CsvTable
+from pyconquest_rules.index.store.order import Order
+from pyconquest_rules.index.store.tables import Schema
+from pyconquest_rules.kinds.copy.rule import Copy
+from pyconquest_rules.kinds.listen.rule import Listen
+from pyconquest_rules.kinds.retrieve.rule import Retrieve
+from pyconquest_rules.kinds.send.rule import Send
 from pyconquest_rules.network.node import Node
-from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.templates import Template
 
 Action = Copy | Send | Retrieve
@@ -72,6 +72,10 @@ class Rules:
     def needs(self) -> dict[str, tuple[str, ...]]:
         """For each action the actions that it needs."""
         return {name: action.needs for name, action in self.actions.items()}
+
+    def prunes(self, names: Iterable[str]) -> dict[str, bool]:
+        """Of these actions those that copy, and whether they prune."""
+        return {name: action.prune for name in names if isinstance(action := self.actions[name], Copy)}
 
     def chosen(self, targets: tuple[str, ...]) -> tuple[str, ...]:
         """The actions that targets name, with all that they need: `copy.export`, `copy`, `tag:nightly`; all where there is none.

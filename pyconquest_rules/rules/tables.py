@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pyconquest_rules.errors import Problem, SourceError
-from pyconquest_rules.index.csv_tables import CsvTable
-from pyconquest_rules.index.sql_mistakes import TABLE_NAMES
-from pyconquest_rules.index.tables import quoted
+from pyconquest_rules.index.query.sql_mistakes import TABLE_NAMES
+from pyconquest_rules.index.store.csv_tables import CsvTable
+from pyconquest_rules.index.store.tables import quoted
 from pyconquest_rules.rules.model import CsvFile
 from pyconquest_rules.rules.places import Places
 

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pyconquest_rules.actions.listen import AE_TITLE
-from pyconquest_rules.actions.send import WINDOW
 from pyconquest_rules.errors import Problem, did_you_mean
+from pyconquest_rules.kinds.listen.rule import AE_TITLE
+from pyconquest_rules.kinds.send.rule import WINDOW
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path

@@ -21,7 +21,8 @@ from pynetdicom.events import EVT_C_FIND, Event
 from pyconquest_rules.compat.errors import NotSent
 from pyconquest_rules.compat.pyconquest import pyconquest
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.execute import retrievals, transfers
+from pyconquest_rules.kinds.retrieve import do as retrievals
+from pyconquest_rules.kinds.send import do as transfers
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.part10 import data_set_offset
 from tests.conftest import REPOSITORY, Instance, Workplace

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.engine.ledger import Ledger
 from tests.conftest import Instance, Workplace
 
 RULES = """

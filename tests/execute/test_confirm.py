@@ -231,7 +231,7 @@ def test_a_port_that_is_taken_confirms_nothing_and_ends_nothing(images: Workplac
 
 
 def test_a_node_that_is_gone_is_asked_a_few_times(images: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyconquest_rules.execute.confirming.AT_ONCE", 1)
+    monkeypatch.setattr("pyconquest_rules.kinds.send.confirming.AT_ONCE", 1)
     with archive(answer=lambda uids: dict.fromkeys(uids, 0x0110)) as peer:
         images.rules(rules(peer))
         assert images.run("apply", "--json").summary["failed"] == NUMBER

@@ -13,9 +13,9 @@ import pydicom
 import pytest
 
 from pyconquest_rules import app
-from pyconquest_rules.execute import placing
-from pyconquest_rules.execute.inbox import Inbox
-from pyconquest_rules.index.store import Store
+from pyconquest_rules.disk import placing
+from pyconquest_rules.index.store.store import Store
+from pyconquest_rules.intake.inbox import Inbox
 from pyconquest_rules.network.part10 import data_set_offset, file_meta_information
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.syntaxes import BIG_ENDIAN, DEFLATED, EXPLICIT, GE_PRIVATE, IMPLICIT

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pyconquest_rules.engine.ledger import locked
 from pyconquest_rules.errors import Locked
-from pyconquest_rules.execute.ledger import locked
 from tests.conftest import Instance, Workplace
 from tests.plan.manual import copies
 

@@ -17,8 +17,8 @@ KILLED = """
 import os, signal, sys
 from pyconquest_rules.app import applying
 from pyconquest_rules.cli import main
-from pyconquest_rules.execute import copying
-from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.kinds.copy import do as copying
+from pyconquest_rules.engine.ledger import Ledger
 
 owner, name = {"os": os, "Ledger": Ledger, "copying": copying, "applying": applying}[sys.argv[1]], sys.argv[2]
 function, calls = getattr(owner, name), iter(range(1, int(sys.argv[3])))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules import app, identity
+from pyconquest_rules import app
+from pyconquest_rules.disk import identity
 from pyconquest_rules.events import Event, StepFailed
 from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Instance, Workplace

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.execute.files import Put, StepError
-from pyconquest_rules.execute.ledger import Ledger
+from pyconquest_rules.disk.files import Put, StepError
+from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.steps import Step
 from tests.conftest import Instance, Workplace, needs
 from tests.plan.manual import copies

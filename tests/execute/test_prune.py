@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyconquest_rules.execute.removing import remove_together
+from pyconquest_rules.disk.removing import remove_together
 from tests.conftest import Instance, Workplace
 from tests.execute.test_properties import workplace_of
 from tests.plan.manual import SOURCE, action, copies, listed, planned
@@ -183,7 +183,7 @@ def test_a_link_that_comes_between_plan_and_apply_is_not_followed(five: Workplac
             (five.folder / "export/P1").symlink_to(five.folder / "away")
         return remove_together(*given)
 
-    monkeypatch.setattr("pyconquest_rules.execute.copying.remove_together", swapped)
+    monkeypatch.setattr("pyconquest_rules.kinds.copy.do.remove_together", swapped)
     assert five.run("apply", "--json").summary["failed"] == 1
     assert sorted(os.listdir(five.folder / "away")) == ["4.dcm", "5.dcm"]
 

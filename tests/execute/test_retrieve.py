@@ -13,7 +13,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.events import EVT_C_FIND, EVT_C_GET
 
-from pyconquest_rules.execute import retrievals
+from pyconquest_rules.kinds.retrieve import do as retrievals
 from pyconquest_rules.network import query_retrieve
 from pyconquest_rules.network.part10 import data_set_offset
 from tests.conftest import Instance, Workplace

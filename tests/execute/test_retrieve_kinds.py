@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyconquest_rules.execute import retrievals
+from pyconquest_rules.kinds.retrieve import do as retrievals
 from pyconquest_rules.network import statuses
 from pyconquest_rules.network.identifier import answer
 from pyconquest_rules.network.statuses import FIND, RETRIEVE, STORE, Kind, is_stored, is_transient

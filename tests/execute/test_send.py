@@ -97,7 +97,7 @@ def test_an_instance_whose_file_changed_is_sent_again(images: Workplace, instanc
 def test_a_node_that_is_not_there_fails_every_step_and_a_later_run_sends_them(
     images: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("pyconquest_rules.kinds.send.do.DELAYS", (0.0, 0.0, 0.0))
     port = free_port()
     images.rules(RULES.format(port=port, associations=1))
     done = images.run("apply", "--json")
@@ -114,7 +114,7 @@ def test_a_peer_that_never_gives_an_answer_has_nothing(
     images: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ) -> None:
     """And a run afterwards sends all of it."""
-    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", ())
+    monkeypatch.setattr("pyconquest_rules.kinds.send.do.DELAYS", ())
     port = free_port()
     rules = RULES.format(port=port, associations=1)
     images.rules(rules.replace("dimse_timeout = 5", "dimse_timeout = 0.3") if "--sleep-during" in options else rules)

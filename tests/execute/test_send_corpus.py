@@ -43,7 +43,7 @@ ITS_OWN = ("(A700)", "(C000)")
 
 @pytest.fixture(autouse=True)
 def _without_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", ())
+    monkeypatch.setattr("pyconquest_rules.kinds.send.do.DELAYS", ())
 
 
 def sent(workplace: Workplace, shared: Path, port: int) -> tuple[dict[str, Path], Counter[str]]:

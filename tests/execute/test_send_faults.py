@@ -95,7 +95,7 @@ BREAKS: tuple[Fault, ...] = ("garbage", *NO_ANSWER, "abort", "abort within", "cl
 def test_what_was_not_answered_well_is_not_sent_and_goes_with_the_next_run(
     hundred: Workplace, apply: Apply, data_sets: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", ())
+    monkeypatch.setattr("pyconquest_rules.kinds.send.do.DELAYS", ())
     with Faulty(dict.fromkeys(PLACES, fault)) as peer:
         first = apply(peer, seconds=2 if fault in NO_ANSWER else 30)
         assert first.code == 1
@@ -127,7 +127,7 @@ def test_what_the_peer_warns_of_is_sent_and_told(
 def test_what_may_go_well_later_goes_well_in_the_same_run(
     hundred: Workplace, apply: Apply, data_sets: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", (0.0,))
+    monkeypatch.setattr("pyconquest_rules.kinds.send.do.DELAYS", (0.0,))
     with Faulty(dict.fromkeys(PLACES, fault)) as peer:
         done = apply(peer, associations=4)
         assert (done.code, done.summary["done"]) == (0, NUMBER)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.execute.ledger import Ledger, locked
-from pyconquest_rules.execute.waiting import LONGEST, Waiting
+from pyconquest_rules.engine.ledger import Ledger, locked
+from pyconquest_rules.kinds.listen.waiting import LONGEST, Waiting
 from tests.conftest import Instance, Workplace
 from tests.dcmtk import dcmtk
 from tests.execute.test_listen import RULES, listening, next_line, storescu

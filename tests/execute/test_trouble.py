@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pyconquest_rules.engine.ledger import locked
+from pyconquest_rules.engine.runner import KINDS
 from pyconquest_rules.events import BroughtAlong, Event, NodeNoted, Planning, RunStarted, StepDone, StepFailed, StepsWait
-from pyconquest_rules.execute.ledger import locked
-from pyconquest_rules.execute.runner import KINDS
 from pyconquest_rules.render.failures import MOST_SHOWN, Failures
 from pyconquest_rules.render.terminal import Part
 from tests.conftest import Instance, Workplace
@@ -87,7 +87,7 @@ def test_without_warnings_only_failures() -> None:
 def test_a_dead_node_is_one_line(
     workplace: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPatch, number: int, associations: int
 ) -> None:
-    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", ())
+    monkeypatch.setattr("pyconquest_rules.kinds.send.do.DELAYS", ())
     for n in range(number):
         instance(f"data/{n}.dcm")
     workplace.rules(SENDS.format(port=free_port(), associations=associations))

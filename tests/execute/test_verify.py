@@ -173,7 +173,7 @@ def test_parts_of_a_subset_are_all_of_it_and_the_same_in_every_run(hundred: Work
 
 def test_only_what_is_looked_at_is_read(hundred: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    monkeypatch.setattr("pyconquest_rules.execute.verify.hash_of", lambda name, folder: read.append(name))
+    monkeypatch.setattr("pyconquest_rules.engine.verify.hash_of", lambda name, folder: read.append(name))
     done = hundred.run("verify", "--deep", "--subset", "1/5", "--json")
     assert done.summary["changed"] == len(read) == len(done.lines) - 1
     assert 0 < len(read) < 50

@@ -6,9 +6,9 @@ from datetime import datetime, time, timedelta
 import pytest
 
 from pyconquest_rules import app
-from pyconquest_rules.actions.send import Send
+from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.events import Event, StepsWait
-from pyconquest_rules.execute.runner import Result
+from pyconquest_rules.kinds.send.rule import Send
 from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Instance, Workplace
 from tests.network.peers import Faulty
@@ -87,7 +87,7 @@ def test_outside_it_nothing_is_sent_and_nothing_has_failed(images: Workplace) ->
 
 
 def test_when_it_closes_no_other_batch_is_begun(images: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyconquest_rules.execute.transfers.BATCH", 3)
+    monkeypatch.setattr("pyconquest_rules.kinds.send.do.BATCH", 3)
     with Faulty() as peer:
         images.rules(RULES.format(port=peer.port, window=NIGHT, more=""))
         result, _ = applied(images, lambda: at(5 if peer.messages < 4 else 6))

@@ -259,7 +259,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pyconquest_rules import app
-from pyconquest_rules.execute import written as room
+from pyconquest_rules.app import writing as room
 
 def die(*arguments, **keywords):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -16,9 +16,9 @@ from pyconquest_rules.headers.layouts import Found, Layouts
 from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.headers.opening import Reason, Rejected
 from pyconquest_rules.headers.values import BINARY
-from pyconquest_rules.index.dicom_sql import parse, standard_text
-from pyconquest_rules.index.records import records
-from pyconquest_rules.index.tables import schema
+from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
+from pyconquest_rules.index.store.records import records
+from pyconquest_rules.index.store.tables import schema
 from tests.headers.test_header import as_text, bare
 
 # What every index wants, and what is read in other ways: items, private creators, values whose VR depends on others.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.index.walk import Skipped, walk
+from pyconquest_rules.index.scan.walk import Skipped, walk
 from tests.conftest import Done, Instance, Workplace
 from tests.mounting import Mounts, mounts
 

@@ -10,9 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyconquest_rules import app
+from pyconquest_rules.disk.file import File
 from pyconquest_rules.events import Event, FileTold
-from pyconquest_rules.index.changes import Pair, changes, compare
-from pyconquest_rules.index.walk import File, Run, Skipped, entries, files_of
+from pyconquest_rules.index.scan.changes import Pair, changes, compare
+from pyconquest_rules.index.scan.walk import Run, Skipped, entries, files_of
 from tests.conftest import Instance, Workplace
 
 RULES = """

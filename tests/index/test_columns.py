@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pyconquest_rules.index.store import Store
+from pyconquest_rules.index.store.store import Store
 from tests.conftest import Instance, Workplace
 
 SOURCE = '[sources.archive]\npath = "data"\n'

@@ -14,8 +14,8 @@ import pytest
 
 from pyconquest_rules import app
 from pyconquest_rules.app import Rules
-from pyconquest_rules.index.decisions import Decisions
-from pyconquest_rules.index.store import Store
+from pyconquest_rules.index.store.decisions import Decisions
+from pyconquest_rules.index.store.store import Store
 from tests.conftest import Instance, Workplace
 
 RULES = """
@@ -231,7 +231,7 @@ def test_an_index_of_an_earlier_version_gives_what_it_knows(archive: Workplace) 
 
 KILLED = """
 import os, signal, sys
-from pyconquest_rules.index import decisions
+from pyconquest_rules.index.store import decisions
 change = decisions.DecisionsFile.change
 def killed(self, *arguments, **keywords):
     change(self, *arguments, **keywords)

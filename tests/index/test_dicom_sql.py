@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pyconquest_rules.dicom import Level, TagPath, keyword, tags
 from pyconquest_rules.errors import Problem, RulesError
-from pyconquest_rules.index.dicom_sql import Column, DICOMType, Layout, SQLType, parse, standard_text
+from pyconquest_rules.index.conquest.dicom_sql import Column, DICOMType, Layout, SQLType, parse, standard_text
 
 T = TypeVar("T")
 

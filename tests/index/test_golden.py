@@ -11,13 +11,13 @@ import pydicom
 import pytest
 from pydicom.charset import convert_encodings, decode_bytes
 
-from pyconquest_rules.index.dicom_sql import parse
-from pyconquest_rules.index.rt import COLUMNS
-from pyconquest_rules.index.scan import Scan
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.tables import schema, statements
-from pyconquest_rules.index.trees import Tree
-from pyconquest_rules.index.workers import here
+from pyconquest_rules.index.conquest.dicom_sql import parse
+from pyconquest_rules.index.derived.rt import COLUMNS
+from pyconquest_rules.index.scan.scan import Scan
+from pyconquest_rules.index.scan.trees import Tree
+from pyconquest_rules.index.scan.workers import here
+from pyconquest_rules.index.store.store import Store
+from pyconquest_rules.index.store.tables import schema, statements
 
 STOCK = schema(parse((Path(__file__).parents[1] / "data" / "stock_dicom.sql").read_text()))
 TABLES = ("DICOMWorkList", "DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages", "UIDMODS")

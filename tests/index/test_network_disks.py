@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.execute.ledger import Ledger
-from pyconquest_rules.index import filesystems
-from pyconquest_rules.index.databases import is_wal
-from pyconquest_rules.index.filesystems import Sharing, kind_of, sharing
+from pyconquest_rules.disk import filesystems
+from pyconquest_rules.disk.filesystems import Sharing, kind_of, sharing
+from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.index.store.databases import is_wal
 from tests.conftest import Instance, Workplace
 from tests.mounting import Mounts, mounts
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pyconquest_rules.index.dicom_sql import parse, standard_text
-from pyconquest_rules.index.order import OnConflict, Order
-from pyconquest_rules.index.scan import Scan
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.tables import schema
-from pyconquest_rules.index.trees import Tree
-from pyconquest_rules.index.workers import here
+from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
+from pyconquest_rules.index.scan.scan import Scan
+from pyconquest_rules.index.scan.trees import Tree
+from pyconquest_rules.index.scan.workers import here
+from pyconquest_rules.index.store.order import OnConflict, Order
+from pyconquest_rules.index.store.store import Store
+from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Instance, Workplace, save
 
 LAYOUT = schema(parse(standard_text()))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.index.dicom_sql import parse
-from pyconquest_rules.index.tables import LEVELS, TABLES, declared
-from pyconquest_rules.index.tables import schema as schema_of
+from pyconquest_rules.index.conquest.dicom_sql import parse
+from pyconquest_rules.index.store.tables import LEVELS, TABLES, declared
+from pyconquest_rules.index.store.tables import schema as schema_of
 from tests.conftest import REPOSITORY, Instance, Workplace
 from tests.index.test_scan import counts, dump, index, rows
 

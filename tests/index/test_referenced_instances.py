@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from pyconquest_rules.headers import pointers, values
 from pyconquest_rules.headers.pointers import Pointer
-from pyconquest_rules.index.references import DERIVED, NAMED, packed
+from pyconquest_rules.index.derived.references import DERIVED, NAMED, packed
 from tests import raw
 from tests.conftest import REPOSITORY, Instance, Workplace
 from tests.execute.test_listen import listening, storescu

@@ -8,9 +8,9 @@ from shutil import copy
 import pydicom
 import pytest
 
-from pyconquest_rules.index import content
-from pyconquest_rules.index.content import digest
-from pyconquest_rules.index.roi import roi_match
+from pyconquest_rules.index.derived import content
+from pyconquest_rules.index.derived.content import digest
+from pyconquest_rules.index.derived.roi import roi_match
 from tests.conftest import Instance, Workplace, save
 from tests.headers.test_nested import item
 

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 
 from pyconquest_rules.events import Event, FileTold, Walked
-from pyconquest_rules.index.dicom_sql import parse, standard_text
-from pyconquest_rules.index.order import Order
-from pyconquest_rules.index.scan import Scan
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.tables import schema
-from pyconquest_rules.index.trees import Tree
-from pyconquest_rules.index.workers import here, pool
+from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
+from pyconquest_rules.index.scan.scan import Scan
+from pyconquest_rules.index.scan.trees import Tree
+from pyconquest_rules.index.scan.workers import here, pool
+from pyconquest_rules.index.store.order import Order
+from pyconquest_rules.index.store.store import Store
+from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Done, Instance, Workplace
 
 RULES = """
@@ -881,7 +881,7 @@ def descendants(process: int) -> Iterator[int]:
 
 def test_workers_end_with_a_run_that_is_killed(many: Path, tmp_path: Path) -> None:
     folder = linked(many, tmp_path)
-    script = "from pyconquest_rules import app; from pyconquest_rules.index.workers import pool;"
+    script = "from pyconquest_rules import app; from pyconquest_rules.index.scan.workers import pool;"
     script += "app.index(app.Rules.load('rules.toml'), workers=lambda files: pool())"
     process = subprocess.Popen([sys.executable, "-c", script], cwd=folder)
     while process.poll() is None and written(folder / "conquest.db") < 1:
@@ -899,9 +899,9 @@ def test_workers_end_with_a_run_that_is_killed(many: Path, tmp_path: Path) -> No
 INTERRUPTED = """
 import os, signal
 from pyconquest_rules.cli import main
-from pyconquest_rules.index import workers
-from pyconquest_rules.index.order import Order
-from pyconquest_rules.index.scan import Scan
+from pyconquest_rules.index.scan.scan import workers
+from pyconquest_rules.index.store.order import Order
+from pyconquest_rules.index.scan.scan import Scan
 
 def tell(self, path, outcome):
     told(self, path, outcome)

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyconquest_rules.errors import Mistake
-from pyconquest_rules.index import sql
-from pyconquest_rules.index.deadline import Deadline
-from pyconquest_rules.index.sql_functions import set_up
+from pyconquest_rules.index.query import sql
+from pyconquest_rules.index.query.deadline import Deadline
+from pyconquest_rules.index.store import read_only
+from pyconquest_rules.index.store.sql_functions import set_up
 
 LETTERS = st.text(st.sampled_from("abAB %_.\0é\U0001f600\u0308"), max_size=6)
 VALUES = (
@@ -56,7 +57,7 @@ def test_printf_is_that_of_sqlite(form: Any, one: Any, other: Any) -> None:
 def test_a_deadline_counts_what_is_computed_and_not_what_is_waited() -> None:
     endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT"
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        sql.set_up(connection)
+        read_only.set_up(connection)
         _, rows = sql.rows(connection, f"{endless} x FROM r", {}, 0.05)
         with closing(rows), Deadline(connection, 1000):  # far longer than it takes to see that no row is interrupted
             assert [next(rows)[0] for _ in range(10_000)][-1] == 10_000
@@ -68,7 +69,7 @@ def test_a_deadline_counts_what_is_computed_and_not_what_is_waited() -> None:
 
 def test_limits_hold_within_a_query_only() -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        sql.set_up(connection)
+        read_only.set_up(connection)
         before = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
         _, rows = sql.rows(
             connection, "SELECT x || x || x || x || x FROM (SELECT :x || :x || :x || :x AS x)", {"x": "a" * 200_000}

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from pyconquest_rules.dicom import Level, keyword
-from pyconquest_rules.index.dicom_sql import parse, standard_text
-from pyconquest_rules.index.tables import LEVELS, VIEWS, schema, statements
+from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
+from pyconquest_rules.index.store.tables import LEVELS, VIEWS, schema, statements
 from tests.conftest import Instance, Workplace
 
 RULES = """

@@ -19,7 +19,7 @@ from pyconquest_rules.headers.elements import LONG_VRS, SHORT_VRS
 from pyconquest_rules.headers.header import Wanted, read
 from pyconquest_rules.headers.opening import Reason, Rejected
 from pyconquest_rules.headers.values import CHARSET_VRS, LIMIT, MOST_NUMBERS, NUMBERS, TooLong, text
-from pyconquest_rules.index.records import stored
+from pyconquest_rules.index.store.records import stored
 
 LATIN_1 = charset(b"ISO_IR 100")
 UTF_8 = charset(b"ISO_IR 192")

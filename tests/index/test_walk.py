@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyconquest_rules.index.changes import compare
-from pyconquest_rules.index.walk import File, Skipped, walk
+from pyconquest_rules.disk.file import File
+from pyconquest_rules.index.scan.changes import compare
+from pyconquest_rules.index.scan.walk import Skipped, walk
 from pyconquest_rules.steps import LATEST
 from tests.conftest import Instance, Workplace
 

@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
+from pyconquest_rules.disk.file import File
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.events import silent
 from pyconquest_rules.headers.header import Header, Wanted
 from pyconquest_rules.headers.opening import Reason
-from pyconquest_rules.index.chunks import MOST_KILLERS, Chunk, Reading, read_headers
-from pyconquest_rules.index.dicom_sql import parse, standard_text
-from pyconquest_rules.index.scan import Scan
-from pyconquest_rules.index.store import Store
-from pyconquest_rules.index.tables import schema
-from pyconquest_rules.index.trees import Tree
-from pyconquest_rules.index.walk import File
-from pyconquest_rules.index.workers import Workers, here
+from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
+from pyconquest_rules.index.scan.chunks import MOST_KILLERS, Chunk, Reading, read_headers
+from pyconquest_rules.index.scan.scan import Scan
+from pyconquest_rules.index.scan.trees import Tree
+from pyconquest_rules.index.scan.workers import Workers, here
+from pyconquest_rules.index.store.store import Store
+from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Instance
 
 NUMBER, CHUNK = 60, 8
@@ -126,7 +126,7 @@ def test_a_file_that_killed_its_worker_is_told_and_tried_again_by_the_next_run(c
 
 ASK = """
 import os, threading
-from pyconquest_rules.index.workers import pool
+from pyconquest_rules.index.scan.workers import pool
 
 def is_forked():
     with pool() as workers:

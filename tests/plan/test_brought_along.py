@@ -147,7 +147,7 @@ def test_whatever_changes_it_is_as_in_a_new_index(mixed: Workplace, instance: In
 
 
 def test_a_layout_without_patients_of_images_says_nothing(mixed: Workplace) -> None:
-    from pyconquest_rules.index.dicom_sql import standard_text
+    from pyconquest_rules.index.conquest.dicom_sql import standard_text
 
     lines = [line for line in standard_text().splitlines() if '"ImagePat"' not in line]
     (mixed.folder / "dicom.sql").write_text("\n".join(lines))

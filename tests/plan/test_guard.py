@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules import app
-from pyconquest_rules.execute import room
+from pyconquest_rules.disk import room
 from tests.conftest import Instance, Workplace
 from tests.plan.manual import SOURCE, action
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.outputs import Outputs
+from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.actions import matching
-from pyconquest_rules.actions.retrieve import Retrieve
 from pyconquest_rules.errors import RulesError
+from pyconquest_rules.kinds.retrieve import matching
+from pyconquest_rules.kinds.retrieve.rule import Retrieve
 from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Instance, Workplace
 

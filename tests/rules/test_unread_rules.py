@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.index.patterns import broken, expression
-from pyconquest_rules.named_files import open_named, read_named
+from pyconquest_rules.disk.named_files import open_named, read_named
+from pyconquest_rules.index.scan.patterns import broken, expression
 from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Workplace
 

@@ -15,7 +15,10 @@ from pyconquest_rules.app import applying, forgetting, indexing, opening, planni
 from pyconquest_rules.cli import apply, forget, index
 from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
-from pyconquest_rules.index import forgetting, reading, scan, store
+from pyconquest_rules.index.store import forgetting
+from pyconquest_rules.index.query import reading
+from pyconquest_rules.index.scan.scan import scan
+from pyconquest_rules.index.store import store
 
 calls, last = count(1), int(sys.argv.pop(1))
 

@@ -22,12 +22,12 @@ from pyconquest_rules import app
 from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
 from pyconquest_rules.dicom import Level
+from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import Error, Mistake
-from pyconquest_rules.index import sql
-from pyconquest_rules.index.selection import Selection
+from pyconquest_rules.index.query import sql
+from pyconquest_rules.index.query.selection import Selection
 from pyconquest_rules.network.node import TLS
 from pyconquest_rules.network.tls import ssl_context
-from pyconquest_rules.outputs import Outputs
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.templates import RenderError, Template

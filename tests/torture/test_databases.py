@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.index.databases import JOURNAL_MAGIC
+from pyconquest_rules.index.store.databases import JOURNAL_MAGIC
 from tests.conftest import Instance, Workplace
 from tests.torture.conftest import Some
 

@@ -111,7 +111,7 @@ READ_ALL = """
 import os, signal, sys
 from pyconquest_rules.headers.header import Reader, Wanted
 from pyconquest_rules.headers.opening import Rejected
-from pyconquest_rules.index.records import records
+from pyconquest_rules.index.store.records import records
 from pyconquest_rules.rules.rules import Rules
 from pathlib import Path
 

@@ -87,7 +87,7 @@ GOOD = INSTANCE | {"SOPInstanceUID": "1.2.4.1.1", "StudyInstanceUID": "1.2.4", "
 
 # What is tried again need not be waited for.
 PROGRAM = """
-from pyconquest_rules.execute import retrievals
+from pyconquest_rules.kinds.retrieve import do as retrievals
 from pyconquest_rules.cli.main import main
 retrievals.DELAYS = (0.01,)
 main()

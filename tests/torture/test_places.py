@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.execute import ledger
-from pyconquest_rules.index import rows
+from pyconquest_rules.engine import ledger
+from pyconquest_rules.index.store import rows
 from tests.conftest import Instance, Workplace, needs
 from tests.plan.manual import copies
 from tests.torture.faults import calls, traced
@@ -82,7 +82,7 @@ def waiting_for_a_lock(process: int) -> bool:
 
 def test_an_index_that_stays_locked_ends_the_run_with_what_to_do(three: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert three.run("index").code == 0
-    monkeypatch.setattr("pyconquest_rules.index.store.BUSY_SECONDS", 0)
+    monkeypatch.setattr("pyconquest_rules.index.store.store.BUSY_SECONDS", 0)
     (three.folder / "data/1.dcm").touch()
     with closing(sqlite3.connect(three.folder / "conquest.db", isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")

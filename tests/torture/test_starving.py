@@ -68,7 +68,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 @pytest.fixture(autouse=True)
 def _short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyconquest_rules.execute.transfers.DELAYS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("pyconquest_rules.kinds.send.do.DELAYS", (0.01, 0.01, 0.01))
 
 
 def apply(workplace: Workplace, peer: Faulty, number: int, *, associations: int = 1, seconds: float = SECONDS) -> Done:

@@ -1,0 +1,117 @@
+"""What actions with `prune` made and nobody wishes any more: steps that remove it, found by SQL."""
+
+from collections.abc import Iterator
+from sqlite3 import Connection
+
+from pyconquest_rules.disk.outputs import Outputs
+from pyconquest_rules.engine.world import Facts
+from pyconquest_rules.paths import UnsafePath, collision_key
+from pyconquest_rules.steps import Mode
+
+TABLES = (
+    "CREATE TEMP TABLE stale (number INTEGER PRIMARY KEY, destination TEXT, place TEXT, found TEXT)",
+    "CREATE TEMP TABLE located (number INTEGER PRIMARY KEY, place TEXT)",
+    "CREATE TEMP TABLE twin (number INTEGER PRIMARY KEY)",
+    "CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY, kind TEXT, size INT, mtime_ns INT, trouble TEXT)",
+    # What becomes of what is found.
+    """
+    CREATE TEMP TABLE verdict AS
+    SELECT column1 AS found, column2 AS status, column3 AS reason, column4 AS message, column5 AS forget FROM (VALUES
+    ('made', 'todo', 'prune', NULL, 0),
+    ('gone', 'todo', 'prune', 'it is gone already, and is forgotten', 1),
+    ('adopted', 'todo', 'prune', 'it was not made, but stood there before: it stays, and is forgotten', 1),
+    ('twin', 'todo', 'prune', 'a step wants the same file by another name: it stays, and the old name is forgotten', 1),
+    ('changed', 'blocked', 'conflict', 'it changed since it was made; not removed', 0),
+    ('unsafe', 'blocked', 'unsafe-path', NULL, 0),
+    ('needed', 'unchanged', 'prune', 'it stays until what else is wished of its instance can be done', 0))
+    """,
+)
+
+# Whatever anybody wishes stays, of whatever action it is. What was moved stays too.
+STALE = """
+INSERT INTO temp.stale (destination)
+SELECT destination FROM ledger.done CROSS JOIN action ON action.name = done.action
+WHERE action.prune IS NOT NULL AND done.fingerprint != :moved
+EXCEPT SELECT path || wish.name FROM wish JOIN folder ON folder.number = wish.folder
+"""
+
+# One file may have two names: through a link to an output, or where a file system does not tell capital letters from small ones.
+TWINS = (
+    "UPDATE temp.stale SET place = place(destination)",
+    "CREATE INDEX temp.stale_place ON stale (place)",
+    "INSERT INTO temp.located SELECT number, place(path) FROM folder",
+    """
+    INSERT OR IGNORE INTO temp.twin SELECT stale.number FROM wish CROSS JOIN step USING (number)
+        CROSS JOIN temp.located ON located.number = wish.folder CROSS JOIN temp.stale ON stale.place = located.place || wish.key
+    WHERE status != 'blocked'
+    """,
+)
+
+FOUND = """
+UPDATE temp.stale SET found = CASE
+    WHEN (action.number, done.SOPInstanceUID) IN (
+        SELECT wish.action, wish.SOPInstanceUID FROM step JOIN wish USING (number)
+        WHERE status = 'blocked' OR (status = 'unchanged' AND step.reason != 'done')) THEN 'needed'
+    WHEN seen.trouble IS NOT NULL THEN 'unsafe'
+    WHEN stale.number IN (SELECT number FROM temp.twin) THEN 'twin'
+    WHEN done.destination IN (SELECT destination FROM ledger.adopted) THEN 'adopted'
+    WHEN seen.kind IS NULL THEN 'gone'
+    WHEN seen.kind NOT IN ('file', 'link') OR (seen.size, seen.mtime_ns) != (done.size, done.mtime_ns) THEN 'changed'
+    ELSE 'made' END
+FROM ledger.done, action, temp.seen
+WHERE done.destination = stale.destination AND action.name = done.action AND seen.number = stale.number
+"""
+
+WISH = """
+INSERT INTO wish SELECT :last + stale.number, action.number, SOPInstanceUID, source, size, mtime_ns, 0, destination,
+    NULL, NULL, NULL, 0
+FROM temp.stale CROSS JOIN ledger.done USING (destination) CROSS JOIN action ON action.name = done.action
+"""
+
+REMOVAL = """
+INSERT INTO removal SELECT :last + stale.number, sha256, forget
+FROM temp.stale CROSS JOIN ledger.done USING (destination) CROSS JOIN temp.verdict USING (found)
+"""
+
+STEP = """
+INSERT INTO step SELECT :last + stale.number, wish.action, status, verdict.reason, coalesce(trouble, verdict.message), 0,
+    seen.size, seen.mtime_ns
+FROM temp.stale CROSS JOIN wish ON wish.number = :last + stale.number CROSS JOIN temp.seen ON seen.number = stale.number
+    CROSS JOIN temp.verdict USING (found)
+"""
+
+# A set that lost most of what it had is more often a mistake than meant: nothing is done of its action. Were the rest of it
+# done, what it newly makes would soon be the other half.
+TOO_MUCH = """
+UPDATE step SET status = 'blocked', reason = 'prune',
+    message = 'more than half of what the action made would be removed; say --allow-prune if that is right'
+WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE NOT prune AND
+    2 * (SELECT count(*) FROM removal JOIN step USING (number) WHERE action = action.number AND status = 'todo' AND NOT forget)
+    > (SELECT count(*) FROM ledger.done WHERE done.action = action.name AND done.fingerprint != :moved))
+"""
+
+
+def prune(connection: Connection, facts: Facts, outputs: Outputs) -> None:
+    """Makes a step of everything that an action with `prune` made and that no wish wants. All other steps must be there."""
+    for table in TABLES:
+        connection.execute(table)
+    (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM wish").fetchone()
+    given = {"last": last, "moved": Mode.MOVE.fingerprint}
+    connection.execute(STALE, given)
+    connection.create_function("place", 1, lambda path: collision_key(outputs.real(path)), deterministic=True)
+    for statement in TWINS:
+        connection.execute(statement)
+    connection.executemany("INSERT INTO temp.seen VALUES (?, ?, ?, ?, ?)", _seen(connection, facts))
+    for statement in (FOUND, WISH, REMOVAL, STEP, TOO_MUCH):
+        connection.execute(statement, given)
+
+
+def _seen(connection: Connection, facts: Facts) -> Iterator[tuple[object, ...]]:
+    """What stands where something was made, or why that is not to be known."""
+    for number, destination in connection.execute("SELECT number, destination FROM temp.stale"):
+        try:
+            there = facts.entry(destination)
+        except UnsafePath as unsafe:
+            yield number, None, None, None, str(unsafe)
+        else:
+            yield (number, None, None, None, None) if there is None else (number, there.kind, *there.stamp, None)

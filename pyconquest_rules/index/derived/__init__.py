@@ -1,0 +1,1 @@
+"""What the index works out from instances beyond single elements: geometry, references, ROIs, contradictions."""

@@ -1,0 +1,1 @@
+"""Reading the index: SQL that cannot write, sets, and rows in files."""

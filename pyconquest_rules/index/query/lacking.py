@@ -1,0 +1,34 @@
+"""Why a set does not hold an instance: what the row of the instance has in the columns that the SQL of the set names."""
+
+import re
+
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.index.query.selection import Sets
+from pyconquest_rules.index.query.sql import Value
+from pyconquest_rules.index.store.tables import VIEWS, column_names, quoted
+
+TEXTS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
+WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def values(sets: Sets, name: str, SOPInstanceUID: str) -> dict[str, Value]:
+    """Return the values of an instance by column: those of the view of the set's level, then those of the instance itself.
+
+    A query names the key of its level because it must give it; a condition that names it means it.
+    """
+    selection = sets.selections[name]
+    words = {word.lower() for word in WORDS.findall(TEXTS.sub(" ", selection.text))}
+    if selection.query is not None:
+        words.discard(selection.level.key.lower())
+    found = dict[str, Value]()
+    for level in dict.fromkeys((selection.level, Level.IMAGE)):
+        view, key = VIEWS[level], level.key
+        columns = column_names(sets.connection, view)
+        if asked := [column for column in columns if column.lower() in words and column not in found]:
+            row = sets.connection.execute(
+                f"SELECT {', '.join(map(quoted, asked))} FROM {view}"
+                f" WHERE {key} = (SELECT {key} FROM images WHERE SOPInstanceUID = ?) LIMIT 1",
+                (SOPInstanceUID,),
+            ).fetchone()
+            found |= dict(zip(asked, row or (), strict=False))
+    return found

@@ -1,0 +1,1 @@
+"""Bringing the index up to date: walk the sources, compare, read what changed."""

@@ -1,0 +1,155 @@
+"""Reading many files: they go to the workers in chunks, and what was read comes back in order.
+
+A worker may be killed, by the system that runs out of memory or by a file that breaks what reads it. What was lost with it is
+read again, nothing else at the same time, and halved until the one file is known that kills whoever reads it.
+"""
+
+import os
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from functools import lru_cache, partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Generic, Self, TypeVar
+
+from pyconquest_rules.dicom import unpadded
+from pyconquest_rules.disk.file import File
+from pyconquest_rules.errors import SourceError
+from pyconquest_rules.headers.header import Header, Reader, Wanted, reader
+from pyconquest_rules.headers.opening import Reason, Rejected
+from pyconquest_rules.index.derived.rt import MODALITY
+from pyconquest_rules.index.scan.workers import Workers
+from pyconquest_rules.index.store.records import Record, Records, records
+from pyconquest_rules.index.store.tables import Schema
+
+RT_OBJECTS = ("RTSTRUCT", "RTPLAN", "RTDOSE")
+
+CHUNKS_IN_FLIGHT = 16
+
+# Where so many files in a row kill who reads them, it is not they that are broken.
+MOST_KILLERS = 20
+
+T = TypeVar("T")
+
+Chunk = tuple[str, list[File]]
+"""The name of a root, and files below it."""
+
+Read = list[T | str]
+"""What was read of each of some files, or the reason why there is nothing."""
+
+Reads = Callable[[bytes, Sequence[File]], Read[T]]
+"""Reads files below a root. Can be sent to worker processes."""
+
+_Running = deque[tuple[Chunk, Future[Read[T]]]]
+
+
+class Reading(Generic[T]):
+    """The reading of many files by `workers`, a chunk at a time. Use as a context manager."""
+
+    def __init__(self, workers: Workers, chunks: Iterator[Chunk], reads: Reads[T], roots: Mapping[str, Path]) -> None:
+        first = list(islice(chunks, CHUNKS_IN_FLIGHT))
+        self.workers, self.chunks, self.reads, self.roots = workers, chain(first, chunks), reads, roots
+        self.files = sum(len(files) for _, files in first)
+        self.executor, self.killers = workers(self.files), 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.executor.shutdown(cancel_futures=True)
+
+    def in_order(self) -> Iterator[tuple[str, list[tuple[File, T | str]]]]:
+        """The chunks in their order, each file with what was read of it; workers are a few chunks ahead.
+
+        A file that kills its worker has a reason in place of what was read. Raises SourceError where every worker is killed.
+        """
+        running: _Running[T] = deque()
+        for chunk in self.chunks:
+            running.append((chunk, self._start(chunk)))
+            if len(running) == CHUNKS_IN_FLIGHT:
+                yield from self._next(running)
+        while running:
+            yield from self._next(running)
+
+    def _next(self, running: _Running[T]) -> Iterator[tuple[str, list[tuple[File, T | str]]]]:
+        """The first of what is running; where it was lost all of it, so that what was lost can be read alone."""
+        lost = _is_lost(running[0][1])
+        if lost:
+            self._restart()
+        for _ in range(len(running) if lost else 1):
+            (name, files), future = running.popleft()
+            yield name, list(zip(files, self._alone((name, files)) if _is_lost(future) else future.result(), strict=True))
+
+    def _start(self, chunk: Chunk) -> Future[Read[T]]:
+        name, files = chunk
+        try:
+            return self.executor.submit(self.reads, os.fsencode(self.roots[name]), files)
+        except BrokenExecutor as error:
+            future: Future[Read[T]] = Future()
+            future.set_exception(error)
+            return future
+
+    def _restart(self) -> None:
+        self.executor.shutdown()
+        self.executor = self.workers(self.files)
+
+    def _alone(self, chunk: Chunk) -> Read[T]:
+        """Reads files while nothing else is read."""
+        name, files = chunk
+        future = self._start(chunk)
+        if not _is_lost(future):
+            self.killers = 0
+            return future.result()
+        self._restart()
+        if len(files) > 1:
+            half = len(files) // 2
+            return self._alone((name, files[:half])) + self._alone((name, files[half:]))
+        self.killers += 1
+        if self.killers == MOST_KILLERS or _is_lost(self._start((name, []))):
+            why = "a process that was reading files was killed, perhaps as there was too little memory"
+            raise SourceError(f"{why}; what was read is in the index, and the next run does the rest")
+        return [Reason.READER_KILLED.value]
+
+
+def _is_lost(future: Future[Read[T]]) -> bool:
+    return isinstance(future.exception(), BrokenExecutor)
+
+
+def read_headers(wanted: Wanted, root: bytes, files: Sequence[File]) -> Read[Header]:
+    """The header of each file."""
+    reads, inside = reader(wanted), root.rstrip(b"/") + b"/"
+    return [_header(inside + file.path, reads) for file in files]
+
+
+def reads_records(schema: Schema) -> Reads[Record]:
+    """What gives the record of each file."""
+    return partial(_read_records, pickle.dumps(schema))
+
+
+def _read_records(schema: bytes, root: bytes, files: Sequence[File]) -> Read[Record]:
+    makes = _records(schema)
+    found = read_headers(makes.wanted, root, files)
+    return [makes.record(header) if isinstance(header, Header) else header for header in found]
+
+
+@lru_cache(4)
+def _records(schema: bytes) -> Records:
+    """The Records of a pickled schema: to take it apart for every chunk would cost more than to make the records."""
+    return records(pickle.loads(schema))  # noqa: S301 - of ours
+
+
+def _header(path: bytes, reader: Reader) -> Header | str:
+    try:
+        header = reader.read(path)
+    except Rejected as rejected:
+        return rejected.reason.value
+    wanted = reader.wanted
+    found = header.values[wanted.paths.index(MODALITY)] if wanted.content else None
+    modality = unpadded(found) if isinstance(found, str) else None
+    if modality not in RT_OBJECTS:
+        return header
+    from pyconquest_rules.index.derived.content import digest
+
+    return header._replace(content=digest(path, modality))

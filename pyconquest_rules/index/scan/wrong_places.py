@@ -1,0 +1,67 @@
+"""What is wrong with a place that is not a source, or not a place for an index, and the way out."""
+
+import os
+import sqlite3
+import stat
+from contextlib import suppress
+from pathlib import Path
+from shlex import quote
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".iso")
+
+MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
+"""How the bytes of an archive begin: ZIP, gzip, 7z, RAR, bzip2, xz, Zstandard."""
+
+MEDIA_DIRECTORY = b"1.2.840.10008.1.3.10\0"
+"""Media Storage Directory Storage, the SOP class of a DICOMDIR (PS3.10), as the file meta information has it."""
+
+
+def not_a_folder(root: Path) -> str | None:
+    """What else than a folder is at the root of a source, or where a folder above it should be; None if there is nothing."""
+    for place in (root, *root.parents):
+        with suppress(OSError):
+            mode = place.stat().st_mode
+            if stat.S_ISDIR(mode):
+                return None
+            if not stat.S_ISREG(mode):
+                return f"{place} is not a folder, but a pipe, a socket or a device; name a folder"
+            if _is_archive(place):
+                return f"{place} is an archive; unpack it, and name the folder"
+            what = "a DICOMDIR" if _is_dicomdir(place) else "a file"
+            return f"{place} is {what}, not a folder; name the folder that it is in: {place.parent}"
+    return None
+
+
+def _is_archive(file: Path) -> bool:
+    return _begins(file).startswith(MAGIC) or file.name.lower().endswith(ARCHIVES)
+
+
+def _is_dicomdir(file: Path) -> bool:
+    return file.name.upper() == "DICOMDIR" or MEDIA_DIRECTORY in _begins(file)
+
+
+def _begins(file: Path) -> bytes:
+    with suppress(OSError), file.open("rb") as opened:
+        return opened.read(512)
+    return b""
+
+
+def missing(root: Path, why: str, *, known: bool) -> str:
+    """A source that cannot be listed; `known`: the index has files of it."""
+    if os.path.lexists(root):
+        return f"the folder {root} cannot be read ({why}); make it readable, or say --allow-vanish if it is gone for good"
+    if known:
+        return f"there is no folder {root}; mount it, correct its path, or say --allow-vanish if it is gone for good"
+    return f"there is no folder {root}; correct its path, or make it with: mkdir -p {quote(str(root))}"
+
+
+def archives(connection: sqlite3.Connection) -> list[tuple[str, int, bool]]:
+    """For each source with archives among its files: its name, how many, and whether it has no DICOM file at all."""
+    is_archive = " OR ".join(f"path LIKE '%{suffix}'" for suffix in ARCHIVES)
+    return connection.execute(
+        "SELECT name, number,"
+        " NOT EXISTS (SELECT 1 FROM rules_files AS f WHERE f.device = s.device AND f.reason IS NOT 'not-dicom')"
+        " FROM (SELECT device, count(*) AS number FROM rules_files"
+        f" WHERE outcome = 'rejected' AND reason = 'not-dicom' AND ({is_archive}) GROUP BY device)"
+        " JOIN rules_sources AS s USING (device) ORDER BY name"
+    ).fetchall()

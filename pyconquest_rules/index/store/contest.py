@@ -1,0 +1,79 @@
+"""Several files of one instance: which of them counts, and what the others are."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pyconquest_rules.index.store.order import OnConflict
+
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a file: `indexed | duplicate | rejected | skipped`, and the reason; of an indexed file its notes."""
+
+    outcome: str
+    reason: str | None = None
+
+
+class Claim(NamedTuple):
+    """A file that has an instance: its source by name, number, device and root; its path below the root, and its mtime."""
+
+    source: str
+    rank: int
+    device: str
+    root: str
+    path: bytes
+    mtime_ns: int
+
+    @property
+    def whole(self) -> bytes:
+        """The whole path."""
+        return os.path.join(os.fsencode(self.root), self.path)
+
+
+CLAIMS = """
+SELECT s.name, s.rank, f.device, s.path, CAST(f.path AS BLOB), f.mtime_ns
+FROM rules_files AS f JOIN rules_sources AS s USING (device) WHERE f.SOPInstanceUID = ?
+"""
+THE_ONE_THAT_COUNTS = f"{CLAIMS} AND f.outcome = 'indexed'"
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """The rule by which one of several files of an instance counts. `chosen`: of SOPInstanceUIDs the source and path chosen."""
+
+    on_conflict: OnConflict
+    chosen: Mapping[str, tuple[str, bytes]]
+
+    def key(self, uid: str, claim: Claim) -> tuple[bool, int, int, bytes]:
+        """By which the files of an instance are ordered; the first counts."""
+        newest = -claim.mtime_ns if self.on_conflict is OnConflict.NEWEST else 0
+        return not self._is_chosen(uid, claim), newest, claim.rank, claim.path
+
+    def beside(self, uid: str, counts: Claim, other: Claim) -> Outcome:
+        """What a file is beside the one that counts."""
+        if same_bytes(counts.whole, other.whole):
+            return Outcome("duplicate", "same-bytes")
+        if self.on_conflict is OnConflict.ERROR and not self._is_chosen(uid, counts):
+            return Outcome("rejected", "conflict")
+        return Outcome("duplicate", "superseded")
+
+    def _is_chosen(self, uid: str, claim: Claim) -> bool:
+        return self.chosen.get(uid) == (claim.source, claim.path)
+
+
+def same_bytes(first: bytes, second: bytes) -> bool:
+    """Whether two files hold the same; not where one of them cannot be read."""
+    try:
+        if os.stat(first).st_size != os.stat(second).st_size:
+            return False
+        with open(first, "rb") as one, open(second, "rb") as other:
+            while (block := one.read(BLOCK)) == other.read(BLOCK):
+                if not block:
+                    return True
+            return False
+    except OSError:
+        return False

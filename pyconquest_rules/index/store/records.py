@@ -1,0 +1,168 @@
+"""What the index takes of an instance: from its header to what the columns of its rows will hold. No database is asked."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from operator import itemgetter
+from typing import NamedTuple, cast
+
+from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags, unpadded
+from pyconquest_rules.headers.header import Header, Wanted
+from pyconquest_rules.headers.notes import Note
+from pyconquest_rules.index.derived import geometry, references, rt
+from pyconquest_rules.index.store.tables import LEVELS, REFERENCED, Field, Schema
+
+Row = tuple[str | None, ...]
+"""The columns of one level, key first and link to the level above last."""
+
+Full = tuple[tuple[str, str], ...]
+"""The names of columns that hold a text cut or changed, each with the whole text."""
+
+NO_EXTRAS = rt.Extras()
+MOST_TEXTS, LONGEST_TEXT = 5000, 256
+
+# What names a patient, a study, a series or an instance is never cut and never NULL: cutting would make two of them one.
+# Spaces around it are padding (PS3.5 6.2): keeping them would make two of one.
+IDENTIFIERS = frozenset(TagPath((), tags()[key]) for key in KEYS.values())
+
+# Other UIDs by which rows are joined are not cut either, and are without padding too.
+KEPT_WHOLE = IDENTIFIERS | {references.FRAME, REFERENCED}
+
+
+class Record(NamedTuple):
+    """An instance as the index holds it. `rows` and `full` have one for each level, that of the patient first."""
+
+    SOPInstanceUID: str
+    TransferSyntaxUID: str | None
+    rows: tuple[Row, ...]
+    full: tuple[Full, ...]
+    references: tuple[tuple[str, str], ...]
+    pointers: tuple[references.Packed, ...]
+    slice: geometry.Slice | None
+    extras: rt.Extras
+    content: str | None
+    notes: tuple[Note, ...] = ()
+
+
+class Records:
+    """Makes the records of many headers. What it remembers of them makes it fast."""
+
+    def __init__(self, schema: Schema) -> None:
+        paths = tuple(dict.fromkeys((*schema.tags(), *rt.PATHS, *references.PATHS, *geometry.PATHS)))
+        self.wanted = Wanted(paths, schema.content_hash, references.POINTING)
+        """What a header must have been asked for: its values are taken in this order."""
+        self._levels = [_Level(schema, level, paths) for level in LEVELS]
+        self._uid_at = self._levels[-1].places[0]
+        self._lists = [paths.index(tag) for tag in schema.tags() if tag.all_items]
+        self._modality_at, self._frame_at = paths.index(rt.MODALITY), paths.index(references.FRAME)
+        has_referenced = any(field.tag == REFERENCED for field in schema.level(Level.SERIES))
+        self._referenced_at = paths.index(REFERENCED) if has_referenced else None
+        self._rt_of, self._references_of, self._slice_of = (
+            itemgetter(*map(paths.index, each)) for each in (rt.PATHS, references.PATHS, geometry.PATHS)
+        )
+
+    def record(self, header: Header) -> Record:
+        """The record of an instance, whose header has the values of `wanted`, and may have more behind them."""
+        found, uid, extras = header.values, header.SOPInstanceUID, NO_EXTRAS
+        values = cast("list[str | None]", [*found])  # where columns of ours are made of lists, they become texts now
+        for at in self._lists:
+            values[at] = text_of_value(found[at])
+        # Not as text: what makes it a UID does not depend on the VR that the file tells.
+        values[self._uid_at] = uid
+        if unpadded(values[self._modality_at]) in rt.MODALITIES:
+            extras = rt.extras(dict(zip(rt.PATHS, self._rt_of(found), strict=True)))
+        if self._referenced_at is not None:
+            values[self._referenced_at] = extras.ReferencedSeriesUID or values[self._referenced_at]
+            values[self._frame_at] = values[self._frame_at] or extras.UniqueFOR_UID
+        rows, full = zip(*[level.row(values) for level in self._levels], strict=True)
+        points_at = tuple(references.references(*self._references_of(found)))
+        pointers = references.packed(header.pointers) if header.pointers else ()
+        slice_ = geometry.slice_of(*self._slice_of(found))
+        syntax = header.TransferSyntaxUID
+        return Record(uid, syntax, rows, full, points_at, pointers, slice_, extras, header.content, header.notes)
+
+
+@lru_cache(4)
+def records(schema: Schema) -> Records:
+    """The Records of this process for a schema."""
+    return Records(schema)
+
+
+class _Level:
+    """Makes the row of one level."""
+
+    def __init__(self, schema: Schema, level: Level, paths: Sequence[TagPath]) -> None:
+        """`paths` are those of the values that rows are made of, in their order."""
+        self.fields = schema.level(level)
+        self.places = [paths.index(field.tag) for field in self.fields]
+        self._texts_of = itemgetter(*self.places) if len(self.places) > 1 else self._only_text
+        self._columns = [_Stored(field) for field in self.fields]
+        self._last: tuple[Row, tuple[Row, Full]] = ((), ((), ()))
+
+    def row(self, values: Sequence[str | None]) -> tuple[Row, Full]:
+        """The row, and what it does not hold whole. Most rows above the instances come again, and are the same object then."""
+        texts = self._texts_of(values)
+        before, made = self._last
+        if texts != before:
+            row = tuple([column[text] for column, text in zip(self._columns, texts, strict=True)])
+            made = row, self._full(texts, row) if row != texts else ()
+            self._last = texts, made
+        return made
+
+    def _only_text(self, values: Sequence[str | None]) -> Row:
+        return (values[self.places[0]],)
+
+    def _full(self, texts: Row, row: Row) -> Full:
+        return tuple(
+            (field.name, unpadded(text))
+            for field, text, value in zip(self.fields, texts, row, strict=True)
+            if text and is_changed(field, text, value)
+        )
+
+
+class _Stored(dict[str | None, str | None]):
+    """What a column holds of each text; most texts come again."""
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+
+    def __missing__(self, text: str | None) -> str | None:
+        if len(self) > MOST_TEXTS:
+            self.clear()
+        kept = stored_in(self._field, text)
+        if text is None or len(text) <= LONGEST_TEXT:
+            self[text] = kept
+        return kept
+
+
+def text_of_value(value: Value) -> str | None:
+    """Of all items of a sequence their texts, joined as several values are."""
+    return "\\".join(text or "" for text in value) if isinstance(value, tuple) else value
+
+
+def stored_in(field: Field, text: str | None) -> str | None:
+    """What the column of a Conquest table holds of a full value."""
+    if field.tag in IDENTIFIERS:
+        return unpadded(text)
+    if field.tag in KEPT_WHOLE:
+        return text and unpadded(text)
+    return stored(text, field.dicom_type, field.sql_type, field.length)
+
+
+def is_changed(field: Field, text: str, kept: str | None) -> bool:
+    """Whether a column holds a value cut or changed, so that its whole text must be kept beside it."""
+    return text != kept and field.tag not in KEPT_WHOLE
+
+
+def stored(text: str | None, dicom_type: str, sql_type: str, length: int) -> str | None:
+    """What a column of Conquest's layout holds of a full value, as `text` gives it; None stays None.
+
+    `dicom_type`, `sql_type` and `length` are those of the column's row in dicom.sql. Of several numbers the first is
+    stored. The text is cut to `length` bytes of UTF-8, never within a character; a date loses the `.` and `/` of
+    ACR-NEMA after that, as in the server: `1997.04.30` in eight bytes becomes `199704`.
+    """
+    if text is None:
+        return None
+    if dicom_type in {"DT_UINT16", "DT_UINT32", "DT_FL", "DT_FD"}:
+        text = text.partition("\\")[0]
+    text = text.encode()[:length].decode(errors="ignore").rstrip(" ")
+    return text.translate({ord("."): None, ord("/"): None}) if sql_type == "SQL_C_DATE" else text

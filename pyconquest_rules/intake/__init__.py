@@ -1,0 +1,1 @@
+"""How a received instance comes into a source: checked, stored durably, indexed, and only then acknowledged."""

@@ -1,0 +1,173 @@
+"""The index as the threads of a receiver share it: one writes what all bring, and measures what grew."""
+
+import errno
+import os
+import sqlite3
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Lock, Thread
+from time import monotonic
+
+from pyconquest_rules.dicom import tag_path
+from pyconquest_rules.errors import DatabaseError, UsageError
+from pyconquest_rules.headers.header import Header, Reader, Wanted
+from pyconquest_rules.index.store.order import Order
+from pyconquest_rules.index.store.records import Record, records
+from pyconquest_rules.index.store.store import NO_ORDER, Place, Store
+from pyconquest_rules.index.store.tables import Schema
+
+SOP_CLASS = tag_path("SOPClassUID")
+# So many instances come into the index in one transaction, at the most.
+TOGETHER = 64
+# Series that grow are measured so often, in seconds; and measuring takes a small part of the time, however long they are.
+MEASURE_SECONDS, SHARE = 5.0, 50
+
+
+class Indexer:
+    """The index, which threads share. One writes in one transaction what all bring that wait meanwhile.
+
+    How the slices of a series lie is measured every few seconds, not for each instance: that takes as long as the series is.
+    Until then the index itself notes which series are to be measured, so that neither readers nor a kill lose them.
+    """
+
+    def __init__(self, source: str, root: Path, database: Path, schema: Schema, order: Order = NO_ORDER) -> None:
+        self.source, self.root, self.database, self.schema, self.order = source, root, database, schema, order
+        self._records = records(schema)
+        wanted = self._records.wanted
+        self.paths = wanted.paths if SOP_CLASS in wanted.paths else (*wanted.paths, SOP_CLASS)
+        self._reader = Reader(Wanted(self.paths, pointing=wanted.pointing))
+        self._waiting: deque[_Row] = deque()
+        self._reading, self._using = Lock(), Lock()
+        self._grown, self._ended = False, Event()
+        self._measuring = Thread(target=self._measure, name="measure", daemon=True)
+
+    def start(self) -> None:
+        """Open the index. Raises DatabaseError if it cannot be written."""
+        self._open()
+        try:
+            self._store.check_writable()
+            self._measuring.start()
+        except BaseException:
+            self._store.connection.close()
+            raise
+
+    def _open(self) -> None:
+        self._store = Store(self.database, self.schema, self.order)
+        try:
+            self._file = os.stat(self.database)
+            self.device = self._store.device(self.source, self.root)
+        except BaseException:
+            self._store.connection.close()
+            raise
+
+    def _follow(self) -> None:
+        """Open the index anew if somebody deleted or replaced its file: else rows would go into a file that nobody sees.
+
+        Raises DatabaseError if it cannot be opened.
+        """
+        try:
+            if os.path.samestat(os.stat(self.database), self._file):
+                return
+        except FileNotFoundError:
+            pass
+        self._store.connection.close()
+        self._open()
+
+    def stop(self) -> None:
+        """Measure what is left, and close the index; threads that use it are waited for."""
+        self._ended.set()
+        self._measuring.join()
+        self._measure_once()
+        with self._using:
+            self._store.connection.close()
+
+    def read(self, path: Path) -> Header:
+        """Return the header of a file. Raises Rejected."""
+        with self._reading:
+            return self._reader.read(path)
+
+    def known(self, sop_instance: str) -> Place | None:
+        """Return where an instance is; None if it is not in the index. Raises OSError if the index cannot be read."""
+        try:
+            with self._using:
+                self._follow()
+                return self._store.place_of(sop_instance)
+        except (sqlite3.Error, DatabaseError, OSError):
+            raise OSError(errno.EIO, "the index cannot be read") from None
+
+    def is_forgotten(self, header: Header) -> bool:
+        """Whether the decisions, as their file has them now, forget an instance. Raises OSError if they cannot be read."""
+        try:
+            with self._using:
+                decisions = self._store.decided()
+            return bool(decisions.forgotten) and decisions.forget(row[0] for row in self._records.record(header).rows)
+        except (UsageError, DatabaseError, sqlite3.Error):
+            raise OSError(errno.EIO, "the decisions cannot be read or obeyed") from None
+
+    def add(self, place: Place, header: Header, gone: Place | None = None) -> None:
+        """Return when an instance is in the index at `place`, and no longer at `gone`. Raises OSError if it cannot be."""
+        row = _Row(place, gone, self._records.record(header))
+        self._waiting.append(row)
+        with self._using:
+            while row.failed is None:
+                self._write([self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))])
+        if row.failed:
+            raise OSError(*row.failed)
+
+    def _write(self, rows: list["_Row"]) -> None:
+        failed: tuple[int, str] | tuple[()] = (errno.EIO, "the index cannot be written")
+        try:
+            self._follow()
+            with self._store.transaction(measure=False):
+                for row in rows:
+                    if row.gone is not None:
+                        self._store.forget(row.gone.device, row.gone.file.path)
+                    self._store.forget(row.place.device, row.place.file.path)
+                    self._store.add(row.place.device, row.place.root, row.place.file, row.record)
+            self._grown, failed = True, ()
+        except sqlite3.Error as error:  # a busy moment of the index is reported to those who waited
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
+                failed = errno.ENOSPC, "no space is left for the index"
+        except (DatabaseError, OSError):
+            pass
+        finally:
+            for row in rows:
+                row.failed = failed
+
+    def _measure(self) -> None:
+        pause = MEASURE_SECONDS
+        while not self._ended.wait(pause):
+            begin = monotonic()
+            self._measure_once()
+            pause = max(MEASURE_SECONDS, SHARE * (monotonic() - begin))
+
+    def _measure_once(self) -> None:
+        """Measure the series that grew, and link plans and doses that came before what they point at.
+
+        What cannot be measured now stays noted in the index.
+        """
+        more = self._grown
+        try:
+            if more:
+                with self._using:
+                    self._store.refer()
+            while more:
+                with self._using:
+                    self._grown = False
+                    more = self._store.measure_some()
+        except (sqlite3.Error, DatabaseError):
+            self._grown = True
+
+
+@dataclass(slots=True)
+class _Row:
+    """A file that is to come into the index in the place of another, if any.
+
+    `failed` is why it did not: the arguments of an OSError, empty if it did, None while it waits.
+    """
+
+    place: Place
+    gone: Place | None
+    record: Record
+    failed: tuple[int, str] | tuple[()] | None = None

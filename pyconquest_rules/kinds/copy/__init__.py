@@ -1,0 +1,1 @@
+"""`[copy.NAME]`: files of a set go where a template says."""

@@ -1,0 +1,1 @@
+"""`[listen.NAME]`: instances that nodes send come into a source."""

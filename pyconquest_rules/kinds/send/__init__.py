@@ -1,0 +1,1 @@
+"""`[send.NAME]`: files of a set go to a node."""

@@ -1,0 +1,137 @@
+"""Having a node confirm what it took: an answer to C-STORE is not yet a place in an archive."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+from pyconquest_rules.engine.runner import Runner
+from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.network.server import ListenError
+
+# So many instances are asked for in a row.
+AT_ONCE = 500
+# After so many questions in a row without an answer a node is not asked any more.
+MOST_UNANSWERED = 3
+
+AGAIN = "the next run asks again"
+SENDS_AGAIN = "the next run sends it again"
+NO_SUCH_INSTANCE = 0x0112
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a node says of instances, by SOPInstanceUID: those that it has, and in words why not others.
+
+    `gone` are those of `why` that it does not have at all. `unsaid` are the words for what is in neither.
+    """
+
+    unsaid: str
+    there: frozenset[str] = frozenset()
+    why: Mapping[str, str] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+
+
+Ask = Callable[[list[str]], Confirmation]
+"""Asks a node for instances by SOPInstanceUID. Raises NodeError where it cannot be asked."""
+
+Stop = Callable[[], bool]
+
+Asking = Callable[[Stop], AbstractContextManager[Ask]]
+"""What is needed while a node is asked. Once its argument says so, nobody waits for an answer any more.
+
+Raises ListenError and NodeError where its reports cannot be listened for.
+"""
+
+
+class Known(NamedTuple):
+    """What the index says of an instance."""
+
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+    SOPInstanceUID: str
+    SOPClassUID: str
+
+
+Look = Callable[[list[str]], list[Known]]
+"""Looks instances up in the index; gives them series by series."""
+
+
+def confirm(action: str, node: str, asking: Asking, uids: Iterator[str], runner: Runner, *, steps: bool) -> None:
+    """Asks a node for what it took. `steps`: that is what there is to do; else it was sent, and counted, by this run."""
+    for some, confirmation in confirmations(uids, asking, runner.stop):
+        runner.ledger.confirm(node, confirmation.there)
+        runner.ledger.lose(node, action, {uid: confirmation.why[uid] for uid in confirmation.gone}, runner.result.run)
+        for uid in confirmation.there if steps else ():
+            runner.done("confirmed", action, uid, size=0, brought=0)
+        for uid, why in unconfirmed(some, confirmation):
+            if not steps:  # sent is not yet done where more than that was asked for
+                runner.result.counts["done"] -= 1
+                runner.result.counts["sent"] -= 1
+            runner.failed(action, uid, why)
+        if runner.stopped():
+            break
+
+
+def confirmations(uids: Iterator[str], asking: Asking, stop: Stop) -> Iterator[tuple[list[str], Confirmation]]:
+    """What a node says of instances, some at a time. That it cannot be asked is an answer too."""
+    with ExitStack() as stack:
+        try:
+            ask = stack.enter_context(asking(stop))
+        except (ListenError, NodeError) as error:
+            ask = _silence(str(error))
+        unanswered, confirmation = 0, Confirmation(AGAIN)
+        while some := list(islice(uids, AT_ONCE)):
+            if unanswered < MOST_UNANSWERED:
+                try:
+                    confirmation, unanswered = ask(some), 0
+                except NodeError as error:
+                    confirmation, unanswered = Confirmation(f"{error}; {AGAIN}"), unanswered + 1
+            yield some, confirmation
+
+
+def _silence(message: str) -> Ask:
+    return lambda _: Confirmation(f"{message}; {AGAIN}")
+
+
+@contextmanager
+def finding(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
+    """An instance is confirmed once the node finds it by C-FIND. It may only be late with it: so nothing is sent again."""
+    from pyconquest_rules.network.query_retrieve import present  # pynetdicom takes long to import
+
+    def ask(uids: list[str]) -> Confirmation:
+        there = present(node, (known[:3] for known in look(uids)))
+        return Confirmation(f"the node took it, but does not find it (C-FIND); {AGAIN}", frozenset(there))
+
+    yield ask
+
+
+@contextmanager
+def committing(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
+    """An instance is confirmed once the node commits itself to keep it (PS3.4 J). What it says that it lacks is sent again."""
+    from pyconquest_rules.network.commitment import REASONS, Waiting
+    from pyconquest_rules.network.tls import server_context
+
+    def words(reason: int) -> str:
+        what = REASONS.get(reason, "failure reason") if reason else "no reason given"
+        return f"the node does not commit to it: {what} ({reason:04X}); {SENDS_AGAIN if reason == NO_SUCH_INSTANCE else AGAIN}"
+
+    context = server_context(node, node.tls) if node.tls is not None and node.tls.certificate is not None else None
+    with Waiting(node.calling_ae_title, node.commitment_host, node.commitment_port, context) as waiting:
+
+        def ask(uids: list[str]) -> Confirmation:
+            transaction = waiting.request(node, [(known.SOPClassUID, known.SOPInstanceUID) for known in look(uids)])
+            report = waiting.report(transaction, node.commitment_timeout, stop)
+            why = {uid: words(reason) for uid, reason in report.failed.items()}
+            gone = frozenset(uid for uid, reason in report.failed.items() if reason == NO_SUCH_INSTANCE)
+            return Confirmation(f"the node does not say whether it commits to it; {AGAIN}", report.committed, why, gone)
+
+        yield ask
+
+
+def unconfirmed(uids: Iterable[str], confirmation: Confirmation) -> Iterator[tuple[str, str]]:
+    """Of instances that were asked for those that are not confirmed, each with the reason."""
+    for uid in uids:
+        if uid not in confirmation.there:
+            yield uid, confirmation.why.get(uid, confirmation.unsaid)
