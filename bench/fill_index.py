@@ -77,7 +77,7 @@ def finish(rules: Rules) -> None:
     """Makes every step of the plan one that was done: a row of the ledger, and a sparse file."""
     with app.plan(rules) as plan, Ledger(rules.base, write=True) as ledger:
         run = ledger.begin("")
-        marks = ", ".join("?" * 12)
+        marks = ", ".join("?" * 21)
         ledger.connection.execute("BEGIN")
         ledger.connection.executemany(f"INSERT INTO done VALUES ({marks})", _done(plan.steps(), rules.base, run))
         ledger.connection.execute("COMMIT")
@@ -96,7 +96,8 @@ def _done(steps: Iterable[Step], base: Path, run: int) -> Iterator[tuple[object,
         os.utime(descriptor, ns=(put.stamp.mtime_ns, put.stamp.mtime_ns))
         os.close(descriptor)
         stamp = (put.stamp.size, put.stamp.mtime_ns)
-        yield put.destination, step.action, step.SOPInstanceUID, put.source, *stamp, digest, step.fingerprint, *stamp, run, at
+        uids, what = (step.SOPInstanceUID, step.SOPInstanceUID), (put.source, *stamp, digest, digest, step.fingerprint, *stamp)
+        yield "file", put.destination, "", step.action, *uids, *what, None, None, 0, 0, 0, run, at
 
 
 def _series(instances: int) -> Iterator[list[Values]]:

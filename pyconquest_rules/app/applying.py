@@ -11,7 +11,8 @@ from pyconquest_rules.app.retrieving import retrieving
 from pyconquest_rules.app.stopping import stop_asked
 from pyconquest_rules.disk.state_folder import FOLDER
 from pyconquest_rules.engine import makers
-from pyconquest_rules.engine.ledger import Ledger, locked
+from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.runner import Doer, Result, Runner
 from pyconquest_rules.events import Emit, LittleRoom, silent

@@ -20,7 +20,7 @@ GROUP BY folder
 # The same of each destination that an action with `prune` made and that no step wants.
 STALE = "SELECT destination, found = 'gone', 1 FROM temp.stale"
 
-BELOW = "SELECT count(*) FROM ledger.done WHERE destination >= ? AND destination < ?"
+BELOW = "SELECT count(*) FROM ledger.done WHERE kind = 'file' AND target >= ? AND target < ?"
 
 TOUCHED = """
 SELECT DISTINCT path FROM step JOIN (SELECT number, folder FROM wish) USING (number) JOIN folder ON folder.number = folder

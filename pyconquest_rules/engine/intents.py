@@ -33,30 +33,34 @@ FAILED = "DELETE FROM intent WHERE run = ? AND step = ? AND inode IS NULL"
 NOT_BEGUN = "DELETE FROM intent WHERE run = ? AND inode IS NULL"
 
 # Of all that was noted, what was placed: its row as if the run had recorded it. The temporary table `placed` has the steps.
-PLACED = """
-INSERT OR REPLACE INTO done SELECT destination, action, SOPInstanceUID, source, source_size, source_mtime_ns, sha256, fingerprint,
-    size, mtime_ns, run, ? FROM main.intent JOIN temp.placed USING (run, step) ORDER BY run
+# When a killed run read a source is not known: any time in whole seconds since it began is young.
+PLACED = f"""
+INSERT OR REPLACE INTO done SELECT 'file', destination, '', action, SOPInstanceUID, SOPInstanceUID, source, source_size,
+    source_mtime_ns, sha256, sha256, fingerprint, size, mtime_ns, NULL, NULL, 0, 0,
+    source_mtime_ns % {SECOND} = 0 AND source_mtime_ns > strftime('%s', started) * {SECOND} - {COARSE}, run, ?
+FROM main.intent JOIN temp.placed USING (run, step) JOIN main.run ON number = run ORDER BY run
 """
 STEPS_PLACED = "CREATE TEMP TABLE IF NOT EXISTS placed (run INT, step INT, PRIMARY KEY (run, step)) WITHOUT ROWID"
-SETTLED = "DELETE FROM {} WHERE destination IN (SELECT destination FROM main.intent JOIN temp.placed USING (run, step))"
-# When a killed run read a source is not known: any time in whole seconds since it began is young.
-YOUNG = f"""
-INSERT INTO young SELECT DISTINCT destination FROM main.intent JOIN temp.placed USING (run, step) JOIN main.run ON number = run
-WHERE source_mtime_ns % {SECOND} = 0 AND source_mtime_ns > strftime('%s', started) * {SECOND} - {COARSE}
-"""
+FILES_PLACED = "(SELECT destination FROM main.intent JOIN temp.placed USING (run, step))"
+SETTLED = (
+    f"DELETE FROM failed WHERE kind = 'file' AND target IN {FILES_PLACED}",
+    f"DELETE FROM repair WHERE destination IN {FILES_PLACED}",
+)
 
 # What was placed, but could not be made durable: its step failed, and is to be tried again.
 NOT_DURABLE = """
 DELETE FROM temp.placed WHERE (run, step) IN (
-    SELECT intent.run, step FROM main.intent JOIN main.failed USING (destination) WHERE failed.run >= intent.run)
+    SELECT intent.run, step FROM main.intent JOIN main.failed ON failed.kind = 'file' AND failed.target = destination
+    WHERE failed.run >= intent.run)
 """
 FAILS = """
-INSERT OR REPLACE INTO failed SELECT destination, action, SOPInstanceUID, 'the destination cannot be made durable', run, ?
+INSERT OR REPLACE INTO failed SELECT
+    'file', destination, '', action, SOPInstanceUID, 'the destination cannot be made durable', run, ?
 FROM intent WHERE run = ? AND step = ?
 """
 
 # The tables that a placed file changes.
-SHOWN = ("done", "failed", "adopted", "repair", "young")
+SHOWN = ("done", "failed", "repair")
 
 
 def part_of(name: str, run: int, step: int) -> str:
@@ -150,9 +154,8 @@ def _is_there(outputs: Outputs, destination: str, stamp: Stamp, inode: str) -> b
 
 def _put_in(connection: sqlite3.Connection, now: str) -> None:
     connection.execute(PLACED, (now,))
-    for table in SHOWN[1:]:
-        connection.execute(SETTLED.format(table))
-    connection.execute(YOUNG)
+    for statement in SETTLED:
+        connection.execute(statement)
 
 
 def _tidied(folders: Folders, destination: str, part: str, *, placed: bool) -> bool:

@@ -27,11 +27,11 @@ INSERT INTO step SELECT number, action,
     reason, message, size, there_size, there_mtime_ns
 FROM (SELECT w.number, w.action, w.size,
     coalesce(w.reason, o.reason, CASE
-        WHEN p.kind IS NULL AND r.destination IS NOT NULL THEN 'destination-missing'
-        WHEN p.kind IS NULL AND x.destination IS NOT NULL THEN 'retry'
+        WHEN p.kind IS NULL AND r.target IS NOT NULL THEN 'destination-missing'
+        WHEN p.kind IS NULL AND x.target IS NOT NULL THEN 'retry'
         WHEN p.kind IS NULL THEN 'new'
         WHEN p.name IS NOT w.name OR p.kind IN ('folder', 'other') THEN 'conflict'
-        WHEN r.destination IS NULL OR y.destination IS NOT NULL OR (p.size, p.mtime_ns) != (r.size, r.mtime_ns)
+        WHEN r.target IS NULL OR r.young OR r.changed OR (p.size, p.mtime_ns) != (r.size, r.mtime_ns)
             OR (a.mode = 'move' AND (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)) THEN 'compare'
         WHEN (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)
             OR (r.source != w.source AND (a.mode = 'symlink' OR w.SOPInstanceUID IN temp.several)) THEN 'source-changed'
@@ -46,9 +46,8 @@ FROM (SELECT w.number, w.action, w.size,
 FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
     LEFT JOIN temp.obstacle AS o ON o.number = w.number
     LEFT JOIN temp.present AS p ON p.place = f.place AND p.key = w.key
-    LEFT JOIN ledger.done AS r ON r.destination = f.path || w.name AND r.SOPInstanceUID = w.SOPInstanceUID
-    LEFT JOIN ledger.young AS y ON y.destination = r.destination
-    LEFT JOIN ledger.failed AS x ON x.destination = f.path || w.name
+    LEFT JOIN ledger.done AS r ON r.kind = 'file' AND r.target = f.path || w.name AND r.SOPInstanceUID = w.SOPInstanceUID
+    LEFT JOIN ledger.failed AS x ON x.kind = 'file' AND x.target = f.path || w.name
 WHERE w.number NOT IN (SELECT number FROM step))
 """
 
@@ -63,11 +62,11 @@ FROM (SELECT *, CASE
         WHEN confirm AND NOT confirmed THEN 'unconfirmed'
         ELSE 'done' END AS reason
     FROM (SELECT w.number, w.action, w.size, w.mtime_ns, a.confirm, s.size AS sent_size, s.mtime_ns AS sent_mtime_ns, s.confirmed,
-            x.destination IS NOT NULL AS failed,
+            x.target IS NOT NULL AS failed,
             row_number() OVER (PARTITION BY a.node, w.SOPInstanceUID ORDER BY w.number) AS nth
         FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
-            LEFT JOIN ledger.sent AS s ON s.node = a.node AND s.SOPInstanceUID = w.SOPInstanceUID
-            LEFT JOIN ledger.failed AS x ON x.destination = a.node || ' ' || w.SOPInstanceUID
+            LEFT JOIN ledger.done AS s ON s.kind = 'instance' AND s.target = a.node AND s.member = w.SOPInstanceUID
+            LEFT JOIN ledger.failed AS x ON x.kind = 'instance' AND x.target = a.node AND x.member = w.SOPInstanceUID
         WHERE a.mode = 'send'))
 """
 
@@ -75,9 +74,9 @@ FROM (SELECT *, CASE
 DECIDE_RETRIEVES = """
 INSERT INTO step SELECT w.number, w.action,
     CASE WHEN w.message IS NOT NULL THEN 'blocked' WHEN w.reason = 'done' THEN 'unchanged' ELSE 'todo' END,
-    coalesce(w.reason, CASE WHEN x.destination IS NOT NULL THEN 'retry' ELSE 'new' END), w.message, w.size, NULL, NULL
+    coalesce(w.reason, CASE WHEN x.target IS NOT NULL THEN 'retry' ELSE 'new' END), w.message, w.size, NULL, NULL
 FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
-    LEFT JOIN ledger.failed AS x ON x.destination = 'from ' || a.node || ' ' || w.SOPInstanceUID
+    LEFT JOIN ledger.failed AS x ON x.kind = 'arrival' AND x.target = a.node AND x.member = w.SOPInstanceUID
 WHERE a.mode = 'retrieve'
 """
 
@@ -99,29 +98,27 @@ WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR 
 
 # What the ledger says of the destination of a step.
 RECORDED = """
-SELECT 1 FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done ON done.destination = path || wish.name
+SELECT 1 FROM wish JOIN folder ON folder.number = wish.folder
+    JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name
 WHERE wish.number = step.number
 """
 
 # The same, joined to the step's action, for what this program put there for the same image.
 OURS = """
 FROM step JOIN action ON action.number = step.action JOIN wish USING (number) JOIN folder ON folder.number = wish.folder
-    JOIN ledger.done ON done.destination = path || wish.name AND done.SOPInstanceUID = wish.SOPInstanceUID
+    JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name AND done.SOPInstanceUID = wish.SOPInstanceUID
 """
 SOURCE_CHANGED = """
 (done.source_size, done.source_mtime_ns) != (wish.size, wish.mtime_ns) OR (mode = 'symlink' AND done.source != wish.source)
 """
 
-# The source may have changed without a change of its time.
-YOUNG = "done.destination IN (SELECT destination FROM ledger.young)"
-
 # What may hold its own bytes still, although its time is another: then only its source or its rule changed.
 PERHAPS_LEFT = f"""
-SELECT step.number, done.destination, done.source, done.sha256,
-    CASE WHEN {SOURCE_CHANGED} OR {YOUNG} THEN 'source-changed' ELSE 'rule-changed' END
-{OURS} WHERE status IS NULL AND step.reason = 'compare' AND mode != 'move' AND there_size = done.size
+SELECT step.number, done.target, done.source, done.sha256,
+    CASE WHEN {SOURCE_CHANGED} OR done.young THEN 'source-changed' ELSE 'rule-changed' END
+{OURS} WHERE step.status IS NULL AND step.reason = 'compare' AND mode != 'move' AND there_size = done.size AND NOT done.changed
     AND step.number NOT IN (SELECT number FROM temp.alike)
-    AND ({SOURCE_CHANGED} OR {YOUNG} OR done.fingerprint != action.fingerprint)
+    AND ({SOURCE_CHANGED} OR done.young OR done.fingerprint != action.fingerprint)
 """
 
 # What holds other content than the step would put: ours that somebody changed is for on_changed, what is not ours for
@@ -144,16 +141,16 @@ UPDATE step SET status = iif(restored, 'todo', 'blocked'), message = CASE
         WHEN moved_on THEN 'somebody changed it, and its source changed too; to replace it: on_changed = "restore"'
         ELSE 'somebody changed it; to replace it: verify --repair, or on_changed = "restore"' END
 FROM (SELECT step.number, {SOURCE_CHANGED} AS moved_on, on_changed = 'restore'
-            OR EXISTS (SELECT 1 FROM ledger.repair AS asked WHERE asked.destination = done.destination
+            OR EXISTS (SELECT 1 FROM ledger.repair AS asked WHERE asked.destination = done.target
                 AND (asked.size, asked.mtime_ns) = (there_size, there_mtime_ns)) AS restored
-    {OURS} WHERE status IS NULL AND step.reason = 'destination-changed') AS found
+    {OURS} WHERE step.status IS NULL AND step.reason = 'destination-changed') AS found
 WHERE found.number = step.number
 """
 
 # The index can have come to another file of the instance: a corrected one that was delivered later, or one that was chosen.
 ANOTHER_COUNTS = """
 UPDATE step SET message = 'another file of this instance counts now'
-FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done AS r ON r.destination = path || wish.name
+FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done AS r ON r.kind = 'file' AND r.target = path || wish.name
 WHERE wish.number = step.number AND step.status = 'todo' AND step.reason = 'source-changed' AND r.source != wish.source
 """
 

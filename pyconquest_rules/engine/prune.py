@@ -30,8 +30,8 @@ TABLES = (
 # Whatever anybody wishes stays, of whatever action it is. What was moved stays too.
 STALE = """
 INSERT INTO temp.stale (destination)
-SELECT destination FROM ledger.done CROSS JOIN action ON action.name = done.action
-WHERE action.prune IS NOT NULL AND done.fingerprint != :moved
+SELECT target FROM ledger.done CROSS JOIN action ON action.name = done.action
+WHERE done.kind = 'file' AND action.prune IS NOT NULL AND done.fingerprint != :moved
 EXCEPT SELECT path || wish.name FROM wish JOIN folder ON folder.number = wish.folder
 """
 
@@ -54,23 +54,25 @@ UPDATE temp.stale SET found = CASE
         WHERE status = 'blocked' OR (status = 'unchanged' AND step.reason != 'done')) THEN 'needed'
     WHEN seen.trouble IS NOT NULL THEN 'unsafe'
     WHEN stale.number IN (SELECT number FROM temp.twin) THEN 'twin'
-    WHEN done.destination IN (SELECT destination FROM ledger.adopted) THEN 'adopted'
+    WHEN done.adopted THEN 'adopted'
     WHEN seen.kind IS NULL THEN 'gone'
-    WHEN seen.kind NOT IN ('file', 'link') OR (seen.size, seen.mtime_ns) != (done.size, done.mtime_ns) THEN 'changed'
+    WHEN seen.kind NOT IN ('file', 'link') OR done.changed
+        OR (seen.size, seen.mtime_ns) != (done.size, done.mtime_ns) THEN 'changed'
     ELSE 'made' END
 FROM ledger.done, action, temp.seen
-WHERE done.destination = stale.destination AND action.name = done.action AND seen.number = stale.number
+WHERE done.kind = 'file' AND done.target = stale.destination AND action.name = done.action AND seen.number = stale.number
 """
 
 WISH = """
 INSERT INTO wish SELECT :last + stale.number, action.number, SOPInstanceUID, source, size, mtime_ns, 0, destination,
     NULL, NULL, NULL, 0
-FROM temp.stale CROSS JOIN ledger.done USING (destination) CROSS JOIN action ON action.name = done.action
+FROM temp.stale CROSS JOIN ledger.done ON done.kind = 'file' AND done.target = destination
+    CROSS JOIN action ON action.name = done.action
 """
 
 REMOVAL = """
 INSERT INTO removal SELECT :last + stale.number, sha256, forget
-FROM temp.stale CROSS JOIN ledger.done USING (destination) CROSS JOIN temp.verdict USING (found)
+FROM temp.stale CROSS JOIN ledger.done ON done.kind = 'file' AND done.target = destination CROSS JOIN temp.verdict USING (found)
 """
 
 STEP = """
@@ -87,7 +89,7 @@ UPDATE step SET status = 'blocked', reason = 'prune',
     message = 'more than half of what the action made would be removed; say --allow-prune if that is right'
 WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE NOT prune AND
     2 * (SELECT count(*) FROM removal JOIN step USING (number) WHERE action = action.number AND status = 'todo' AND NOT forget)
-    > (SELECT count(*) FROM ledger.done WHERE done.action = action.name AND done.fingerprint != :moved))
+    > (SELECT count(*) FROM ledger.done WHERE done.kind = 'file' AND done.action = action.name AND done.fingerprint != :moved))
 """
 
 

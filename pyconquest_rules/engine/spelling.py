@@ -11,10 +11,10 @@ from pyconquest_rules.paths import UnsafePath
 
 # Of what stands in its own way: the destination as it is wished, and as the same action made it of the same instance.
 KNOWN = """
-SELECT wish.number, path, wish.name, destination
+SELECT wish.number, path, wish.name, target
 FROM step JOIN wish USING (number) JOIN folder ON folder.number = wish.folder JOIN action ON action.number = wish.action
-    JOIN ledger.done ON done.SOPInstanceUID = wish.SOPInstanceUID AND done.action = action.name
-WHERE step.reason = 'conflict' AND destination != path || wish.name AND collision_key(destination) = folder.key || wish.key
+    JOIN ledger.done ON done.kind = 'file' AND done.SOPInstanceUID = wish.SOPInstanceUID AND done.action = action.name
+WHERE step.reason = 'conflict' AND target != path || wish.name AND collision_key(target) = folder.key || wish.key
 """
 
 

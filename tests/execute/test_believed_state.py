@@ -55,9 +55,9 @@ FOREIGN = {
     "another view": ["CREATE VIEW evil AS SELECT * FROM done"],
     "a trigger": ["CREATE TRIGGER evil AFTER INSERT ON run BEGIN DELETE FROM done; END"],
     "a virtual table": ["CREATE VIRTUAL TABLE evil USING fts5(a)"],
-    "an index of an expression": ["CREATE INDEX evil ON done (hex(destination))"],
+    "an index of an expression": ["CREATE INDEX evil ON done (hex(target))"],
     "an index": ["CREATE UNIQUE INDEX evil ON failed (action)"],
-    "a generated column": ["ALTER TABLE done ADD COLUMN evil AS (hex(destination))"],
+    "a generated column": ["ALTER TABLE done ADD COLUMN evil AS (hex(target))"],
     "another column": ["ALTER TABLE done ADD COLUMN evil"],
     "a table": ["CREATE TABLE evil (a)"],
     "a CHECK with a function": [
@@ -66,7 +66,7 @@ FOREIGN = {
     ],
     "paths without case": [
         WRITABLE,
-        "UPDATE sqlite_master SET sql = replace(sql, 'destination TEXT', 'destination TEXT COLLATE NOCASE') WHERE name = 'done'",
+        "UPDATE sqlite_master SET sql = replace(sql, 'target TEXT', 'target TEXT COLLATE NOCASE') WHERE name = 'done'",
     ],
     "a trigger that says that it is a table": [
         "CREATE TRIGGER evil AFTER INSERT ON run BEGIN DELETE FROM done; END",
@@ -172,10 +172,10 @@ def test_a_path_that_leads_out_of_the_outputs_is_never_removed_or_replaced(
         file.resolve().write_text("precious")
     status = file.lstat()
     content = file.read_bytes()
-    where = "WHERE destination = (SELECT min(destination) FROM done)"
+    where = "WHERE target = (SELECT min(target) FROM done)"
     sent(
         archive,
-        f"UPDATE done SET destination = '{path}', size = {status.st_size}, mtime_ns = {status.st_mtime_ns} {where}",
+        f"UPDATE done SET target = '{path}', size = {status.st_size}, mtime_ns = {status.st_mtime_ns} {where}",
     )
     (archive.folder / "data/2.dcm").unlink()  # the set lost something, so that there is something to prune
     archive.run(*command)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.engine.ledger import locked
+from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.errors import Locked
 from tests.conftest import Instance, Workplace
 from tests.plan.manual import copies

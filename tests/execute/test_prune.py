@@ -43,7 +43,7 @@ GONE = "export/P1/5.dcm"
 def ledger(workplace: Workplace) -> list[str]:
     """The destinations that the ledger knows."""
     with sqlite3.connect(workplace.folder / ".pyconquest-rules/state.db") as connection:
-        return [destination for (destination,) in connection.execute("SELECT destination FROM done ORDER BY 1")]
+        return [destination for (destination,) in connection.execute("SELECT target FROM done ORDER BY 1")]
 
 
 def test_a_plan_shows_it_and_apply_does_it(five: Workplace) -> None:

@@ -80,7 +80,12 @@ def apply(hundred: Workplace) -> Apply:
 def sent(hundred: Workplace, peer: Faulty) -> set[str]:
     """What the ledger says that a peer has."""
     with closing(sqlite3.connect(hundred.folder / ".pyconquest-rules" / "state.db")) as ledger:
-        return {uid for (uid,) in ledger.execute("SELECT SOPInstanceUID FROM sent WHERE node LIKE ?", (f"{peer.title}@%",))}
+        return {
+            uid
+            for (uid,) in ledger.execute(
+                "SELECT member FROM done WHERE kind = 'instance' AND target LIKE ?", (f"{peer.title}@%",)
+            )
+        }
 
 
 def told(done: Done, event: str) -> dict[str, str]:

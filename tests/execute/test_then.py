@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.engine.ledger import Ledger, locked
+from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.kinds.listen.waiting import LONGEST, Waiting
 from tests.conftest import Instance, Workplace
 from tests.dcmtk import dcmtk

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.engine.ledger import locked
+from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.engine.runner import KINDS
 from pyconquest_rules.events import BroughtAlong, Event, NodeNoted, Planning, RunStarted, StepDone, StepFailed, StepsWait
 from pyconquest_rules.render.failures import MOST_SHOWN, Failures

@@ -47,7 +47,7 @@ class Sound:
             with closing(sqlite3.connect(database)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
                 if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'done'").fetchall():
-                    done |= {name for (name,) in connection.execute("SELECT destination FROM done")}
+                    done |= {name for (name,) in connection.execute("SELECT target FROM done WHERE kind = 'file'")}
         return done
 
     def assert_complete(self) -> None:

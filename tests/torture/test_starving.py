@@ -78,7 +78,12 @@ def apply(workplace: Workplace, peer: Faulty, number: int, *, associations: int 
 
 def called_sent(workplace: Workplace, number: int) -> set[str]:
     with closing(sqlite3.connect(workplace.folder / ".pyconquest-rules" / "state.db")) as ledger:
-        return {found for (found,) in ledger.execute("SELECT SOPInstanceUID FROM sent WHERE node LIKE ?", (f"PEER{number}@%",))}
+        return {
+            found
+            for (found,) in ledger.execute(
+                "SELECT member FROM done WHERE kind = 'instance' AND target LIKE ?", (f"PEER{number}@%",)
+            )
+        }
 
 
 def some_runs(config: pytest.Config) -> range:

@@ -1,0 +1,69 @@
+"""The run lock of a rules file: an OS lock, so that a killed holder holds nothing."""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from pyconquest_rules.disk.filesystems import Sharing, sharing
+from pyconquest_rules.disk.state_folder import FOLDER, made
+from pyconquest_rules.errors import DatabaseError, Locked
+
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    """In a process that was forked while a run goes on: it must not hold the lock on when that run is killed."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+@contextmanager
+def locked(base: Path) -> Iterator[None]:
+    """Holds the run lock of a rules file; a killed holder holds nothing.
+
+    Raises Locked where another run holds it, DatabaseError where nothing can be written.
+    """
+    file = made(base) / "lock"
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise Locked("another run of this rules file is going on; wait for it to end") from None
+        raise DatabaseError(
+            f"cannot lock {base / FOLDER}: {os.strerror(error.errno or 0)}; mount the file system with locks, or move the rules"
+        ) from None
+    _held.add(descriptor)
+    try:
+        with _machine_named(descriptor, file) if sharing(file.parent) is Sharing.UNLOCKED else nullcontext():
+            yield
+    finally:
+        _held.remove(descriptor)
+        os.close(descriptor)
+
+
+@contextmanager
+def _machine_named(descriptor: int, file: Path) -> Iterator[None]:
+    """Within it the lock says which machine holds it, as other machines do not see a lock of this one.
+
+    Raises Locked if another machine holds it, or did when its run was killed.
+    """
+    machine, holder = os.fsencode(socket.gethostname()), os.pread(descriptor, 256, 0)
+    if holder not in (b"", machine):
+        raise Locked(
+            f"a run on the machine {holder.decode(errors='replace')!a} is going on, or was killed;"
+            f" once none is going on there, remove {file}"
+        )
+    os.pwrite(descriptor, machine, 0)
+    os.fsync(descriptor)
+    try:
+        yield
+    finally:
+        os.ftruncate(descriptor, 0)

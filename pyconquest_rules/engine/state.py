@@ -1,0 +1,111 @@
+"""`state.db`: its tables, and opening it. It may have come with a stranger's rules, or from an earlier version."""
+
+import re
+import sqlite3
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from pyconquest_rules.engine import earlier, intents, makers
+from pyconquest_rules.index.store import databases
+from pyconquest_rules.index.store.foreign import Object, objects
+
+FORMAT = "3"
+NAME = re.compile(r"[0-9a-f]{8}")
+
+# The one shape of what was done. A file is a target of its own, without a member; of a node each instance is a member.
+# `sha256` is of the bytes that were delivered, `source_sha256` of those of the source; `size` and `mtime_ns` are of the
+# destination, for a node those of the source. `adopted`: the file stood there before and was not made. `changed`: other bytes
+# were found there, though size and mtime are as recorded. `young`: the source could have changed since without a new mtime.
+DONE = """
+CREATE TABLE done (
+    kind TEXT, target TEXT, member TEXT, action TEXT, SOPInstanceUID TEXT, delivered_uid TEXT,
+    source BLOB, source_size INT, source_mtime_ns INT, source_sha256 TEXT, sha256 TEXT, fingerprint TEXT, size INT, mtime_ns INT,
+    status INT, confirmed INT, adopted INT DEFAULT 0, changed INT DEFAULT 0, young INT DEFAULT 0, run INT, at TEXT,
+    PRIMARY KEY (kind, target, member)) WITHOUT ROWID
+"""
+
+FAILED = """
+CREATE TABLE failed (
+    kind TEXT, target TEXT, member TEXT, action TEXT, SOPInstanceUID TEXT, message TEXT, run INT, at TEXT,
+    PRIMARY KEY (kind, target, member)) WITHOUT ROWID
+"""
+
+# How many instances an action that retrieves has brought, and when the last. Which ones, the index knows.
+BROUGHT = "CREATE TABLE brought (action TEXT PRIMARY KEY, instances INT, last TEXT) WITHOUT ROWID"
+
+TABLES = f"""
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE run (number INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT, finished TEXT, targets TEXT,
+    done INT DEFAULT 0, unchanged INT DEFAULT 0, failed INT DEFAULT 0, blocked INT DEFAULT 0, bytes INT DEFAULT 0, ending TEXT);
+{DONE}; {FAILED}; {BROUGHT};
+INSERT INTO state VALUES ('format', '{FORMAT}'), ('name', lower(hex(randomblob(4))));
+"""
+
+# Of what is done, what `verify --repair` found changed: just that content may be replaced.
+REPAIR = "CREATE TABLE IF NOT EXISTS repair (destination TEXT PRIMARY KEY, size INT, mtime_ns INT) WITHOUT ROWID"
+
+# Why runs could not begin, or ended before their end.
+ENDED = "CREATE TABLE IF NOT EXISTS ended (run INTEGER PRIMARY KEY, ending TEXT, reason TEXT)"
+
+# The files that commands wrote where somebody said: see `app.writing`.
+WRITTEN = (
+    "CREATE TABLE IF NOT EXISTS written (path BLOB, size INT, mtime_ns INT, PRIMARY KEY (path, size, mtime_ns)) WITHOUT ROWID"
+)
+
+# The studies for which listeners are still to run `then`.
+WAITING = """
+CREATE TABLE IF NOT EXISTS waiting (listener TEXT, StudyInstanceUID TEXT, PRIMARY KEY (listener, StudyInstanceUID)) WITHOUT ROWID
+"""
+
+LATER = (ENDED, REPAIR, WAITING, WRITTEN, intents.TABLE, makers.TABLE)
+"""Tables that states of this format did not always have."""
+
+
+def opened(file: Path, write: bool) -> sqlite3.Connection:
+    """Open a state; one that does not exist yet, in memory, unless it is to be written. Raises sqlite3.Error."""
+    if not write and not file.exists():
+        return _prepared(sqlite3.connect(":memory:", isolation_level=None))
+    connection = databases.connect(file, timeout=30)
+    try:
+        _check_objects(connection)
+        if write:
+            connection.execute(f"PRAGMA journal_mode = {'WAL' if databases.may_use_wal(file) else 'DELETE'}")
+            connection.execute("PRAGMA synchronous = FULL")
+        return _prepared(connection)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _check_objects(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError if a state holds anything but the tables that we make. Runs no other statement."""
+    for found in objects(connection):
+        if found not in _made():
+            raise sqlite3.DatabaseError(
+                f"it has {found}, which this version of the program does not make; if somebody else made the file, remove it"
+            )
+
+
+@cache
+def _made() -> frozenset[Object]:
+    """All that a state may hold, of this version or an earlier one."""
+    with closing(_prepared(sqlite3.connect(":memory:", isolation_level=None))) as connection:
+        return frozenset(objects(connection)) | earlier.made(LATER)
+
+
+def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Make what is missing of a state. Raises sqlite3.DatabaseError for one of a later version."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
+        connection.executescript(f"BEGIN; {TABLES} COMMIT;")
+    (found,) = connection.execute("SELECT value FROM state WHERE key = 'format'").fetchone() or (None,)
+    if found in earlier.FORMATS:
+        earlier.carry_over(connection, str(found), (DONE, FAILED, BROUGHT), FORMAT)
+    elif found != FORMAT:
+        raise sqlite3.DatabaseError("it is of another version of this program")
+    for table in LATER:
+        connection.execute(table)
+    (name,) = connection.execute("SELECT value FROM state WHERE key = 'name'").fetchone() or (None,)
+    if not NAME.fullmatch(str(name)):  # temporary files are named by it
+        raise sqlite3.DatabaseError("it was changed by another program")
+    return connection

@@ -1,0 +1,45 @@
+BEGIN TRANSACTION;
+CREATE TABLE adopted (destination TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT INTO "adopted" VALUES('export/1.2.3.2.dcm');
+CREATE TABLE done (
+    destination TEXT PRIMARY KEY, action TEXT, SOPInstanceUID TEXT, source BLOB, source_size INT, source_mtime_ns INT,
+    sha256 TEXT, fingerprint TEXT, size INT, mtime_ns INT, run INT, at TEXT) WITHOUT ROWID;
+INSERT INTO "done" VALUES('export/1.2.3.1.dcm','copy.export','1.2.3.1',X'{BASE}646174612F312E64636D',370,1700000000123456790,'39ad3dc3e689e5495163941ea088b11ff9897a358a25ba25053418d83fa99536','df508c83ef6a6262ca23b9ed50ffc21f3ad67dd6af78e9c80d7c54a0a314f121',370,1700000000123456790,1,'2026-11-28T07:00:49+00:00');
+INSERT INTO "done" VALUES('export/1.2.3.2.dcm','copy.export','1.2.3.2',X'{BASE}646174612F322E64636D',370,1700000000123456791,'6f5f5cee6dda82571548a5c4fd40a60035dbc6395817e0d47e90b282b7a091e1','df508c83ef6a6262ca23b9ed50ffc21f3ad67dd6af78e9c80d7c54a0a314f121',370,1700000000123456791,1,'2026-11-28T07:00:49+00:00');
+INSERT INTO "done" VALUES('export/1.2.3.3.dcm','copy.export','1.2.3.3',X'{BASE}646174612F332E64636D',370,1700000000123456792,'dacad68984c8c6e05f3d5d3a844bb0dfe1da08bfe866405fcc414911b9234d34','df508c83ef6a6262ca23b9ed50ffc21f3ad67dd6af78e9c80d7c54a0a314f121',370,1700000000123456792,1,'2026-11-28T07:00:49+00:00');
+INSERT INTO "done" VALUES('export/1.2.3.4.dcm','copy.export','1.2.3.4',X'{BASE}646174612F342E64636D',370,1700000000123456793,'3faf2b28576fdc71e9658b15ef6027c2b1f87f505c33899ee4ad936afff15775','df508c83ef6a6262ca23b9ed50ffc21f3ad67dd6af78e9c80d7c54a0a314f121',-1,1700000000123456793,1,'2026-11-28T07:00:49+00:00');
+CREATE TABLE ended (run INTEGER PRIMARY KEY, ending TEXT, reason TEXT);
+CREATE TABLE failed (
+    destination TEXT PRIMARY KEY, action TEXT, SOPInstanceUID TEXT, message TEXT, run INT, at TEXT) WITHOUT ROWID;
+INSERT INTO "failed" VALUES('CLINIC@127.0.0.1:4242 1.2.3.3','send.to_clinic','1.2.3.3','0xA700 out of resources',2,'2026-11-28T07:01:09+00:00');
+INSERT INTO "failed" VALUES('CLINIC@127.0.0.1:4242 1.2.3.4','send.to_clinic','1.2.3.4','no association',0,'2026-11-28T07:01:09+00:00');
+INSERT INTO "failed" VALUES('from CLINIC@127.0.0.1:4242 1.2.9.3','retrieve.plans','1.2.9.3','0xA702',2,'2026-11-28T07:01:09+00:00');
+CREATE TABLE intent (
+    run INT, step INT, destination TEXT, action TEXT, SOPInstanceUID TEXT, source BLOB, source_size INT, source_mtime_ns INT,
+    sha256 TEXT, fingerprint TEXT, size INT, mtime_ns INT, inode TEXT, PRIMARY KEY (run, step)) WITHOUT ROWID
+;
+CREATE TABLE maker (action TEXT PRIMARY KEY, rules TEXT, prunes INT) WITHOUT ROWID;
+INSERT INTO "maker" VALUES('copy.export','rules.toml',0);
+CREATE TABLE repair (destination TEXT PRIMARY KEY, size INT, mtime_ns INT) WITHOUT ROWID;
+INSERT INTO "repair" VALUES('export/1.2.3.4.dcm',370,1700000000123456793);
+CREATE TABLE run (number INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT, finished TEXT, targets TEXT,
+    done INT DEFAULT 0, unchanged INT DEFAULT 0, failed INT DEFAULT 0, blocked INT DEFAULT 0, bytes INT DEFAULT 0, ending TEXT);
+INSERT INTO "run" VALUES(1,'2026-11-28T07:00:49+00:00','2026-11-28T07:00:49+00:00','copy',4,0,0,1,1110,'done');
+INSERT INTO "run" VALUES(2,'2026-11-28T07:01:09+00:00','2026-11-28T07:01:09+00:00','send.to_clinic',4,0,2,0,10,'done');
+CREATE TABLE sent (
+    node TEXT, SOPInstanceUID TEXT, action TEXT, size INT, mtime_ns INT, status INT, confirmed INT, run INT, at TEXT,
+    PRIMARY KEY (node, SOPInstanceUID)) WITHOUT ROWID
+;
+INSERT INTO "sent" VALUES('CLINIC@127.0.0.1:4242','1.2.3.1','send.to_clinic',370,1700000000123456790,0,1,2,'2026-11-28T07:01:09+00:00');
+INSERT INTO "sent" VALUES('CLINIC@127.0.0.1:4242','1.2.3.2','send.to_clinic',370,1700000000123456791,45056,0,2,'2026-11-28T07:01:09+00:00');
+CREATE TABLE state (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+INSERT INTO "state" VALUES('brought by retrieve.plans','[2, "2026-11-28T07:01:09+00:00"]');
+INSERT INTO "state" VALUES('format','2');
+INSERT INTO "state" VALUES('name','e45e4236');
+CREATE TABLE waiting (listener TEXT, StudyInstanceUID TEXT, PRIMARY KEY (listener, StudyInstanceUID)) WITHOUT ROWID
+;
+INSERT INTO "waiting" VALUES('listen.inbox','1.2.77');
+CREATE TABLE written (path BLOB, size INT, mtime_ns INT, PRIMARY KEY (path, size, mtime_ns)) WITHOUT ROWID;
+CREATE TABLE young (destination TEXT PRIMARY KEY) WITHOUT ROWID;
+INSERT INTO "young" VALUES('export/1.2.3.3.dcm');
+COMMIT;
