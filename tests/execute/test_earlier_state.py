@@ -65,13 +65,8 @@ def test_what_was_found_changed_is_still_known_as_changed(earlier: Workplace) ->
     os.utime(file, ns=(MTIME + 4, MTIME + 4))
     assert earlier.run("verify", "--json").summary["changed"] == 1
     assert earlier.run("apply", "copy", "--json").code == 0  # 0.1 was allowed to repair it
-    assert earlier.run("verify", "--deep", "--json").summary == {
-        "event": "summary",
-        "ok": 5,
-        "missing": 0,
-        "changed": 0,
-        "extra": 0,
-    }
+    found = earlier.run("verify", "--deep", "--json").summary
+    assert (found["ok"], found["changed"]) == (5, 0)
 
 
 def test_what_stood_there_before_is_not_pruned(earlier: Workplace) -> None:
