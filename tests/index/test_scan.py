@@ -899,7 +899,7 @@ def test_workers_end_with_a_run_that_is_killed(many: Path, tmp_path: Path) -> No
 INTERRUPTED = """
 import os, signal
 from pyconquest_rules.cli import main
-from pyconquest_rules.index.scan.scan import workers
+from pyconquest_rules.index.scan import workers
 from pyconquest_rules.index.store.order import Order
 from pyconquest_rules.index.scan.scan import Scan
 

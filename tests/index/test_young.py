@@ -24,7 +24,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = int(time())
-        for module in ("index.scan", "index.csv_tables", "execute.files"):
+        for module in ("index.scan.scan", "index.store.csv_tables", "disk.files"):
             monkeypatch.setattr(f"pyconquest_rules.{module}.time_ns", lambda: self.now * SECOND)
 
     def go_on(self) -> None:
