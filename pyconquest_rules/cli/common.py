@@ -90,7 +90,7 @@ def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
 
     They are of the day `today`; if left out, of the day on which they are loaded.
     """
-    from pyconquest_rules.rules.rules import Rules
+    from pyconquest_rules.app import Rules
 
     loaded = Rules.load(rules_file(context), context.obj.database)
     return loaded if today is None else loaded.on(today.date())
