@@ -9,20 +9,21 @@ from pyconquest_rules.kinds.listen import ListenKind
 from pyconquest_rules.kinds.retrieve import RetrieveKind
 from pyconquest_rules.kinds.send import SendKind
 
-ACTIONS: list[ActionKind[Any]] = [
+ACTIONS: tuple[ActionKind[Any], ...] = (
     # What is retrieved is there for all others: it comes first.
     RetrieveKind(),
     CopyKind(),
     SendKind(),
-]
+)
 """The kinds of actions, in the order in which their actions are done unless one needs another."""
 
-OTHERS: list[Kind] = [ListenKind()]
+OTHERS: tuple[Kind, ...] = (ListenKind(),)
+"""Kinds of tables that say how something is done."""
 
 
-def kinds() -> list[Kind]:
+def kinds() -> tuple[Kind, ...]:
     """Return all kinds."""
-    return [*ACTIONS, *OTHERS]
+    return (*ACTIONS, *OTHERS)
 
 
 def kind_of(action: str) -> ActionKind[Any]:
