@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.forgetting import forget, to_forget, undo_forget
     from pyconquest_rules.app.indexing import index
     from pyconquest_rules.app.listening import listen
+    from pyconquest_rules.app.loading import Rules
     from pyconquest_rules.app.looking_back import explain, status, unmended, verify
     from pyconquest_rules.app.nodes import echo, find
     from pyconquest_rules.app.opening import opened
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.refusing import refusals
     from pyconquest_rules.app.remembering import remembered
     from pyconquest_rules.app.writing import check_outside, is_stdout, written
-    from pyconquest_rules.rules.rules import Rules
 
 __all__ = [
     "Rules",
@@ -58,6 +58,7 @@ _ROOMS = {
     "pyconquest_rules.app.forgetting": "forget to_forget undo_forget",
     "pyconquest_rules.app.indexing": "index",
     "pyconquest_rules.app.listening": "listen",
+    "pyconquest_rules.app.loading": "Rules",
     "pyconquest_rules.app.looking_back": "explain status unmended verify",
     "pyconquest_rules.app.nodes": "echo find",
     "pyconquest_rules.app.opening": "opened",
@@ -65,7 +66,6 @@ _ROOMS = {
     "pyconquest_rules.app.refusing": "refusals",
     "pyconquest_rules.app.remembering": "remembered",
     "pyconquest_rules.app.writing": "check_outside is_stdout written",
-    "pyconquest_rules.rules.rules": "Rules",
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

@@ -3,23 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 
 from pyconquest_rules.app.forgetting import forget_moved
-from pyconquest_rules.app.opening import writing
-from pyconquest_rules.app.planning import refuse
-from pyconquest_rules.app.retrieving import retrieving
+from pyconquest_rules.app.opening import opened, writing
+from pyconquest_rules.app.planning import prunes, refuse
 from pyconquest_rules.app.stopping import stop_asked
 from pyconquest_rules.disk.state_folder import FOLDER
 from pyconquest_rules.engine import makers
+from pyconquest_rules.engine.kinds import Running
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Doer, Result, Runner
+from pyconquest_rules.engine.runner import Result, Runner
 from pyconquest_rules.events import Emit, LittleRoom, silent
-from pyconquest_rules.kinds.copy.do import Copying
-from pyconquest_rules.kinds.copy.rule import Copy
-from pyconquest_rules.kinds.retrieve.rule import Retrieve
-from pyconquest_rules.kinds.send.rule import Send
+from pyconquest_rules.kinds.all import kind_of
 from pyconquest_rules.rules.rules import Rules
 
 
@@ -38,16 +36,17 @@ def apply(
     Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of. What is done is added to `result`,
     if there is one (`remembered`).
     """
-    result, doers = result or Result(0), {name: _doer(rules, name, clock) for name in rules.actions}
+    result, running = result or Result(0), Running(rules, partial(opened, rules), clock)
+    executors = {name: kind_of(name).executor(name, action, running) for name, action in rules.actions.items()}
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
             refuse(each)
-            makers.claim(ledger.connection, rules.file, rules.prunes(each.actions()))
+            makers.claim(ledger.connection, rules.file, prunes(rules, each.actions()))
             for finding in each.findings:
                 emit(LittleRoom(finding.message))
             result.run = result.run or ledger.begin(" ".join(targets))
             with stop_asked() as stop:
-                Runner(ledger, emit, stop, result).run(each, rules.needs, doers)
+                Runner(ledger, emit, stop, result).run(each, rules.needs, executors)
             if result.interrupted:
                 break
         with writing(rules) as store:
@@ -68,16 +67,3 @@ def running(rules: Rules) -> Iterator[None]:
             with Ledger(rules.base, write=True) as ledger:
                 ledger.record_placed(rules.outputs)
         yield
-
-
-def _doer(rules: Rules, name: str, clock: Callable[[], datetime]) -> Doer:
-    """What does the steps of an action."""
-    match rules.actions[name]:
-        case Copy():
-            return Copying(rules.outputs)
-        case Send() as send:
-            from pyconquest_rules.app.sending import sending  # with all that the network needs
-
-            return sending(rules, send, clock)
-        case Retrieve() as retrieve:
-            return retrieving(rules, retrieve)

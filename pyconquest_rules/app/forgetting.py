@@ -10,7 +10,6 @@ from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.store.decisions import Decision, DecisionsFile
-from pyconquest_rules.kinds.copy.rule import Copy
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Mode
 
@@ -93,7 +92,7 @@ def _devices_with_layout(rules: Rules, store: "Store") -> set[str]:
 
 def forget_moved(rules: Rules, store: "Store", run: int | None = None) -> None:
     """Takes the files that a run, or those that were killed, moved away out of the index: they did not vanish."""
-    movers = [name for name, action in rules.actions.items() if isinstance(action, Copy) and action.mode is Mode.MOVE]
+    movers = [name for name, action in rules.actions.items() if action.fingerprint == Mode.MOVE.fingerprint]
     if not movers:
         return
     roots = [(os.fsencode(source.root) + b"/", source.device) for source in store.sources().values()]

@@ -11,7 +11,6 @@ from pyconquest_rules.app.applying import apply, running
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.app.planning import stages
 from pyconquest_rules.app.remembering import reason, remembered
-from pyconquest_rules.app.retrieving import place
 from pyconquest_rules.app.stopping import stop_asked
 from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.errors import Error
@@ -26,12 +25,12 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
 
     Raises UsageError for a name that no listener has, ListenError and DatabaseError where it cannot listen.
     """
-    from pyconquest_rules.kinds.listen.do import Listening
+    from pyconquest_rules.intake.listening import Listening
     from pyconquest_rules.kinds.listen.waiting import Waiting
 
-    settings = named("listener", name, rules.listeners)
+    settings = named("listener", name, rules.of_kind["listen"])
     woken, emit = ThreadEvent(), one_at_a_time(emit)
-    where, nodes = place(rules, settings.into), rules.nodes.values()
+    where, nodes = rules.where(settings.into), rules.nodes.values()
     waiting = Waiting(rules.base, name, settings.quiet) if settings.then else None
 
     def came(study: str) -> None:

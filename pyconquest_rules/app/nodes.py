@@ -3,18 +3,15 @@
 from collections.abc import Iterator, Mapping
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.events import Emit, NodeNoted, silent
 from pyconquest_rules.index.query import sql
+from pyconquest_rules.kinds.retrieve.asking import skipped_words
 from pyconquest_rules.network.keys import UNIQUE, check_value, known_key
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.templates import with_vars
-
-if TYPE_CHECKING:
-    from pyconquest_rules.network.node import Node
 
 
 def echo(rules: Rules, name: str) -> float:
@@ -58,9 +55,3 @@ def _asked(key: str, value: str, rules: Rules) -> str:
     known_key(key)
     check_value(key, text)
     return text
-
-
-def skipped_words(node: "Node", number: int) -> str:
-    """What it means that matches of a node were skipped."""
-    what = f"{number} matches were" if number != 1 else "1 match was"
-    return f"node {node.name} ({node.identity}): {what} skipped: unreadable, or without a valid UID"

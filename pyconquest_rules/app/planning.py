@@ -1,18 +1,14 @@
 """What would be done, and why: the rules, the index, the ledger and the disk make a plan."""
 
-import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from time import thread_time
 
 from pyconquest_rules.answers import Vanished
-from pyconquest_rules.app.nodes import skipped_words
 from pyconquest_rules.app.opening import check_sources, obeys, opened
-from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.disk import folders
 from pyconquest_rules.disk.facts import Entry, Gone
 from pyconquest_rules.disk.files import is_left, is_made
@@ -20,21 +16,17 @@ from pyconquest_rules.disk.outputs import Outputs, Root
 from pyconquest_rules.disk.room import device, no_room, nothing_in
 from pyconquest_rules.engine import makers
 from pyconquest_rules.engine.guard import written
+from pyconquest_rules.engine.kinds import Planning as Given
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.plan import Plan, load
 from pyconquest_rules.engine.planner import decide, hold_back
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
-from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, StepFailed, silent
+from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, silent
 from pyconquest_rules.index.query.selection import Sets
-from pyconquest_rules.index.store.decisions import DecisionsFile
 from pyconquest_rules.index.store.tables import CONTESTED
-from pyconquest_rules.kinds.copy.rule import Copy, wishes
-from pyconquest_rules.kinds.retrieve import matching
-from pyconquest_rules.kinds.retrieve.rule import Retrieve, retrieve_wishes
-from pyconquest_rules.kinds.send.rule import Confirm, Send, send_wishes
-from pyconquest_rules.network.node import NodeError
+from pyconquest_rules.kinds.all import kind_of
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode, Reason, Wish
+from pyconquest_rules.steps import Mode, Wish
 
 
 def plan(
@@ -126,7 +118,13 @@ def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emi
 
 def without_nodes(rules: Rules, names: tuple[str, ...]) -> tuple[str, ...]:
     """The actions that can be planned without asking a node."""
-    return tuple(name for name in names if not isinstance(rules.actions[name], Retrieve))
+    return tuple(name for name in names if not kind_of(name).remote)
+
+
+def prunes(rules: Rules, names: Iterable[str]) -> dict[str, bool]:
+    """Return the actions of these that make files, and whether they prune."""
+    found = {name: kind_of(name).prunes(rules.actions[name]) for name in names}
+    return {name: prune for name, prune in found.items() if prune is not None}
 
 
 def planned(
@@ -141,20 +139,23 @@ def planned(
     """The plan of just these actions. `offline`: of the index as it is, without a look into sources."""
     with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
         check_sources(rules, sets.connection)
-        makers.check(ledger.connection, rules.file, rules.prunes(names))
+        makers.check(ledger.connection, rules.file, prunes(rules, names))
         ledger.show_placed(rules.outputs)
         made, limited = Plan(), False
         made.note_day(rules.today)
+        given = Given(rules, made, sets, ledger, emit, allow_prune)
         if allow_vanish:
             made.allow_vanish()
         for name in names:
             # What is retrieved comes first, and is as much as the node has.
-            if not limited and not isinstance(rules.actions[name], Retrieve):
+            kind, action = kind_of(name), rules.actions[name]
+            if not limited and not kind.remote:
                 made.limit(sets.budget.plan)
                 limited = True
-            wishes = _wishes(rules, name, sets, ledger, made, allow_prune, emit)
+            wishes = kind.requests(name, action, given)
             emit(Planning(name, made.add(name, _in_time(wishes, sets) if limited else wishes)))
-            if instances := _brought_along(rules, name, sets):
+            selected = kind.selects(action)
+            if selected is not None and (instances := sets.brought_along(selected)):
                 made.note_brought_along(name, instances)
                 emit(BroughtAlong(name, instances))
         contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
@@ -191,59 +192,6 @@ def _in_time(wishes: Iterator[Wish], sets: Sets) -> Iterator[Wish]:
                 hint = "a template may be very long, or a set may give rows more than once"
                 raise Mistake("the sets and templates take too long together", hint=hint)
         yield wish
-
-
-def _wishes(rules: Rules, name: str, sets: Sets, ledger: Ledger, made: Plan, allow_prune: bool, emit: Emit) -> Iterator[Wish]:
-    """Adds an action to a plan, and gives its wishes."""
-    match rules.actions[name]:
-        case Copy() as copy:
-            pruned = allow_prune if copy.prune else None
-            made.add_action(name, copy.mode, copy.on_conflict, copy.on_changed, copy.fingerprint, pruned)
-            template = rules.templates[name]
-            return wishes(template, rules.outputs, sets.instances(copy.select, template.columns))
-        case Send() as send:
-            node = rules.nodes[send.node].identity
-            made.add_send(name, node, send.fingerprint, confirm=send.confirm is not Confirm.STATUS)
-            return send_wishes(sets.instances(send.select, ()), ledger.failed_at(node))
-        case Retrieve() as retrieve:
-            made.add_retrieve(name, rules.nodes[retrieve.node].identity, retrieve.into, retrieve.fingerprint)
-            return _asked(rules, name, retrieve, sets, emit)
-
-
-def _brought_along(rules: Rules, name: str, sets: Sets) -> int:
-    match rules.actions[name]:
-        case Copy(select=select) | Send(select=select):
-            return sets.brought_along(select)
-        case Retrieve():
-            return 0
-
-
-def _asked(rules: Rules, name: str, retrieve: Retrieve, sets: Sets, emit: Emit) -> Iterator[Wish]:
-    """What a node says that it has. Where it fails, a wish says so, which can only be blocked: other actions go on."""
-    from pyconquest_rules.network.query_retrieve import find
-
-    def known(uids: list[str]) -> Iterator[str]:
-        found = sets.connection.execute(
-            "SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))", (json.dumps(uids),)
-        )
-        return (uid for (uid,) in found)
-
-    def kept(match: Mapping[str, str]) -> bool:
-        forgotten = decisions.forget(unpadded(match.get(level.key)) for level in Level)
-        return not (forgotten and next(left_out))
-
-    decisions, left_out, skipped = DecisionsFile(rules.base).read(), count(1), count(1)
-    keys, node, match = ["SOPClassUID", "PatientID"], rules.nodes[retrieve.node], matching.on(retrieve.match, rules.today)
-    try:
-        with closing(find(node, Level.IMAGE, match, keys, skipped=lambda: next(skipped))) as matches:
-            yield from retrieve_wishes(filter(kept, matches), known)
-        if number := next(skipped) - 1:
-            emit(NodeNoted(name, skipped_words(node, number)))
-        if number := next(left_out) - 1:
-            emit(NodeNoted(name, f"{number:,} matches of the node are forgotten (decisions.txt), and not retrieved"))
-    except NodeError as error:
-        emit(StepFailed(name, "", str(error)))
-        yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pyconquest_rules.cli.common import (
-    FAILED,
     AllowPrune,
     AllowVanish,
     Json,
@@ -20,7 +19,7 @@ from pyconquest_rules.cli.common import (
     rules,
     rules_file,
 )
-from pyconquest_rules.errors import Interrupted, UsageError
+from pyconquest_rules.errors import UsageError
 
 if TYPE_CHECKING:
     from pyconquest_rules.engine.overview import Group
@@ -48,6 +47,7 @@ def apply(
     goes on.
     """
     from pyconquest_rules import app
+    from pyconquest_rules.engine.findings import exit_code
     from pyconquest_rules.engine.overview import overview
 
     shown, chosen = renderer(context, json), tuple(targets or ())
@@ -72,5 +72,4 @@ def apply(
                 result = app.apply(loaded, plans(emit), targets=chosen, emit=emit, result=run)
     shown.blocked(blocked)
     shown.applied(result)
-    failed = refused or result.counts["failed"] or result.counts["blocked"]
-    end(Interrupted.exit_code if result.interrupted else FAILED if failed else 0)
+    end(exit_code(result.counts, [refused], interrupted=result.interrupted))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pyconquest_rules.errors import UsageError
+from pyconquest_rules.kinds.all import ACTIONS
 
 if TYPE_CHECKING:
     from pyconquest_rules.answers import Refusals
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 File = Annotated[Path | None, typer.Option("-f", "--file", help="The rules file; also accepted before the command.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, the last one the summary.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success: only problems, on standard error.")]
+_KINDS = ", ".join(f'"{kind.name}"' for kind in ACTIONS)
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="TARGET...", help='Actions: "copy.export", "copy" for all of the kind, "tag:nightly". All if left out.'
+        metavar="TARGET...",
+        help=f'Actions: "copy.export", all of a kind ({_KINDS}), or "tag:nightly". All if left out.',
     ),
 ]
 NoIndex = Annotated[bool, typer.Option("--no-index", help="Take the index as it is.")]
@@ -90,7 +93,7 @@ def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
 
     They are of the day `today`; if left out, of the day on which they are loaded.
     """
-    from pyconquest_rules.rules.rules import Rules
+    from pyconquest_rules.app import Rules
 
     loaded = Rules.load(rules_file(context), context.obj.database)
     return loaded if today is None else loaded.on(today.date())

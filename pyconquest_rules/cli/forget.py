@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, Json, end, renderer, rules
+from pyconquest_rules.cli.common import Json, end, renderer, rules
 from pyconquest_rules.errors import UsageError
 
 
@@ -26,6 +26,7 @@ def forget(
     """
     from pyconquest_rules import app
     from pyconquest_rules.answers import Forgotten
+    from pyconquest_rules.engine.findings import exit_code
 
     if prune_empty and not files:
         raise UsageError("--prune-empty needs --files: without it no file is deleted")
@@ -46,4 +47,4 @@ def forget(
         else:
             result = Forgotten(0, 0, 0, 0)
     shown.forgotten(result)
-    end(FAILED if result.failed else 0)
+    end(exit_code({"failed": result.failed}))

@@ -9,7 +9,7 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, AllowVanish, Json, end, renderer, rules
+from pyconquest_rules.cli.common import AllowVanish, Json, end, renderer, rules
 from pyconquest_rules.cli.output import Force, writing
 from pyconquest_rules.events import Emit, Event, FileTold
 
@@ -33,6 +33,7 @@ def index(
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app
+    from pyconquest_rules.engine.findings import exit_code
     from pyconquest_rules.index.scan.workers import processes
 
     with ExitStack() as stack:
@@ -47,7 +48,7 @@ def index(
             every_file=file is not None,
         )
     shown.indexed(result)
-    end(FAILED if result.refusals else 0)
+    end(exit_code({}, [result.refusals]))
 
 
 def reporting(report: BinaryIO, emit: Emit) -> Emit:

@@ -20,7 +20,8 @@ def listen(
     from pyconquest_rules.errors import UsageError
 
     shown, loaded = renderer(context, json), rules(context)
-    if name is None and len(loaded.listeners) != 1:
-        raise UsageError(f"name a listener: {', '.join(loaded.listeners) or 'the rules have none'}")
+    listeners = loaded.of_kind["listen"]
+    if name is None and len(listeners) != 1:
+        raise UsageError(f"name a listener: {', '.join(listeners) or 'the rules have none'}")
     with shown.listening() as emit:
-        shown.listened(app.listen(loaded, name or next(iter(loaded.listeners)), emit=emit))
+        shown.listened(app.listen(loaded, name or next(iter(listeners)), emit=emit))

@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 
 from pyconquest_rules.cli.common import (
-    FAILED,
-    PENDING,
     AllowPrune,
     AllowVanish,
     Json,
@@ -21,7 +19,6 @@ from pyconquest_rules.cli.common import (
 )
 from pyconquest_rules.cli.output import Force, saving
 from pyconquest_rules.errors import UsageError
-from pyconquest_rules.steps import Status
 
 
 def plan(
@@ -59,6 +56,7 @@ def plan(
         raise UsageError("a plan that was made with --offline cannot be saved: leave --offline or --output out")
     shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
+    from pyconquest_rules.engine.findings import exit_code
 
     loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
     with saving(loaded, output, force=force) as file:
@@ -73,6 +71,5 @@ def plan(
             shown.planned(made, steps=steps)
             if file:
                 made.save(file)
-            counts, findings = made.counts().values(), made.findings
-    blocked, todo = (any(of[status] for of in counts) for status in (Status.BLOCKED, Status.TODO))
-    end(FAILED if blocked or refused or findings else PENDING if todo and detailed_exitcode else 0)
+            counts, findings = made.statuses(), [*made.findings, refused]
+    end(exit_code(counts, findings, pending=detailed_exitcode))

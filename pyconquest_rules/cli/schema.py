@@ -12,7 +12,8 @@ def schema(context: typer.Context, json: Json = False) -> None:
 
     It is for editors: save it and begin the rules file with `#:schema ./rules.schema.json`.
     """
+    from pyconquest_rules.kinds.all import kinds
     from pyconquest_rules.rules.model import json_schema
 
     context.obj.json = json
-    typer.echo(dumps(json_schema(), indent=None if json else 2, ensure_ascii=False))
+    typer.echo(dumps(json_schema(kinds()), indent=None if json else 2, ensure_ascii=False))

@@ -2,7 +2,7 @@
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, Json, Targets, Today, end, renderer, rules
+from pyconquest_rules.cli.common import Json, Targets, Today, end, renderer, rules
 
 
 def status(context: typer.Context, targets: Targets = None, today: Today = None, json: Json = False) -> None:
@@ -12,9 +12,10 @@ def status(context: typer.Context, targets: Targets = None, today: Today = None,
     be indexed, unless the rules accept that.
     """
     from pyconquest_rules import app
+    from pyconquest_rules.engine.findings import exit_code
 
     shown, loaded = renderer(context, json), rules(context, today)
     actions, refused = app.status(loaded, tuple(targets or ())), app.refusals(loaded)
     shown.refused(refused)
     shown.status(actions, refused)
-    end(FAILED if refused else 0)
+    end(exit_code({}, [refused]))

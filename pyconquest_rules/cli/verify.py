@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pyconquest_rules.cli.common import FAILED, Json, Targets, end, renderer, rules
+from pyconquest_rules.cli.common import Json, Targets, end, renderer, rules
 from pyconquest_rules.cli.output import Force, saving
 from pyconquest_rules.errors import UsageError
 
@@ -40,9 +40,10 @@ def verify(
     outputs, also with --repair: that is for apply.
     """
     from pyconquest_rules import app
+    from pyconquest_rules.engine.findings import exit_code
     from pyconquest_rules.engine.mending import Mending
     from pyconquest_rules.engine.subset import subset
-    from pyconquest_rules.engine.verify import Finding, every
+    from pyconquest_rules.engine.verify import every
     from pyconquest_rules.engine.watching import Watch
 
     if output and not repair:
@@ -52,14 +53,14 @@ def verify(
     watch = Watch(loaded.outputs)
     if not repair:
         found = watch.noted(app.verify(loaded, chosen, deep=deep, looked_at=looked_at))
-        counts = shown.verified(found, watch.vanished, listed=listed)
+        shown.verified(found, watch.vanished, listed=listed)
     else:
         with app.running(loaded), saving(loaded, output, force=force) as file:
             mending = Mending()
             found = watch.noted(app.verify(loaded, chosen, deep=deep, looked_at=looked_at, mending=mending))
-            counts = shown.verified(found, watch.vanished, listed=listed, last=False)
+            shown.verified(found, watch.vanished, listed=listed, last=False)
             with app.plan(loaded, chosen) as made:
-                shown.mending(counts, made, app.unmended(mending, made), listed=listed)
+                shown.mending(watch.counts, made, app.unmended(mending, made), listed=listed)
                 if file:
                     made.save(file)
-    end(FAILED if any(counts[finding] for finding in Finding if finding is not Finding.OK) else 0)
+    end(exit_code(watch.counts))

@@ -20,7 +20,7 @@ from pyconquest_rules.errors import UsageError
 from pyconquest_rules.headers.header import Wanted, read
 from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.intake.inbox import Inbox
-from pyconquest_rules.kinds.listen.do import GRACE
+from pyconquest_rules.intake.listening import GRACE
 from pyconquest_rules.kinds.retrieve.do import Identity, Retrieving, retrieved
 from pyconquest_rules.kinds.retrieve.identities import identities
 from pyconquest_rules.kinds.retrieve.receivers import MIN_FREE, by_move

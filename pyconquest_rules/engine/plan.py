@@ -222,6 +222,11 @@ class Plan:
             counts[action]["bytes"] += size if status is Status.TODO else 0
         return counts
 
+    def statuses(self) -> dict[str, int]:
+        """Return how many steps have each status."""
+        counts = self.counts().values()
+        return {status: sum(of[status] for of in counts) for status in map(str, Status)}
+
     def note_day(self, day: date) -> None:
         """Notes the day that relative dates are of; once."""
         self.connection.execute("INSERT INTO made VALUES (?)", (day.isoformat(),))

@@ -30,8 +30,8 @@ class Work(Protocol):
         """For each action: todo, unchanged, blocked, and the bytes that are to be done."""
 
 
-class Doer(Protocol):
-    """Whoever does the steps of an action: `Copying`, `Sending` or `Retrieving`."""
+class Executor(Protocol):
+    """What does the steps of an action."""
 
     def do(self, action: str, steps: Steps, runner: "Runner") -> None:
         """Does the steps until the runner is to stop; each is remembered in its ledger, and then counted."""
@@ -62,7 +62,7 @@ class Runner:
     stop: Callable[[], bool]
     result: Result
 
-    def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], doers: Mapping[str, Doer]) -> None:
+    def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], executors: Mapping[str, Executor]) -> None:
         """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
 
         When `stop` says so, the files in flight come to their end and are recorded, and no other is begun. That the run came to
@@ -85,7 +85,7 @@ class Runner:
                 waiting.add(action)
             else:
                 before = dict(result)
-                doers[action].do(action, partial(plan.steps, action=action, status=Status.TODO), self)
+                executors[action].do(action, partial(plan.steps, action=action, status=Status.TODO), self)
                 if result["failed"] > before["failed"] or counts[action]["blocked"]:
                     self.result.unwell.add(action)
                 if result["waiting"] > before["waiting"]:
@@ -97,12 +97,12 @@ class Runner:
         return self.result.interrupted
 
     def done(self, kind: str, action: str, uid: str, size: int, brought: int, warning: str | None = None) -> None:
-        """Counts a step that was done, as one of KINDS, and the bytes that it brought to their place.
+        """Counts a step that was done, as one of KINDS or a word of its own kind, and the bytes that it brought to their place.
 
         `size` is that of the instance.
         """
         self.result.counts["done"] += 1
-        self.result.counts[kind] += 1
+        self.result.counts[kind] = self.result.counts.get(kind, 0) + 1
         self.result.counts["bytes"] += brought
         self.emit(StepDone(action, uid, size, warning))
 

@@ -1,5 +1,6 @@
 """Which outputs most files are missing from, by what `verify` finds: more often a disk that is not mounted than lost files."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from pyconquest_rules.answers import Vanished
@@ -11,15 +12,17 @@ from pyconquest_rules.paths import remembered
 
 
 class Watch:
-    """Counts, output by output, what is found there and what is missing."""
+    """Counts what is found, and output by output what is known there and what is missing."""
 
     def __init__(self, outputs: Outputs) -> None:
         self.disk, self.roots = remembered(outputs.disk), outputs.roots
+        self.counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         self.missing, self.known = dict[Root | None, int](), dict[Root | None, int]()
 
     def noted(self, findings: Iterable[Verified]) -> Iterator[Verified]:
         """Pass on what is found, and count it."""
         for found in findings:
+            self.counts[found.finding] += 1
             if found.finding not in (Finding.EXTRA, Finding.OUTSIDE):
                 folder, slash, _ = found.destination.rpartition("/")
                 at = self.disk(folder + slash)

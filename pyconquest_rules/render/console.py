@@ -169,13 +169,12 @@ class Console:
         *,
         listed: bool = False,
         last: bool = True,
-    ) -> dict[str, int]:
+    ) -> None:
         """What is not as it should be if it is asked for, or on a terminal; then the counts, and what may be the cause."""
         listed = listed or self.out.is_terminal
         counts = self._found(findings, self.out if listed else None)
         self._counted(counts, listed)
         self.findings(vanished())
-        return counts
 
     def _found(self, findings: Iterable[Verified], shown: Terminal | None) -> dict[str, int]:
         """Print what is not as it should be; return the counts."""

@@ -107,7 +107,7 @@ class JsonLines:
         *,
         listed: bool = False,
         last: bool = True,
-    ) -> dict[str, int]:
+    ) -> None:
         """A line for each destination that is not as it should be, and for each output that most are missing from."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
@@ -117,7 +117,6 @@ class JsonLines:
         self.findings(vanished())
         if last:
             write("summary", **counts)
-        return dict(counts)
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
         """A line for each destination that the plan does not mend; the counts, and those of the plan."""

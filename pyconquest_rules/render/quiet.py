@@ -62,13 +62,12 @@ class Quiet(Console):
         *,
         listed: bool = False,
         last: bool = True,
-    ) -> dict[str, int]:
+    ) -> None:
         """What is not as it should be, if there is anything, and what may be the cause."""
         counts = self._found(findings, self.err if listed else None)
         if any(counts[finding] for finding in Finding if finding is not Finding.OK):
             self._counted(counts, listed)
         self.findings(vanished())
-        return counts
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
         """The plan, if there is anything to repair."""

@@ -58,8 +58,8 @@ class Renderer(Protocol):
         *,
         listed: bool = False,
         last: bool = True,
-    ) -> dict[str, int]:
-        """What is not as it should be, each if `listed`; return the counts of all that was found. `last`: nothing comes after it.
+    ) -> None:
+        """What is not as it should be, each if `listed`, and the counts of all that was found. `last`: nothing comes after it.
 
         `vanished` is called at the end: the outputs that most of it is missing from.
         """

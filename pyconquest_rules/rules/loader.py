@@ -1,7 +1,7 @@
 """From the text of a rules file to Rules, or to all of its mistakes at once."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from errno import EFBIG
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -9,9 +9,12 @@ from typing import Any
 
 from pyconquest_rules.disk.named_files import read_named
 from pyconquest_rules.errors import RulesError, UsageError
-from pyconquest_rules.rules.check import Check
+from pyconquest_rules.rules.check import checked
+from pyconquest_rules.rules.kinds import TableKind
 from pyconquest_rules.rules.limits import beyond
+from pyconquest_rules.rules.model import form
 from pyconquest_rules.rules.places import Places
+from pyconquest_rules.rules.problems import Problems
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.rules.syntax import parsed
 from pyconquest_rules.rules.validation import validated
@@ -19,23 +22,25 @@ from pyconquest_rules.rules.validation import validated
 LARGEST = 1 << 20
 
 
-def load(file: Path, environment: Mapping[str, str] = os.environ, database: Path | None = None) -> Rules:
-    """The rules of a file, checked without data or network. `database` takes the place of the index that they name.
+def load(
+    file: Path,
+    kinds: Sequence[TableKind[Any]],
+    environment: Mapping[str, str] = os.environ,
+    database: Path | None = None,
+) -> Rules:
+    """Return the rules of a file, checked without data or network. `database` takes the place of the index that they name.
 
     Raises RulesError with every mistake, UsageError where there is no such file.
     """
     source = _text(file)
     shown = min(os.path.relpath(file), str(file), key=len)
-    places = Places(shown, source, _document(file, shown, source))
+    places, allowed = Places(shown, source, _document(file, shown, source)), form(kinds)
     if too_much := beyond(places):
         raise RulesError(too_much)
-    model, problems = validated(places, environment)
-    if model is None:
+    rules_file, problems = validated(places, allowed, environment)
+    if rules_file is None:
         raise RulesError(problems)
-    check = Check(file, model, places, database)
-    if problems or check.problems:
-        raise RulesError([*problems, *check.problems])
-    return check.rules()
+    return checked(file, rules_file, kinds, allowed, places, Problems(problems), database)
 
 
 def _text(file: Path) -> str:

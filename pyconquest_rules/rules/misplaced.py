@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem
+from pyconquest_rules.rules.fields import Form, PathTemplate, Statement, VariablesOnly
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
@@ -13,12 +14,14 @@ VARIABLE = re.compile(r"\{\{-?\s*(?:vars\.)?([a-z][a-z0-9_]*)")
 NOT_SHOWN = "key_password"
 
 
-def misplaced(places: Places) -> list[Problem]:
+def misplaced(places: Places, form: Form) -> list[Problem]:
     """Return a problem for each text of a document that holds a template, but is not one."""
     problems = list[Problem]()
     for path, text in _texts((), places.document):
-        if len(problems) <= MOST_TOLD and NOT_SHOWN not in path and not _is_template(path) and (found := _template(text)):
-            message, hint = _told(path, found)
+        if len(problems) > MOST_TOLD or NOT_SHOWN in path or (found := _template(text)) is None:
+            continue
+        if not _is_template(path, form):
+            message, hint = _told(path, found, form)
             problems.append(places.within(path, Mistake(message, fragment=found.splitlines()[0], hint=hint)))
     return problems
 
@@ -28,7 +31,7 @@ def in_sql(text: str) -> Mistake | None:
     found = _template(text)
     if found is None:
         return None
-    message, hint = _told(("select", "", "query"), found)
+    message, hint = _in_sql(found)
     return Mistake(message, fragment=found, hint=hint)
 
 
@@ -40,23 +43,30 @@ def _template(text: str) -> str | None:
     return None
 
 
-def _is_template(path: Path) -> bool:
-    match path:
-        case ("copy", _, "to") | ("sources", _, "layout") | ("retrieve", _, "match", _):
-            return True
-    return False
+def _is_template(path: Path, form: Form) -> bool:
+    return any(isinstance(marker, PathTemplate | VariablesOnly) for marker in form.markers_at(path))
 
 
-def _told(path: Path, template: str) -> tuple[str, str]:
+def _told(path: Path, template: str, form: Form) -> tuple[str, str]:
     """The message and the hint for a template at a path."""
-    named = VARIABLE.match(template)
-    name = named[1] if named and named[1] != "vars" else "NAME"
+    if any(isinstance(marker, Statement) for marker in form.markers_at(path)):
+        return _in_sql(template)
     match path:
-        case ("select", _, "query" | "where"):
-            return "templates do not work in SQL", f"write :{name}, without quotes; values are bound"
         case ("select", _, "params", *_):
-            return "templates do not work in params", f"leave it out: the SQL can use [vars] as they are, as :{name}"
-    return "templates do not work here", "they work in to of [copy], layout of [sources] and match of [retrieve]"
+            hint = f"leave it out: the SQL can use [vars] as they are, as :{_variable(template)}"
+            return "templates do not work in params", hint
+    *some, last = (f"{key} of [{kind}]" for kind, key in form.templates())
+    return "templates do not work here", f"they work in {', '.join(some)} and {last}"
+
+
+def _in_sql(template: str) -> tuple[str, str]:
+    return "templates do not work in SQL", f"write :{_variable(template)}, without quotes; values are bound"
+
+
+def _variable(template: str) -> str:
+    """The name of the variable that a template would print."""
+    named = VARIABLE.match(template)
+    return named[1] if named and named[1] != "vars" else "NAME"
 
 
 def _texts(path: Path, value: Any) -> Iterator[tuple[Path, str]]:

@@ -1,18 +1,27 @@
-"""The rules file as pydantic validates it: one class for each kind of table. Its JSON Schema is `rules.schema.json`."""
+"""The rules file as pydantic validates it: its own tables, and those of the kinds. Its JSON Schema is `rules.schema.json`."""
 
+from collections.abc import Iterable, Mapping
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+)
 from pydantic_core import PydanticCustomError
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import did_you_mean
 from pyconquest_rules.index.store.csv_tables import Type
 from pyconquest_rules.index.store.order import OnConflict
-from pyconquest_rules.kinds.copy.rule import Copy
-from pyconquest_rules.kinds.listen.rule import AETitle, Listen
-from pyconquest_rules.kinds.retrieve.rule import Retrieve
-from pyconquest_rules.kinds.send.rule import Send
+from pyconquest_rules.rules.fields import AETitle, Form, NamedFile, Seconds, SourceTemplate, Sql, Table
+from pyconquest_rules.rules.kinds import TableKind
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
@@ -62,17 +71,11 @@ TEXT: dict[str, Any] = {
 Text = Annotated[str, BeforeValidator(_from_environment), WithJsonSchema(TEXT)]
 """Text, or a variable of the environment."""
 
+TextOfFile = Annotated[Text, NamedFile()]
+"""The same, for the path of a file."""
+
 Secret = Annotated[SecretStr, BeforeValidator(_from_environment), WithJsonSchema(TEXT)]
 """The same, but never shown."""
-
-SQL = Annotated[str, StringConstraints(min_length=1)]
-
-
-class Table(BaseModel):
-    """A table of the rules file: no keys but those named here."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 Refusal = Literal[
     "conflict",
@@ -131,7 +134,7 @@ class Source(Table):
         Field(description='Patterns of what is left out, on paths from the folder: "**/.*", "scratch/**", "*.txt".'),
     ] = ()
     layout: Annotated[
-        str | None,
+        SourceTemplate | None,
         Field(description="Where a file lies below the folder: a template. Only with it may files be put in or deleted here."),
     ] = None
 
@@ -170,9 +173,9 @@ class CsvFile(Table):
     )
     columns: Annotated[
         dict[str, Annotated[str, StringConstraints(pattern=COLUMN)]],
-        Field(description="Other names for columns: from the file's to the table's."),
-    ] = {}
-    types: Annotated[dict[str, Type], Field(description="The types of columns that are not text.")] = {}
+        Field(default_factory=dict, description="Other names for columns: from the file's to the table's."),
+    ]
+    types: Annotated[dict[str, Type], Field(default_factory=dict, description="The types of columns that are not text.")]
     key: Annotated[tuple[str, ...], Field(description="Columns that name a row: checked to be unique and not empty.")] = ()
 
 
@@ -183,27 +186,29 @@ class Select(Table):
 
     level: Annotated[Level, Field(description="What a row of the set is: a patient, study, series or image.")]
     query: Annotated[
-        SQL | None, Field(description="One SELECT that gives the key of the level, and any columns that templates may use.")
+        Sql | None, Field(description="One SELECT that gives the key of the level, and any columns that templates may use.")
     ] = None
-    where: Annotated[SQL | None, Field(description="The short form: a condition on the view of the level.")] = None
+    where: Annotated[Sql | None, Field(description="The short form: a condition on the view of the level.")] = None
     params: Annotated[
-        dict[Name, str | int | float | bool], Field(description="Values for :name in the query; vars can be used too.")
-    ] = {}
-
-
-Seconds = Annotated[float, Field(gt=0, le=86400)]
+        dict[Name, str | int | float | bool],
+        Field(default_factory=dict, description="Values for :name in the query; vars can be used too."),
+    ]
 
 
 class NodeTLS(Table):
     """`tls` of a node: how the connection is secured."""
 
-    ca: Annotated[Text, Field(description="Those who may have signed the certificate of the node: a file of PEM certificates.")]
-    certificate: Annotated[Text | None, Field(description="Our certificate, for a node that asks for one: a PEM file.")] = None
-    key: Annotated[Text | None, Field(description="The key of our certificate: a PEM file.")] = None
+    ca: Annotated[
+        TextOfFile, Field(description="Those who may have signed the certificate of the node: a file of PEM certificates.")
+    ]
+    certificate: Annotated[TextOfFile | None, Field(description="Our certificate, for a node that asks for one: a PEM file.")] = (
+        None
+    )
+    key: Annotated[TextOfFile | None, Field(description="The key of our certificate: a PEM file.")] = None
     key_password: Annotated[
         Secret | None, Field(description='The password of that key, where it is encrypted: best { env = "NAME" }.')
     ] = None
-    key_password_file: Annotated[Text | None, Field(description="A file that holds the password of that key.")] = None
+    key_password_file: Annotated[TextOfFile | None, Field(description="A file that holds the password of that key.")] = None
     host_name: Annotated[Text | None, Field(description="Whose certificate the node must have; the host if left out.")] = None
     check_host_name: Annotated[bool, Field(strict=True, description="Whether the certificate must be that of the host.")] = True
 
@@ -242,7 +247,7 @@ class NodeTable(Table):
 
 
 class RulesFile(Table):
-    """What a rules file may hold."""
+    """What a rules file may hold beside the tables of the kinds."""
 
     rules_version: Annotated[Literal[1], Field(description="The version of this format.")]
     outputs: Annotated[
@@ -252,22 +257,41 @@ class RulesFile(Table):
         ),
     ] = (".",)
     index: Annotated[IndexTable, Field(description="Where the index is and which columns it has.")] = IndexTable()
-    vars: Annotated[dict[Name, Text], Field(description="Values for templates, as {{ vars.NAME }}, and for SQL, as :NAME.")] = {}
-    sources: Annotated[dict[Name, Source], Field(description="Trees of files, indexed in place.")] = {}
+    vars: Annotated[
+        dict[Name, Text],
+        Field(default_factory=dict, description="Values for templates, as {{ vars.NAME }}, and for SQL, as :NAME."),
+    ]
+    sources: Annotated[dict[Name, Source], Field(default_factory=dict, description="Trees of files, indexed in place.")]
     # "schema" is a method of BaseModel
     schema_: Annotated[SchemaTable, Field(alias="schema", description="More columns of the index.")] = SchemaTable()
-    tables: Annotated[dict[Name, CsvFile], Field(description="CSV files as tables in SQL.")] = {}
-    select: Annotated[dict[Name, Select], Field(description="Named sets.")] = {}
-    copy_: Annotated[dict[Name, Copy], Field(alias="copy", description="Copies of the files of a set.")] = {}
-    nodes: Annotated[dict[Name, NodeTable], Field(description="DICOM application entities that are called.")] = {}
-    send: Annotated[dict[Name, Send], Field(description="What is sent to nodes.")] = {}
-    retrieve: Annotated[dict[Name, Retrieve], Field(description="What is brought here from nodes.")] = {}
-    listen: Annotated[dict[Name, Listen], Field(description="Where and how instances are received.")] = {}
+    tables: Annotated[dict[Name, CsvFile], Field(default_factory=dict, description="CSV files as tables in SQL.")]
+    select: Annotated[dict[Name, Select], Field(default_factory=dict, description="Named sets.")]
+    nodes: Annotated[
+        dict[Name, NodeTable], Field(default_factory=dict, description="DICOM application entities that are called.")
+    ]
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a rules file."""
-    made = _for_editors(RulesFile.model_json_schema())
+def form(kinds: Iterable[TableKind[Any]]) -> Form:
+    """Return what a rules file may hold: what `RulesFile` names, and a table of tables for each kind."""
+    tables: dict[str, Any] = {
+        f"{kind.name}_": (
+            GenericAlias(dict, (Name, kind.model)),
+            Field(default_factory=dict, alias=kind.name, description=kind.summary),
+        )
+        for kind in kinds
+    }
+    return Form(create_model("RulesFile", __base__=RulesFile, **tables))
+
+
+def tables_of(rules_file: RulesFile, kinds: Iterable[TableKind[Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the tables of a rules file by kind and name."""
+    values = dict(rules_file)
+    return {kind.name: values[f"{kind.name}_"] for kind in kinds}
+
+
+def json_schema(kinds: Iterable[TableKind[Any]]) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a rules file."""
+    made = _for_editors({**form(kinds).model.model_json_schema(), "description": "What a rules file may hold."})
     made["$defs"]["Text"] = TEXT
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Rules of pyconquest-rules", **made}
 

@@ -66,13 +66,4 @@ def protected_files(rules: Rules) -> Iterator[tuple[Path, str]]:
         yield rules.dicom_sql_file, "the dicom_sql of the rules"
     for table in rules.tables:
         yield table.file, f"the CSV file of [tables.{table.name}]"
-    for node in rules.nodes.values():
-        if tls := node.tls:
-            yield from _named(f"[nodes.{node.name}]", tls.ca, tls.certificate, tls.key, tls.key_password_file)
-    for name, listen in rules.listeners.items():
-        if listen.tls:
-            yield from _named(f"[listen.{name}]", *map(Path, filter(None, listen.tls.model_dump().values())))
-
-
-def _named(table: str, *files: Path | None) -> Iterator[tuple[Path, str]]:
-    return ((file, f"a file of the tls of {table}") for file in files if file is not None)
+    yield from rules.files

@@ -1,9 +1,10 @@
 """The rules as the rest of the program sees them: checked, compiled, frozen."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import UsageError, did_you_mean
@@ -13,19 +14,18 @@ from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.store.csv_tables import CsvTable
 from pyconquest_rules.index.store.order import Order
 from pyconquest_rules.index.store.tables import Schema
-from pyconquest_rules.kinds.copy.rule import Copy
-from pyconquest_rules.kinds.listen.rule import Listen
-from pyconquest_rules.kinds.retrieve.rule import Retrieve
-from pyconquest_rules.kinds.send.rule import Send
 from pyconquest_rules.network.node import Node
+from pyconquest_rules.rules.kinds import Action
 from pyconquest_rules.templates import Template
-
-Action = Copy | Send | Retrieve
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A rules file. `actions`, named as `copy.NAME`, stand in an order in which each comes after what it needs."""
+    """A rules file. `actions`, named as `copy.NAME`, stand in an order in which each comes after what it needs.
+
+    `of_kind` has the tables of all kinds, actions or not; `templates` are the destinations of actions; `files` are those that
+    tables name, each with what it is.
+    """
 
     file: Path
     base: Path
@@ -42,20 +42,11 @@ class Rules:
     selections: Mapping[str, Selection]
     actions: Mapping[str, Action]
     nodes: Mapping[str, Node]
-    listeners: Mapping[str, Listen]
+    of_kind: Mapping[str, Mapping[str, Any]]
     templates: Mapping[str, Template]
+    files: tuple[tuple[Path, str], ...]
     params: Mapping[str, str]
     today: date
-
-    @staticmethod
-    def load(path: str | Path, database: Path | None = None) -> "Rules":
-        """The rules of a file, on the index `database` if one is named.
-
-        Raises RulesError with every mistake, UsageError where there is no such file.
-        """
-        from pyconquest_rules.rules.loader import load
-
-        return load(Path(path), database=database)
 
     def on(self, today: date) -> "Rules":
         """Return the same rules on another day, which is `:today` in SQL, and the last day of `last_days`."""
@@ -73,9 +64,10 @@ class Rules:
         """For each action the actions that it needs."""
         return {name: action.needs for name, action in self.actions.items()}
 
-    def prunes(self, names: Iterable[str]) -> dict[str, bool]:
-        """Of these actions those that copy, and whether they prune."""
-        return {name: action.prune for name in names if isinstance(action := self.actions[name], Copy)}
+    def where(self, source: str) -> tuple[Path, Template, Path, Schema]:
+        """Return where and how instances are put into a source: its folder and layout, the index and its columns."""
+        root = next(tree.root for tree in self.trees if tree.name == source)
+        return root, self.layouts[source], self.database, self.schema
 
     def chosen(self, targets: tuple[str, ...]) -> tuple[str, ...]:
         """The actions that targets name, with all that they need: `copy.export`, `copy`, `tag:nightly`; all where there is none.

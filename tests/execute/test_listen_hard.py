@@ -20,7 +20,7 @@ import pytest
 
 from pyconquest_rules import app
 from pyconquest_rules.events import Event, Listens
-from pyconquest_rules.kinds.listen import do as _imported_for_the_fork_server  # noqa: F401
+from pyconquest_rules.intake import listening as _imported_for_the_fork_server  # noqa: F401
 from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.outgoing import Instance as Sendable

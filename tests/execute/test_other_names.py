@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules import app
+from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.disk import identity
 from pyconquest_rules.events import Event, StepFailed
-from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Instance, Workplace
 from tests.mounting import Mounts, mounts
 from tests.plan.manual import SOURCE, action, copies, planned

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from pyconquest_rules import app
+from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.events import Event, RunStarted
-from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Instance, Workplace, needs, save
 from tests.plan.manual import copies, planned
 

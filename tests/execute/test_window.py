@@ -6,10 +6,10 @@ from datetime import datetime, time, timedelta
 import pytest
 
 from pyconquest_rules import app
+from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.events import Event, StepsWait
 from pyconquest_rules.kinds.send.rule import Send
-from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Instance, Workplace
 from tests.network.peers import Faulty
 

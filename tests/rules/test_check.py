@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.rules.loader import load
-from pyconquest_rules.rules.rules import Rules
+from pyconquest_rules.app.loading import Rules, load
 from tests.conftest import Workplace
 
 EVERYTHING = """

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.errors import RulesError
 from pyconquest_rules.kinds.retrieve import matching
 from pyconquest_rules.kinds.retrieve.rule import Retrieve
-from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Instance, Workplace
 
 BEGIN = """

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import tomli
 
+from pyconquest_rules.app.loading import load
 from pyconquest_rules.errors import RulesError
-from pyconquest_rules.rules.loader import load
 from tests.conftest import Workplace
 from tests.rules.test_check import EVERYTHING
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.disk.named_files import open_named, read_named
 from pyconquest_rules.index.scan.patterns import broken, expression
-from pyconquest_rules.rules.rules import Rules
 from tests.conftest import Workplace
 
 Instance = Callable[..., Path]

@@ -19,6 +19,7 @@ from select import select
 from typing import Any
 
 from pyconquest_rules import app
+from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
 from pyconquest_rules.dicom import Level
@@ -29,7 +30,6 @@ from pyconquest_rules.index.query.selection import Selection
 from pyconquest_rules.network.node import TLS
 from pyconquest_rules.network.tls import ssl_context
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.templates import RenderError, Template
 
 CPU_SECONDS, MEGABYTES, GLANCE = 2, 256, 0.005

@@ -112,7 +112,7 @@ import os, signal, sys
 from pyconquest_rules.headers.header import Reader, Wanted
 from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.index.store.records import records
-from pyconquest_rules.rules.rules import Rules
+from pyconquest_rules.app.loading import Rules
 from pathlib import Path
 
 reader = Reader(records(Rules.load(Path("rules.toml")).schema).wanted)

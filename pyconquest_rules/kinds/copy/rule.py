@@ -3,22 +3,24 @@
 from collections.abc import Iterable, Iterator
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pyconquest_rules.disk.outputs import Outputs
+from pyconquest_rules.errors import Problem
 from pyconquest_rules.paths import UnsafePath
+from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Table
+from pyconquest_rules.rules.places import Places
+from pyconquest_rules.rules.positions import Path
 from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Reason, Selected, Wish
 from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template
 
 
-class Copy(BaseModel):
+class Copy(Table):
     """Puts the file of every instance of a set at a destination. The source is never changed, but by `mode = "move"`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    select: Annotated[str, Field(description="The set whose instances are copied.")]
+    select: Annotated[SetName, Field(description="The set whose instances are copied.")]
     to: Annotated[
-        str,
+        Destination,
         Field(description="The destination of an instance: a Jinja template of DICOM keywords, columns of the query, and vars."),
     ]
     mode: Annotated[Mode, Field(description="How the file comes there. `move` takes it away from the source.")] = Mode.COPY
@@ -39,13 +41,25 @@ class Copy(BaseModel):
             description="Whether files that this action made are removed, by steps of the plan, once the set wants them no more.",
         ),
     ] = False
-    needs: Annotated[tuple[str, ...], Field(description='Actions that must have gone well before this one, as "copy.NAME".')] = ()
+    needs: Annotated[
+        tuple[ActionName, ...], Field(description='Actions that must have gone well before this one, as "copy.NAME".')
+    ] = ()
     tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
 
     @property
     def fingerprint(self) -> str:
         """Of what decides the content of the destination; the destination itself is the identity of a step, not part of it."""
         return self.mode.fingerprint
+
+
+def check(copy: Copy, place: Path, places: Places) -> Iterator[Problem]:
+    """Yield what cannot be together with `mode = "move"`."""
+    if copy.prune and copy.mode is Mode.MOVE:
+        hint = "what was moved has left the set, and may be all that there is of it: use another mode, or leave prune out"
+        yield places.at_key((*place, "prune"), 'mode = "move" cannot have prune', hint)
+    if copy.on_changed is OnChanged.RESTORE and copy.mode is Mode.MOVE:
+        hint = "the source of what was moved is gone, so nothing can be restored: use another mode, or leave on_changed out"
+        yield places.at_key((*place, "on_changed"), 'mode = "move" cannot restore', hint)
 
 
 def wishes(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Wish]:

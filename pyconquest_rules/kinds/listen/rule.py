@@ -2,52 +2,45 @@
 
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field
 
-AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"
-"""1 to 16 characters of ASCII without a backslash, none of them blank at an end (PS3.5 6.2)."""
+from pyconquest_rules.rules.fields import ActionName, AETitle, FileName, Seconds, SourceName, Table, wrong
 
-AETitle = Annotated[str, StringConstraints(pattern=AE_TITLE)]
+if TYPE_CHECKING:
+    from pyconquest_rules.network.storage_scp import Listening
 
 
 def _address(text: str) -> str:
     try:
         ip_network(text, strict=False)
     except ValueError:
-        raise PydanticCustomError("address", "must be an address or a network") from None
+        raise wrong("must be an address or a network") from None
     return text
 
 
 Address = Annotated[str, AfterValidator(_address)]
 """An IP address or network."""
 
-Seconds = Annotated[float, Field(gt=0, le=86400)]
 
-
-class ListenTLS(BaseModel):
+class ListenTLS(Table):
     """How a port is secured: by our certificate, and where `ca` is given, by those of the callers."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    certificate: Annotated[str, Field(description="Our certificate: a PEM file.")]
-    key: Annotated[str, Field(description="The key of our certificate: a PEM file without a password.")]
+    certificate: Annotated[FileName, Field(description="Our certificate: a PEM file.")]
+    key: Annotated[FileName, Field(description="The key of our certificate: a PEM file without a password.")]
     ca: Annotated[
-        str | None,
+        FileName | None,
         Field(description="Those who must have signed the certificates of callers: a PEM file. None is asked for if left out."),
     ] = None
 
 
-class Listen(BaseModel):
+class Listen(Table):
     """Receives instances into a source with a layout, and runs actions once a study has been quiet."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ae_title: Annotated[AETitle, Field(description="Our AE title: callers must call it.")]
     port: Annotated[int, Field(strict=True, ge=0, le=65535, description="The port; 0 for any that is free.")]
-    into: Annotated[str, Field(description="The source that instances are put into. It must have a layout.")]
+    into: Annotated[SourceName, Field(description="The source that instances are put into. It must have a layout.")]
     host: Annotated[str, Field(description='The address to listen on; "0.0.0.0" for all of this machine.')] = "127.0.0.1"
     allow: Annotated[tuple[AETitle, ...], Field(description="The calling AE titles that are let in; all if left out.")] = ()
     addresses: Annotated[
@@ -89,7 +82,7 @@ class Listen(BaseModel):
             )
         ),
     ] = "refuse"
-    then: Annotated[tuple[str, ...], Field(description='Actions to run when a study has been quiet, as "copy.NAME".')] = ()
+    then: Annotated[tuple[ActionName, ...], Field(description='Actions to run when a study has been quiet, as "copy.NAME".')] = ()
     quiet: Annotated[
         float, Field(gt=0, le=86400, description="For how many seconds nothing of a study must have come before `then`.")
     ] = 60.0
@@ -100,3 +93,28 @@ class Listen(BaseModel):
             return self
         files = {key: str(base / value) for key, value in self.tls.model_dump(exclude_none=True).items()}
         return self.model_copy(update={"tls": ListenTLS(**files)})
+
+    def settings(self, folder: Path | None) -> "Listening":
+        """Return what the network needs of it; `folder` is that of the rules file."""
+        from pyconquest_rules.network.server import ServerTLS
+        from pyconquest_rules.network.storage_scp import Listening
+
+        tls = None
+        if self.tls is not None:
+            ca = Path(self.tls.ca) if self.tls.ca else None
+            tls = ServerTLS(Path(self.tls.certificate), Path(self.tls.key), ca, folder)
+        return Listening(
+            ae_title=self.ae_title,
+            host=self.host,
+            port=self.port,
+            allow=self.allow,
+            addresses=self.addresses,
+            tls=tls,
+            max_associations=self.max_associations,
+            max_pdu=self.max_pdu,
+            max_message=self.max_message,
+            association_timeout=self.association_timeout,
+            pdu_timeout=self.pdu_timeout,
+            min_free=self.min_free,
+            private=self.accept == "any",
+        )

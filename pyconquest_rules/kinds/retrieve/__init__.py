@@ -1,1 +1,56 @@
-"""`[retrieve.NAME]`: what a node has and the index lacks comes into a source."""
+"""`[retrieve.NAME]`: instances of a node come into a source."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path as File
+from typing import TYPE_CHECKING
+
+from pyconquest_rules.kinds.kind import ActionKind, Planning, Running
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.runner import Executor
+    from pyconquest_rules.errors import Problem
+    from pyconquest_rules.kinds.retrieve.rule import Retrieve
+    from pyconquest_rules.rules.kinds import Seen
+    from pyconquest_rules.rules.positions import Path
+    from pyconquest_rules.steps import Wish
+
+
+class RetrieveKind(ActionKind["Retrieve"]):
+    """`[retrieve.NAME]`."""
+
+    name = "retrieve"
+    summary = "What is brought here from nodes."
+    remote = True
+
+    @property
+    def model(self) -> type["Retrieve"]:
+        """The class of its tables."""
+        from pyconquest_rules.kinds.retrieve.rule import Retrieve
+
+        return Retrieve
+
+    def check(self, table: "Retrieve", place: "Path", seen: "Seen") -> "Iterator[Problem]":
+        """Yield what is wrong with what is asked for, and with the way by which it comes."""
+        from pyconquest_rules.kinds.retrieve.rule import check
+
+        return check(table, place, seen)
+
+    def bound(self, table: "Retrieve", base: File, params: Mapping[str, str]) -> "Retrieve":
+        """Return the action with the values of variables in what it asks for."""
+        from pyconquest_rules.kinds.retrieve.rule import bound
+
+        return bound(table, params)
+
+    def requests(self, name: str, action: "Retrieve", planning: Planning) -> "Iterator[Wish]":
+        """Ask the node what it has; request what the index lacks."""
+        from pyconquest_rules.kinds.retrieve.asking import asked
+
+        node = planning.rules.nodes[action.node].identity
+        planning.plan.add_retrieve(name, node, action.into, action.fingerprint)
+        return asked(name, action, planning)
+
+    def executor(self, name: str, action: "Retrieve", running: Running) -> "Executor":
+        """Return what retrieves."""
+        from pyconquest_rules.kinds.retrieve.retrieving import retrieving
+
+        return retrieving(action, running)

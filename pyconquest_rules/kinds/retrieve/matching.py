@@ -5,16 +5,15 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field
+
+from pyconquest_rules.rules.fields import Table, VariablesOnly, wrong
 
 MOST_DAYS = 36525
 
 
-class LastDays(BaseModel):
+class LastDays(Table):
     """`{ last_days = 7 }`: the day of the run and the days before it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     last_days: Annotated[
         int,
@@ -35,25 +34,21 @@ def _value(value: Any) -> object:
         case {"last_days": int(days)} if len(value) == 1 and not isinstance(days, bool) and 0 <= days <= MOST_DAYS:
             return LastDays(last_days=days)
         case {"env": _}:
-            raise _wrong("must be text", hint="the environment gets in through [vars]: write {{ vars.NAME }}")
+            raise wrong("must be text", hint="the environment gets in through [vars]: write {{ vars.NAME }}")
         case {"last_days": _}:
             other = next((str(key) for key in value if key != "last_days"), None)
             message = f'unknown key "{other}"' if other else f"must be a whole number from 0 to {MOST_DAYS}"
-            raise _wrong(message, other or "last_days", "write { last_days = 7 }")
+            raise wrong(message, other or "last_days", "write { last_days = 7 }")
         case dict():
-            raise _wrong("must be text, or { last_days = N }", hint='write { last_days = 7 }, or a range: "20240101-20241231"')
+            raise wrong("must be text, or { last_days = N }", hint='write { last_days = 7 }, or a range: "20240101-20241231"')
         case date():
-            raise _wrong("must be text", hint=f'write it as DICOM does: "{value:%Y%m%d}"')
+            raise wrong("must be text", hint=f'write it as DICOM does: "{value:%Y%m%d}"')
         case list():
-            raise _wrong("must be text", hint=r"join the values of a list by a backslash: 'CT\MR'")
-    raise _wrong("must be text", hint=f"write it in quotes: {json.dumps(str(value))}")
+            raise wrong("must be text", hint=r"join the values of a list by a backslash: 'CT\MR'")
+    raise wrong("must be text", hint=f"write it in quotes: {json.dumps(str(value))}")
 
 
-def _wrong(message: str, key: str | None = None, hint: str | None = None) -> PydanticCustomError:
-    return PydanticCustomError("told", "{message}", {"message": message, "key": key, "hint": hint})
-
-
-Match = Annotated[str | LastDays, BeforeValidator(_value)]
+Match = Annotated[str | LastDays, BeforeValidator(_value), VariablesOnly()]
 """What an attribute must be: text, or days that end with the day of the run."""
 
 

@@ -8,8 +8,9 @@ from hashlib import sha256
 from operator import itemgetter
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, WithJsonSchema
 
+from pyconquest_rules.rules.fields import ActionName, NodeName, SetName, Table, like
 from pyconquest_rules.steps import Selected, Wish
 
 
@@ -31,14 +32,18 @@ class Transcode(StrEnum):
 WINDOW = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]$"
 """Two times of a day."""
 
+Window = Annotated[
+    str,
+    AfterValidator(like(WINDOW, "is no time of day", 'write it as "22:00-06:00", from 00:00 to 23:59')),
+    WithJsonSchema({"type": "string", "pattern": WINDOW}),
+]
 
-class Send(BaseModel):
+
+class Send(Table):
     """Send every instance of a set to a node by C-STORE; never again an instance that the node has acknowledged."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    select: Annotated[str, Field(description="The set whose instances are sent.")]
-    node: Annotated[str, Field(description="The node that they are sent to.")]
+    select: Annotated[SetName, Field(description="The set whose instances are sent.")]
+    node: Annotated[NodeName, Field(description="The node that they are sent to.")]
     confirm: Annotated[
         Confirm,
         Field(
@@ -51,7 +56,7 @@ class Send(BaseModel):
         int | None, Field(strict=True, ge=1024, description="At most so many bytes a second, over all associations.")
     ] = None
     window: Annotated[
-        Annotated[str, StringConstraints(pattern=WINDOW)] | None,
+        Window | None,
         Field(description='The time of day at which may be sent, as "22:00-06:00"; always if left out.'),
     ] = None
     transcode: Annotated[
@@ -61,7 +66,9 @@ class Send(BaseModel):
             " converted; no value changes. `none`: every instance goes in the transfer syntax of its file."
         ),
     ] = Transcode.VR
-    needs: Annotated[tuple[str, ...], Field(description='Actions that must have gone well before this one, as "copy.NAME".')] = ()
+    needs: Annotated[
+        tuple[ActionName, ...], Field(description='Actions that must have gone well before this one, as "copy.NAME".')
+    ] = ()
     tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
 
     def is_open(self, now: time) -> bool:

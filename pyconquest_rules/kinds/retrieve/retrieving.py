@@ -4,68 +4,61 @@ import json
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.app.opening import opened
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.kinds.retrieve.do import Ask, Identity, Retrieving
 from pyconquest_rules.kinds.retrieve.identities import identities
 from pyconquest_rules.kinds.retrieve.rule import By, Retrieve
-from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.templates import Template
 
 if TYPE_CHECKING:
-    from pyconquest_rules.index.store.tables import Schema
+    from pyconquest_rules.index.query.selection import Sets
+    from pyconquest_rules.kinds.kind import Running
+    from pyconquest_rules.rules.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
     """The index, as a retrieval asks of it. What comes meanwhile is seen: each question opens it anew."""
 
-    rules: Rules
+    opened: "Callable[[], AbstractContextManager[Sets]]"
 
     def sizes(self, uids: Collection[str]) -> dict[str, int]:
         """Of SOPInstanceUIDs those that it has, with the sizes of their files."""
         query = "SELECT SOPInstanceUID, FileSize FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))"
-        with opened(self.rules) as sets:
+        with self.opened() as sets:
             return dict(sets.connection.execute(query, (json.dumps([*uids]),)).fetchall())
 
     def identities(self, uids: Collection[str]) -> dict[str, Identity]:
         """What the files of instances say of them, as far as they are indexed and can be read."""
-        with opened(self.rules) as sets:
+        with self.opened() as sets:
             return identities(sets.connection, uids)
 
     def has_series(self, uid: str) -> bool:
         """Whether it has anything of a series."""
-        with opened(self.rules) as sets:
+        with self.opened() as sets:
             return sets.connection.execute("SELECT 1 FROM images WHERE SeriesInstanceUID = ?", (uid,)).fetchone() is not None
 
 
-def retrieving(rules: Rules, retrieve: Retrieve) -> Retrieving:
-    """How an action retrieves."""
+def retrieving(retrieve: Retrieve, running: "Running") -> Retrieving:
+    """Return how an action retrieves."""
     whole = retrieve.level is not Level.IMAGE
-    return Retrieving(rules.nodes[retrieve.node], _Index(rules), _receiver(rules, retrieve), whole)
+    node = running.rules.nodes[retrieve.node]
+    return Retrieving(node, _Index(running.opened), _receiver(retrieve, running.rules), whole)
 
 
-def _receiver(rules: Rules, retrieve: Retrieve) -> Callable[[Callable[[], bool]], AbstractContextManager[Ask]]:
+def _receiver(retrieve: Retrieve, rules: "Rules") -> Callable[[Callable[[], bool]], AbstractContextManager[Ask]]:
     """How what an action retrieves is received, once it begins."""
 
     def receiver(stop: Callable[[], bool]) -> AbstractContextManager[Ask]:
         from pyconquest_rules.intake.inbox import Inbox
-        from pyconquest_rules.kinds.listen.do import Listening
+        from pyconquest_rules.intake.listening import Listening
         from pyconquest_rules.kinds.retrieve.receivers import by_get, by_move
 
-        node, where = rules.nodes[retrieve.node], place(rules, retrieve.into)
+        node, where = rules.nodes[retrieve.node], rules.where(retrieve.into)
         if retrieve.by is By.MOVE and retrieve.listener is not None:
-            settings = rules.listeners[retrieve.listener]
+            settings = rules.of_kind["listen"][retrieve.listener]
             return by_move(node, Listening(settings, *where, order=rules.order), settings.ae_title, stop)
         return by_get(node, Inbox(retrieve.into, *where, lambda _: None, order=rules.order), stop)
 
     return receiver
-
-
-def place(rules: Rules, source: str) -> tuple[Path, Template, Path, "Schema"]:
-    """Where and how instances are put into a source: its folder and layout, the index and its columns."""
-    root = next(tree.root for tree in rules.trees if tree.name == source)
-    return root, rules.layouts[source], rules.database, rules.schema

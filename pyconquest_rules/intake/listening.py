@@ -2,21 +2,40 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Protocol
 
 from pyconquest_rules.events import FromListener
 from pyconquest_rules.index.store.order import Order
 from pyconquest_rules.index.store.store import NO_ORDER
 from pyconquest_rules.index.store.tables import Schema
 from pyconquest_rules.intake.inbox import Inbox, Received
-from pyconquest_rules.kinds.listen.rule import Listen
 from pyconquest_rules.network.node import Node
-from pyconquest_rules.network.server import ListenError, ServerTLS
+from pyconquest_rules.network.server import ListenError
 from pyconquest_rules.network.storage_scp import Health, Listener
 from pyconquest_rules.network.storage_scp import Listening as Settings
 from pyconquest_rules.templates import Template
 
 GRACE = 30.0
 """So many seconds instances that are on their way may take when a listener is to end."""
+
+
+class Receives(Protocol):
+    """How instances are to be received: into which source, and what becomes of another data set of an instance."""
+
+    @property
+    def into(self) -> str:
+        """The source."""
+
+    @property
+    def on_conflict(self) -> str:
+        """`newest`: another data set of an instance takes the place of the first."""
+
+    @property
+    def min_free(self) -> int:
+        """How many bytes of the disk stay free."""
+
+    def settings(self, folder: Path | None) -> Settings:
+        """Return the same for the network; `folder` is that of the rules file."""
 
 
 class Listening:
@@ -27,7 +46,7 @@ class Listening:
 
     def __init__(
         self,
-        listen: Listen,
+        listen: Receives,
         root: Path,
         layout: Template,
         database: Path,
@@ -46,21 +65,7 @@ class Listening:
         newest = listen.on_conflict == "newest"
         self._inbox = Inbox(listen.into, root, layout, database, schema, self._received, newest=newest, order=order)
         self._listener = Listener(
-            Settings(
-                ae_title=listen.ae_title,
-                host=listen.host,
-                port=listen.port,
-                allow=listen.allow,
-                addresses=listen.addresses,
-                tls=_tls(listen, order.base),
-                max_associations=listen.max_associations,
-                max_pdu=listen.max_pdu,
-                max_message=listen.max_message,
-                association_timeout=listen.association_timeout,
-                pdu_timeout=listen.pdu_timeout,
-                min_free=listen.min_free,
-                private=listen.accept == "any",
-            ),
+            listen.settings(order.base),
             self._inbox,
             tell,
             self._inbox,
@@ -105,10 +110,3 @@ class Listening:
 
     def _received(self, received: Received) -> None:
         self._came(received.StudyInstanceUID)
-
-
-def _tls(listen: Listen, folder: Path | None) -> ServerTLS | None:
-    if listen.tls is None:
-        return None
-    ca = Path(listen.tls.ca) if listen.tls.ca else None
-    return ServerTLS(Path(listen.tls.certificate), Path(listen.tls.key), ca, folder)

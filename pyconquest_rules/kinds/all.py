@@ -1,0 +1,35 @@
+"""The list of kinds. A kind is added by one folder beside this file, and one line in it."""
+
+from typing import Any
+
+from pyconquest_rules.errors import UsageError
+from pyconquest_rules.kinds.copy import CopyKind
+from pyconquest_rules.kinds.kind import ActionKind, Kind
+from pyconquest_rules.kinds.listen import ListenKind
+from pyconquest_rules.kinds.retrieve import RetrieveKind
+from pyconquest_rules.kinds.send import SendKind
+
+ACTIONS: tuple[ActionKind[Any], ...] = (
+    # What is retrieved is there for all others: it comes first.
+    RetrieveKind(),
+    CopyKind(),
+    SendKind(),
+)
+"""The kinds of actions, in the order in which their actions are done unless one needs another."""
+
+OTHERS: tuple[Kind, ...] = (ListenKind(),)
+"""Kinds of tables that say how something is done."""
+
+
+def kinds() -> tuple[Kind, ...]:
+    """Return all kinds."""
+    return (*ACTIONS, *OTHERS)
+
+
+def kind_of(action: str) -> ActionKind[Any]:
+    """Return the kind of an action, which is named as `copy.export`. Raises UsageError if there is none."""
+    word = action.partition(".")[0]
+    for kind in ACTIONS:
+        if kind.name == word:
+            return kind
+    raise UsageError(f'no kind of action is called "{word}"')

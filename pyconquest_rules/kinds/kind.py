@@ -1,0 +1,20 @@
+"""What the kinds of this program are: tables of the rules file, of which most are actions."""
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from pyconquest_rules.engine import kinds as engine
+from pyconquest_rules.rules import kinds as rules
+
+if TYPE_CHECKING:
+    from pyconquest_rules.rules.fields import Table
+    from pyconquest_rules.rules.rules import Rules
+
+T = TypeVar("T", bound="Table")
+
+Kind: TypeAlias = rules.TableKind[Any]
+Planning: TypeAlias = "engine.Planning[Rules]"
+Running: TypeAlias = "engine.Running[Rules]"
+
+
+class ActionKind(rules.TableKind[T], engine.ActionKind[T, "Rules"], Protocol[T]):
+    """A kind whose tables are actions: planned, done, and remembered in the ledger."""

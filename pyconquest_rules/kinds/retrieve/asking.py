@@ -1,0 +1,54 @@
+"""What a node is asked for a plan: which instances it has, and the index lacks."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from itertools import count
+from typing import TYPE_CHECKING
+
+from pyconquest_rules.dicom import Level, unpadded
+from pyconquest_rules.events import NodeNoted, StepFailed
+from pyconquest_rules.index.store.decisions import DecisionsFile
+from pyconquest_rules.kinds.retrieve import matching
+from pyconquest_rules.kinds.retrieve.rule import Retrieve, retrieve_wishes
+from pyconquest_rules.network.node import Node, NodeError
+from pyconquest_rules.steps import Reason, Wish
+
+if TYPE_CHECKING:
+    from pyconquest_rules.kinds.kind import Planning
+
+
+def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Wish]:
+    """What a node says that it has. Where it fails, a wish says so, which can only be blocked: other actions go on."""
+    from pyconquest_rules.network.query_retrieve import find
+
+    rules, emit = planning.rules, planning.emit
+
+    def known(uids: list[str]) -> Iterator[str]:
+        found = planning.sets.connection.execute(
+            "SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))", (json.dumps(uids),)
+        )
+        return (uid for (uid,) in found)
+
+    def kept(match: Mapping[str, str]) -> bool:
+        forgotten = decisions.forget(unpadded(match.get(level.key)) for level in Level)
+        return not (forgotten and next(left_out))
+
+    decisions, left_out, skipped = DecisionsFile(rules.base).read(), count(1), count(1)
+    keys, node, match = ["SOPClassUID", "PatientID"], rules.nodes[retrieve.node], matching.on(retrieve.match, rules.today)
+    try:
+        with closing(find(node, Level.IMAGE, match, keys, skipped=lambda: next(skipped))) as matches:
+            yield from retrieve_wishes(filter(kept, matches), known)
+        if number := next(skipped) - 1:
+            emit(NodeNoted(name, skipped_words(node, number)))
+        if number := next(left_out) - 1:
+            emit(NodeNoted(name, f"{number:,} matches of the node are forgotten (decisions.txt), and not retrieved"))
+    except NodeError as error:
+        emit(StepFailed(name, "", str(error)))
+        yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))
+
+
+def skipped_words(node: Node, number: int) -> str:
+    """What it means that matches of a node were skipped."""
+    what = f"{number} matches were" if number != 1 else "1 match was"
+    return f"node {node.name} ({node.identity}): {what} skipped: unreadable, or without a valid UID"

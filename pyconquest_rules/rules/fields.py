@@ -1,0 +1,196 @@
+"""The types of the fields of a rules file: what a text means is said where the field is, and one walker finds it.
+
+A model writes `select: SetName` or `to: Destination`. The checks ask `marked` for all such values of a table, with their places.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from pyconquest_rules.rules.positions import Path
+
+
+class Table(BaseModel):
+    """A table of the rules file: no keys but those that its class names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The name of another table: one of the kind `kind`, which people call a `what`. `filled`: instances are put into it."""
+
+    what: str
+    kind: str
+    filled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceToAction:
+    """The name of an action, as "copy.NAME"."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathTemplate:
+    """A template that prints a path. `below_outputs`: it is one of a set's instances, for a file that is written."""
+
+    below_outputs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VariablesOnly:
+    """A text in which `{{ vars.NAME }}` works, and no other template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL, in which variables are bound as `:NAME`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFile:
+    """A file that is read; no command replaces it."""
+
+
+Marker = Reference | ReferenceToAction | PathTemplate | VariablesOnly | Statement | NamedFile
+
+SetName = Annotated[str, Reference("set", "select")]
+NodeName = Annotated[str, Reference("node", "nodes")]
+SourceName = Annotated[str, Reference("source", "sources", filled=True)]
+ActionName = Annotated[str, ReferenceToAction()]
+Destination = Annotated[str, PathTemplate(below_outputs=True)]
+SourceTemplate = Annotated[str, PathTemplate(below_outputs=False)]
+Sql = Annotated[str, StringConstraints(min_length=1), Statement()]
+FileName = Annotated[str, NamedFile()]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+def wrong(message: str, key: str | None = None, hint: str | None = None) -> PydanticCustomError:
+    """Return the error for a value, or for a key of it, that a validator raises: its words are shown as they are."""
+    return PydanticCustomError("told", "{message}", {"message": message, "key": key, "hint": hint})
+
+
+def like(pattern: str, message: str, hint: str) -> Callable[[str], str]:
+    """Return a validator for texts of a pattern, with what to say of any other."""
+
+    def validate(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise wrong(message, hint=hint)
+        return text
+
+    return validate
+
+
+AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"
+"""1 to 16 characters of ASCII without a backslash, none of them blank at an end (PS3.5 6.2)."""
+
+AETitle = Annotated[
+    str,
+    AfterValidator(
+        like(AE_TITLE, "is no AE title", "AE titles are 1 to 16 letters of ASCII without a backslash, with no blank at an end")
+    ),
+    WithJsonSchema({"type": "string", "pattern": AE_TITLE}),
+]
+
+
+class Marked(NamedTuple):
+    """A value of a table that means more than its text."""
+
+    place: Path
+    marker: Marker
+    value: str
+
+
+def marked(table: BaseModel, place: Path) -> Iterator[Marked]:
+    """Yield the marked values of a table that stands at a place, in the order of its fields."""
+    values = dict(table)
+    for name, field in type(table).model_fields.items():
+        yield from _marked(field.annotation, field.metadata, values[name], (*place, field.alias or name))
+
+
+def _marked(annotation: Any, metadata: Any, value: object, place: Path) -> Iterator[Marked]:
+    if isinstance(value, str):
+        yield from (Marked(place, marker, value) for marker in _markers(annotation, metadata))
+    elif isinstance(value, BaseModel):
+        yield from marked(value, place)
+    elif isinstance(value, tuple | dict):
+        inside = _inside(annotation)
+        for key, each in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _marked(inside, (), each, (*place, key))
+
+
+def _markers(annotation: Any, metadata: Any) -> Iterator[Marker]:
+    """The markers of a text, wherever its annotation has them."""
+    yield from (each for each in metadata if isinstance(each, Marker))
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        annotated = get_origin(annotation) is Annotated
+        args = get_args(annotation)
+        for each in args[:1] if annotated else args:
+            yield from _markers(each, args[1:] if annotated else ())
+
+
+def _inside(annotation: Any) -> Any:
+    """The annotation of the values of a dict or tuple; None if it is neither."""
+    annotation = _bare(annotation)
+    if get_origin(annotation) in (dict, tuple):
+        return get_args(annotation)[1 if get_origin(annotation) is dict else 0]
+    return None
+
+
+def _bare(annotation: Any) -> Any:
+    """An annotation without `Annotated` and `| None`."""
+    while get_origin(annotation) in (Annotated, Union, UnionType):
+        annotation = next(each for each in get_args(annotation) if each is not NoneType)
+    return annotation
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a rules file may hold, by path. `model` is the class of the whole file."""
+
+    model: type[BaseModel]
+
+    def fields_at(self, path: Path) -> dict[str, FieldInfo]:
+        """Return the keys that the table at a path may have; none if it is not a table, or may have any key."""
+        at = self._at(path)[0]
+        return _fields(at) if isinstance(at, type) and issubclass(at, BaseModel) else {}
+
+    def markers_at(self, path: Path) -> tuple[Marker, ...]:
+        """Return what a text at a path means."""
+        return (*_markers(*self._at(path)),)
+
+    def templates(self) -> Iterator[tuple[str, str]]:
+        """Yield the kinds of tables with a key in which templates work, and the key."""
+        for kind, field in _fields(self.model).items():
+            table = _inside(field.annotation)
+            for key in _fields(table) if isinstance(table, type) and issubclass(table, BaseModel) else ():
+                markers = *self.markers_at((kind, "", key)), *self.markers_at((kind, "", key, ""))
+                if any(isinstance(marker, PathTemplate | VariablesOnly) for marker in markers):
+                    yield kind, key
+
+    def _at(self, path: Path) -> tuple[Any, Any]:
+        """The annotation at a path, without `Annotated` and `| None` unless it is the last, and the metadata of its field."""
+        at, metadata = self.model, list[Any]()
+        whole: Any = at
+        for part in path:
+            if isinstance(at, type) and issubclass(at, BaseModel):
+                field = _fields(at).get(str(part))
+                whole, metadata = (field.annotation, field.metadata) if field else (None, [])
+            else:
+                whole, metadata = _inside(at), []
+            at = _bare(whole)
+        return (at, metadata) if at is whole or _is_model(at) else (whole, metadata)
+
+
+def _is_model(at: Any) -> bool:
+    return isinstance(at, type) and issubclass(at, BaseModel)
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}

@@ -1,0 +1,83 @@
+"""Templates that print paths: where the files of a source lie, and where files are written."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+from pyconquest_rules.dicom import near_keyword, tags
+from pyconquest_rules.disk.outputs import Outputs
+from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, did_you_mean
+from pyconquest_rules.index.query.sql_mistakes import how_to_index
+from pyconquest_rules.paths import UnsafePath
+from pyconquest_rules.rules.fields import Marked, PathTemplate, Reference
+from pyconquest_rules.rules.model import RulesFile
+from pyconquest_rules.rules.places import Places
+from pyconquest_rules.rules.positions import Path
+from pyconquest_rules.rules.problems import Problems
+from pyconquest_rules.rules.sets import CheckedSets
+from pyconquest_rules.rules.validation import STAND_IN
+from pyconquest_rules.templates import Template
+
+Named = tuple[str, str]
+"""The kind and the name of a table."""
+
+
+class CheckedTemplates:
+    """The templates of a rules file that print paths, and their checks."""
+
+    def __init__(self, rules_file: RulesFile, places: Places, outputs: Outputs, sets: CheckedSets) -> None:
+        self._file, self._places, self._outputs, self._sets = rules_file, places, outputs, sets
+
+    def check(self, tables: Mapping[Named, Iterable[Marked]], problems: Problems) -> dict[Named, Template]:
+        """Return the templates of tables, each of which has one at most; add what is wrong."""
+        templates = dict[Named, Template]()
+        for table, found in tables.items():
+            selects = [value for _, marker, value in found if isinstance(marker, Reference) and marker.kind == "select"]
+            for place, marker, text in found:
+                if not isinstance(marker, PathTemplate) or problems.enough:
+                    continue
+                try:
+                    template = templates[table] = Template(text, self._file.vars)
+                except Mistake as mistake:
+                    problems.append(self._places.within(place, mistake))
+                    continue
+                if marker.below_outputs:
+                    problems += self._outside(template, place)
+                    unknown = self._unknown_names(template, selects, place)
+                else:
+                    unknown = self._not_of_images(template, place)
+                problems += islice(unknown, MOST_TOLD)
+        return templates
+
+    def _not_of_images(self, template: Template, place: Path) -> Iterator[Problem]:
+        """What of a template not every image has: of a source no query is known."""
+        for used in sorted(template.names - {*self._sets.columns_of_images}):
+            unknown = Mistake(f'"{used}" is not a column of the index', fragment=used, hint=how_to_index(used))
+            yield self._places.within(place, unknown)
+
+    def _outside(self, template: Template, place: Path) -> Iterator[Problem]:
+        """Whether the folders that every destination begins with may not be written to."""
+        try:
+            self._outputs.place(f"{template.prefix}/x" if template.prefix else "x")
+        except UnsafePath as unsafe:
+            folders = [self._places.written(("outputs", number), folder) for number, folder in enumerate(self._file.outputs)]
+            below = " or ".join(f'"{folder}"' for folder in folders) or "an output, and there are none"
+            mistake = Mistake(str(unsafe), fragment=template.prefix, hint=f"it must lie below {below}, and in no source")
+            if STAND_IN not in template.prefix:
+                yield self._places.within(place, mistake)
+
+    def _unknown_names(self, template: Template, selects: list[str], place: Path) -> Iterator[Problem]:
+        """What of a template neither every image nor the set of the action has."""
+        for name_of_set in selects:
+            of_set = self._sets.columns(name_of_set)
+            if of_set is None:
+                return
+            columns = [*of_set, *self._sets.columns_of_images]
+            shown = [column for column in columns if column not in self._sets.hidden]
+            own = [column.lower() for column in of_set] if self._sets.is_query(name_of_set) else []
+            for name in sorted(template.names - {*columns}):
+                if name.lower() in own:
+                    continue
+                hint = f"write vars.{name}" if name in self._file.vars else how_to_index(name) or did_you_mean(name, shown)
+                hint = hint or near_keyword(name) or "templates know the columns of images, those of the query, and vars.NAME"
+                what = "is not a column of the index" if name in tags() else "is neither a column of the index nor of the set"
+                yield self._places.within(place, Mistake(f'"{name}" {what}', fragment=name, hint=hint))

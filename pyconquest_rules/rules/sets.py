@@ -1,0 +1,131 @@
+"""`[select.NAME]`: the queries of the sets, checked against an index that holds nothing."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from time import thread_time
+
+from pyconquest_rules.dicom import Level
+from pyconquest_rules.errors import Mistake
+from pyconquest_rules.index.query.clock import TODAY
+from pyconquest_rules.index.query.selection import Selection, SetMistake, Sets
+from pyconquest_rules.index.query.sql_mistakes import TABLE_NAMES
+from pyconquest_rules.index.store.budget import Budget
+from pyconquest_rules.index.store.csv_tables import CsvTable
+from pyconquest_rules.index.store.read_only import set_up
+from pyconquest_rules.index.store.tables import VIEWS, Schema, column_names
+from pyconquest_rules.rules.misplaced import in_sql
+from pyconquest_rules.rules.model import RulesFile
+from pyconquest_rules.rules.places import Places
+from pyconquest_rules.rules.problems import Problems
+from pyconquest_rules.rules.references import known
+
+# Of queries on an index that holds nothing: one of them, and all.
+SECONDS, MOST_SECONDS = 1.0, 5.0
+
+
+def empty_index(statements: Iterator[str]) -> sqlite3.Connection:
+    """Return an index in memory that holds nothing."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+    set_up(connection)
+    connection.execute("PRAGMA temp_store = MEMORY")
+    return connection
+
+
+class CheckedSets:
+    """The sets of a rules file. `broken` are the sets and tables of which no more is known: what uses them is not checked."""
+
+    def __init__(
+        self,
+        rules_file: RulesFile,
+        places: Places,
+        connection: sqlite3.Connection,
+        schema: Schema,
+        tables: Sequence[CsvTable],
+    ) -> None:
+        self._selects, self._places, self._connection, self._tables = rules_file.select, places, connection, tables
+        self.selections = {
+            name: Selection(name, select.level, select.query, select.where, {TODAY: "", **rules_file.vars, **select.params})
+            for name, select in rules_file.select.items()
+        }
+        self.sets = Sets(connection, schema, self.selections, Budget.of(connection), SECONDS)
+        self.broken = {*known(places, "select"), *known(places, "tables")} - {*self.selections, *self._made()}
+        self._left = MOST_SECONDS
+
+    def check(self, problems: Problems, *, all_broken: bool) -> None:
+        """Add what is wrong with the queries. `all_broken`: the columns of the index are not known, so no query is tried."""
+        if all_broken:
+            self.broken |= {*self.selections}
+        if not problems.enough:
+            for name in self.selections:
+                self._check(name, problems)
+
+    def columns(self, name: str) -> tuple[str, ...] | None:
+        """Return the columns that the query of a set gives; None if the set is not known or is broken."""
+        return tuple(self.sets.make(name)) if name in {*self.selections} - self.broken else None
+
+    def is_query(self, name: str) -> bool:
+        """Whether a set has a query of its own, rather than a condition on a view."""
+        return self.selections[name].query is not None
+
+    @cached_property
+    def columns_of_images(self) -> list[str]:
+        """The columns that every instance has. Compiling a query of the view would take as long as all else that is checked."""
+        return column_names(self._connection, VIEWS[Level.IMAGE])
+
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """The columns of CSV files that may hold something else than a table: they are not shown."""
+        unshown = [table.name for table in self._tables if not table.shows_columns]
+        return frozenset(name for table in unshown for name in column_names(self._connection, table))
+
+    def _check(self, name: str, problems: Problems) -> None:
+        select, place = self._selects[name], ("select", name)
+        if (select.query is None) == (select.where is None):
+            message = f'the set "{name}" {"has query and where" if select.query else "needs query or where"}'
+            hint = "keep one of the two" if select.query else "for example: where = \"Modality = 'CT'\""
+            problems.append(self._places.at_key(place, message, hint))
+            self.broken.add(name)
+        elif self._is_table(name):
+            problems.append(self._places.at_key(place, f'a table of the index is called "{name}"', "call the set otherwise"))
+            self.broken.add(name)
+        elif in_sql(select.query or select.where or ""):
+            self.broken.add(name)
+        elif name not in self.broken:
+            self._make(name, problems)
+
+    def _made(self) -> set[str]:
+        return {name for (name,) in self._connection.execute(TABLE_NAMES)}
+
+    def _is_table(self, name: str) -> bool:
+        if name in self.sets.columns:
+            return False
+        taken = self._connection.execute(f"SELECT 1 FROM ({TABLE_NAMES}) WHERE lower(name) = ?", (name,))
+        return name.startswith("sqlite_") or taken.fetchone() is not None
+
+    def _make(self, name: str, problems: Problems) -> None:
+        """Makes a set, and with it the sets that it needs. A mistake is reported once, in the set in whose SQL it is."""
+        if self._left <= 0 or problems.enough:
+            self.broken.add(name)
+            return
+        began = thread_time()
+        try:
+            self.sets.make(name)
+        except SetMistake as mistake:
+            is_known = mistake.name in self.broken or mistake.fragment in self.broken
+            self.broken |= {*mistake.stopped}
+            if not is_known:
+                key = "query" if self._selects[mistake.name].query is not None else "where"
+                problems.append(self._places.within(("select", mistake.name, key), self._discreet(mistake.mistake)))
+        self._left -= thread_time() - began
+        if self._left <= 0:
+            message = f"the sets up to this one take more than {MOST_SECONDS:g} seconds to check, the others are not checked"
+            problems.append(self._places.at_key(("select", name), message))
+
+    def _discreet(self, mistake: Mistake) -> Mistake:
+        """The same without a hint that shows text of a file that is not to be shown."""
+        if any(f'"{column}"' in (mistake.hint or "") for column in self.hidden):
+            mistake.hint = None
+        return mistake
