@@ -6,9 +6,8 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from pyconquest_rules.engine.ledger import locked
 from pyconquest_rules.errors import Locked
 from tests.conftest import Instance, Workplace
+from tests.execute.processes import applying
 from tests.plan.manual import copies
 
 NUMBER = 300
@@ -33,17 +33,6 @@ def many(workplace: Workplace, instance: Instance) -> Workplace:
     workplace.rules(copies(TO))
     assert workplace.run("index").code == 0
     return workplace
-
-
-@contextmanager
-def applying(workplace: Workplace) -> Iterator[subprocess.Popen[bytes]]:
-    """`apply` in a process of its own."""
-    command = [sys.executable, "-m", "pyconquest_rules", "apply"]
-    with subprocess.Popen(command, cwd=workplace.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def wait_for(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:

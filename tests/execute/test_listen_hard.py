@@ -27,9 +27,10 @@ from pyconquest_rules.network.outgoing import Instance as Sendable
 from pyconquest_rules.network.storage_scu import send
 from pyconquest_rules.network.wire import Lost
 from tests.conftest import Instance, Workplace, needs
-from tests.execute.test_listen import listening, next_line
-from tests.network.certificates import Authority
-from tests.network.test_storage_scp import Peer, data_set, dcmtk, small
+from tests.data_sets import data_set
+from tests.execute.listeners import listening, next_line
+from tests.peers.certificates import Authority
+from tests.peers.storage_scu import Peer, dcmtk, small
 
 RULES = """
 [sources.archive]

@@ -14,8 +14,8 @@ from pyconquest_rules.engine.ledger import Ledger, locked
 from pyconquest_rules.kinds.listen.waiting import LONGEST, Waiting
 from tests.conftest import Instance, Workplace
 from tests.dcmtk import dcmtk
-from tests.execute.test_listen import RULES, listening, next_line, storescu
-from tests.network.archives import free_port
+from tests.execute.listeners import RULES, listening, next_line, storescu
+from tests.peers.processes import free_port
 
 
 class Clock:

@@ -26,7 +26,8 @@ from pyconquest_rules.index.scan.workers import here, pool
 from pyconquest_rules.index.store.order import Order
 from pyconquest_rules.index.store.store import Store
 from pyconquest_rules.index.store.tables import schema
-from tests.conftest import Done, Instance, Workplace
+from tests.conftest import Instance, Workplace
+from tests.index.indexing import counts, dump, index, rows
 
 RULES = """
 [sources.archive]
@@ -34,41 +35,11 @@ path = "data"
 exclude = ["**/.*"]
 """
 
-CHANGES_WITH_TIME = {"AccessTime", "DatabaseTimeStamp"}
-
-
-def index(workplace: Workplace, *arguments: str) -> Done:
-    return workplace.run("index", "--json", *arguments)
-
-
-def counts(done: Done) -> dict[str, int]:
-    """The counts of a summary that are not nought."""
-    return {name: number for name, number in done.summary.items() if isinstance(number, int) and number}
-
-
-def rows(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(workplace.folder / "conquest.db")) as connection:
-        connection.text_factory = lambda stored: stored.decode("utf-8", "surrogateescape")
-        return connection.execute(sql).fetchall()
-
 
 def sizes(workplace: Workplace) -> list[int]:
     """The numbers of rows in the four Conquest tables."""
     tables = ("DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages")
     return [rows(workplace, f"SELECT count(*) FROM {table}")[0][0] for table in tables]
-
-
-def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, without what only the clock says."""
-    with closing(sqlite3.connect(database)) as connection:
-        connection.text_factory = bytes
-        names = [name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found = {}
-        for name in sorted(names):
-            columns = [column.decode() for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]
-            kept = ", ".join(f'"{column}"' for column in sorted(columns) if column not in CHANGES_WITH_TIME)
-            found[name] = sorted(connection.execute(f"SELECT {kept} FROM {name}").fetchall(), key=repr)
-        return found
 
 
 def report(workplace: Workplace, *arguments: str) -> dict[str, tuple[str, str | None]]:
