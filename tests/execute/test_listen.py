@@ -51,7 +51,7 @@ def test_what_was_answered_for_survives_a_kill(inbox: Workplace, instance: Insta
     with listening(inbox) as (port, process):
         assert storescu(port, *files) == 0
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
     found = inbox.run("query", "--format", "csv", "select SOPInstanceUID from images").out.split()[1:]
     assert set(found) == {str(pydicom.dcmread(path).SOPInstanceUID) for path in files}
     assert inbox.run("index", "--json").summary["unchanged"] == 20

@@ -159,7 +159,7 @@ def test_what_fails_is_tried_again(inbox: Workplace, instance: Instance, trouble
             assert waiting_in(inbox) == ["1.2.9"]
             if restart:
                 process.kill()
-                process.wait()
+                assert process.wait() == -signal.SIGKILL
         if not restart:
             while next_line(process, "ran")["done"] == 0:
                 pass

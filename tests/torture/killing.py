@@ -17,7 +17,7 @@ from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
 from pyconquest_rules.index.store import forgetting
 from pyconquest_rules.index.query import reading
-from pyconquest_rules.index.scan.scan import scan
+from pyconquest_rules.index.scan import scan
 from pyconquest_rules.index.store import store
 
 calls, last = count(1), int(sys.argv.pop(1))
