@@ -12,13 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, Workplace
+from tests.docs.blocks import blocks
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 QUICKSTART = REPOSITORY / "examples" / "quickstart"
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.part10 import data_set_offset
 from tests.conftest import REPOSITORY, Instance, Workplace
 from tests.dcmtk import dcmtk
-from tests.network.archives import ENVIRONMENT, dcmqrscp, free_port, orthanc, stored
-from tests.network.peers import storescp
-from tests.test_docs import blocks
+from tests.docs.blocks import blocks
+from tests.peers.archives import ENVIRONMENT, dcmqrscp, orthanc, stored
+from tests.peers.processes import free_port, storescp
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SCRIPT = """

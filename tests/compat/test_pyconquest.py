@@ -19,7 +19,7 @@ from pyconquest_rules.compat.errors import Conflict, Refused
 from pyconquest_rules.compat.pyconquest import pyconquest
 from pyconquest_rules.errors import DatabaseError, Error, RulesError, SourceError, UsageError
 from tests.conftest import REPOSITORY, Instance, Workplace
-from tests.test_docs import blocks
+from tests.docs.blocks import blocks
 
 DATA = REPOSITORY / "examples" / "quickstart" / "data"
 CT5N = "1.3.6.1.4.1.5962.1.1.0.0.0.1194734704.16302.0.6"

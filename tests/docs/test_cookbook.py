@@ -17,7 +17,8 @@ import pytest
 from tests.compat.conftest import old_python as old_python  # noqa: PLC0414  a fixture
 from tests.conftest import REPOSITORY, needs
 from tests.docs.recipes import PAGE, Kitchen, blocks, recipes
-from tests.network.archives import dcmqrscp, free_port, orthanc, stored
+from tests.peers.archives import dcmqrscp, orthanc, stored
+from tests.peers.processes import free_port
 
 RECIPES = recipes()
 HOSPITAL = REPOSITORY / "examples" / "quickstart" / "data" / "hospital"

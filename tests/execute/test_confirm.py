@@ -16,9 +16,10 @@ from pynetdicom.presentation import build_context, build_role
 
 from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from tests.conftest import Instance, Workplace
-from tests.execute.test_interrupted import applying
-from tests.network.archives import free_port, orthanc, undisturbed
-from tests.network.test_commitment import CT, information
+from tests.execute.processes import applying
+from tests.peers.archives import orthanc, undisturbed
+from tests.peers.commitment import CT, information
+from tests.peers.processes import free_port
 
 RULES = """
 [sources.archive]

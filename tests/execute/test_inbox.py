@@ -19,8 +19,8 @@ from pyconquest_rules.intake.inbox import Inbox, Received
 from pyconquest_rules.network.part10 import file_meta_information
 from pyconquest_rules.network.statuses import Status
 from tests.conftest import Workplace, needs
-from tests.execute.test_power import Disk
-from tests.network.test_storage_scp import CT, EXPLICIT, element, small
+from tests.execute.power import Disk
+from tests.peers.storage_scu import CT, EXPLICIT, element, small
 
 RULES = """
 [sources.archive]

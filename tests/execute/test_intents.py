@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Instance, Workplace
-from tests.execute.test_kills import kill
+from tests.execute.processes import kill
 from tests.plan.manual import SOURCE, action
 
 TO = "export/{{ InstanceNumber }}.dcm"

@@ -6,9 +6,8 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.errors import Locked
 from tests.conftest import Instance, Workplace
+from tests.execute.processes import applying
 from tests.plan.manual import copies
 
 NUMBER = 300
@@ -33,17 +33,6 @@ def many(workplace: Workplace, instance: Instance) -> Workplace:
     workplace.rules(copies(TO))
     assert workplace.run("index").code == 0
     return workplace
-
-
-@contextmanager
-def applying(workplace: Workplace) -> Iterator[subprocess.Popen[bytes]]:
-    """`apply` in a process of its own."""
-    command = [sys.executable, "-m", "pyconquest_rules", "apply"]
-    with subprocess.Popen(command, cwd=workplace.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def wait_for(process: subprocess.Popen[bytes], happened: Callable[[], bool]) -> None:
@@ -78,7 +67,7 @@ def test_after_a_kill_at_any_moment_the_next_run_does_exactly_the_rest(many: Wor
         files = placed(many)
         assert_whole(many, {number: file for number, file in files.items() if number not in checked})
         checked |= files.keys()
-        caught += bool(left_over(many))
+        caught += process.returncode == -signal.SIGKILL and bool(left_over(many))
         if len(checked) == NUMBER:  # from the beginning
             shutil.rmtree(many.folder / "export")
             checked.clear()
@@ -102,6 +91,7 @@ def test_history_tells_of_a_run_that_was_killed(many: Workplace) -> None:
     with applying(many) as process:
         wait_for(process, lambda: bool(placed(many)))
         process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
     run = many.run("history", "--json").lines[0]
     assert (run["finished"], run["ending"]) == (None, None)
     assert "killed?" in many.run("history").out
@@ -134,6 +124,8 @@ def test_two_runs_at_once_are_one_too_many_and_a_killed_one_needs_no_unlock(many
         assert many.run("plan").code == 0
         assert many.run("history").code == 0
         process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert len(placed(many)) < NUMBER
     assert many.run("apply").code == 0
     assert len(placed(many)) == NUMBER
 

@@ -1,11 +1,7 @@
 """A move that is killed: what it moved away did not vanish."""
 
-import os
-import signal
-import subprocess
-import sys
-
 from tests.conftest import Instance, Workplace
+from tests.execute.processes import kill
 
 RULES = """
 [sources.archive]
@@ -25,12 +21,9 @@ mode = "move"
 def test_the_run_after_a_killed_move_does_the_rest(workplace: Workplace, instance: Instance) -> None:
     for number in range(40):
         instance(f"data/{number}.dcm", pixels=b"\1\2" * 50_000)
-    workplace.rules(RULES).run("index")
-    run = subprocess.Popen([sys.executable, "-m", "pyconquest_rules", "apply", "--no-index"], cwd=workplace.folder)
-    while run.poll() is None and len(os.listdir(workplace.folder / "data")) > 15:
-        pass
-    os.kill(run.pid, signal.SIGKILL) if run.poll() is None else None
-    run.wait()
+    workplace.rules(RULES)
+    kill(workplace, "copying.take_away", 26)
+    assert 0 < len(workplace.files("data")) < 40
     assert workplace.run("apply", "--json").code == 0
     assert len(workplace.files("export")) == 40
     assert workplace.files("data") == {}

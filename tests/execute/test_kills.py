@@ -1,37 +1,13 @@
 """A run that is killed at a moment we choose, between one thing and the next: the next run does exactly the rest."""
 
-import signal
-import subprocess
-import sys
-
 import pytest
 
 from tests.conftest import Instance, Workplace
+from tests.execute.processes import kill
 from tests.plan.manual import copies
 
 NUMBER = 50
 TO = "export/{{ InstanceNumber }}.dcm"
-
-# Runs `apply`, and is killed where it would call a function for the nth time.
-KILLED = """
-import os, signal, sys
-from pyconquest_rules.app import applying
-from pyconquest_rules.cli import main
-from pyconquest_rules.kinds.copy import do as copying
-from pyconquest_rules.engine.ledger import Ledger
-
-owner, name = {"os": os, "Ledger": Ledger, "copying": copying, "applying": applying}[sys.argv[1]], sys.argv[2]
-function, calls = getattr(owner, name), iter(range(1, int(sys.argv[3])))
-
-def killed(*given, **named):
-    if next(calls, None) is None:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return function(*given, **named)
-
-setattr(owner, name, killed)
-sys.argv[1:] = ["apply", "--no-index"]
-main()
-"""
 
 
 @pytest.fixture
@@ -40,12 +16,6 @@ def fifty(workplace: Workplace, instance: Instance) -> Workplace:
     for number in range(NUMBER):
         instance(f"data/{number}.dcm", InstanceNumber=number, pixels=bytes(20_000))
     return workplace.rules(copies(TO))
-
-
-def kill(workplace: Workplace, function: str, call: int) -> None:
-    command = [sys.executable, "-c", KILLED, *function.split("."), str(call)]
-    assert workplace.run("index").code == 0
-    assert subprocess.run(command, cwd=workplace.folder, check=False, capture_output=True).returncode == -signal.SIGKILL
 
 
 MOMENTS = [

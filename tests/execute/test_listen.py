@@ -1,73 +1,12 @@
 """`[listen.NAME]` with DCMTK's storescu: what was answered with success is at its place and in the index."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, Any
 
 import pydicom
 import pytest
 
 from tests.conftest import Instance, Workplace
-from tests.dcmtk import dcmtk
-
-RULES = """
-[sources.archive]
-path = "archive"
-layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"
-
-[select.slices]
-level = "image"
-where = "Modality = 'CT'"
-
-[copy.export]
-select = "slices"
-to = "export/{{ SOPInstanceUID }}.dcm"
-
-[listen.inbox]
-ae_title = "RULES"
-port = 0
-into = "archive"
-then = ["copy.export"]
-quiet = 0.2
-"""
-
-
-@contextmanager
-def listening(workplace: Workplace) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
-    """The listener in a process of its own: its port, and the process, whose lines of JSON can be read on."""
-    command = [sys.executable, "-m", "pyconquest_rules", "listen", "--json"]
-    process = subprocess.Popen(command, cwd=workplace.folder, stdout=subprocess.PIPE, text=True)
-    try:
-        first = json.loads(output(process).readline())
-        assert first["event"] == "listening"
-        yield first["port"], process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def output(process: "subprocess.Popen[str]") -> IO[str]:
-    assert process.stdout is not None
-    return process.stdout
-
-
-def next_line(process: "subprocess.Popen[str]", event: str) -> dict[str, Any]:
-    for line in output(process):
-        found: dict[str, Any] = json.loads(line)
-        if found["event"] == event:
-            return found
-    raise AssertionError(f"no line of {event}")
-
-
-def storescu(port: int, *files: Path) -> int:
-    command = [dcmtk("storescu"), "-q", "-aec", "RULES", "127.0.0.1", str(port), *map(str, files)]
-    return subprocess.run(command, env={**os.environ, "TCP_NODELAY": "1"}, check=False, timeout=60).returncode
+from tests.execute.listeners import RULES, listening, next_line, storescu
 
 
 @pytest.fixture
@@ -112,7 +51,7 @@ def test_what_was_answered_for_survives_a_kill(inbox: Workplace, instance: Insta
     with listening(inbox) as (port, process):
         assert storescu(port, *files) == 0
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
     found = inbox.run("query", "--format", "csv", "select SOPInstanceUID from images").out.split()[1:]
     assert set(found) == {str(pydicom.dcmread(path).SOPInstanceUID) for path in files}
     assert inbox.run("index", "--json").summary["unchanged"] == 20

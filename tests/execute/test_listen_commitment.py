@@ -17,10 +17,11 @@ from pynetdicom.events import EVT_N_EVENT_REPORT, Event
 from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Waiting
 from pyconquest_rules.network.node import Node, NodeError
 from tests.conftest import Instance, Workplace
-from tests.execute.test_listen import listening, next_line, storescu
-from tests.network.archives import free_port, orthanc, undisturbed
+from tests.execute.listeners import listening, next_line, storescu
 from tests.network.raw import CT
-from tests.network.test_storage_scp import until
+from tests.peers.archives import orthanc, undisturbed
+from tests.peers.processes import free_port
+from tests.waiting import until
 
 LONG = 60
 RULES = """

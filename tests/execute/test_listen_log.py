@@ -12,9 +12,11 @@ import pytest
 from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.wire import Wire
 from tests.conftest import Workplace
-from tests.execute.test_listen import listening, output
+from tests.execute.listeners import listening, output
+from tests.network.listeners import Listen, listen
 from tests.network.raw import ENCAPSULATED, UNDEFINED, data_set, element
-from tests.network.test_storage_scp import CT, EXPLICIT, IMPLICIT, JPEG_BASELINE, MR, VERIFICATION, Listen, Peer, listen, until
+from tests.peers.storage_scu import CT, EXPLICIT, IMPLICIT, JPEG_BASELINE, MR, VERIFICATION, Peer
+from tests.waiting import until
 
 __all__ = ["listen"]
 

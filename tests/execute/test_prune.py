@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pyconquest_rules.disk.removing import remove_together
 from tests.conftest import Instance, Workplace
-from tests.execute.test_properties import workplace_of
 from tests.plan.manual import SOURCE, action, copies, listed, planned
+from tests.properties import workplace_of
 
 TO = "export/{{ PatientID }}/{{ InstanceNumber }}.dcm"
 MODES = ["copy", "hardlink", "symlink"]

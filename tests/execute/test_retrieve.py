@@ -17,8 +17,9 @@ from pyconquest_rules.kinds.retrieve import do as retrievals
 from pyconquest_rules.network import query_retrieve
 from pyconquest_rules.network.part10 import data_set_offset
 from tests.conftest import Instance, Workplace
-from tests.execute.test_listen import listening
-from tests.network.archives import dcmqrscp, free_port, orthanc, stored
+from tests.execute.listeners import listening
+from tests.peers.archives import dcmqrscp, orthanc, stored
+from tests.peers.processes import free_port
 
 RULES = """
 [sources.archive]

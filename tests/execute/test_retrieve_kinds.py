@@ -13,7 +13,7 @@ from pyconquest_rules.network import statuses
 from pyconquest_rules.network.identifier import answer
 from pyconquest_rules.network.statuses import FIND, RETRIEVE, STORE, Kind, is_stored, is_transient
 from tests.conftest import Done, Workplace
-from tests.network.pdus import CT, EXPLICIT, IMPLICIT, KEYWORDS, Archive, data_set, element, item, role
+from tests.peers.pdus import CT, EXPLICIT, IMPLICIT, KEYWORDS, Archive, data_set, element, item, role
 
 RULES = """
 [sources.archive]

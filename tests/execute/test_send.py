@@ -1,64 +1,14 @@
 """`[send.NAME]` with a real peer: what has the peer's status is never sent again, and what has none is never called sent."""
 
 import os
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Instance, Workplace
-from tests.dcmtk import dcmtk
-from tests.network.archives import dcmqrscp
-
-RULES = """
-[sources.archive]
-path = "data"
-
-[select.slices]
-level = "image"
-where = "Modality = 'CT'"
-
-[nodes.peer]
-ae_title = "STORESCP"
-host = "127.0.0.1"
-port = {port}
-connect_timeout = 2
-dimse_timeout = 5
-
-[send.out]
-select = "slices"
-node = "peer"
-associations = {associations}
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def storescp(folder: Path, port: int, *options: str) -> Iterator[None]:
-    """DCMTK's storescp, which writes what it receives to `folder`."""
-    folder.mkdir(exist_ok=True)
-    command = [dcmtk("storescp"), "-q", *options, "--output-directory", str(folder), str(port)]
-    process = subprocess.Popen(command, env={**os.environ, "TCP_NODELAY": "1"}, stderr=subprocess.DEVNULL)
-    try:
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-        yield
-    finally:
-        process.terminate()
-        process.wait(20)
+from tests.execute.sends import RULES
+from tests.peers.archives import dcmqrscp
+from tests.peers.processes import free_port, storescp_at
 
 
 @pytest.fixture
@@ -72,7 +22,7 @@ def images(workplace: Workplace, instance: Instance) -> Workplace:
 def test_what_was_sent_is_not_sent_again(images: Workplace, tmp_path: Path, associations: int) -> None:
     port = free_port()
     images.rules(RULES.format(port=port, associations=associations))
-    with storescp(tmp_path / "received", port):
+    with storescp_at(tmp_path / "received", port):
         assert images.run("echo", "peer").code == 0
         first = images.run("apply", "--json").summary
         assert (first["done"], first["failed"]) == (10, 0)
@@ -86,7 +36,7 @@ def test_what_was_sent_is_not_sent_again(images: Workplace, tmp_path: Path, asso
 def test_an_instance_whose_file_changed_is_sent_again(images: Workplace, instance: Instance, tmp_path: Path) -> None:
     port = free_port()
     images.rules(RULES.format(port=port, associations=1))
-    with storescp(tmp_path / "received", port):
+    with storescp_at(tmp_path / "received", port):
         images.run("apply")
         path = images.folder / "data" / "3.dcm"
         os.utime(path, ns=(1, 1))
@@ -105,7 +55,7 @@ def test_a_node_that_is_not_there_fails_every_step_and_a_later_run_sends_them(
     assert "refuses the connection" in done.lines[-2]["message"]
     assert images.run("plan", "--json").summary["reasons"] == {"todo:retry": 10}
     assert images.run("echo", "peer").code == 1
-    with storescp(tmp_path / "received", port):
+    with storescp_at(tmp_path / "received", port):
         assert images.run("apply", "--json").summary["done"] == 10
 
 
@@ -118,12 +68,12 @@ def test_a_peer_that_never_gives_an_answer_has_nothing(
     port = free_port()
     rules = RULES.format(port=port, associations=1)
     images.rules(rules.replace("dimse_timeout = 5", "dimse_timeout = 0.3") if "--sleep-during" in options else rules)
-    with storescp(tmp_path / "received", port, *options):
+    with storescp_at(tmp_path / "received", port, *options):
         broken = images.run("apply", "--json")
     assert (broken.code, broken.summary["done"], broken.summary["failed"]) == (1, 0, 10)
     assert images.run("plan", "--json").summary["reasons"] == {"todo:retry": 10}
     images.rules(rules)
-    with storescp(tmp_path / "again", port):
+    with storescp_at(tmp_path / "again", port):
         assert images.run("apply", "--json").summary["done"] == 10
     assert len(list((tmp_path / "again").iterdir())) == 10
 
@@ -131,7 +81,7 @@ def test_a_peer_that_never_gives_an_answer_has_nothing(
 def test_a_peer_that_rejects_who_has_no_implementation_class_takes_ours(images: Workplace, tmp_path: Path) -> None:
     port = free_port()
     images.rules(RULES.format(port=port, associations=1))
-    with storescp(tmp_path / "received", port, "--reject"):
+    with storescp_at(tmp_path / "received", port, "--reject"):
         assert images.run("apply", "--json").summary["done"] == 10
 
 
@@ -139,7 +89,7 @@ def test_two_actions_that_send_the_same_to_one_node_send_it_once(images: Workpla
     port = free_port()
     twice = RULES.format(port=port, associations=1) + '[send.too]\nselect = "slices"\nnode = "peer"\n'
     images.rules(twice)
-    with storescp(tmp_path / "received", port):
+    with storescp_at(tmp_path / "received", port):
         assert images.run("plan", "--json").summary["reasons"] == {"todo:new": 10, "unchanged:done": 10}
         assert images.run("apply", "--json").summary["done"] == 10
 
@@ -162,7 +112,7 @@ def test_what_the_node_finds_is_confirmed(images: Workplace) -> None:
 def test_what_the_node_does_not_find_is_not_confirmed_nor_sent_again(images: Workplace, tmp_path: Path) -> None:
     port = free_port()
     images.rules(RULES.format(port=port, associations=1) + 'confirm = "c-find"\n')
-    with storescp(tmp_path / "received", port):  # which knows no C-FIND
+    with storescp_at(tmp_path / "received", port):  # which knows no C-FIND
         first = images.run("apply", "--json")
         assert (first.code, first.summary["done"], first.summary["failed"]) == (1, 0, 10)
         received = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "received").iterdir()}

@@ -9,8 +9,8 @@ import pydicom
 import pytest
 
 from tests.conftest import Done, Workplace
-from tests.network.peers import orthanc, storescp
-from tests.network.test_storage_scu import data_set, even, received, values
+from tests.data_sets import data_set, even, received, values
+from tests.peers.processes import orthanc, storescp
 
 RULES = """
 [sources.corpus]

@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 
 from tests.conftest import Done, Workplace, save
-from tests.network.peers import Fault, Faulty
-from tests.network.test_storage_scu import data_set
+from tests.data_sets import data_set
+from tests.peers.faulty import Fault, Faulty
 
 RULES = """
 [sources.archive]

@@ -15,8 +15,8 @@ from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.kinds.listen.waiting import LONGEST, Waiting
 from tests.conftest import Instance, Workplace
 from tests.dcmtk import dcmtk
-from tests.execute.test_listen import RULES, listening, next_line, storescu
-from tests.network.archives import free_port
+from tests.execute.listeners import RULES, listening, next_line, storescu
+from tests.peers.processes import free_port
 
 
 class Clock:
@@ -160,7 +160,7 @@ def test_what_fails_is_tried_again(inbox: Workplace, instance: Instance, trouble
             assert waiting_in(inbox) == ["1.2.9"]
             if restart:
                 process.kill()
-                process.wait()
+                assert process.wait() == -signal.SIGKILL
         if not restart:
             while next_line(process, "ran")["done"] == 0:
                 pass

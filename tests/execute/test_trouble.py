@@ -13,8 +13,9 @@ from pyconquest_rules.events import BroughtAlong, Event, NodeNoted, Planning, Ru
 from pyconquest_rules.render.failures import MOST_SHOWN, Failures
 from pyconquest_rules.render.terminal import Part
 from tests.conftest import Instance, Workplace
-from tests.execute.test_send import RULES as SENDS
-from tests.network.archives import dcmqrscp, free_port, stored
+from tests.execute.sends import RULES as SENDS
+from tests.peers.archives import dcmqrscp, stored
+from tests.peers.processes import free_port
 from tests.plan.manual import copies
 
 DEAD = "node peer: connection refused"

@@ -11,7 +11,7 @@ from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.events import Event, StepsWait
 from pyconquest_rules.kinds.send.rule import Send
 from tests.conftest import Instance, Workplace
-from tests.network.peers import Faulty
+from tests.peers.faulty import Faulty
 
 RULES = """
 [sources.archive]

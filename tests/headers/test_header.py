@@ -15,7 +15,6 @@ from types import ModuleType
 
 import pydicom
 import pytest
-from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from pyconquest_rules.dicom import TagPath, tag_path, tags
@@ -23,6 +22,7 @@ from pyconquest_rules.headers import elements
 from pyconquest_rules.headers.header import Header, Wanted, read
 from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.headers.opening import Reason, Rejected
+from tests.headers.reading import as_text, bare
 
 UID = "1.2.826.0.1.3680043.10.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -393,23 +393,6 @@ def leaves(data: Dataset, items: tuple[tuple[int, int], ...]) -> Iterator[tuple[
                 yield from leaves(inner, (*items, (int(leaf.tag), number)))
         elif not (leaf.VR in {"OB", "OW", "OF", "OD", "OL", "UN"} or leaf.tag.is_private):
             yield TagPath(items, int(leaf.tag)), bare(as_text(leaf))
-
-
-def as_text(leaf: DataElement) -> str | None:
-    several = leaf.value if leaf.VM > 1 else [] if leaf.value is None else [leaf.value]
-    match leaf.VR:
-        case "FL" | "FD":
-            return "\\".join(f"{value:.16g}" for value in several)
-        case "IS" | "DS":
-            return "\\".join(getattr(value, "original_string", str(value)) for value in several)
-        case _:
-            return "\\".join(map(str, several))
-
-
-def bare(value: object) -> str | None:
-    """Without the spaces that pydicom drops within a list of values; it does not tell nothing from spaces alone."""
-    assert value is None or isinstance(value, str)
-    return "\\".join(part.strip(" \0\ufffd").rstrip("=") for part in value.split("\\")) if value else None
 
 
 @pytest.fixture(scope="module")

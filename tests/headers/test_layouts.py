@@ -10,16 +10,13 @@ import pydicom
 import pytest
 
 from pyconquest_rules.dicom import TagPath, tag_path
-from pyconquest_rules.headers.dialect import Odd
 from pyconquest_rules.headers.header import Header, Reader, Wanted
-from pyconquest_rules.headers.layouts import Found, Layouts
 from pyconquest_rules.headers.notes import Note
-from pyconquest_rules.headers.opening import Reason, Rejected
 from pyconquest_rules.headers.values import BINARY
 from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
 from pyconquest_rules.index.store.records import records
 from pyconquest_rules.index.store.tables import schema
-from tests.headers.test_header import as_text, bare
+from tests.headers.reading import as_text, bare, careful, mutant, outcome
 
 # What every index wants, and what is read in other ways: items, private creators, values whose VR depends on others.
 MORE = (
@@ -29,26 +26,6 @@ MORE = (
 )
 STANDARD = records(schema(parse(standard_text()))).wanted
 WANTED = (STANDARD, Wanted((*STANDARD.paths, *map(tag_path, MORE))))
-
-
-class Careful(Layouts):
-    """Leaves everything to the careful way."""
-
-    def read(self, *_: object) -> Found:
-        raise Odd
-
-
-def careful(wanted: Wanted) -> Reader:
-    reader = Reader(wanted)
-    reader._layouts = Careful(wanted.paths, wanted.tags, (0, 0))
-    return reader
-
-
-def outcome(reader: Reader, path: Path) -> Header | Reason:
-    try:
-        return reader.read(path)
-    except Rejected as rejected:
-        return rejected.reason
 
 
 @pytest.fixture(scope="module")
@@ -76,27 +53,6 @@ def mutated(real: list[Path], folder: Path) -> Iterator[Path]:
         if chance.randrange(8):
             os.truncate(made, max(made.stat().st_size, path.stat().st_size))
         yield made
-
-
-def mutant(data: bytes, chance: random.Random) -> bytes:
-    """Some bytes changed, most of them in the header; a piece left out, doubled or cut off at the end."""
-    changed = bytearray(data)
-    for _ in range(chance.randrange(1, 4)):
-        at = min(int(chance.expovariate(1 / 1500)) + 120, len(changed) - 1)
-        if at < 0:
-            break
-        match chance.randrange(5):
-            case 0:
-                del changed[at:]
-            case 1:
-                del changed[at : at + chance.choice((1, 2, 4, 8, 30))]
-            case 2:
-                changed[at:at] = changed[at : at + chance.choice((2, 4, 8, 30))]
-            case 3:
-                changed[at : at + 4] = chance.choice((b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xfe\xff\x00\xe0", b"\x08\0\x05\0"))
-            case _:
-                changed[at] = chance.randrange(256)
-    return bytes(changed)
 
 
 @pytest.mark.parametrize("asked", WANTED, ids=["standard", "more"])

@@ -4,20 +4,13 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from pyconquest_rules.dicom import ALL, TagPath, tag_path
 from pyconquest_rules.errors import Mistake
 from pyconquest_rules.headers.header import Wanted, read
 from tests.conftest import Instance, Workplace
-
-
-def item(**elements: object) -> Dataset:
-    dataset = Dataset()
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset
+from tests.headers.nested import item
 
 
 def values(file: Path, *paths: str) -> list[object]:

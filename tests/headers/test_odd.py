@@ -13,7 +13,7 @@ from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.headers.opening import Reason
 from tests import raw
 from tests.conftest import Workplace
-from tests.headers.test_layouts import careful, outcome
+from tests.headers.reading import careful, outcome
 from tests.odd_files import Elements
 from tests.raw import BIG, IMPLICIT_LITTLE, LITTLE, UNDEFINED, Written
 

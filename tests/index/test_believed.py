@@ -18,7 +18,7 @@ from pyconquest_rules.index.store.intact import check_objects, is_intact
 from pyconquest_rules.index.store.store import Store
 from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Instance, Workplace
-from tests.index.test_scan import dump, index
+from tests.index.indexing import dump, index
 
 RULES = """
 [sources.archive]

@@ -2,17 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests import raw
 from tests.conftest import Workplace
-from tests.execute.test_send import free_port, storescp
-from tests.index.test_tables import stored
-from tests.raw import LITTLE, ROOT, Raw, Tag
-
-Elements = dict[Tag, tuple[Raw, Raw] | bytes]
+from tests.index.indexing import stored
+from tests.index.queries import tuples
+from tests.index.written import Elements, put
+from tests.peers.processes import free_port, storescp_at
+from tests.raw import LITTLE, ROOT, Tag
 
 RULES = """
 outputs = ["out"]
@@ -25,20 +24,6 @@ where = "PatientID = 'P1'"
 select = "p"
 to = "out/{{ PatientID }}/{{ StudyInstanceUID }}/{{ SOPInstanceUID }}.dcm"
 """
-
-
-def put(workplace: Workplace, name: str, number: int, more: Elements | None = None, written: raw.Written = LITTLE) -> Path:
-    file = workplace.folder / "data" / name
-    file.parent.mkdir(exist_ok=True)
-    syntax = raw.IMPLICIT if written.implicit else raw.EXPLICIT
-    file.write_bytes(raw.file(written.instance(number, more), syntax, uid=f"{ROOT}.{number}"))
-    return file
-
-
-def rows(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
-    done = workplace.run("query", sql, "--json")
-    assert done.code == 0, done.err
-    return [tuple(line["values"].values()) for line in done.lines[:-1]]
 
 
 PATIENTS: list[tuple[str, bytes]] = [
@@ -61,7 +46,7 @@ def test_a_padded_patient_is_the_same_patient(workplace: Workplace, vr: str, val
     workplace.rules(RULES)
     index = workplace.run("index", "--json").summary
     assert (index["indexed"], index["contradictions"]) == (2, {})
-    assert rows(workplace, "select PatientID, StudyCount, ImageCount from patients") == [("P1", 1, 2)]
+    assert tuples(workplace, "select PatientID, StudyCount, ImageCount from patients") == [("P1", 1, 2)]
     keys = "SELECT DISTINCT ImagePat, SeriesPat, DICOMStudies.PatientID FROM DICOMImages, DICOMSeries, DICOMStudies"
     assert stored(workplace, keys) == [("P1", "P1", "P1")]
     assert workplace.run("apply", "--json").summary["done"] == 2
@@ -88,8 +73,8 @@ def test_padded_uids_name_the_same_study_series_and_instance(workplace: Workplac
     index = workplace.run("index", "--json").summary
     # Both files of instance 1 are read as one instance, of other bytes where the padding differs.
     assert (index["indexed"], index["conflict"] + index["duplicate"], index["contradictions"]) == (2, 1, {})
-    assert rows(workplace, "select StudyInstanceUID, SeriesCount, ImageCount from studies") == [(study, 1, 2)]
-    assert rows(workplace, "select SeriesInstanceUID, ImageCount from series") == [(series, 2)]
+    assert tuples(workplace, "select StudyInstanceUID, SeriesCount, ImageCount from studies") == [(study, 1, 2)]
+    assert tuples(workplace, "select SeriesInstanceUID, ImageCount from series") == [(series, 2)]
     explained = workplace.run("explain", f" {ROOT}.1 ", "--json").lines
     assert explained[0]["SOPInstanceUID"] == f"{ROOT}.1"
 
@@ -100,7 +85,7 @@ def test_a_patient_of_padding_alone_is_missing(workplace: Workplace, value: byte
     put(workplace, "2.dcm", 2, {"PatientID": b""})
     workplace.rules(RULES.replace("PatientID = 'P1'", "PatientID is null"))
     assert workplace.run("index", "--json").summary["indexed"] == 2
-    assert rows(workplace, "select PatientID, ImageCount from patients") == [(None, 2)]
+    assert tuples(workplace, "select PatientID, ImageCount from patients") == [(None, 2)]
     plan = workplace.run("plan", "--json").summary
     assert plan["reasons"] == {"blocked:missing-value": 2}
 
@@ -126,14 +111,14 @@ def test_references_are_found_whatever_their_padding(workplace: Workplace, form:
     plan: Elements = {"ReferencedStructureSetSequence": sequence("ReferencedStructureSetSequence", f"{ROOT}.2")}
     put(workplace, "plan.dcm", 3, rt(3, modality, b" " + frame.encode(), plan))
     assert workplace.rules(RULES).run("index", "--json").summary["indexed"] == 3
-    found = rows(workplace, "select Modality, Method, ReferencedSeriesInstanceUID from referenced order by 1, 2")
+    found = tuples(workplace, "select Modality, Method, ReferencedSeriesInstanceUID from referenced order by 1, 2")
     ct, struct = f"{ROOT}.0.2", f"{ROOT}.3.2"
     assert found == [
         ("RTPLAN", "frame-of-reference", ct),
         ("RTPLAN", "uid", struct),
         ("RTSTRUCT", "frame-of-reference", ct),
     ]
-    assert rows(workplace, f"select ReferencedSOPUID from images where SOPInstanceUID = '{ROOT}.3'") == [(f"{ROOT}.2",)]
+    assert tuples(workplace, f"select ReferencedSOPUID from images where SOPInstanceUID = '{ROOT}.3'") == [(f"{ROOT}.2",)]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +155,7 @@ def test_a_csv_table_joins_padded_patients(workplace: Workplace) -> None:
     (workplace.folder / "cohort.csv").write_text("PatientID,arm\n P1,a\nP2 ,b\nP3,c\n  P4,d\nP5,e\n")
     workplace.rules(RULES + '[tables.cohort]\ncsv = "cohort.csv"\nkey = ["PatientID"]\n').run("index")
     joined = "select arm, count(*) from cohort join images using (PatientID) group by arm order by arm"
-    assert rows(workplace, joined) == [(arm, 1) for arm in "abcde"]
+    assert tuples(workplace, joined) == [(arm, 1) for arm in "abcde"]
 
 
 def test_what_is_no_key_stays_as_a_server_would_store_it(workplace: Workplace) -> None:
@@ -186,7 +171,7 @@ def test_what_is_no_key_stays_as_a_server_would_store_it(workplace: Workplace) -
     columns = "StationNam, BodyPartEx, ProtocolNa, SeriesDesc"
     assert stored(workplace, f"SELECT {columns} FROM DICOMSeries") == [(" ward", "  HEAD", " a", "   b")]
     shown = "StationName, BodyPartExamined, ProtocolName, SeriesDescription"
-    assert rows(workplace, f"select {shown} from series") == [("ward", "HEAD", "a", "b")]
+    assert tuples(workplace, f"select {shown} from series") == [("ward", "HEAD", "a", "b")]
 
 
 LONG_UIDS = ["1." + "2" * length for length in (63, 64, 80, 100, 126)]
@@ -214,7 +199,7 @@ def test_an_instance_with_a_padded_uid_can_be_sent(workplace: Workplace, tmp_pat
     put(workplace, "1.dcm", 1, {"SOPInstanceUID": padded(form, f"{ROOT}.10")})
     port = free_port()
     send = f'[nodes.n]\nae_title = "N"\nhost = "127.0.0.1"\nport = {port}\n[send.s]\nselect = "p"\nnode = "n"\n'
-    with storescp(tmp_path / "received", port):
+    with storescp_at(tmp_path / "received", port):
         sent = workplace.rules(RULES + send).run("apply", "send", "--json")
     assert (sent.summary["done"], sent.summary["failed"]) == (1, 0), sent.out
     assert len(list((tmp_path / "received").iterdir())) == 1
@@ -241,11 +226,11 @@ def without_id(workplace: Workplace) -> None:
 def test_a_missing_patient_is_null_in_every_view(workplace: Workplace, view: str) -> None:
     without_id(workplace)
     workplace.rules(RULES).run("index")
-    assert {*rows(workplace, f"select distinct PatientID from {view}")} == {(None,), ("P1",)}
-    assert rows(workplace, f"select count(*) from {view} where PatientID = ''") == [(0,)]
-    assert rows(workplace, f"select count(*) from {view} where PatientID is null")[0][0] == (2 if view == "images" else 1)
+    assert {*tuples(workplace, f"select distinct PatientID from {view}")} == {(None,), ("P1",)}
+    assert tuples(workplace, f"select count(*) from {view} where PatientID = ''") == [(0,)]
+    assert tuples(workplace, f"select count(*) from {view} where PatientID is null")[0][0] == (2 if view == "images" else 1)
     # What else is known of these patients is there.
-    assert rows(workplace, f"select distinct PatientName from {view} where PatientID is null") == [("Raw^Test",)]
+    assert tuples(workplace, f"select distinct PatientName from {view} where PatientID is null") == [("Raw^Test",)]
     assert stored(workplace, "SELECT PatientID FROM DICOMPatients ORDER BY 1") == [("",), ("P1",)]
 
 
@@ -272,7 +257,7 @@ def test_a_missing_patient_can_be_selected(workplace: Workplace, rules: str) -> 
     assert workplace.run("explain", f"{ROOT}.3", "--json").lines[0]["sets"] == []
     forgotten = workplace.run("forget", "p", "--yes", "--json").summary
     assert forgotten["images"] == 2
-    assert rows(workplace, "select PatientID from patients") == [("P1",)]
+    assert tuples(workplace, "select PatientID from patients") == [("P1",)]
 
 
 def test_the_summary_names_a_missing_patient(workplace: Workplace) -> None:
@@ -286,7 +271,7 @@ def test_a_column_that_comes_is_filled_for_a_missing_patient(workplace: Workplac
     put(workplace, "1.dcm", 1, {"PatientID": b"", "PatientComments": ("LT", "hello")})
     workplace.rules(RULES).run("index")
     workplace.rules(RULES + '[[schema.patient]]\ncolumn = "PatientComments"\ntag = "PatientComments"\n').run("index")
-    assert rows(workplace, "select PatientID, PatientComments from patients") == [(None, "hello")]
+    assert tuples(workplace, "select PatientID, PatientComments from patients") == [(None, "hello")]
 
 
 def test_a_patient_is_found_by_a_lookup(workplace: Workplace) -> None:

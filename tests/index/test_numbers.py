@@ -8,7 +8,8 @@ import pydicom
 import pytest
 
 from tests.conftest import Workplace
-from tests.index.test_identity import put, rows
+from tests.index.queries import tuples
+from tests.index.written import put
 
 RULES = '[sources.data]\npath = "data"\n'
 KEYWORDS = {"IS": "InstanceNumber", "DS": "SliceThickness"}
@@ -57,7 +58,7 @@ def in_the_view(workplace: Workplace, values: list[str]) -> dict[str, list[objec
     for number, value in enumerate(values, start=1):
         put(workplace, f"{number:05}.dcm", number, {keyword: (vr, value) for vr, keyword in KEYWORDS.items()})
     assert workplace.rules(RULES).run("index", "--json").summary["indexed"] == len(values)
-    found = rows(workplace, f"select ObjectFile, {', '.join(KEYWORDS.values())} from images order by 1")
+    found = tuples(workplace, f"select ObjectFile, {', '.join(KEYWORDS.values())} from images order by 1")
     return {file: numbers for file, *numbers in found}
 
 

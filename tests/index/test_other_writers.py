@@ -15,7 +15,7 @@ from pyconquest_rules.index.conquest.dicom_sql import parse
 from pyconquest_rules.index.store.tables import LEVELS, TABLES, declared
 from pyconquest_rules.index.store.tables import schema as schema_of
 from tests.conftest import REPOSITORY, Instance, Workplace
-from tests.index.test_scan import counts, dump, index, rows
+from tests.index.indexing import counts, dump, index, rows
 
 RULES = """
 [sources.archive]

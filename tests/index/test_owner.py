@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Done, Instance, Workplace
-from tests.index.test_scan import dump
+from tests.index.indexing import dump
 
 RULES = """rules_version = 1
 outputs = ["export"]

@@ -15,10 +15,10 @@ from pyconquest_rules.headers.pointers import Pointer
 from pyconquest_rules.index.derived.references import DERIVED, NAMED, packed
 from tests import raw
 from tests.conftest import REPOSITORY, Instance, Workplace
-from tests.execute.test_listen import listening, storescu
-from tests.headers.test_nested import item
-from tests.index.test_identity import put
-from tests.index.test_rt import RULES, rows
+from tests.execute.listeners import listening, storescu
+from tests.headers.nested import item
+from tests.index.queries import RULES, rows
+from tests.index.written import put
 from tests.raw import LITTLE, ROOT
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -12,18 +12,8 @@ from pyconquest_rules.index.derived import content
 from pyconquest_rules.index.derived.content import digest
 from pyconquest_rules.index.derived.roi import roi_match
 from tests.conftest import Instance, Workplace, save
-from tests.headers.test_nested import item
-
-RULES = """
-[sources.archive]
-path = "{path}"
-"""
-
-
-def rows(workplace: Workplace, query: str) -> list[dict[str, object]]:
-    done = workplace.run("query", query, "--json")
-    assert done.code == 0, done.err
-    return [line["values"] for line in done.lines[:-1]]
+from tests.headers.nested import item
+from tests.index.queries import RULES, rows
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,9 @@ from pyconquest_rules.index.scan.workers import here, pool
 from pyconquest_rules.index.store.order import Order
 from pyconquest_rules.index.store.store import Store
 from pyconquest_rules.index.store.tables import schema
-from tests.conftest import Done, Instance, Workplace
+from tests.conftest import Instance, Workplace
+from tests.index.indexing import counts, dump, index, rows
+from tests.waiting import until
 
 RULES = """
 [sources.archive]
@@ -34,41 +35,11 @@ path = "data"
 exclude = ["**/.*"]
 """
 
-CHANGES_WITH_TIME = {"AccessTime", "DatabaseTimeStamp"}
-
-
-def index(workplace: Workplace, *arguments: str) -> Done:
-    return workplace.run("index", "--json", *arguments)
-
-
-def counts(done: Done) -> dict[str, int]:
-    """The counts of a summary that are not nought."""
-    return {name: number for name, number in done.summary.items() if isinstance(number, int) and number}
-
-
-def rows(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(workplace.folder / "conquest.db")) as connection:
-        connection.text_factory = lambda stored: stored.decode("utf-8", "surrogateescape")
-        return connection.execute(sql).fetchall()
-
 
 def sizes(workplace: Workplace) -> list[int]:
     """The numbers of rows in the four Conquest tables."""
     tables = ("DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages")
     return [rows(workplace, f"SELECT count(*) FROM {table}")[0][0] for table in tables]
-
-
-def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, without what only the clock says."""
-    with closing(sqlite3.connect(database)) as connection:
-        connection.text_factory = bytes
-        names = [name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        found = {}
-        for name in sorted(names):
-            columns = [column.decode() for (column,) in connection.execute("SELECT name FROM pragma_table_info(?)", (name,))]
-            kept = ", ".join(f'"{column}"' for column in sorted(columns) if column not in CHANGES_WITH_TIME)
-            found[name] = sorted(connection.execute(f"SELECT {kept} FROM {name}").fetchall(), key=repr)
-        return found
 
 
 def report(workplace: Workplace, *arguments: str) -> dict[str, tuple[str, str | None]]:
@@ -814,6 +785,18 @@ def test_two_processes_at_once_make_one_right_index(many: Path, clean: dict[str,
     assert dump(folder / "conquest.db") == clean
 
 
+ATTEMPTS = 10
+
+
+def killed_once(folder: Path, happened: Callable[[], bool]) -> bool:
+    """Index a folder, and kill the run once something happened; return whether it had not ended before."""
+    process = indexing(folder)
+    until(lambda: process.poll() is not None or happened(), 60)
+    process.kill()
+    process.communicate(timeout=30)
+    return process.returncode == -signal.SIGKILL
+
+
 def written(database: Path) -> int:
     """How many files the index knows; -1 where there is none yet."""
     try:
@@ -826,14 +809,14 @@ def written(database: Path) -> int:
 @pytest.mark.parametrize("at_least", [-1, 0, 1, MANY])
 def test_a_run_after_a_kill_does_exactly_the_rest(many: Path, clean: dict[str, Any], tmp_path: Path, at_least: int) -> None:
     folder = linked(many, tmp_path)
-    process = indexing(folder)
-    deadline = time.monotonic() + 30
-    while process.poll() is None and written(folder / "conquest.db") < at_least and time.monotonic() < deadline:
-        time.sleep(0.002)
-    if at_least < 0:
-        time.sleep(0.25)  # while it starts, or makes the tables
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    database = folder / "conquest.db"
+    for _ in range(ATTEMPTS):
+        # -1: while it makes the tables
+        if killed_once(folder, database.exists if at_least < 0 else lambda: written(database) >= at_least):
+            break
+        database.unlink()
+    else:
+        pytest.fail("each run ended before it was killed")
     before = max(0, written(folder / "conquest.db"))
     again = Workplace(folder).run("index", "--json")
     assert again.code == 0, again
@@ -847,13 +830,13 @@ def test_a_kill_while_changes_are_taken_in(many: Path, clean: dict[str, Any], tm
     shutil.copy(many / "rules.toml", tmp_path / "rules.toml")
     workplace = Workplace(tmp_path)
     workplace.run("index")
-    for file in (tmp_path / "data").rglob("*.*"):
-        os.utime(file, ns=(5, 5))
-    process = indexing(tmp_path)
-    while process.poll() is None and written(tmp_path / "conquest.db") > MANY // 2:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    for attempt in range(ATTEMPTS):
+        for file in (tmp_path / "data").rglob("*.*"):
+            os.utime(file, ns=(5, 5 + attempt))
+        if killed_once(tmp_path, lambda: written(tmp_path / "conquest.db") <= MANY // 2):
+            break
+    else:
+        pytest.fail("each run ended before it was killed")
     assert workplace.run("index").code == 0
     for file in (tmp_path / "data").rglob("*.*"):
         shutil.copystat(many / "data" / file.relative_to(tmp_path / "data"), file)
@@ -884,15 +867,12 @@ def test_workers_end_with_a_run_that_is_killed(many: Path, tmp_path: Path) -> No
     script = "from pyconquest_rules import app; from pyconquest_rules.index.scan.workers import pool;"
     script += "app.index(app.Rules.load('rules.toml'), workers=lambda files: pool())"
     process = subprocess.Popen([sys.executable, "-c", script], cwd=folder)
-    while process.poll() is None and written(folder / "conquest.db") < 1:
-        time.sleep(0.002)
+    until(lambda: process.poll() is not None or written(folder / "conquest.db") >= 1, 60)
     workers = list(descendants(process.pid))
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
-        time.sleep(0.05)
-    assert [worker for worker in workers if Path(f"/proc/{worker}/cmdline").exists() and not zombie(worker)] == []
+    assert workers
+    process.kill()
+    assert process.wait(30) == -signal.SIGKILL
+    until(lambda: not any(map(is_running, workers)))
 
 
 # Indexes with workers, and in the middle does to all of them what a terminal does for Ctrl-C.
@@ -938,8 +918,12 @@ def test_a_worker_that_somebody_kills_does_no_harm(many: Path, clean: dict[str, 
     assert dump(tmp_path / "conquest.db") == clean
 
 
-def zombie(process: int) -> bool:
-    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+def is_running(process: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_many_workers_come_to_the_same_as_none(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pyconquest_rules.dicom import Level, keyword
 from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
 from pyconquest_rules.index.store.tables import LEVELS, VIEWS, schema, statements
 from tests.conftest import Instance, Workplace
+from tests.index.indexing import stored
 
 RULES = """
 [sources.archive]
@@ -35,12 +36,6 @@ def query(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
 def indexed(workplace: Workplace, more: str = "") -> Workplace:
     assert workplace.rules(RULES + more).run("index").code == 0
     return workplace
-
-
-def stored(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a query by SQLite alone: the views need nothing of ours."""
-    with closing(sqlite3.connect(workplace.folder / "conquest.db")) as connection:
-        return connection.execute(sql).fetchall()
 
 
 @pytest.fixture(scope="module")

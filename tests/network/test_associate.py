@@ -18,7 +18,7 @@ from pyconquest_rules.network.association import echo
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.storage_scp import Listener, Listening
 from tests.network.folder import Folder
-from tests.network.pdus import (
+from tests.peers.pdus import (
     CLASS,
     CONTEXT_NAME,
     CT,

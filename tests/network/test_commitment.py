@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +19,11 @@ from pyconquest_rules.errors import Error
 from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REASONS, Report, Waiting
 from pyconquest_rules.network.node import TLS, Node, NodeError
 from pyconquest_rules.network.tls import server_context, ssl_context
-from tests.network.archives import orthanc, stored, undisturbed
-from tests.network.certificates import Authority
-from tests.network.test_query_retrieve import instances
+from tests.peers.archives import orthanc, stored, undisturbed
+from tests.peers.certificates import Authority
+from tests.peers.commitment import CT, information
+from tests.quickstart import instances
 
-CT = "1.2.840.10008.5.1.4.1.1.2"
 LONG = 30
 
 
@@ -39,23 +39,6 @@ def test_orthanc_commits_to_what_it_has_and_not_to_what_it_lacks() -> None:
         assert report.committed == {uid for _, uid in had}
         assert report.failed == {"1.2.3.4.5": 0x0112}
         assert REASONS[report.failed["1.2.3.4.5"]] == "no such object instance"
-
-
-def information(transaction: str, committed: list[str], failed: Mapping[str, int]) -> Dataset:
-    """What an N-EVENT-REPORT says."""
-
-    def item(instance: str) -> Dataset:
-        reference = Dataset()
-        reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = CT, instance
-        return reference
-
-    said = Dataset()
-    said.TransactionUID = transaction
-    said.ReferencedSOPSequence = [item(instance) for instance in committed]
-    said.FailedSOPSequence = [item(instance) for instance in failed]
-    for reference, reason in zip(said.FailedSOPSequence, failed.values(), strict=True):
-        reference.FailureReason = reason
-    return said
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import Instance, Workplace
-from tests.network.archives import dcmqrscp
+from tests.peers.archives import dcmqrscp
 
 RULES = """
 [sources.archive]

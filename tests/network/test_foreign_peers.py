@@ -21,9 +21,9 @@ from pydicom.encaps import encapsulate
 from pyconquest_rules.network.part10 import data_set_offset
 from tests.conftest import Workplace, needs
 from tests.dcmtk import dcmtk
-from tests.execute.test_listen import listening
-from tests.network.archives import dcmqrscp, free_port, orthanc
-from tests.network.peers import process
+from tests.execute.listeners import listening
+from tests.peers.archives import dcmqrscp, orthanc
+from tests.peers.processes import free_port, process
 
 IMPLICIT, EXPLICIT, BIG, RLE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
 ECHO = "1.2.840.10008.1.1"

@@ -23,17 +23,13 @@ from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.proposals import CLASSES_AT_ONCE, COMMON
 from pyconquest_rules.network.query_retrieve import Counts, find, get, move, present
 from pyconquest_rules.network.storing import About
-from tests.conftest import REPOSITORY, save
-from tests.network.archives import dcmqrscp, free_port, orthanc, stored
+from tests.conftest import save
+from tests.peers.archives import dcmqrscp, orthanc, stored
+from tests.peers.processes import free_port
+from tests.quickstart import EXAMPLES, instances
 
-EXAMPLES = REPOSITORY / "examples" / "quickstart" / "data"
 NAMES = {"U": "Łukasz^Ωmega", "J": "Yamada^Tarou=山田^太郎=やまだ^たろう", "L": "Müller^José"}
 CHARACTER_SETS: dict[str, Any] = {"U": "ISO_IR 192", "J": ["", "ISO 2022 IR 87"], "L": "ISO_IR 100"}
-
-
-def instances() -> list[Path]:
-    """The files of the quick start that are instances."""
-    return sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix != ".txt")
 
 
 def named(folder: Path) -> list[Path]:

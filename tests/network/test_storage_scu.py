@@ -23,7 +23,10 @@ from pyconquest_rules.network.association import Context, ContextsRefused, batch
 from pyconquest_rules.network.node import TLS, Node, NodeError
 from pyconquest_rules.network.outgoing import Instance
 from pyconquest_rules.network.storage_scu import Sent, send
-from tests.network.peers import HOST, Certificates, Fault, Faulty, dcmqrscp, free_port, orthanc, storescp
+from tests.data_sets import data_set, even, received, values
+from tests.peers.certificates import Certificates
+from tests.peers.faulty import Fault, Faulty
+from tests.peers.processes import HOST, dcmqrscp, free_port, orthanc, storescp
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT, IMPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
@@ -48,21 +51,6 @@ def files(instance: Write) -> Files:
         ]
 
     return made
-
-
-def data_set(path: bytes | Path) -> bytes:
-    """What is behind the file meta information, read by pydicom."""
-    with Path(os.fsdecode(path)).open("rb") as opened:
-        if opened.read(132)[128:] != b"DICM":
-            opened.seek(0)
-        pydicom.filereader._read_file_meta_info(opened)
-        return opened.read()
-
-
-def received(folder: Path) -> dict[str, bytes]:
-    """What storescp wrote, by SOP Instance UID."""
-    found = (folder / "received").iterdir()
-    return {pydicom.filereader.read_file_meta_info(file).MediaStorageSOPInstanceUID: data_set(file) for file in found}
 
 
 def outcomes(told: Iterator[tuple[Instance, Sent]]) -> dict[str, Sent]:
@@ -108,12 +96,6 @@ def corpus(shared: Path) -> dict[str, Instance]:
     return {row["sop"]: Instance(os.fsencode(root / row["path"]), row["sop"]) for row in rows}
 
 
-def even(path: bytes) -> bytes:
-    """The data set, padded where that is deflated and of an odd length (PS3.5 A.5)."""
-    data = data_set(path)
-    return data + b"\0" * (len(data) % 2)
-
-
 def test_the_good_corpus_arrives_at_storescp(tmp_path: Path, corpus: dict[str, Instance]) -> None:
     with storescp(tmp_path, "+B", "+xa", "-pm") as port:
         told = outcomes(send(node(port), corpus.values()))
@@ -141,12 +123,6 @@ def test_the_good_corpus_arrives_at_orthanc(tmp_path: Path, corpus: dict[str, In
     # Orthanc writes some data sets anew: their values are the same, the lengths of sequences and groups may not be.
     anew = [uid for uid in stored if data_set(kept[uid]) != even(corpus[uid].path)]
     assert [uid for uid in anew if values(kept[uid]) != values(Path(os.fsdecode(corpus[uid].path)))] == []
-
-
-def values(file: Path) -> dict[int, object]:
-    """Those of a data set by tag, without group lengths and padding (PS3.5 7.2, PS3.3 C.12)."""
-    dataset = pydicom.dcmread(file, force=True)
-    return {element.tag: element.value for element in dataset if element.tag.element and element.tag != 0xFFFCFFFC}
 
 
 def test_a_dcmqrscp_takes_it(tmp_path: Path, files: Files) -> None:

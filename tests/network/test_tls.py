@@ -14,7 +14,7 @@ from pyconquest_rules.dicom import Level
 from pyconquest_rules.network.node import TLS, Node, NodeError
 from pyconquest_rules.network.query_retrieve import find
 from tests.conftest import Workplace
-from tests.network.certificates import Authority
+from tests.peers.certificates import Authority
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.outgoing import Instance
 from pyconquest_rules.network.storage_scu import REFUSED, Sent, send
-from tests.network.peers import HOST, Faulty, storescp
 from tests.network.raw_files import (
     BIG_ENDIAN,
     CT,
@@ -27,6 +26,8 @@ from tests.network.raw_files import (
     meta,
     sequence,
 )
+from tests.peers.faulty import Faulty
+from tests.peers.processes import HOST, storescp
 
 UID = "1.2.3"
 EXPLICITLY, IMPLICITLY, BACKWARDS = instance(UID), instance(UID, explicit=False), instance(UID, order=">")

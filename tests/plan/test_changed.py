@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Instance, Workplace
 from tests.plan.manual import copies, planned
-from tests.plan.test_reasons import changed_by_a_byte, replaced
+from tests.plan.replaced import changed_by_a_byte, replaced
 
 FIRST = "export/P1/1.dcm"
 

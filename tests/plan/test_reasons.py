@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Instance, Workplace
 from tests.plan.manual import copies, planned
+from tests.plan.replaced import changed_by_a_byte
 
 
 @pytest.fixture
@@ -22,20 +23,6 @@ def exported(workplace: Workplace, instance: Instance) -> Workplace:
 
 
 FIRST = "export/P1/1.dcm"
-
-
-def replaced(file: Path, data: bytes) -> None:
-    """Another file under the same name, of another time."""
-    before = file.stat()
-    file.unlink()
-    file.write_bytes(data)
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000_000))
-
-
-def changed_by_a_byte(file: Path) -> None:
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    replaced(file, bytes(data))
 
 
 def test_new(workplace: Workplace, instance: Instance) -> None:

@@ -8,7 +8,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pyconquest_rules.cli.main import run
 from pyconquest_rules.network import query_retrieve
 from pyconquest_rules.render.terminal import width
 from tests.conftest import Instance, Workplace, needs
+from tests.waiting import until
 
 SCREENS = Path(__file__).parent / "screens"
 RULES = """
@@ -159,8 +159,7 @@ def test_nothing_of_a_progress_bar_is_left_on_a_real_terminal(scene: Workplace, 
         asked = f"env -u COLUMNS -u LINES {sys.executable} -m pyconquest_rules {command}; touch {done}; sleep 600"
         subprocess.run([*tmux, "new-session", "-d", "-x", str(columns), "-y", "200", "-c", str(scene.folder), asked], check=True)
         try:
-            while not done.exists():
-                time.sleep(0.1)
+            until(done.exists, 120)
             screen = subprocess.run([*tmux, "capture-pane", "-p"], check=True, capture_output=True, text=True).stdout
         finally:
             subprocess.run([*tmux, "kill-server"], check=True)

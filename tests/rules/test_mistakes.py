@@ -14,16 +14,8 @@ import tomli
 from pyconquest_rules.app.loading import load
 from pyconquest_rules.errors import RulesError
 from tests.conftest import Workplace
-from tests.rules.test_check import EVERYTHING
-
-BAD = Path(__file__).parent / "bad"
-
-
-def said(rules: Path) -> str:
-    """What `check` says, run in the folder of the rules file."""
-    done = Workplace(rules.parent).run("-f", rules.name, "check")
-    assert (done.code, done.out) == (2, "")
-    return done.err
+from tests.rules.bad_files import BAD, said
+from tests.rules.everything import EVERYTHING
 
 
 @pytest.mark.parametrize("rules", sorted(BAD.glob("*.toml")), ids=lambda rules: rules.stem)

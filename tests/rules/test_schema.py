@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import REPOSITORY, Workplace, needs
-from tests.rules.test_check import EVERYTHING
+from tests.rules.everything import EVERYTHING
 
 SCHEMA = REPOSITORY / "rules.schema.json"
 RULES = """

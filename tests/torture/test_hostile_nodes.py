@@ -27,10 +27,10 @@ from pyconquest_rules.network.query_retrieve import find, get, move
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.storing import About
 from tests.conftest import Instance, Workplace
-from tests.network import hostile_nodes
-from tests.network.certificates import Authority
-from tests.network.hostile_nodes import ANSWERS, ASSOCIATIONS, AT_GET, INSTANCE, MATCH, ODD_MATCHES, Hostile, Request
-from tests.network.pdus import CT, pdu
+from tests.peers import hostile_nodes
+from tests.peers.certificates import Authority
+from tests.peers.hostile_nodes import ANSWERS, ASSOCIATIONS, AT_GET, INSTANCE, MATCH, ODD_MATCHES, Hostile, Request
+from tests.peers.pdus import CT, pdu
 
 NODES = """
 [sources.archive]

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def many(request: pytest.FixtureRequest, tmp_path: Path, instance: Instance) -> 
 
 
 def test_random_kills(many: Sound, some: Some[int]) -> None:
-    moments, caught = random.Random(4), 0
+    moments, caught, midway = random.Random(4), 0, 0
     many.anew()
     for _ in some(range(100), 5):
         before = len(list(many.placed()))
@@ -48,9 +49,11 @@ def test_random_kills(many: Sound, some: Some[int]) -> None:
             for _ in range(polls):
                 sum(1 for _ in many.placed())
             run.kill()
-        caught += run.returncode != 0
+        caught += run.returncode == -signal.SIGKILL
+        midway += run.returncode == -signal.SIGKILL and before < sum(1 for _ in many.placed()) < many.number
         many.assert_sound()
     assert caught, "no run was killed: nothing was tested"
+    assert midway, "no kill came while files were placed and others were not"
     many.assert_next_run_does_the_rest()
 
 
@@ -68,7 +71,7 @@ def test_kills_before_patients_withdraw(workplace: Workplace, instance: Instance
     patients(instance, 12, 3)
     to = "export/{{ PatientID }}/{{ InstanceNumber }}.dcm"
     sources, kills = workplace.files("data"), Kills(workplace.folder, seed=5)
-    others = workplace.folder / "export/P0/of others.dcm"
+    others, midway = workplace.folder / "export/P0/of others.dcm", 0
 
     def want(number: int) -> set[str]:
         """Have the rules want the patients whose number leaves this rest; return their files."""
@@ -81,9 +84,10 @@ def test_kills_before_patients_withdraw(workplace: Workplace, instance: Instance
     calls = kills.calls("apply", "--no-index")
     others.write_bytes(sources["P0/0.dcm"])
     for each in kills.until(len(some(range(34), 4))):
-        want(each)
-        kills.kill("apply", "--no-index", "--allow-prune", calls=calls)
-        wanted = want(each + 1)
+        wanted = want(2 * each + 2)  # other patients than the last run had, so that the killed one has work
+        killed = kills.kill("apply", "--no-index", "--allow-prune", calls=calls)
+        midway += killed and {name for name in workplace.files("export") if name in sources} != wanted
+        wanted = want(2 * each + 3)
         placed = {name for name in workplace.files("export") if name in sources}
         done = workplace.run("apply", "--no-index", "--allow-prune", "--json")
         assert done.code == 0, done.out + done.err
@@ -93,6 +97,7 @@ def test_kills_before_patients_withdraw(workplace: Workplace, instance: Instance
         assert not [*(workplace.folder / "export").rglob(".pyconquest-rules*")]
         verified = workplace.run("verify", "--deep", "--json").summary
         assert (verified["ok"], verified["missing"], verified["changed"], verified["extra"]) == (len(wanted), 0, 0, 1)
+    assert midway, "no kill came while work was undone"
     assert workplace.files("data") == sources
 
 
@@ -101,7 +106,7 @@ def test_kills_of_index(workplace: Workplace, instance: Instance, some: Some[int
     patients(instance, 10, 4)
     workplace.rules(copies())
     kills = Kills(workplace.folder, seed=6)
-    calls = kills.calls("index", "--allow-vanish")
+    calls, midway = kills.calls("index", "--allow-vanish"), 0
     for each in kills.until(len(some(range(100), 10))):
         if each % 5 == 0:  # a new index
             for database in workplace.folder.glob("conquest.db*"):
@@ -110,13 +115,15 @@ def test_kills_of_index(workplace: Workplace, instance: Instance, some: Some[int
             shutil.rmtree(workplace.folder / f"data/P{each % 10}", ignore_errors=True)
             for file in range(4):
                 instance(f"data/P{(each + 3) % 10}/{file}.dcm", PatientID=f"Q{each}", SOPInstanceUID=f"1.5.{each}.{file}")
-        kills.kill("index", "--allow-vanish", calls=calls)
+        killed = kills.kill("index", "--allow-vanish", calls=calls)
         done = workplace.run("index", "--allow-vanish", "--json")
+        midway += killed and done.summary["read"] > 0
         assert done.code == 0, done.out + done.err
         assert content(workplace.folder / "conquest.db") == {
             (path, row[0], row[1]) for path, row in headers(workplace.folder / "data").items()
         }
         assert workplace.run("index", "--json").summary["read"] == 0
+    assert midway, "no kill came while work was undone"
 
 
 def headers(folder: Path) -> dict[str, tuple[str, str]]:
@@ -143,12 +150,15 @@ def test_kills_of_forget(workplace: Workplace, instance: Instance, some: Some[in
     assert workplace.run("index").code == 0
     kills, sources = Kills(workplace.folder, seed=7), workplace.files("data")
     calls = kills.calls("forget", f"P{number - 1}", "--files", "--prune-empty", "--yes")
+    midway = 0
     for each in kills.until(number // 3):
-        kills.kill("forget", f"P{each}", "--files", "--prune-empty", "--yes", calls=calls)
+        killed = kills.kill("forget", f"P{each}", "--files", "--prune-empty", "--yes", calls=calls)
         again = workplace.run("forget", f"P{each}", "--files", "--prune-empty", "--yes")
         assert again.code == 0 or "the index has no such" in again.err, again.err
+        midway += killed and again.code == 0
         left = {name for name in sources if each < int(name.split("/")[0][1:]) < number - 1}
         assert workplace.files("data").keys() == left
         assert not (workplace.folder / f"data/P{each}").exists()
         assert f"P{each}" in (workplace.folder / ".pyconquest-rules/decisions.txt").read_text().split()
         assert workplace.run("query", "SELECT count(*) FROM images", "--format", "csv").out.split()[-1] == str(len(left))
+    assert midway, "no kill came while work was undone"

@@ -16,8 +16,7 @@ from pyconquest_rules.headers.header import Header, Reader, Wanted
 from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.headers.opening import Reason
 from tests.conftest import needs
-from tests.headers.test_header import as_text, bare
-from tests.headers.test_layouts import mutant, outcome
+from tests.headers.reading import as_text, bare, mutant, outcome
 from tests.odd_files import odd_file
 from tests.torture.conftest import Some
 

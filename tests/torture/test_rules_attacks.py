@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Workplace, save
+from tests.torture.attacks import ATTACKS as TEXTS
+from tests.torture.attacks import many
 from tests.torture.conftest import Some
 from tests.torture.limited import MEGABYTES, Came, attacks
-from tests.torture.test_rules_files import ATTACKS as TEXTS
-from tests.torture.test_rules_files import many
 
 Attack = Callable[[str, str], Came]
 Attacks = dict[str, tuple[str, str]]

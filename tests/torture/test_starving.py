@@ -11,8 +11,8 @@ from random import Random
 import pytest
 
 from tests.conftest import Done, Workplace, save
-from tests.network.peers import Fault, Faulty
-from tests.network.test_storage_scu import data_set
+from tests.data_sets import data_set
+from tests.peers.faulty import Fault, Faulty
 
 RULES = """
 [sources.archive]
@@ -104,6 +104,8 @@ def test_every_good_instance_arrives_in_the_first_run(workplace: Workplace, seed
     once = {uid(number): random.choice(KINDS) for number in faulty if uid(number) not in bound}
     with Faulty(bound=bound, once=dict(once)) as peer:
         done = apply(workplace, peer, seed + 1, associations=random.choice((1, 1, 2, 4)))
+    assert not peer.once, "a fault was not made"
+    assert bound.keys() <= {*peer.order}
     failed = {line["SOPInstanceUID"] for line in done.lines if line["event"] == "failed"}
     assert failed == bound.keys()
     assert (done.summary["done"], done.summary["failed"], done.code) == (NUMBER - len(bound), len(bound), int(bool(bound)))

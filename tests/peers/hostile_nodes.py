@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pyconquest_rules.network import wire
-from tests.network import pdus
-from tests.network.pdus import CT, Archive, acceptance, item, pdu
+from tests.peers import pdus
+from tests.peers.pdus import CT, Archive, acceptance, item, pdu
 
 SERIES = {"PatientID": "P1", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1", "SOPClassUID": CT}
 INSTANCE = SERIES | {"SOPInstanceUID": "1.2.3.1.1", "Modality": "CT"}

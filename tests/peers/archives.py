@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,15 +19,9 @@ from pynetdicom.presentation import build_context
 from pyconquest_rules.network.node import Node
 from tests.conftest import needs
 from tests.dcmtk import dcmtk
+from tests.peers.processes import free_port
 
 ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def program(name: str) -> str:

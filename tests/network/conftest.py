@@ -1,0 +1,5 @@
+"""Fixtures of the network tests."""
+
+from tests.network.listeners import listen
+
+__all__ = ["listen"]
