@@ -1,4 +1,4 @@
-"""Prints docs/licences.md: under which licence everything is that is installed with pyconquest-rules."""
+"""Print docs/licences.md: the licence of every package that is installed with pyconquest-rules."""
 
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, requires
 
@@ -6,7 +6,7 @@ from packaging.requirements import Requirement
 
 HEAD = """# Licences
 
-pyconquest-rules is under the MIT licence. What is installed with it, as [requirements-dev.txt](../requirements-dev.txt) pins it:
+pyconquest-rules is under the MIT licence. It installs these packages, pinned by [requirements-dev.txt](../requirements-dev.txt):
 
 | package | version | licence |
 |---|---|---|"""

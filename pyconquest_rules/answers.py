@@ -1,4 +1,4 @@
-"""What the use cases answer, for a renderer to show."""
+"""The answers of the use cases, for a renderer to show."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pyconquest_rules.steps import Step
 
 
 def size(number: float) -> str:
-    """A number of bytes for people, in decimal units."""
+    """Return a number of bytes as text, in decimal units."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
             return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
@@ -17,7 +17,7 @@ def size(number: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Vanished:
-    """An output from which most of the files that the ledger knows are gone: `gone` of `known`, perhaps for a known reason."""
+    """An output that lost most of its files in the ledger: `gone` of `known`; `why` is the reason, if known."""
 
     output: str
     gone: int
@@ -26,15 +26,15 @@ class Vanished:
 
     @property
     def message(self) -> str:
-        """What it means, and the way out."""
+        """The message for the user, with what to do."""
         why = f" ({self.why})" if self.why else ""
-        what = f"{self.gone:,} of {self.known:,} files that were put there are gone{why}"
-        return f"output {self.output}: {what}; mount the disk, or say --allow-vanish if they are gone for good"
+        what = f"{self.gone:,} of {self.known:,} files that were written there are gone{why}"
+        return f"output {self.output}: {what}; mount the disk, or use --allow-vanish if they are gone for good"
 
 
 @dataclass(frozen=True, slots=True)
 class NoRoom:
-    """An output on whose file system what is planned does not fit: `needed` bytes are to be written, `free` are free."""
+    """An output whose file system has only `free` of the `needed` bytes."""
 
     output: str
     needed: int
@@ -42,35 +42,35 @@ class NoRoom:
 
     @property
     def message(self) -> str:
-        """What it means, and the way out."""
-        what = f"{size(self.needed)} are to be written, and {size(self.free)} are free"
-        return f"output {self.output}: {what}; make room, or choose fewer actions"
+        """The message for the user, with what to do."""
+        what = f"{size(self.needed)} are to be written, but only {size(self.free)} are free"
+        return f"output {self.output}: {what}; free some space, or select fewer actions"
 
 
 Finding = Vanished | NoRoom
-"""What speaks against a plan as a whole. Of one with `Vanished` nothing is done."""
+"""A finding about a plan as a whole. A plan with `Vanished` is not carried out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusals:
-    """Files that are DICOM, or were to be, but could not be indexed, by reason: those that nobody dealt with, and those accepted.
+    """Files that should be DICOM but could not be indexed, by reason: `standing` ones, and those `accepted` by the rules.
 
-    What is not DICOM at all does no harm and is in neither.
+    Files that are not DICOM are in neither.
     """
 
     standing: dict[str, int]
     accepted: dict[str, int]
 
     def __bool__(self) -> bool:
-        """Whether somebody must deal with any."""
+        """Whether any are not accepted."""
         return bool(self.standing)
 
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What bringing an index up to date came to: counts of files, of the reasons of those that are not in it, and of notes.
+    """The result of an update of the index: counts of files, reasons of files that are not indexed, and notes.
 
-    Notes are oddities of files that were indexed. `refusals` are of all files of the index, not of this run alone.
+    Notes are oddities of indexed files. `refusals` cover all files of the index, not only this run.
     """
 
     counts: dict[str, int]
@@ -82,7 +82,7 @@ class Indexed:
 
 @dataclass(frozen=True, slots=True)
 class ActionStatus:
-    """Where an action stands: steps done and due, blocked and failed, and when the last one was done."""
+    """The state of an action: steps done, due, blocked and failed, and the time of the last one."""
 
     action: str
     done: int
@@ -94,7 +94,7 @@ class ActionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Going:
-    """What would be forgotten: numbers of patients, studies, series and images that instances go from, and of their files."""
+    """The numbers of patients, studies, series, images and files that would be forgotten."""
 
     patients: int
     studies: int
@@ -105,7 +105,7 @@ class Going:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What was forgotten: instances and files, how many files were deleted, how many could not be, and deleted empty folders."""
+    """The numbers of forgotten instances and files, deleted files, files that could not be deleted, and deleted folders."""
 
     images: int
     files: int
@@ -116,7 +116,7 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class NotIn:
-    """A set that does not hold an instance, and what the row of the instance has in the columns that the set's SQL names."""
+    """A set that does not have an instance, and the instance's values in the columns that the SQL of the set names."""
 
     name: str
     has: Mapping[str, str | int | float | None]
@@ -124,7 +124,7 @@ class NotIn:
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """What a step is blocked by: another step, or what the ledger knows at the destination; the instance and its file."""
+    """The cause of a blocked step: another step, or the file that the ledger has at the destination."""
 
     action: str
     SOPInstanceUID: str
@@ -134,7 +134,7 @@ class Partner:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedStep:
-    """What an action makes of an instance. `partners` are the first that block it, `others` is how many more do."""
+    """The step of an action for an instance. `partners` are the first that block it; `others` counts the rest."""
 
     step: Step
     partners: tuple[Partner, ...] = ()
@@ -143,7 +143,7 @@ class ExplainedStep:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """All about one instance: its file, the sets that hold it, those that do not, and what each action makes of it."""
+    """One instance: its file, the sets that have it, the sets that do not, and its step in each action."""
 
     SOPInstanceUID: str
     source: bytes

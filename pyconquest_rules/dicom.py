@@ -35,16 +35,16 @@ KEYS = {
 
 
 Value = str | tuple[str | None, ...] | None
-"""The text of an element that was read, None where there is none; of every item of a sequence, a tuple of these."""
+"""The text of an element, None if it has none; for every item of a sequence, a tuple of these."""
 
 
 def unpadded(text: str | None) -> str:
-    """Return a PatientID, UID or code as it is compared: spaces at both ends are padding (PS3.5 6.2). "" for None."""
+    """Return a PatientID, UID or code without padding spaces at both ends (PS3.5 6.2); "" for None."""
     return text.strip(" ") if text else ""
 
 
 class Element(NamedTuple):
-    """What the data dictionary (PS3.6) says of a tag."""
+    """The entry of the data dictionary (PS3.6) for a tag."""
 
     VR: str
     VM: str
@@ -55,10 +55,9 @@ class Element(NamedTuple):
 
 @cache
 def dictionary() -> Mapping[int, Element]:
-    """The data dictionary of PS3.6 as pydicom ships it, by tag.
+    """Return the data dictionary of PS3.6 by tag, as pydicom ships it.
 
-    Read from pydicom's table alone: importing the package pydicom takes half a second, which no command that only
-    checks names should pay.
+    It is read from pydicom's table alone, because importing the package takes half a second.
     """
     package = find_spec("pydicom")
     if package is None or package.origin is None:
@@ -73,12 +72,12 @@ def dictionary() -> Mapping[int, Element]:
 
 @cache
 def tags() -> Mapping[str, int]:
-    """Every keyword of PS3.6 with its tag."""
+    """Return every keyword of PS3.6 with its tag."""
     return {element.keyword: tag for tag, element in dictionary().items() if element.keyword}
 
 
 def keyword(tag: int) -> str | None:
-    """The keyword of a tag, None for one that PS3.6 does not name."""
+    """Return the keyword of a tag; None if PS3.6 does not name it."""
     element = dictionary().get(tag)
     return element.keyword or None if element else None
 
@@ -92,7 +91,7 @@ CREATORS = range(0x10, 0x100)
 
 @dataclass(frozen=True, slots=True)
 class TagPath:
-    """The way to an element: items of sequences, then the element's tag. `path` is empty for a top-level element.
+    """The path to an element: items of sequences, then the element's tag. `path` is empty for a top-level element.
 
     An item is its number from 0, or ALL. With a private `creator`, `tag` is the group and the element's offset in the
     block that this creator reserved in a file (PS3.5 7.8.1).
@@ -104,12 +103,12 @@ class TagPath:
 
     @property
     def all_items(self) -> bool:
-        """Whether the path stands for the elements of every item of a sequence."""
+        """Whether the path names the elements of every item of a sequence."""
         return any(item == ALL for _, item in self.path)
 
     @property
     def tags(self) -> frozenset[int]:
-        """Every tag that may be met on the way, the creators of private elements too."""
+        """Every tag on the path, including the creators of private elements."""
         steps = {tag for tag, _ in self.path}
         if self.creator is None:
             return frozenset(steps | {self.tag})
@@ -117,7 +116,7 @@ class TagPath:
         return frozenset(steps | {group | block for block in CREATORS} | {group | block << 8 | offset for block in CREATORS})
 
     def __str__(self) -> str:
-        """In hexadecimal, as the rules file may say it: `300a,0070[0].300c,0004[*].300a,0084`."""
+        """Return the path in hexadecimal, as in the rules file: `300a,0070[0].300c,0004[*].300a,0084`."""
         steps = [f"{_hex(tag)}[{'*' if item == ALL else item}]" for tag, item in self.path]
         last = _hex(self.tag) if self.creator is None else f'{self.tag >> 16:04x},"{self.creator}",{self.tag & 0xFF:02x}'
         return ".".join([*steps, last])
@@ -135,10 +134,10 @@ PART = re.compile(
 
 
 def tag_path(text: str) -> TagPath:
-    """A TagPath from `BeamDose`, `300a,0084`, `BeamSequence[*].300a,00c2` or `0011,"ACME SITE 1",20`.
+    """Parse a TagPath from `BeamDose`, `300a,0084`, `BeamSequence[*].300a,00c2` or `0011,"ACME SITE 1",20`.
 
-    Items count from 0, `[*]` is every item. Raises Mistake where a part is no keyword of PS3.6 and no tag, where a sequence
-    has no item, or where something that is no sequence has one.
+    Items count from 0; `[*]` is every item. Raises Mistake if a part is neither a keyword of PS3.6 nor a tag, if a sequence
+    has no item, or if an element that is not a sequence has one.
     """
     parts = re.findall(r'(?:[^."]|"[^"]*"?)+|(?<=\.)(?=\.|$)|^$', text)
     *path, last = (_part(part, final=number == len(parts)) for number, part in enumerate(parts, start=1))
@@ -147,7 +146,7 @@ def tag_path(text: str) -> TagPath:
 
 
 def _part(part: str, *, final: bool) -> tuple[int, int | None, str | None]:
-    """The tag, the item and the private creator of one part. `final`: it names the element itself."""
+    """Return the tag, the item and the private creator of one part. `final`: the part names the element itself."""
     match = PART.fullmatch(part)
     if not match:
         hint = 'write "BeamDose", "300a,0084" or \'0011,"PRIVATE CREATOR",20\''
@@ -169,7 +168,7 @@ def _part(part: str, *, final: bool) -> tuple[int, int | None, str | None]:
 
 
 def _tag(match: re.Match[str]) -> tuple[int, bool | None]:
-    """The tag of a part, and whether it is a sequence; None where PS3.6 does not say."""
+    """Return the tag of a part, and whether it is a sequence; None if PS3.6 does not say."""
     if match["creator"]:
         if int(match["group"], 16) % 2 == 0:
             raise Mistake(f"private elements have odd groups, {match['group']} is even", fragment=match["group"])
@@ -187,5 +186,5 @@ def _tag(match: re.Match[str]) -> tuple[int, bool | None]:
 
 @lru_cache(1000)
 def near_keyword(word: str) -> str | None:
-    """Return the hint at a keyword that is near to an unknown one, if any."""
+    """Return a hint with a keyword similar to an unknown one, if any."""
     return did_you_mean(word, tags())

@@ -1,7 +1,7 @@
-"""What can go wrong, said to the person who reads it: where, what, and the way out.
+"""The errors of the program. A message says where, what, and what to do.
 
-Every error of ours is an `Error`. Its text never holds a value of a patient: files and instances are named by
-path only in reports that were asked for, elsewhere by SOPInstanceUID.
+Every error of ours is an `Error`. Its text never has patient data: it names instances by SOPInstanceUID. Only requested
+reports show paths.
 """
 
 import re
@@ -16,13 +16,13 @@ NEAREST = 50
 
 
 class Error(Exception):
-    """Any error that ends a command; `exit_code` is the one of DESIGN section 2."""
+    """An error that ends a command with `exit_code` (DESIGN section 2)."""
 
     exit_code: ClassVar[int] = 2
 
 
 class UsageError(Error):
-    """The command line asks for something that is not there."""
+    """The command line names something that does not exist, or is invalid."""
 
 
 class SourceError(Error):
@@ -32,19 +32,19 @@ class SourceError(Error):
 
 
 class OutputError(Error):
-    """Nothing may be written to an output: most of its files vanished, or there is too little room."""
+    """An output must not be written: most of its files vanished, or there is not enough space."""
 
     exit_code = 1
 
 
 class DatabaseError(Error):
-    """A database of ours cannot be used: not ours, of a newer version, busy or broken."""
+    """A database cannot be used: it is not ours, of a newer version, busy or damaged."""
 
     exit_code = 1
 
 
 class StalePlan(Error):
-    """The saved plan is not what would be planned now."""
+    """The saved plan differs from the current plan."""
 
     exit_code = 5
 
@@ -56,15 +56,15 @@ class Locked(Error):
 
 
 class Interrupted(Error):
-    """Ctrl-C ended a command before its end."""
+    """Ctrl-C interrupted a command."""
 
     exit_code = 130
 
 
 class Mistake(Error):
-    """A mistake in a text of the rules file (a query, a template, a tag), before its place in the file is known.
+    """An error in a text of the rules file (a query, a template, a tag), before its position in the file is known.
 
-    `fragment` is the word of that text to point at, `hint` the way out.
+    `fragment` is the word of that text to mark; `hint` says what to do.
     """
 
     def __init__(self, message: str, *, fragment: str | None = None, hint: str | None = None) -> None:
@@ -72,7 +72,7 @@ class Mistake(Error):
         self.message, self.fragment, self.hint = message, fragment, hint
 
 
-# A password that is written out, and not { env = "NAME" }.
+# A literal password, instead of { env = "NAME" }.
 SECRET = re.compile(
     r"""(\bkey_password["']?\s*=\s*)(?!\{\s*env\s*=\s*["'][^"']*["']\s*\})"""
     r"""(\{[^}]*\}?|"(?:\\.|[^"\\])*"?|'[^']*'?|[^\s,}#]+)"""
@@ -81,7 +81,7 @@ SECRET = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake of a rules file. `line` and `column` count from 1; `length` is at least 1."""
+    """One error of a rules file. `line` and `column` count from 1; `length` is at least 1."""
 
     file: str
     line: int
@@ -92,12 +92,12 @@ class Problem:
     source_line: str
 
     def __str__(self) -> str:
-        """`file:line:column: message`, the source line, a caret line and the hint; none of them without end."""
+        """Return `file:line:column: message`, the source line, a caret line and the hint, each of limited length."""
         place, hint = f"{self.file}:{self.line}:{self.column}: {_short(self.message)}", _short(self.hint or "")
         if not self.source_line or len(self.source_line) > LONGEST_TOLD:
             return f"{place}\n  = {hint}" if hint else place
         shown, margin = SECRET.sub(lambda found: f"{found[1]}{'*' * len(found[2])}", self.source_line), f"{self.line:>5} | "
-        # Tabs are kept in the margin of the caret, so that it stands under its word in any terminal.
+        # Keep tabs before the caret, so that it is below its word in any terminal.
         lead = "".join("\t" if c == "\t" else " " for c in self.source_line[: self.column - 1])
         caret = "^" * max(1, min(self.length, len(self.source_line) - self.column + 1))
         text = f"{place}\n{margin}{shown}\n{' ' * (len(margin) - 2)}| {lead}{caret}"
@@ -109,7 +109,7 @@ def _short(text: str) -> str:
 
 
 class RulesError(Error):
-    """All the mistakes of a rules file, in the order of their places. The text tells the first MOST_TOLD of them."""
+    """All errors of a rules file, in the order of their positions. The text has the first MOST_TOLD."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         files = list(dict.fromkeys(problem.file for problem in problems))
@@ -119,10 +119,10 @@ class RulesError(Error):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """`did you mean "planning_ct"?` where one of `known` is near to `word`, compared without case; else None."""
+    """Return `did you mean "planning_ct"?` if one of `known` is similar to `word`, ignoring case; else None."""
     folded, by_fold = word.casefold(), {k.casefold(): k for k in known}
     pairs = {folded[start : start + 2] for start in range(len(folded) - 1)}
-    # Which of thousands have most pairs of letters in common is found out much sooner than how near each is.
+    # Counting common pairs of letters is much faster than measuring the similarity of thousands of words.
     among = nlargest(NEAREST, by_fold, key=lambda k: sum(map(k.__contains__, pairs)) - abs(len(k) - len(folded)))
     near = get_close_matches(folded, among, n=1, cutoff=0.6)
     return f'did you mean "{by_fold[near[0]]}"?' if near else None

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. Nobody prints inside: a renderer, or a test with `events.append`, takes these."""
+"""The events of a run. Use cases never print: a renderer, or a test with `events.append`, takes the events."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """A source was walked: how many of its files will be read."""
+    """A source was walked, and `to_read` of its files will be read."""
 
     source: str
     seen: int
@@ -15,10 +15,10 @@ class Walked:
 
 @dataclass(frozen=True, slots=True)
 class FileTold:
-    """The outcome of one file of a source: `indexed | unchanged | duplicate | rejected | skipped`, and why.
+    """The outcome of one file of a source: `indexed | unchanged | duplicate | rejected | skipped`, and the reason.
 
-    The reason of an indexed file is its notes (`headers.notes`). Unchanged files are reported only if every file is asked for.
-    `path` is the whole path in the bytes of the file system.
+    The reason of an indexed file is its notes (`headers.notes`). Unchanged files are reported only on request.
+    `path` is the full path in the bytes of the file system.
     """
 
     path: bytes
@@ -28,7 +28,7 @@ class FileTold:
 
 @dataclass(frozen=True, slots=True)
 class Planning:
-    """An action is being planned; `steps` so far."""
+    """An action is being planned and has `steps` so far."""
 
     action: str
     steps: int
@@ -36,14 +36,14 @@ class Planning:
 
 @dataclass(frozen=True, slots=True)
 class BroughtAlong:
-    """The set of an action brings along instances whose PatientID is not that of the study or series that the set selects."""
+    """The set of an action selects instances whose PatientID differs from that of their study or series."""
 
     action: str
     instances: int
 
     @property
     def message(self) -> str:
-        """What it means and how to see them; no value of a patient."""
+        """The message for the user, without patient data."""
         one = self.instances == 1
         have, whose = ("instance has", "its") if one else ("instances have", "their")
         what = f"{self.instances:,} selected {have} another PatientID than {whose} study or series"
@@ -52,14 +52,14 @@ class BroughtAlong:
 
 @dataclass(frozen=True, slots=True)
 class LittleRoom:
-    """What is planned will not fit; what does is done all the same. The message holds no value of a patient."""
+    """The plan needs more than the free space; `apply` copies what fits. The message has no patient data."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A run begins: its number in the ledger, and what it has to do."""
+    """A run begins: its number in the ledger, its steps and bytes."""
 
     run: int
     steps: int
@@ -68,7 +68,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step was done, durably, and is in the ledger. `warning` is what a node said of an instance that it took."""
+    """A step was done durably and is in the ledger. `warning` is the warning of the node that stored the instance."""
 
     action: str
     SOPInstanceUID: str
@@ -78,9 +78,9 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class StepFailed:
-    """A step was not done; the message holds no value of a patient.
+    """A step failed; the message has no patient data.
 
-    The SOPInstanceUID is "" where an action could not be planned, because its node does not say what it has.
+    The SOPInstanceUID is "" if an action could not be planned because its node could not be queried.
     """
 
     action: str
@@ -90,9 +90,9 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True)
 class NodeNoted:
-    """A node did something odd that failed no step, or something of it was refused here; the message holds no value of a patient.
+    """A node behaved unexpectedly without failing a step, or we refused something of it; the message has no patient data.
 
-    The action is "" if none asked the node.
+    The action is "" if no action called the node.
     """
 
     action: str
@@ -101,7 +101,7 @@ class NodeNoted:
 
 @dataclass(frozen=True, slots=True)
 class SourceNoted:
-    """A source is probably not what was meant; the message holds no value of a patient."""
+    """A source is probably not the intended one; the message has no patient data."""
 
     source: str
     message: str
@@ -109,7 +109,7 @@ class SourceNoted:
 
 @dataclass(frozen=True, slots=True)
 class StepsWait:
-    """So many steps of an action are left for a later run, and why; that is no failure."""
+    """Steps of an action wait for a later run; this is not a failure."""
 
     action: str
     steps: int
@@ -118,7 +118,7 @@ class StepsWait:
 
 @dataclass(frozen=True, slots=True)
 class Listens:
-    """A listener of the rules listens: as which AE title, and where."""
+    """A listener of the rules listens under its AE title at an address."""
 
     listener: str
     ae_title: str
@@ -128,7 +128,7 @@ class Listens:
 
 @dataclass(frozen=True, slots=True)
 class Healthy:
-    """What a listener did so far: counts of associations, of instances and of bytes."""
+    """The counts of a listener so far: associations, instances and bytes."""
 
     listener: str
     counts: dict[str, int]
@@ -136,16 +136,16 @@ class Healthy:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """Actions ran after something had come: counts of their steps."""
+    """The actions of `then` ran: counts of their steps."""
 
     counts: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceRefused:
-    """A listener refused an instance: when, which, the status that it answered, and why; who sent it, from which address.
+    """A listener refused an instance of a peer, with a status and a reason.
 
-    The SOPInstanceUID is "" if it is not valid. No text holds a value of a patient.
+    The SOPInstanceUID is "" if it is not valid. No text has patient data.
     """
 
     time: str
@@ -158,7 +158,7 @@ class InstanceRefused:
 
 @dataclass(frozen=True, slots=True)
 class InstanceNoted:
-    """A listener kept an instance, and something about it is odd."""
+    """A listener stored an instance with an oddity."""
 
     time: str
     SOPInstanceUID: str
@@ -183,7 +183,7 @@ class PeerRefused:
 
 @dataclass(frozen=True, slots=True)
 class ThenWaits:
-    """The actions after something had come did not do all that they should, and why; they run again after so many seconds."""
+    """The actions of `then` did not complete; they run again after `seconds`."""
 
     listener: str
     reason: str
@@ -214,4 +214,4 @@ Emit = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Tells nobody."""
+    """Drop the event."""

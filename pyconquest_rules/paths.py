@@ -1,7 +1,7 @@
-"""The one path maker: from what a template prints to a path that every usual file system holds.
+"""The only maker of paths: turns the output of a template into a path that every common file system accepts.
 
-While a path is put together, "/" is a slash of the template and nothing else: text that comes from an instance begins with MARK,
-and in it the few characters that mean something to us are written as ESCAPE, their code in hexadecimal, ESCAPE.
+While a path is built, "/" is always a slash of the template. Text from an instance begins with MARK, and its special
+characters are written as ESCAPE, their code in hexadecimal, ESCAPE.
 """
 
 import posixpath
@@ -16,14 +16,14 @@ MARK, ESCAPE = "\0", "\1"
 SPECIAL = re.compile("[\0\1/\ud800-\udfff]")
 ESCAPED = re.compile("\1([0-9a-f]+)\1")
 LONGEST_PATH, LONGEST_NAME = 4096, 255
-MANY = 16384  # folders that are remembered: files of many may come in turn
-# Of texts that are longer nothing is remembered: files made for it would fill the memory.
+MANY = 16384  # cached folders: files of many folders may alternate
+# Longer texts are not cached: hostile files could fill the memory.
 LONGEST_REMEMBERED = 256
-# What is safe as it is, and soon seen to be; the names of RESERVED that are of such letters are none.
+# Names that are safe as they are, which is quick to check; it excludes the names in RESERVED.
 PLAIN = re.compile(r"(?!(?i:con|prn|aux|nul|(?:com|lpt)[1-9])(?:\.|\Z))[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
 EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 FORBIDDEN = frozenset('/\\:*?"<>|')
-# Windows takes superscript digits for digits here.
+# Windows treats superscript digits as digits here.
 PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in "123456789¹²³"}
 RESERVED = frozenset({"con", "prn", "aux", "nul", "conin$", "conout$"} | PORTS)
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def remembered(function: Callable[P, T]) -> Callable[P, T]:
-    """Remembers what a function gave lately, as far as the texts that it was given are short."""
+    """Cache the results of a function for short texts."""
     known = lru_cache(MANY, typed=True)(function)
 
     def ask(*given: P.args, **named: P.kwargs) -> T:
@@ -46,14 +46,14 @@ def remembered(function: Callable[P, T]) -> Callable[P, T]:
 
 
 class UnsafePath(Exception):
-    """What the template gives for an instance is no path; the text never holds a value."""
+    """The template does not render a valid path for an instance; the text never has a value."""
 
 
 class Folder(NamedTuple):
-    """The folder of a destination. `path` is safe names, each with a "/" behind it.
+    """The folder of a destination. `path` is safe names, each followed by "/".
 
-    `written` is the same before it was made safe, its names each with a NUL behind it: equal for two instances only if the
-    template gave them one folder. It can always be encoded as UTF-8.
+    `written` is the same before it was made safe, each name followed by NUL. It is equal for two instances only if the
+    template renders the same folder for both. It can always be encoded as UTF-8.
     """
 
     path: str
@@ -61,7 +61,7 @@ class Folder(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """Where a copy goes: a folder that many share, and a safe name in it. `printed` is the name before it was made safe."""
+    """The destination of a copy: a folder, and a safe name in it. `printed` is the name before it was made safe."""
 
     folder: Folder
     name: str
@@ -69,7 +69,7 @@ class Destination(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Safe parts joined with "/"."""
+        """The safe parts joined with "/"."""
         return self.folder.path + self.name
 
     @property
@@ -79,14 +79,14 @@ class Destination(NamedTuple):
 
 
 def renamed(destination: str, uid: str) -> str:
-    """A name beside `destination` that belongs to one instance: "x.dcm" becomes "x~1f3a5b7c9d0e.dcm", whatever run it is."""
+    """Return a unique name beside `destination`, the same in every run: "x.dcm" becomes "x~1f3a5b7c9d0e.dcm"."""
     folder, slash, name = destination.rpartition("/")
     stem, extension = posixpath.splitext(name)
     return folder + slash + safe_part(f"{stem}~{sha256(uid.encode()).hexdigest()[:12]}{extension}")
 
 
 def safe_part(text: str) -> str:
-    """One file or folder name for any text: one that every usual file system holds, of at most 255 bytes, never "." or ".."."""
+    """Return a file or folder name for any text: valid on every common file system, at most 255 bytes, never "." or ".."."""
     if PLAIN.fullmatch(text):
         return text
     name = "".join("_" if _forbidden(character) else character for character in unicodedata.normalize("NFC", text))
@@ -100,10 +100,10 @@ def safe_part(text: str) -> str:
 
 
 def collision_key(path: str) -> str:
-    """What two paths share when some file system takes them for one: without case and compatibility forms, part by part."""
+    """Return a key that is equal for two paths if some file system treats them as one: no case, no compatibility forms."""
     if path.isascii():
         return path.lower()
-    # No file system takes a compatibility form of "/" for a slash.
+    # No file system treats a compatibility form of "/" as a slash.
     return "/".join(unicodedata.normalize("NFKC", part).casefold().replace("/", MARK) for part in path.split("/"))
 
 
@@ -113,7 +113,7 @@ def _forbidden(character: str) -> bool:
 
 
 def _shortened(name: str) -> str:
-    """A name of at most LONGEST_NAME bytes; what is cut off lives on in eight letters of a digest."""
+    """Shorten a name to at most LONGEST_NAME bytes; eight letters of a digest replace the rest."""
     data = name.encode()
     if len(data) <= LONGEST_NAME:
         return name
@@ -123,7 +123,7 @@ def _shortened(name: str) -> str:
 
 
 def destination(raw: str) -> Destination:
-    """The destination from what the pieces of a template printed. Raises UnsafePath."""
+    """Return the destination that a template rendered. Raises UnsafePath."""
     above, slash, last = raw.rpartition("/")
     if last in {"", ".", ".."}:
         raise UnsafePath("it ends with a folder, not with a file")
@@ -135,7 +135,7 @@ def destination(raw: str) -> Destination:
 
 @remembered
 def _folder(raw: str) -> Folder:
-    """The folder of that text. Many destinations share it, so it is worked out once."""
+    """Return the folder of a text. Many destinations share it, so it is cached."""
     root = "/" if raw.startswith("/") else ""
     names, written = [root], [root and MARK]
     below_value = False

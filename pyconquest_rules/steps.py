@@ -1,4 +1,4 @@
-"""The atoms a plan is made of: what an action wishes, and the step that becomes of the wish."""
+"""The parts of a plan: what an action requests for an instance, and the step that results."""
 
 import json
 import os
@@ -7,12 +7,12 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
-# What a column of SQLite holds.
+# The range of an integer column of SQLite.
 EARLIEST, LATEST = -(2**63), 2**63 - 1
 
 
 class Mode(StrEnum):
-    """How a file comes to its destination."""
+    """How a copy creates its destination."""
 
     COPY = "copy"
     HARDLINK = "hardlink"
@@ -22,12 +22,12 @@ class Mode(StrEnum):
 
     @property
     def fingerprint(self) -> str:
-        """Of a copy that is made so: what decides the content of the destination."""
+        """The fingerprint of a copy in this mode: everything that decides the content of the destination."""
         return sha256(json.dumps({"kind": "copy", "mode": self}, sort_keys=True).encode()).hexdigest()
 
 
 class OnConflict(StrEnum):
-    """What becomes of a step whose destination holds other content that is not ours."""
+    """What to do if the destination has other content that is not ours."""
 
     ERROR = "error"
     SKIP = "skip"
@@ -36,14 +36,14 @@ class OnConflict(StrEnum):
 
 
 class OnChanged(StrEnum):
-    """What becomes of a step whose destination somebody changed since the step was done."""
+    """What to do if somebody changed the destination after the step was done."""
 
     ERROR = "error"
     RESTORE = "restore"
 
 
 class Status(StrEnum):
-    """What a plan says of a step."""
+    """The status of a step in a plan."""
 
     TODO = "todo"
     UNCHANGED = "unchanged"
@@ -73,7 +73,7 @@ class Reason(StrEnum):
 
 
 class Stamp(NamedTuple):
-    """By what a file is known again without reading it: size in bytes, mtime in nanoseconds."""
+    """Identifies a file without reading it: size in bytes, mtime in nanoseconds."""
 
     size: int
     mtime_ns: int
@@ -84,12 +84,12 @@ class Stamp(NamedTuple):
         return cls(status.st_size, min(max(EARLIEST, status.st_mtime_ns), LATEST))
 
 
-# An instance that a set selects: SOPInstanceUID, path of its file, size, mtime_ns, and the values that were asked for.
+# An instance that a set selects: SOPInstanceUID, path of its file, size, mtime_ns, and the requested values.
 Selected = tuple[Any, ...]
 
 
 class Series(NamedTuple):
-    """Where an instance is to be found at a node, its SOP class and its patient; "" where the node does not say."""
+    """The study, series, SOP class and patient of an instance at a node; "" if the node does not report it."""
 
     StudyInstanceUID: str
     SeriesInstanceUID: str
@@ -98,11 +98,11 @@ class Series(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What an action wishes for one instance: a destination, or why it has none (`reason` and `message`).
+    """A request of an action for one instance: a destination, or why it has none (`reason` and `message`).
 
-    The destination is `folder` and `name` put together; `folder` counts from the folder of the rules file, or is absolute.
-    `written` is the folder before it was made safe: two wishes with one folder but different `written` were meant to lie apart.
-    What is to be retrieved has neither a source nor a destination yet, but a `series`.
+    The destination is `folder` plus `name`. `folder` is absolute, or relative to the folder of the rules file.
+    `written` is the folder before it was made safe. Two requests with equal `folder` but different `written` collide.
+    A requested retrieval has no source and no destination yet, but a `series`.
     """
 
     SOPInstanceUID: str
@@ -119,10 +119,10 @@ class Wish(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PutFile:
-    """Brings the bytes of `source` to `destination`.
+    """Put the bytes of `source` at `destination`.
 
-    `there` is what the plan saw at the destination, which is replaced; None where nothing may stand.
-    `adopt`: what stands there is already what would be put; it stays and is recorded.
+    `there` is the existing file that the plan saw and that is replaced; None if there must be no file.
+    `adopt`: the existing file already has the requested bytes; it stays and is recorded.
     """
 
     mode: Mode
@@ -135,9 +135,9 @@ class PutFile:
 
 @dataclass(frozen=True, slots=True)
 class SendInstance:
-    """Sends the instance in `source` to a node, named as AE title, host and port.
+    """Send the instance in `source` to a node, named by AE title, host and port.
 
-    `sent`: that was done already, and is only to be confirmed.
+    `sent`: the instance was already sent and only needs confirmation.
     """
 
     source: bytes
@@ -148,10 +148,10 @@ class SendInstance:
 
 @dataclass(frozen=True, slots=True)
 class RemoveFile:
-    """Removes what an action made of `source` at `destination`, and forgets it.
+    """Delete the file that an action created from `source` at `destination`, and its ledger row.
 
-    `stamp` and `sha256` are how it was left: anything else stays. `forget`: nothing is removed, as nothing stands there any more,
-    or as what stands there was not made but adopted.
+    `stamp` and `sha256` are those of the created file; any other file stays. `forget`: only delete the row, because the
+    file is gone or was adopted.
     """
 
     source: bytes
@@ -163,9 +163,9 @@ class RemoveFile:
 
 @dataclass(frozen=True, slots=True)
 class RetrieveInstance:
-    """Brings an instance from a node, named as AE title, host and port, into the source that `destination` names.
+    """Retrieve an instance from a node, named by AE title, host and port, into the source that `destination` names.
 
-    There is no file of it yet: `source` is empty, `stamp` nought.
+    It has no file yet: `source` is empty, `stamp` is zero.
     """
 
     source: ClassVar[bytes] = b""
@@ -180,7 +180,7 @@ Operation = PutFile | SendInstance | RetrieveInstance | RemoveFile
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a plan. `operation` is what `apply` does where the status is todo."""
+    """One step of a plan. `apply` carries out its `operation` if the status is todo."""
 
     number: int
     action: str

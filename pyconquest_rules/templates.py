@@ -1,7 +1,7 @@
-"""The one Jinja environment.
+"""The only Jinja environment.
 
-Jinja2 is asked to parse only. Every node of its tree that a template may hold is turned into a function on this page; whatever
-has no function here is a Mistake. So a template reaches nothing but the values that it is given.
+Jinja2 only parses. This module compiles every allowed node of the tree to a function; any other node is a Mistake. So a
+template can reach only the values that it gets.
 """
 
 import operator
@@ -21,12 +21,12 @@ from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.paths import ESCAPE, MARK, SPECIAL, Destination, UnsafePath, destination, remembered
 
 LONGEST_TEMPLATE, LONGEST_VALUE, LONGEST_PRINTED = 20_000, 65536, 524_288
-FEW = 16  # pieces, of which each may be that long
-MOST_BITS = 1024  # of a whole number
+FEW = 16  # pieces that are joined at once; each may have that length
+MOST_BITS = 1024  # of an integer
 SAMPLE = MARK + "x"
 
 DATE = re.compile(r"([1-9][0-9]{3})(\.?)([0-9]{2})\2([0-9]{2})")
-# What is not a date of DATE, told without the value.
+# Descriptions of values that do not match DATE, without the value.
 NO_DATES = (
     (re.compile(r"[0-9]{4}"), "is a year without a month and a day"),
     (re.compile(r"[0-9]{4}[-./]?[0-9]{2}"), "is a year and a month without a day"),
@@ -59,14 +59,14 @@ COMPARISONS: Mapping[str, Callable[..., bool]] = {
     "notin": lambda item, items: item not in items,
 }
 
-# Of the names that a template uses, in its own order: str, int, float or None.
+# The values of the names that a template uses, in its own order: str, int, float or None.
 Values = Sequence[object]
 Evaluate = Callable[[Values], object]
 Print = Callable[[Values], str]
 
 
 class RenderError(Exception):
-    """A value of an instance does not fit the template. `name` is its keyword or column; the text never holds the value."""
+    """A value of an instance does not fit the template. `name` is its keyword or column; the text never has the value."""
 
     def __init__(self, name: str, what: str) -> None:
         super().__init__(f"{name} {what}")
@@ -74,7 +74,7 @@ class RenderError(Exception):
 
 
 class MissingValue(RenderError):
-    """A name is missing, None or empty, and the template gives no default."""
+    """A value is missing, None or empty, and the template has no default."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, "has no value")
@@ -87,20 +87,20 @@ class BadValue(RenderError):
 class Template:
     """A template of the rules file, compiled once and rendered for each instance.
 
-    `names` are the keywords and columns that it uses, `columns` the same in the order of the values that `render` takes.
-    `prefix` is the leading folders that hold no value of an instance, or "".
+    `names` are the keywords and columns that it uses; `columns` are the same in the order of the values for `render`.
+    `prefix` is the leading folders without values of an instance, or "".
     """
 
     __slots__ = ("_last", "_many", "_shared", "columns", "names", "prefix")
 
     def __init__(self, text: str, vars: Mapping[str, object]) -> None:
-        """Raises Mistake where `text` is no Jinja2, holds what is not allowed, or gives no path whatever the instance."""
+        """Compile `text`. Raises Mistake if it is not valid Jinja2, has a forbidden node, or can never render a path."""
         try:
             children = [
                 child for node in _parsed(text).body for child in (node.nodes if isinstance(node, nodes.Output) else [node])
             ]
             used = [_names(child) for child in children]
-            # What comes up to the last slash is the same for whole series: it is printed once for all that share its values.
+            # The text before the last slash is often the same for a whole series, so it is cached by its values.
             slashes = [isinstance(child, nodes.TemplateData) and "/" in child.data for child in children]
             above = max((n for n, slash in enumerate(slashes, 1) if slash), default=0)
             shared = sorted(set[str]().union(*used[:above]))
@@ -114,25 +114,25 @@ class Template:
             sample = [SAMPLE if names else piece(()) for piece, names in zip(pieces, used, strict=True)]
             destination("".join(sample))
         except (RenderError, UnsafePath) as error:
-            raise Mistake(f"the template gives no path: {error}") from None
+            raise Mistake(f"the template does not render a path: {error}") from None
         fixed = "".join(text for text, _ in takewhile(lambda piece: not piece[1], zip(sample, used, strict=True)))
         self.prefix = posixpath.dirname(destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
         self._shared, self._last, first = len(shared), _together(pieces[above:]), _together(pieces[:above])
         self._many = remembered(lambda *values: first(values))
 
     def path(self, values: Mapping[str, object]) -> Destination:
-        """As `render`, of values by name."""
+        """Render the template with values by name."""
         return self.render([values.get(name) for name in self.columns])
 
     def render(self, values: Values) -> Destination:
-        """The destination of the instance that has these values of `columns`. Raises MissingValue, BadValue or UnsafePath."""
+        """Return the destination for these values of `columns`. Raises MissingValue, BadValue or UnsafePath."""
         return destination(self._many(*values[: self._shared]) + self._last(values))
 
 
 def with_vars(text: str, vars: Mapping[str, object]) -> str:
-    """Return what a text prints that may hold `{{ vars.NAME }}`, with filters, and is no path.
+    """Render a text that may have `{{ vars.NAME }}`, with filters, and that is not a path.
 
-    Raises Mistake for anything else that a template may hold: no instance is known here.
+    Raises Mistake for anything else that a template may have, because no instance is known here.
     """
     if "{{" not in text and "{%" not in text and "{#" not in text:
         return text
@@ -147,7 +147,7 @@ def with_vars(text: str, vars: Mapping[str, object]) -> str:
             try:
                 printed += child.data if isinstance(child, nodes.TemplateData) else _text(compiler.expression(child)(()))
             except RenderError as error:
-                raise Mistake(f"the template gives no text: {error}") from None
+                raise Mistake(f"the template does not render a text: {error}") from None
     return printed
 
 
@@ -159,13 +159,13 @@ def _parsed(text: str) -> nodes.Template:
     except TemplateSyntaxError as error:
         raise Mistake(f"the template cannot be read: {error.message}") from None
     except ValueError:
-        raise Mistake("the template cannot be read: it holds a number of thousands of digits") from None
+        raise Mistake("the template cannot be read: a number has thousands of digits") from None
     for node in tree.find_all(nodes.Stmt):
         if not isinstance(node, nodes.Output | nodes.If):
             raise _unknown_tag(text)
     for constant in tree.find_all(nodes.Const):
         if isinstance(constant.value, int) and constant.value.bit_length() > MOST_BITS:
-            raise Mistake("the template cannot be read: it holds a number of hundreds of digits")
+            raise Mistake("the template cannot be read: a number has hundreds of digits")
     return tree
 
 
@@ -175,7 +175,7 @@ def _names(node: nodes.Node) -> set[str]:
 
 
 def _text(value: object) -> str:
-    """A value as it is printed: 1.0 as "1", -0.0 as "0", None as nothing."""
+    """Return a value as text: 1.0 as "1", -0.0 as "0", None as ""."""
     if isinstance(value, str):
         return value
     if isinstance(value, float):
@@ -188,17 +188,17 @@ def _clean(text: str) -> str:
 
 
 def _own(text: str) -> Print:
-    """Text of the template or of `vars`, printed as it is. Raises Mistake for characters that no path should hold."""
+    """Print text of the template or of `vars` as it is. Raises Mistake for characters that no path should have."""
     strange = next((character for character in text if not character.isprintable()), None)
     if strange is not None:
-        hint = "take line breaks away with {%- -%}" if strange == "\n" else None
+        hint = "remove line breaks with {%- -%}" if strange == "\n" else None
         raise Mistake(f"the template would print the character U+{ord(strange):04X}", hint=hint)
-    # The mark keeps "{{ vars.out }}/x" from being "/x" when the variable is empty.
+    # The mark prevents "{{ vars.out }}/x" from becoming "/x" if the variable is empty.
     return lambda values: text or MARK
 
 
 def _value(evaluate: Evaluate) -> Print:
-    """A value, printed as a part of a name whatever it holds."""
+    """Print a value as a part of one name, whatever its characters are."""
 
     def value(values: Values) -> str:
         text = _text(evaluate(values))
@@ -210,14 +210,14 @@ def _value(evaluate: Evaluate) -> Print:
 
 
 def _together(pieces: Sequence[Print]) -> Print:
-    """What pieces print, one behind the other. Raises UnsafePath where that is by far too long, before it fills the memory."""
+    """Join what pieces print. Raises UnsafePath if the text is much too long, before it fills the memory."""
     while len(pieces) > FEW:
         pieces = [_together(pieces[start : start + FEW]) for start in range(0, len(pieces), FEW)]
 
     def together(values: Values) -> str:
         text = "".join([piece(values) for piece in pieces])
         if len(text) > LONGEST_PRINTED:
-            raise UnsafePath("it is by far too long")
+            raise UnsafePath(f"it is longer than {LONGEST_PRINTED} characters")
         return text
 
     return together
@@ -238,13 +238,13 @@ def _look_up(name: str, position: int) -> Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class _Compiler:
-    """Makes functions of the nodes of a template. Raises Mistake for a node that there is no function for."""
+    """Compiles the nodes of a template to functions. Raises Mistake for a node that is not allowed."""
 
     vars: Mapping[str, object]
     positions: Mapping[str, int]
 
     def printed(self, node: nodes.Node) -> Print:
-        """What gives the text of a node, in the writing that `_destination` reads."""
+        """Return the function that prints a node, in the form that `destination` reads."""
         match node:
             case nodes.TemplateData(data=text):
                 return _own(text)
@@ -267,7 +267,7 @@ class _Compiler:
     def choice(self, branches: Iterable[tuple[nodes.Node, Sequence[nodes.Node]]], otherwise: Sequence[nodes.Node]) -> Print:
         tests = [(self.expression(test), self.joined(body)) for test, body in branches]
         fallback = self.joined(otherwise)
-        # The mark keeps "{% if a %}b{% endif %}/c" from being "/c".
+        # The mark prevents "{% if a %}b{% endif %}/c" from becoming "/c".
         return lambda values: next((body for test, body in tests if test(values)), fallback)(values) or MARK
 
     def variable(self, node: nodes.Getattr) -> object:
@@ -280,7 +280,7 @@ class _Compiler:
         return self.vars[node.attr]
 
     def expression(self, node: nodes.Node) -> Evaluate:
-        """What gives the value of a node; it may raise RenderError."""
+        """Return the function that computes a node; it may raise RenderError."""
         match node:
             case nodes.Name(name=name) if name != "vars":
                 return _look_up(name, self.positions[name])
@@ -324,7 +324,7 @@ class _Compiler:
             for part in parts:
                 text += _text(part(values))
                 if len(text) > LONGEST_VALUE:
-                    raise BadValue(name, "gets too long with what stands beside it")
+                    raise BadValue(name, "makes the joined text too long")
             return text
 
         return concatenate
@@ -381,7 +381,7 @@ class _Compiler:
 
 
 def _attempt(evaluate: Evaluate) -> Evaluate:
-    """The same, but "" for whatever is missing, empty or of no use."""
+    """Return the same function, but with "" for values that are missing, empty or unusable."""
 
     def attempt(values: Values) -> object:
         try:
@@ -394,7 +394,7 @@ def _attempt(evaluate: Evaluate) -> Evaluate:
 
 
 def _change(name: str, arguments: tuple[object, ...]) -> Callable[[str], str] | None:
-    """What a filter does to a text: "" if it can do nothing with it. None where the arguments are not those of FILTERS."""
+    """Return the function of a filter, which returns "" for an unusable text; None if its arguments do not match FILTERS."""
     match (name, *arguments):
         case ("lower",):
             return str.lower
@@ -423,7 +423,7 @@ def _slug(text: str) -> str:
 
 
 def _date(text: str, form: str) -> str:
-    """A DA (PS3.5 6.2), also with the points of ACR-NEMA, in another form."""
+    """Format a DA (PS3.5 6.2), also with the points of ACR-NEMA; "" if it is not a date."""
     found = DATE.fullmatch(text)
     try:
         return date(int(found[1]), int(found[3]), int(found[4])).strftime(form) if found else ""
@@ -432,39 +432,39 @@ def _date(text: str, form: str) -> str:
 
 
 def _no_date(text: str) -> str:
-    """What a value is that is not a date; never the value."""
+    """Describe a value that is not a date, without the value."""
     return next((kind for form, kind in NO_DATES if form.fullmatch(text)), "is not a date")
 
 
 def _name_of(node: nodes.Node) -> str:
-    """The name to blame when this node cannot be computed."""
+    """Return the name to report if this node cannot be computed."""
     return min(_names(node), default="a constant")
 
 
 def _misused(node: nodes.Filter) -> Mistake:
-    return Mistake(f'the filter "{node.name}" has wrong arguments', fragment=node.name, hint=f"write {FILTERS[node.name]}")
+    return Mistake(f'the filter "{node.name}" has invalid arguments', fragment=node.name, hint=f"write {FILTERS[node.name]}")
 
 
 def _unknown_tag(text: str) -> Mistake:
     known = {"if", "elif", "else", "endif", "raw", "endraw"}
     tag = next((word for word in re.findall(r"{%[-+]?\s*(\w+)", text) if word not in known), "such tags")
     what = "loop ({% for %})" if tag == "for" else f"use {{% {tag} %}}"
-    return Mistake(f"templates cannot {what}", fragment=tag, hint="the one tag is {% if %}")
+    return Mistake(f"templates cannot {what}", fragment=tag, hint="the only tag is {% if %}")
 
 
 def _not_allowed(node: nodes.Node) -> Mistake:
-    """The Mistake for an expression that has no function, in the words of who wrote it."""
+    """Return the Mistake for an expression that is not allowed."""
     match node:
         case nodes.Name(name="vars"):
-            return Mistake('"vars" alone is no value', fragment="vars", hint="write vars.x")
+            return Mistake('"vars" alone is not a value', fragment="vars", hint="write vars.x")
         case nodes.Test(name=name):
-            return Mistake(f'templates cannot test "is {name}"', fragment=name, hint='the one test is "is defined"')
+            return Mistake(f'templates cannot test "is {name}"', fragment=name, hint='the only test is "is defined"')
         case nodes.Call():
             return Mistake("templates cannot call functions", fragment="(")
         case nodes.Getitem():
-            return Mistake("templates cannot look into values with [ ]", fragment="[")
+            return Mistake("templates cannot index values with [ ]", fragment="[")
         case nodes.List() | nodes.Tuple() | nodes.Dict():
-            return Mistake("templates cannot hold lists, but for the constants after `in`")
+            return Mistake("templates cannot have lists, except constants after `in`")
         case nodes.BinExpr(operator=sign) | nodes.UnaryExpr(operator=sign) if sign not in {"and", "or", "not"}:
             return Mistake(f"templates cannot calculate ({sign})", fragment=sign, hint="compute it in the query")
-    return Mistake("only a constant can stand here", fragment=node.name if isinstance(node, nodes.Name) else None)
+    return Mistake("only a constant is allowed here", fragment=node.name if isinstance(node, nodes.Name) else None)

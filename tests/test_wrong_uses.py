@@ -319,7 +319,7 @@ WRONG = {
     "rules that are not there": Wrong(
         "plan -f other.toml", 2, "error: cannot read the rules file other.toml: No such file or directory"
     ),
-    "init again": Wrong("init", 2, "error: rules.toml exists already; nothing was changed"),
+    "init again": Wrong("init", 2, "error: rules.toml already exists; nothing was changed"),
     "init in a source": Wrong(
         "init data/new",
         2,

@@ -1,4 +1,4 @@
-"""`apply`: does what is to be done."""
+"""`apply`: carry out the plan."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def apply(
     context: typer.Context,
     targets: Targets = None,
     saved: Annotated[
-        Path | None, typer.Option("--plan", metavar="FILE", help="Do a plan that was saved; refused when it is stale.")
+        Path | None, typer.Option("--plan", metavar="FILE", help="Carry out a saved plan, unless it is stale.")
     ] = None,
     no_index: NoIndex = False,
     allow_vanish: AllowVanish = False,
@@ -39,12 +39,12 @@ def apply(
     today: Today = None,
     json: Json = False,
 ) -> None:
-    """Does what is to be done.
+    """Carry out the plan.
 
-    Brings the index up to date and plans first; what is retrieved comes before the rest is planned.
-    A second run does nothing; a run after a kill does the rest.
-    Exits with 1 if steps failed or are blocked, or DICOM files could not be indexed, 5 for a stale plan, 6 while another run
-    goes on.
+    Updates the index and plans first. Retrievals run before the other actions are planned.
+    A second run does nothing. A run after a kill does exactly the rest.
+    Exits with 1 if steps failed or are blocked, or if DICOM files could not be indexed, 5 if the plan is stale, 6 if another
+    run is active.
     """
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code
@@ -52,13 +52,13 @@ def apply(
 
     shown, chosen = renderer(context, json), tuple(targets or ())
     if saved and targets:
-        raise UsageError("a saved plan has its targets already; leave them out")
+        raise UsageError("a saved plan already has its targets; leave them out")
     if saved and today:
-        raise UsageError("a saved plan has its day already; leave --today out")
+        raise UsageError("a saved plan already has its day; leave --today out")
     blocked = list["Group"]()
     with app.remembered(rules_file(context).resolve().parent, chosen) as run:
         loaded = rules(context, today)
-        loaded.chosen(chosen)  # a target that names nothing is told before anything is read
+        loaded.chosen(chosen)  # report an unknown target before anything is read
         with app.running(loaded):
             refused = brought_up_to_date(shown, loaded, no_index=no_index, allow_vanish=allow_vanish)
 

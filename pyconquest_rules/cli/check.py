@@ -1,4 +1,4 @@
-"""`check`: validates the rules."""
+"""`check`: validate the rules file."""
 
 import typer
 
@@ -6,9 +6,9 @@ from pyconquest_rules.cli.common import Json, renderer, rules
 
 
 def check(context: typer.Context, json: Json = False) -> None:
-    """Validates the rules file.
+    """Validate the rules file.
 
-    Needs no data and no network. All mistakes are shown at once, each at its place. Exits with 2 where there are any.
+    Needs no data and no network. Reports all errors at once, each with its position. Exits with 2 if there are any.
     """
     shown = renderer(context, json)
     checked = rules(context)

@@ -1,6 +1,6 @@
-"""What the commands share: the rules file, `--json`, and how a command ends.
+"""Shared by the commands: the rules file, `--json`, and exit codes.
 
-A command imports in its function what it does its work with: `--help` needs nothing of that, and no command all of it.
+Commands import lazily, in their functions, so that `--help` stays fast.
 """
 
 from dataclasses import dataclass
@@ -19,24 +19,21 @@ if TYPE_CHECKING:
     from pyconquest_rules.rules.rules import Rules
 
 File = Annotated[Path | None, typer.Option("-f", "--file", help="The rules file; also accepted before the command.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line on standard output, the last one the summary.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success: only problems, on standard error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line; the last one is the summary.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success, and only failures on standard error.")]
 _KINDS = ", ".join(f'"{kind.name}"' for kind in ACTIONS)
 Targets = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="TARGET...",
-        help=f'Actions: "copy.export", all of a kind ({_KINDS}), or "tag:nightly". All if left out.',
-    ),
+    typer.Argument(metavar="TARGET...", help=f'Actions: "copy.export", a kind ({_KINDS}), "tag:nightly". Default: all.'),
 ]
-NoIndex = Annotated[bool, typer.Option("--no-index", help="Take the index as it is.")]
+NoIndex = Annotated[bool, typer.Option("--no-index", help="Do not update the index first.")]
 AllowVanish = Annotated[
     bool,
-    typer.Option("--allow-vanish", help="A source or an output may be missing, or have lost more than half of its files."),
+    typer.Option("--allow-vanish", help="Continue if a source or an output is missing, or has lost more than half of its files."),
 ]
 
 AllowPrune = Annotated[
-    bool, typer.Option("--allow-prune", help="An action may remove more than half of the files that it made (`prune`).")
+    bool, typer.Option("--allow-prune", help="Let an action with `prune` delete more than half of the files that it created.")
 ]
 
 Today = Annotated[
@@ -45,7 +42,7 @@ Today = Annotated[
         "--today",
         formats=["%Y-%m-%d"],
         metavar="YYYY-MM-DD",
-        help="The day of relative dates: last_days, and :today in SQL. The local date if left out.",
+        help="The day for relative dates: last_days, and :today in SQL. Default: the local date.",
     ),
 ]
 
@@ -54,7 +51,7 @@ FAILED, USAGE, PENDING = 1, 2, 3
 
 @dataclass(slots=True)
 class Options:
-    """The options that may stand before the command or after it; errors come out the same way."""
+    """The options that are accepted before or after the command; errors are printed in the same form."""
 
     file: Path | None = None
     database: Path | None = None
@@ -63,15 +60,15 @@ class Options:
 
 
 def renderer(context: typer.Context, json: bool) -> "Renderer":
-    """For people, or for programs."""
+    """Return the renderer for text or JSON."""
     context.obj.json = json
     return chosen(json, quiet=context.obj.quiet)
 
 
 def chosen(json: bool, *, quiet: bool = False) -> "Renderer":
-    """For programs with `json`, else for people, or for nobody unless there is a problem.
+    """Return the renderer for JSON, for quiet text or for text.
 
-    Raises UsageError for both: `--json` prints a summary also on success.
+    Raises UsageError for `json` with `quiet`, because `--json` prints a summary also on success.
     """
     if json and quiet:
         raise UsageError("--json prints a summary also on success: leave --json or --quiet out")
@@ -89,9 +86,9 @@ def chosen(json: bool, *, quiet: bool = False) -> "Renderer":
 
 
 def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
-    """The rules: of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository's root.
+    """Load the rules of `-f`, else `$PYCONQUEST_RULES`, else `rules.toml` here or in a parent up to the repository root.
 
-    They are of the day `today`; if left out, of the day on which they are loaded.
+    `today` is their day; if left out, the day on which they are loaded.
     """
     from pyconquest_rules.app import Rules
 
@@ -115,7 +112,7 @@ def brought_up_to_date(shown: "Renderer", loaded: "Rules", *, no_index: bool, al
 
 
 def rules_file(context: typer.Context) -> Path:
-    """The rules file: of `-f`, else found."""
+    """Return the rules file of `-f`, or else find it."""
     return context.obj.file or found()
 
 
@@ -129,10 +126,10 @@ def found(start: Path | None = None) -> Path:
             return folder / "rules.toml"
         if (folder / ".git").exists():
             break
-    raise UsageError("there is no rules.toml here; name one with -f, or make one with: pyconquest-rules init")
+    raise UsageError("there is no rules.toml here; name one with -f, or create one with: pyconquest-rules init")
 
 
 def end(code: int) -> None:
-    """Ends a command with an exit code other than 0."""
+    """End the command with this exit code, unless it is 0."""
     if code:
         raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""`conquest-config`: how a Conquest server serves the index."""
+"""`conquest-config`: write the configuration of a Conquest server."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,17 +13,17 @@ from pyconquest_rules.cli.output import Force
 def conquest_config(
     context: typer.Context,
     folder: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write the files there. If left out, print them.")
+        Path | None, typer.Option("-o", "--output", metavar="DIR", help="The folder to write to. Default: print the files.")
     ] = None,
     ae_title: Annotated[str, typer.Option("--ae-title", help="The AE title of the server.")] = "CONQUESTSRV1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port of the server.")] = 5678,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Write the configuration with which a Conquest server serves the index.
+    """Write the configuration of a Conquest server that serves the index.
 
-    That is dicom.ini, acrnema.map and dicom.sql. The server rejects stores, but it deletes files on request: run it as a user who
-    cannot write the sources. docs/conquest.md tells what else it needs.
+    The files are dicom.ini, acrnema.map and dicom.sql. The server rejects stores, but it deletes files on request: run it as a
+    user who cannot write the sources. See docs/conquest.md for its other requirements.
     """
     from pyconquest_rules import app
 
@@ -34,7 +34,7 @@ def conquest_config(
     if folder is None:
         shown.texts(files)
         return
-    with ExitStack() as stack:  # each is checked before any is replaced
+    with ExitStack() as stack:  # check each file before any is replaced
         for name, text in files.items():
             stack.enter_context(app.written(loaded, folder / name, force=force, make=True)).write(text.encode())
     shown.written(

@@ -1,21 +1,21 @@
-"""Nothing of a patient is printed that nobody meant to print: messages of warnings and of errors may hold values of files."""
+"""Keep patient data out of crash reports and warnings, whose messages may hold values of files."""
 
 import sys
 import threading
 import traceback
 import warnings
 
-MISTAKE = "pyconquest-rules: this is a mistake of the program itself; please report these lines, in which there is no value"
+MISTAKE = "pyconquest-rules: this is a bug in the program; please report these lines, which contain no patient data"
 
 
 def be_discreet() -> None:
-    """From now on libraries warn in silence, and of a thread that fails it is told where, not with what text."""
+    """Silence warnings of libraries, and report failed threads without the text of their errors."""
     warnings.simplefilter("ignore")
     threading.excepthook = lambda failed: tell(failed.exc_value)
 
 
 def tell(error: BaseException | None) -> None:
-    """Prints where an error, and those that it came of, were raised and of what type they are; not their texts."""
+    """Print where an error and its causes were raised, and their types, but not their texts."""
     lines = [MISTAKE]
     while error is not None:
         kind = type(error)

@@ -1,4 +1,4 @@
-"""`echo`: whether a node answers."""
+"""`echo`: verify that a node answers."""
 
 from typing import Annotated
 
@@ -12,9 +12,9 @@ def echo(
     node: Annotated[str, typer.Argument(metavar="NODE", help="A node of the rules.")],
     json: Json = False,
 ) -> None:
-    """Asks a node whether it is there (C-ECHO).
+    """Verify that a node answers (C-ECHO).
 
-    Exits with 1 where it does not answer, and says why.
+    If it does not answer, prints the reason and exits with 1.
     """
     from pyconquest_rules import app
 

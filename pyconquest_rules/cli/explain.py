@@ -1,4 +1,4 @@
-"""`explain`: all about one file or UID."""
+"""`explain`: explain one file or UID."""
 
 from typing import Annotated
 
@@ -13,9 +13,9 @@ def explain(
     today: Today = None,
     json: Json = False,
 ) -> None:
-    """Says all about one file or UID.
+    """Explain one file or UID: its sets, steps and destinations.
 
-    Shows which sets an instance is in, what it has where a set does not hold it, where each action puts it, and why.
+    Shows the sets of an instance, its values if a set does not have it, and the destination and the reason for each action.
     Names the steps that a step collides with.
     """
     from pyconquest_rules import app

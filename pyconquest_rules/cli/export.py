@@ -1,4 +1,4 @@
-"""`export`: rows of the index in a file."""
+"""`export`: write rows of the index to a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,21 +15,21 @@ def export(
     context: typer.Context,
     text: Annotated[str, typer.Argument(metavar="TABLE|SELECT|SQL", help="A table or view, the name of a set, or one SELECT.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help='The file; "-" is standard output.')],
-    form: Annotated[Format | None, typer.Option("--format", help="By the file's suffix if left out.")] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="Default: by the suffix of the file.")] = None,
     today: Today = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Writes rows of the index to a file.
+    """Write rows of the index to a file.
 
-    The file is CSV, JSON lines or Parquet. It appears only when it is complete, and replaces what an earlier export wrote.
+    The file is CSV, JSON lines or Parquet. It appears only when it is complete, and replaces the file of an earlier export.
     """
     from pyconquest_rules import app
 
     shown = renderer(context, json)
     chosen = form or SUFFIXES.get(output.suffix.lower())
     if chosen is None:
-        raise UsageError(f"{output} has none of the suffixes {', '.join(SUFFIXES)}; name a --format")
+        raise UsageError(f"unknown suffix of {output}; use {', '.join(SUFFIXES)}, or --format")
     loaded = rules(context, today)
     with writing(loaded, output, force=force, json=json) as file:
         number = app.export(loaded, text, file, chosen)

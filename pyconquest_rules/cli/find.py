@@ -1,4 +1,4 @@
-"""`find`: what a node has."""
+"""`find`: query a node."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -17,16 +17,16 @@ def find(
     match: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KEY=VALUE...", help='What must match, as "PatientID=P1*" or "StudyDate=20240101-"; "KEY=" shows it.'
+            metavar="KEY=VALUE...", help='Matching keys, such as "PatientID=P1*" or "StudyDate=20240101-"; "KEY=" only shows it.'
         ),
     ] = None,
     level: Annotated[Level, typer.Option("--level", help="The Query/Retrieve level.")] = Level.STUDY,
     form: Annotated[Format, typer.Option("--format", help="How rows are shown.")] = Format.TABLE,
     json: Json = False,
 ) -> None:
-    """Asks a node what it has (C-FIND).
+    """Query a node (C-FIND).
 
-    Keys are DICOM keywords; values may have wild cards and ranges, as the Standard has them.
+    Keys are DICOM keywords. Values may have wild cards and ranges, as the Standard defines them.
     """
     from pyconquest_rules import app
 
@@ -40,5 +40,5 @@ def _pairs(match: list[str]) -> Iterator[tuple[str, str]]:
     for pair in match:
         key, sign, value = pair.partition("=")
         if not sign or not key:
-            raise UsageError(f'"{pair}" is no KEY=VALUE; write for example PatientID=P1 or StudyDate=20240101-20241231')
+            raise UsageError(f'"{pair}" is not a valid KEY=VALUE; write for example PatientID=P1 or StudyDate=20240101-20241231')
         yield key, value

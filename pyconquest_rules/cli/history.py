@@ -1,4 +1,4 @@
-"""`history`: earlier runs."""
+"""`history`: show earlier runs."""
 
 from typing import Annotated
 
@@ -9,10 +9,10 @@ from pyconquest_rules.cli.common import Json, renderer, rules
 
 def history(
     context: typer.Context,
-    most: Annotated[int, typer.Option("-n", min=1, help="How many runs to show.")] = 20,
+    most: Annotated[int, typer.Option("-n", min=1, help="The number of runs to show.")] = 20,
     json: Json = False,
 ) -> None:
-    """Shows earlier runs of apply, newest first."""
+    """Show earlier runs of apply, newest first."""
     from pyconquest_rules.engine.ledger import Ledger
 
     with Ledger(rules(context).base) as ledger:

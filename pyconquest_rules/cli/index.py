@@ -1,4 +1,4 @@
-"""`index`: brings the index up to date."""
+"""`index`: update the index."""
 
 import base64
 import json as json_text
@@ -16,9 +16,7 @@ from pyconquest_rules.events import Emit, Event, FileTold
 
 def index(
     context: typer.Context,
-    sources: Annotated[
-        list[str] | None, typer.Argument(metavar="SOURCE...", help="Sources of the rules; all if left out.")
-    ] = None,
+    sources: Annotated[list[str] | None, typer.Argument(metavar="SOURCE...", help="Sources of the rules. Default: all.")] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help='Write a JSON line for every file seen; "-" is standard output.')
     ] = None,
@@ -26,10 +24,10 @@ def index(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Brings the index up to date.
+    """Update the index.
 
-    Reads what is new or changed by size and mtime, forgets what is gone. Exits with 1 as long as DICOM files could not be
-    indexed, unless the rules accept that.
+    Reads files that are new or changed by size or mtime, and removes the rows of files that are gone. Exits with 1 if DICOM
+    files could not be indexed, unless the rules accept that.
     """
     shown, loaded = renderer(context, json), rules(context)
     from pyconquest_rules import app
@@ -52,7 +50,7 @@ def index(
 
 
 def reporting(report: BinaryIO, emit: Emit) -> Emit:
-    """Return an `emit` that also writes every file to `report`, with its path as text, and as it is on the disk, in base64."""
+    """Return an `emit` that also writes every file to `report`, with its path as text and as base64 of its bytes."""
 
     def tell(event: Event) -> None:
         if isinstance(event, FileTold):

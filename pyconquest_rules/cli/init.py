@@ -1,4 +1,4 @@
-"""`init`: a starter rules file."""
+"""`init`: write a starter rules file."""
 
 from pathlib import Path
 from shlex import quote
@@ -28,12 +28,12 @@ to = "export/{{ PatientID | default('unknown') }}/{{ SeriesInstanceUID }}/{{ SOP
 
 def init(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where; here if left out.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder. Default: this one.")] = Path(),
     json: Json = False,
 ) -> None:
-    """Writes a starter rules.toml.
+    """Write a starter rules.toml.
 
-    It works at once: it copies the CT and MR images below data/ to export/.
+    The rules work at once: they copy the CT and MR images below data/ to export/.
     """
     file = folder / "rules.toml"
     _check_outside_sources(context, file)
@@ -42,7 +42,7 @@ def init(
         with file.open("x", encoding="utf-8") as new:
             new.write(STARTER)
     except FileExistsError:
-        raise UsageError(f"{file} exists already; nothing was changed") from None
+        raise UsageError(f"{file} already exists; nothing was changed") from None
     renderer(context, json).written(file, _next(folder))
 
 
@@ -62,7 +62,7 @@ def _check_outside_sources(context: typer.Context, file: Path) -> None:
 
 
 def _next(folder: Path) -> str:
-    """Return the commands that work at once, in a shell in this folder."""
+    """Return the next commands, for a shell in this folder."""
     data, of = folder / "data", "" if folder == Path() else f"-f {quote(str(folder / 'rules.toml'))} "
     made = "" if data.is_dir() else f"  mkdir {quote(str(data))}   # and put DICOM files there\n"
     return f"next:\n{made}  pyconquest-rules {of}plan"

@@ -1,4 +1,4 @@
-"""`listen`: receives instances."""
+"""`listen`: receive instances."""
 
 from typing import Annotated
 
@@ -9,12 +9,13 @@ from pyconquest_rules.cli.common import Json, renderer, rules
 
 def listen(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A listener of the rules; the only one if left out.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A listener of the rules. Default: the only one.")] = None,
     json: Json = False,
 ) -> None:
-    """Receives instances (C-STORE) into a source, until Ctrl-C or SIGTERM.
+    """Receive instances (C-STORE) into a source, until Ctrl-C or SIGTERM.
 
-    What is answered with success is on disk and in the index. Runs the actions of `then` when a study has been quiet.
+    Answers with success only when the instance is on disk and in the index. Runs the actions of `then` once a study has been
+    quiet.
     """
     from pyconquest_rules import app
     from pyconquest_rules.errors import UsageError

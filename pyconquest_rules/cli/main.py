@@ -1,4 +1,4 @@
-"""The program: its options, its commands, and the one place where errors become text and exit codes."""
+"""The program: its options, its commands, and the only place that turns errors into text and exit codes."""
 
 import os
 import sys
@@ -36,7 +36,7 @@ from pyconquest_rules.errors import Error, Interrupted, Mistake
 
 app = typer.Typer(
     name="pyconquest-rules",
-    help="Make for DICOM collections: rules in TOML, an index in Conquest's layout, a plan, and a ledger of what was done.",
+    help="Make for DICOM collections: rules in TOML, an index in Conquest's table layout, a plan, and a ledger of all work.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,7 +46,7 @@ app = typer.Typer(
 
 
 def _made(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes the rules file, `--json` and `--quiet` before it and after it, and reports that Ctrl-C ended it."""
+    """Return a command that takes the rules file, `--json` and `--quiet` before or after it, and reports Ctrl-C."""
 
     @wraps(command)
     def made(context: typer.Context, *, file: Path | None = None, json: bool, quiet: bool, **keywords: object) -> None:
@@ -55,7 +55,7 @@ def _made(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(context, json=options.json, **keywords)
         except KeyboardInterrupt:  # typer would be silent
-            raise Interrupted("interrupted; run it again to go on") from None
+            raise Interrupted("interrupted; run it again to continue") from None
 
     taken = signature(command)
     silent = Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
@@ -107,26 +107,26 @@ def options(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Option("-f", "--file", envvar="PYCONQUEST_RULES", help="The rules file; else rules.toml here or in a parent."),
+        typer.Option("-f", "--file", envvar="PYCONQUEST_RULES", help="The rules file. Default: rules.toml here or in a parent."),
     ] = None,
     database: Annotated[
         Path | None,
         typer.Option(
             "--database",
             envvar="PYCONQUEST_DATABASE",
-            help="The index, in place of [index] database; only this may name one outside of the folder of the rules.",
+            help="The index, instead of [index] database. It may be outside the folder of the rules.",
         ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Take the options before the command."""
+    """Keep the options before the command."""
     context.obj.file, context.obj.database, context.obj.json, context.obj.quiet = file, database, json, quiet
 
 
 def main() -> None:
-    """Runs the program."""
+    """Run the program."""
     be_discreet()
     asked = Options()
     try:
@@ -134,7 +134,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - a traceback ends with a text that may hold a value
         tell(error)
         code = FAILED
-    # All that was opened is closed. To take apart what is in memory, piece by piece, would take as long as to check rules.
+    # All files are closed. To free the memory object by object would take as long as `check`.
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -144,11 +144,11 @@ def main() -> None:
 
 
 def run(arguments: list[str], asked: Options) -> int:
-    """Runs one command line; gives its exit code (DESIGN section 2)."""
+    """Run one command line and return its exit code (DESIGN section 2)."""
     try:
-        # Outside standalone mode a command that ends with an exit code gives it back.
+        # Outside standalone mode, typer returns the exit code of a command.
         code: int = app(arguments, standalone_mode=False, obj=asked) or 0
-        sys.stdout.flush()  # whoever reads us may have gone, which is to be found out here
+        sys.stdout.flush()  # the reader may have closed the pipe; find that out here
         return code
     except Error as error:
         hint = f"\n  = {error.hint}" if isinstance(error, Mistake) and error.hint else ""
@@ -159,19 +159,19 @@ def run(arguments: list[str], asked: Options) -> int:
             return USAGE
         text, code = f"{error.format_message()}\n  = {_way_out(arguments)}", USAGE
     except BrokenPipeError:
-        # Whoever reads us has enough. What is still in the buffer must not fail at exit.
+        # The reader closed the pipe. The rest of the buffer must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (typer.Abort, KeyboardInterrupt):
         text, code = "interrupted", Interrupted.exit_code
-    except Exception as error:  # noqa: BLE001 - what is not of the system is raised again
-        text, code = f"the run cannot go on: {_of_the_system(error)}; mend that and run again", FAILED
+    except Exception as error:  # noqa: BLE001 - other errors than those of the system are raised again
+        text, code = f"run stopped: {_of_the_system(error)}; fix this and run again", FAILED
     chosen(asked.json or "--json" in arguments).error(text, code)
     return code
 
 
 def _way_out(arguments: list[str]) -> str:
-    """What to do about a command line that is not valid."""
+    """Return a hint for an invalid command line."""
     files = [argument for argument in arguments if argument.endswith(".toml")]
     if files and not {"-f", "--file"}.intersection(arguments):
         return f"name the rules file with -f: pyconquest-rules -f {files[0]} COMMAND"
@@ -179,14 +179,14 @@ def _way_out(arguments: list[str]) -> str:
 
 
 def _of_the_system(error: Exception) -> str:
-    """What the system, or SQLite, says. Raises any other error again: it is a mistake of ours."""
+    """Return the message of the system or of SQLite. Raises any other error again: it is a bug."""
     from sqlite3 import Error as SQLiteError
 
     match error:
         case OSError(errno=int(number)) if number:  # its text has a path in it, which may name a patient
             return os.strerror(number)
         case MemoryError():
-            return "there is too little memory"
+            return "out of memory"
         case OSError() | SQLiteError():
             return str(error)
     raise error

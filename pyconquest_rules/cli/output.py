@@ -1,4 +1,4 @@
-"""What the commands share that write a file which the user names: `--force`, "-" for standard output."""
+"""Shared by the commands that write a file of the user's choice: `--force`, and "-" for standard output."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 Force = Annotated[
     bool,
     typer.Option(
-        "--force", help="Replace an existing file that this program did not write. Files of sources and of the rules always stay."
+        "--force", help="Replace an existing file that this program did not write, except files of sources and of the rules."
     ),
 ]
 
 
 def writing(rules: "Rules", file: Path, *, force: bool, json: bool) -> AbstractContextManager[BinaryIO]:
-    """Return the stream of a file (`app.written`). Raises UsageError if it is standard output, and events go there too."""
+    """Return the stream of a file (`app.written`). Raises UsageError if both the file and the events go to standard output."""
     from pyconquest_rules import app
 
     if json and app.is_stdout(file):
@@ -31,7 +31,7 @@ def writing(rules: "Rules", file: Path, *, force: bool, json: bool) -> AbstractC
 
 @contextmanager
 def saving(rules: "Rules", file: Path | None, *, force: bool) -> Iterator[Path | None]:
-    """Yield an empty file to save a plan to, which then becomes `file`; None if no file is named."""
+    """Yield an empty file for a plan, which then becomes `file`; None if no file is named."""
     from pyconquest_rules import app
 
     if file is None:

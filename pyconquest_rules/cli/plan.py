@@ -1,4 +1,4 @@
-"""`plan`: says what would be done, and why."""
+"""`plan`: show the plan and the reason for each step."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,17 +28,15 @@ def plan(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save the plan, for: apply --plan FILE")
     ] = None,
     steps: Annotated[
-        bool, typer.Option("--list", help="Show every step on a line; on a terminal they are grouped otherwise.")
+        bool, typer.Option("--list", help="Print one line per step. On a terminal, steps are otherwise grouped.")
     ] = False,
-    detailed_exitcode: Annotated[
-        bool, typer.Option("--detailed-exitcode", help="Exit with 3 where something is to be done.")
-    ] = False,
+    detailed_exitcode: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 3 if there are steps to do.")] = False,
     no_index: NoIndex = False,
     offline: Annotated[
         bool,
         typer.Option(
             "--offline",
-            help="Plan from the index as it is: no connection, no source is read, nothing is written. For unread rules.",
+            help="Plan from the index as it is: connect to nothing, read no source, write nothing. Safe for unread rules.",
         ),
     ] = False,
     allow_vanish: AllowVanish = False,
@@ -47,18 +45,19 @@ def plan(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Says what would be done, and why.
+    """Show the plan and the reason for each step.
 
-    Blocked and changed steps come first. Writes nothing but the index and FILE, with --offline nothing at all.
-    Exits with 1 if steps are blocked, DICOM files could not be indexed, most of an output vanished, or free space is too little.
+    Blocked and changed steps come first. Writes only the index and FILE, and nothing at all with --offline.
+    Exits with 1 if steps are blocked, DICOM files could not be indexed, most of an output vanished, or there is not enough
+    free space.
     """
     if offline and output:
-        raise UsageError("a plan that was made with --offline cannot be saved: leave --offline or --output out")
+        raise UsageError("a plan of --offline cannot be saved: leave --offline or --output out")
     shown, loaded = renderer(context, json), rules(context, today)
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code
 
-    loaded.chosen(tuple(targets or ()))  # a target that names nothing is told before anything is read
+    loaded.chosen(tuple(targets or ()))  # report an unknown target before anything is read
     with saving(loaded, output, force=force) as file:
         if offline:
             shown.refused(refused := app.refusals(loaded, as_it_is=True))

@@ -1,4 +1,4 @@
-"""`query`: SQL over the index."""
+"""`query`: query the index in SQL."""
 
 import sys
 from enum import StrEnum
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How rows are shown."""
+    """The format of rows."""
 
     TABLE = "table"
     CSV = "csv"
@@ -26,13 +26,13 @@ class Format(StrEnum):
 def query(
     context: typer.Context,
     text: Annotated[str, typer.Argument(metavar="SQL|SELECT", help="One SELECT, or the name of a set, table or view.")],
-    form: Annotated[Format, typer.Option("--format", help="How rows are shown.")] = Format.TABLE,
+    form: Annotated[Format, typer.Option("--format", help="The format of the rows.")] = Format.TABLE,
     today: Today = None,
     json: Json = False,
 ) -> None:
-    """Asks the index in SQL, read-only.
+    """Query the index in SQL, read-only.
 
-    It has the views patients, studies, series and images, Conquest's tables, and the sets of the rules by name.
+    The index has the views patients, studies, series and images, Conquest's tables, and the sets of the rules by name.
     """
     from pyconquest_rules import app
 
@@ -42,7 +42,7 @@ def query(
 
 
 def show(shown: "Renderer", columns: tuple[str, ...], rows: "Iterator[Row]", *, as_csv: bool) -> None:
-    """Rows as they are asked for."""
+    """Print rows in the requested format."""
     if as_csv:
         from pyconquest_rules.index.query.export import write_csv
 

@@ -1,4 +1,4 @@
-"""`schema`: the JSON Schema of the rules file."""
+"""`schema`: print the JSON Schema of the rules file."""
 
 from json import dumps
 
@@ -8,9 +8,9 @@ from pyconquest_rules.cli.common import Json
 
 
 def schema(context: typer.Context, json: Json = False) -> None:
-    """Prints the JSON Schema of the rules file.
+    """Print the JSON Schema of the rules file.
 
-    It is for editors: save it and begin the rules file with `#:schema ./rules.schema.json`.
+    Editors use it: save it and begin the rules file with `#:schema ./rules.schema.json`.
     """
     from pyconquest_rules.kinds.all import kinds
     from pyconquest_rules.rules.model import json_schema

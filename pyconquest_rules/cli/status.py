@@ -1,4 +1,4 @@
-"""`status`: where the actions stand."""
+"""`status`: show the state of each action."""
 
 import typer
 
@@ -6,10 +6,10 @@ from pyconquest_rules.cli.common import Json, Targets, Today, end, renderer, rul
 
 
 def status(context: typer.Context, targets: Targets = None, today: Today = None, json: Json = False) -> None:
-    """Shows where each action stands.
+    """Show the state of each action.
 
-    Steps done, due, blocked and failed, by the ledger and the index as it is. Exits with 1 as long as DICOM files could not
-    be indexed, unless the rules accept that.
+    Counts the steps done, due, blocked and failed, from the ledger and the current index. Exits with 1 if DICOM files could
+    not be indexed, unless the rules accept that.
     """
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code

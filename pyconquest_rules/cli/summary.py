@@ -1,4 +1,4 @@
-"""`summary`: what the collection holds."""
+"""`summary`: show the contents of the collection."""
 
 import typer
 
@@ -6,7 +6,7 @@ from pyconquest_rules.cli.common import Json, renderer, rules
 
 
 def summary(context: typer.Context, json: Json = False) -> None:
-    """Shows the series of each patient by modality."""
+    """Show the number of series of each patient by modality."""
     from pyconquest_rules import app
 
     renderer(context, json).summary(app.summary(rules(context)))

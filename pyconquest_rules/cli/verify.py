@@ -1,4 +1,4 @@
-"""`verify`: proves what was done."""
+"""`verify`: compare the outputs with the ledger."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,25 +19,25 @@ def verify(
         typer.Option(
             "--subset",
             metavar="N/M|P%",
-            help="Look at a share of the files: the N-th of M parts, so that M runs see all, or a random P percent.",
+            help="Verify a share of the files: the N-th of M parts, so that M runs cover all, or a random P percent.",
         ),
     ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Plan what mends what is found: shown as by plan, done by the next apply.")
+        bool, typer.Option("--repair", help="Plan repairs and show them; the next apply carries them out.")
     ] = False,
     listed: Annotated[
-        bool, typer.Option("--list", help="Show every destination that is not as it should be; on a terminal they always are.")
+        bool, typer.Option("--list", help="Print every missing, changed or extra file. On a terminal this is the default.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save that plan, for: apply --plan FILE")
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Save the plan of --repair, for: apply --plan FILE")
     ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Compares what was done with what is there.
+    """Compare the outputs with the ledger.
 
-    Finds destinations that are missing or changed, and extra files. Exits with 1 where it finds any. Writes nothing to the
-    outputs, also with --repair: that is for apply.
+    Reports missing and changed destinations and extra files. Exits with 1 if there are any. Never writes to the outputs, even
+    with --repair: apply does that.
     """
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code
@@ -47,7 +47,7 @@ def verify(
     from pyconquest_rules.engine.watching import Watch
 
     if output and not repair:
-        raise UsageError("-o saves the plan of --repair; say --repair too")
+        raise UsageError("-o saves the plan of --repair; add --repair")
     shown, looked_at = renderer(context, json), every if share is None else subset(share)
     loaded, chosen = rules(context), tuple(targets or ())
     watch = Watch(loaded.outputs)

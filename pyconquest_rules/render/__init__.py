@@ -1,1 +1,1 @@
-"""Showing what the use cases give: to people, or as JSON lines. Nothing is decided here."""
+"""Print the answers of the use cases, as text or as JSON lines. Nothing is decided here."""

@@ -1,4 +1,4 @@
-"""For people: tables on standard output, what goes on on standard error."""
+"""Output for people: tables on standard output, messages on standard error."""
 
 import re
 import sys
@@ -40,7 +40,7 @@ USUAL = (Finding.OK, Finding.MISSING, Finding.CHANGED, Finding.EXTRA)
 
 
 class Console:
-    """The renderer for people. `warnings`: also what failed no step is shown."""
+    """The renderer for people. `warnings`: also show messages that failed no step."""
 
     warnings = True
 
@@ -49,7 +49,7 @@ class Console:
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
-        """A progress bar on a terminal that is wide enough; failures of steps, equal ones of an action on one line."""
+        """Show a progress bar on a wide terminal, and failed steps; equal failures of an action are one line."""
         if not self.err.is_terminal or get_terminal_size().columns < NARROW:
             with failures_to(self.err.print, warnings=self.warnings) as failures:
                 yield failures.take
@@ -65,16 +65,16 @@ class Console:
             yield take
 
     def written(self, file: Path, next_step: str) -> None:
-        """Which file, and what to do next."""
+        """Print the file and the next command."""
         self.out.print(f"wrote {printable(str(file))}; {next_step}")
 
     def checked(self, counts: dict[str, int]) -> None:
-        """How many of what there are."""
+        """Print the counts."""
         numbers = (f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in counts.items())
         self.out.print(("ok", "green"), f": {', '.join(numbers)}")
 
     def indexed(self, result: Indexed) -> None:
-        """The counts that are not zero, the notes and the reasons."""
+        """Print the counts that are not zero, the notes and the reasons."""
         counts = {name: number for name, number in result.counts.items() if number or name in ("seen", "read")}
         self.err.print("index: " + ", ".join(f"{name} {number:,}" for name, number in counts.items()))
         for kind, number in result.contradictions.items():
@@ -88,7 +88,7 @@ class Console:
         self.refused(result.refusals)
 
     def refused(self, refusals: Refusals) -> None:
-        """The reasons of what must be dealt with, and how to see which files they are."""
+        """Print the reasons, and the query that lists the files."""
         if refusals.standing:
             number = sum(refusals.standing.values())
             reasons = ", ".join(f"{reason} {n:,}" for reason, n in refusals.standing.items())
@@ -98,7 +98,7 @@ class Console:
             self.err.print(("  which: query \"select * from files where Outcome = 'rejected'\"", "dim"))
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
-        """The steps where they are asked for, or the first of them on a terminal; what is blocked; the counts of each action."""
+        """Print each step if requested, or the first ones on a terminal; then the counts of each action."""
         if steps:
             for step in plan.by_weight():
                 self.out.print(*step_line(step))
@@ -123,12 +123,12 @@ class Console:
         self.findings(plan.findings)
 
     def findings(self, findings: Iterable[Against]) -> None:
-        """In red, each on a line."""
+        """Print each in red on a line."""
         for finding in findings:
             self.err.print(("error: ", "bold red"), printable(finding.message))
 
     def blocked(self, groups: Sequence[Group]) -> None:
-        """On a terminal folder by folder, else a line for each reason."""
+        """Print them by folder on a terminal, or else a line for each reason."""
         if self.out.is_terminal:
             self._groups(groups)
             return
@@ -140,17 +140,17 @@ class Console:
             self.out.print(*line)
 
     def applied(self, result: Result) -> None:
-        """What was done."""
+        """Print the counts of the run."""
         self.err.print(f"run {result.run}: {_counted(result.counts)}")
         if result.interrupted:
             self.err.print(("interrupted; the next run does the rest", "yellow"))
 
     def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
-        """A table, row by row; its columns are as wide as the first rows need."""
+        """Print a table row by row; the first rows decide the width of its columns."""
         self._table(columns, ([_cell(value) for value in row] for row in rows))
 
     def summary(self, patients: Iterable[tuple[str | None, dict[str, int]]]) -> None:
-        """A row a patient, a column a modality; where these do not fit, the modalities of each patient one after the other."""
+        """Print a row per patient and a column per modality, or a list if the columns do not fit."""
         found = [(_cell(patient or "(none)"), series) for patient, series in patients]
         modalities = sorted({modality for _, series in found for modality in series})
         columns = ("PatientID", *(printable(modality or "(none)") for modality in modalities))
@@ -170,14 +170,14 @@ class Console:
         listed: bool = False,
         last: bool = True,
     ) -> None:
-        """What is not as it should be if it is asked for, or on a terminal; then the counts, and what may be the cause."""
+        """Print the findings if requested or on a terminal, then the counts and a possible cause."""
         listed = listed or self.out.is_terminal
         counts = self._found(findings, self.out if listed else None)
         self._counted(counts, listed)
         self.findings(vanished())
 
     def _found(self, findings: Iterable[Verified], shown: Terminal | None) -> dict[str, int]:
-        """Print what is not as it should be; return the counts."""
+        """Print the findings; return the counts."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
@@ -191,19 +191,19 @@ class Console:
             self.err.print(("  which: verify --list", "dim"))
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
-        """The plan, then what it does not mend: how many for each reason, or each if that is asked for, or on a terminal."""
+        """Print the plan, then the destinations that it does not repair: each if listed or on a terminal, or else counts."""
         self.planned(plan, steps=listed)
         reasons = Counter[str]()
         for destination, why in unmended:
             if listed or self.out.is_terminal:
-                self.out.print(("not mended ", "red"), printable(destination), (f"  ({why})", "dim"))
+                self.out.print(("not repaired ", "red"), printable(destination), (f"  ({why})", "dim"))
             else:
                 reasons[why] += 1
         for why, number in sorted(reasons.items()):
-            self.out.print((f"not mended {number:,}", "red"), (f"  ({why})", "dim"))
+            self.out.print((f"not repaired {number:,}", "red"), (f"  ({why})", "dim"))
 
     def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """A row an action."""
+        """Print a row per action."""
         columns = ("action", "done", "due", "blocked", "failed", "last done")
         self._table(
             columns,
@@ -211,7 +211,7 @@ class Console:
         )
 
     def history(self, runs: list[Run]) -> None:
-        """A row a run; then why some could not begin, or ended before their end."""
+        """Print a row per run, then the reasons of runs that could not begin or ended early."""
         columns = ("run", "started", "finished", "targets", "done", "unchanged", "failed", "blocked", "bytes", "ending")
         self._table(columns, map(_run, runs))
         for run in runs:
@@ -221,7 +221,7 @@ class Console:
                 )
 
     def explained(self, instances: list[Explained]) -> None:
-        """A paragraph an instance."""
+        """Print a paragraph per instance."""
         for instance in instances:
             self.out.print((instance.SOPInstanceUID, "bold"))
             self.out.print(f"  file   {printable(instance.source.decode('utf-8', 'surrogateescape'))}")
@@ -248,27 +248,27 @@ class Console:
             self.out.print(f"    and {explained.others:,} more")
 
     def texts(self, files: dict[str, str]) -> None:
-        """One after the other, each below its name."""
+        """Print each file below its name."""
         for name, text in files.items():
             self.out.print(f"----- {name} -----\n{text}")
 
     def unserved(self, images: int) -> None:
-        """A warning."""
+        """Print a warning."""
         what = "1 image has a path" if images == 1 else f"{images:,} images have paths"
         self.err.print(f"warning: {what} longer than 255 bytes, which a Conquest server cannot serve; shorten folder names")
 
     def exported(self, file: Path, rows: int) -> None:
-        """How many rows went where."""
+        """Print the number of rows and the file."""
         self.err.print(f"wrote {rows:,} {'row' if rows == 1 else 'rows'} to {printable(str(file))}")
 
     def to_forget(self, going: Going, *, files: bool) -> None:
-        """The numbers, and what becomes of the files."""
+        """Print the numbers, and whether files are deleted."""
         numbers = f"{going.images:,} images of {going.series:,} series, {going.studies:,} studies, {going.patients:,} patients"
-        what = "are deleted from the disk" if files else "stay on the disk and are left out, as are files of it that come later"
+        what = "are deleted from the disk" if files else "stay on the disk; the index ignores these and later ones"
         self.err.print(f"forget {numbers}; their {going.files:,} files {what}")
 
     def forgotten(self, result: Forgotten) -> None:
-        """The numbers."""
+        """Print the numbers."""
         if not result.images:
             self.err.print("nothing was changed")
             return
@@ -280,23 +280,23 @@ class Console:
             self.err.print((f"{result.failed:,} files could not be deleted", "red"))
 
     def remembered(self, decisions: int) -> None:
-        """The number, and what to do next."""
+        """Print the number and the next command."""
         what = "1 decision" if decisions == 1 else f"{decisions:,} decisions"
-        self.err.print(f"took back {what}; to read the files again: pyconquest-rules index")
+        self.err.print(f"undid {what}; to read the files again: pyconquest-rules index")
 
     def answered(self, node: str, seconds: float) -> None:
-        """One line."""
+        """Print one line."""
         self.out.print((f"{printable(node)} answers", "green"), f" ({seconds * 1000:.0f} ms)")
 
     @contextmanager
     def listening(self) -> Iterator[Emit]:
-        """A line when it begins, and one for every run of `then`; steps that fail; what is refused or odd. Each has its time."""
+        """Print, each with its time: the start, every run of `then`, failed steps, refused peers and instances, notes."""
         with failures_to(self._at_this_time, warnings=self.warnings) as failures:
 
             def take(event: Event) -> None:
                 match event:
                     case Listens(name, ae_title, host, port):
-                        self._at_this_time((f"{name} listens as {ae_title} on {host}:{port}", "green"), "; Ctrl-C ends it")
+                        self._at_this_time((f"{name} listens as {ae_title} on {host}:{port}", "green"), "; Ctrl-C stops it")
                     case InstanceRefused() | InstanceNoted() | PeerRefused():
                         colour = "yellow" if isinstance(event, InstanceNoted) else "red"
                         self.err.print((f"{_local(event.time)} {printable(_logged(event))}", colour))
@@ -305,9 +305,7 @@ class Console:
                         self._at_this_time(f"then: {_counted(counts)}")
                     case ThenWaits(_, reason, seconds):
                         failures.flush()
-                        self._at_this_time(
-                            (f"then is not complete: {printable(reason)}; tried again in {_duration(seconds)}", "red")
-                        )
+                        self._at_this_time((f"then did not complete: {printable(reason)}; retry in {_duration(seconds)}", "red"))
                     case _:
                         failures.take(event)
                 self.err.stream.flush()
@@ -318,12 +316,12 @@ class Console:
         self.err.print(f"{_local()} ", *parts)
 
     def listened(self, health: Healthy) -> None:
-        """The counts."""
+        """Print the counts."""
         counts = ", ".join(f"{what} {number:,}" for what, number in health.counts.items())
         self.out.print(f"{_local()} {health.listener}: {counts}")
 
     def error(self, message: str, exit_code: int) -> None:
-        """In red on standard error. What begins with its place stays so, for editors to find it."""
+        """Print in red on standard error. A message that begins with a position has no prefix, so that editors find it."""
         begins_with_place = re.match(r"\S[^\n:]*:\d+:\d+: ", message)
         self.err.print(("" if begins_with_place else "error: ", "bold red"), printable(message, but="\n\t"))
 
@@ -333,7 +331,7 @@ class Console:
 
 
 def _logged(event: FromListener) -> str:
-    """One line of the log of a listener: what, from whom, why."""
+    """Return a log line of a listener: the event, the peer, the reason."""
     peer = f"{event.calling_ae_title or '(unknown)'} at {event.address}"
     match event:
         case InstanceRefused(_, uid, status, reason):
@@ -354,7 +352,7 @@ def _run(run: Run) -> list[str]:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    """Counts of steps: what was done, apart by kind unless all of it was copied; the rest that is not zero; bytes."""
+    """Return the counts of steps: done (by kind unless all were copied), the others that are not zero, and bytes."""
     kinds = {kind: counts[kind] for kind in KINDS if counts[kind]}
     of_kinds = ", ".join(f"{kind} {number:,}" for kind, number in kinds.items())
     done = f"done {counts['done']:,}" + (f" ({of_kinds})" if kinds.keys() - {"copied"} else "")
@@ -365,7 +363,7 @@ def _counted(counts: dict[str, int]) -> str:
 
 
 def _local(time: str | None = None) -> str:
-    """A time, now if left out, as a log has it: local, with its offset, to the second (ISO 8601)."""
+    """Return a time, or the current one, for a log: local with its offset, in seconds (ISO 8601)."""
     moment = datetime.fromisoformat(time) if time else datetime.now(UTC)
     return moment.astimezone().isoformat(timespec="seconds")
 

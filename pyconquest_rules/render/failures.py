@@ -1,4 +1,4 @@
-"""What goes wrong in a run, on few lines: one dead node is one line, whatever it was to get."""
+"""Report failures of a run on few lines: a dead node is one line, however many instances it was to receive."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,24 +18,24 @@ from pyconquest_rules.events import (
 from pyconquest_rules.render.terminal import Part, printable
 
 MOST_SHOWN = 50
-"""So many lines of an action are shown."""
+"""The most lines that are shown for an action."""
 
 Line = tuple[str, str, str, str]
-"""How bad it is, the action, the message, and the colour."""
+"""The severity, the action, the message, and the color."""
 
 
 class Failures:
-    """Counts equal messages of an action, and shows each once when the action is over: the first UID, and how many more."""
+    """Count equal messages of an action, and show each once when the action ends: the first UID, and how many more."""
 
     def __init__(self, show: Callable[[Part], None], *, warnings: bool = True) -> None:
-        """`warnings`: also what failed no step."""
+        """`warnings`: also show messages that failed no step."""
         self.show, self.warnings = show, warnings
         self._action = ""
         self._lines: dict[Line, tuple[str, int]] = {}
         self._more = 0
 
     def take(self, event: Event) -> None:
-        """Takes any event."""
+        """Take any event."""
         match event:
             case StepFailed(action, uid, message):
                 self._note(("failed", action, message, "red"), uid)
@@ -57,7 +57,7 @@ class Failures:
                 self.show((f"{action}: {why}: {steps:,} {'instances wait' if steps != 1 else 'instance waits'}", "yellow"))
 
     def _of(self, action: str) -> None:
-        """What another action did is shown once this one begins."""
+        """Show the messages of the previous action once another one begins."""
         if action != self._action:
             self.flush()
             self._action = action
@@ -71,19 +71,19 @@ class Failures:
             self._more += 1
 
     def flush(self) -> None:
-        """Shows what was counted."""
+        """Show the counted messages."""
         for (what, action, message, colour), (uid, number) in self._lines.items():
             more = f" (and {number - 1:,} more)" if number > 1 else ""
             text = ": ".join(filter(None, (what, f"{action} {uid}".strip(), message)))
             self.show((printable(f"{text}{more}"), colour))
         if self._more:
-            self.show((f"{self._action}: {self._more:,} more with other messages: --json shows all", "red"))
+            self.show((f"{self._action}: {self._more:,} more with other messages; use --json to see all", "red"))
         self._lines, self._more = {}, 0
 
 
 @contextmanager
 def failures_to(show: Callable[[Part], None], *, warnings: bool = True) -> Iterator[Failures]:
-    """Yields what takes events, and shows the last of them at the end, also of a run that an error ends."""
+    """Yield an object that takes events; show the remaining messages at the end, also if an error ends the run."""
     failures = Failures(show, warnings=warnings)
     try:
         yield failures

@@ -1,4 +1,4 @@
-"""One JSON object a line on standard output; the last one is the summary."""
+"""One JSON object per line on standard output; the last one is the summary."""
 
 import base64
 import json
@@ -43,49 +43,49 @@ class JsonLines:
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
-        """While something goes on, a line for each step that failed."""
+        """Write a line for each failed step."""
         yield _failures
 
     def written(self, file: Path, next_step: str) -> None:
-        """One summary."""
+        """Write the summary."""
         write("summary", file=str(file))
 
     def checked(self, counts: dict[str, int]) -> None:
-        """One summary."""
+        """Write the summary."""
         write("summary", **counts)
 
     def indexed(self, result: Indexed) -> None:
-        """One summary, with the reasons of what was rejected or skipped, and the notes of what was indexed."""
+        """Write the summary, with the reasons of rejected and skipped files and the notes of indexed files."""
         found = {"reasons": result.reasons, "notes": result.notes, "contradictions": result.contradictions}
         write("summary", **result.counts, **found, refused=result.refusals.standing, accepted=result.refusals.accepted)
 
     def refused(self, refusals: Refusals) -> None:
-        """One line, with the reasons."""
+        """Write a line with the reasons."""
         if refusals.standing or refusals.accepted:
             number = sum(refusals.standing.values())
             write("refused", files=number, reasons=refusals.standing, accepted=refusals.accepted)
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
-        """A line for each step that is not unchanged, where they are asked for; the summary."""
+        """Write a line for each step that is not unchanged, if requested; then the summary."""
         for step in plan.steps() if steps else ():
             if step.status is not Status.UNCHANGED:
                 write("step", **step_fields(step))
         write("summary", **_totals(plan))
 
     def blocked(self, groups: Sequence[Group]) -> None:
-        """Nothing: the summary counts them, and `plan --list` has each."""
+        """Write nothing: the summary counts them, and `plan --list` has each."""
 
     def findings(self, findings: Iterable[Against]) -> None:
-        """A line each."""
+        """Write a line for each."""
         for finding in findings:
             write("warning", **_against(finding))
 
     def applied(self, result: Result) -> None:
-        """One summary."""
+        """Write the summary."""
         write("summary", **result.counts, run=result.run, interrupted=result.interrupted)
 
     def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
-        """A line for each row, by column."""
+        """Write a line for each row, by column."""
         count = 0
         for row in rows:
             write("row", values=dict(zip(columns, row, strict=True)))
@@ -93,7 +93,7 @@ class JsonLines:
         write("summary", rows=count)
 
     def summary(self, patients: Iterable[tuple[str | None, dict[str, int]]]) -> None:
-        """A line for each patient."""
+        """Write a line for each patient."""
         count = 0
         for patient, series in patients:
             write("patient", PatientID=patient, series=series)
@@ -108,7 +108,7 @@ class JsonLines:
         listed: bool = False,
         last: bool = True,
     ) -> None:
-        """A line for each destination that is not as it should be, and for each output that most are missing from."""
+        """Write a line for each finding, and for each output that lacks most of its files."""
         counts: Counter[str] = Counter(dict.fromkeys(Finding, 0))
         for found in findings:
             counts[found.finding] += 1
@@ -119,7 +119,7 @@ class JsonLines:
             write("summary", **counts)
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
-        """A line for each destination that the plan does not mend; the counts, and those of the plan."""
+        """Write a line for each destination that the plan does not repair; then the counts, and those of the plan."""
         number = 0
         for destination, why in unmended:
             write("unmended", destination=destination, message=why)
@@ -127,20 +127,20 @@ class JsonLines:
         write("summary", **counts, unmended=number, plan=_totals(plan))
 
     def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """A line for each action."""
+        """Write a line for each action."""
         for action in actions:
             write("action", **asdict(action))
         due, blocked = sum(a.due for a in actions), sum(a.blocked for a in actions)
         write("summary", actions=len(actions), due=due, blocked=blocked, refused=sum(refusals.standing.values()))
 
     def history(self, runs: list[Run]) -> None:
-        """A line for each run."""
+        """Write a line for each run."""
         for run in runs:
             write("run", **asdict(run))
         write("summary", runs=len(runs))
 
     def explained(self, instances: list[Explained]) -> None:
-        """A line for each instance."""
+        """Write a line for each instance."""
         for instance in instances:
             source = base64.b64encode(instance.source).decode()
             steps = [_explained(step) for step in instance.steps]
@@ -150,38 +150,38 @@ class JsonLines:
         write("summary", instances=len(instances))
 
     def texts(self, files: dict[str, str]) -> None:
-        """A line for each file."""
+        """Write a line for each file."""
         for name, text in files.items():
             write("file", name=name, text=text)
         write("summary", files=len(files))
 
     def unserved(self, images: int) -> None:
-        """A line before the files."""
+        """Write a line before the files."""
         write("warning", reason="object-file-too-long", images=images)
 
     def exported(self, file: Path, rows: int) -> None:
-        """One summary."""
+        """Write the summary."""
         write("summary", file=str(file), rows=rows)
 
     def to_forget(self, going: Going, *, files: bool) -> None:
-        """A line before the question."""
+        """Write a line before the question."""
         write("to_forget", **asdict(going), delete_files=files)
 
     def forgotten(self, result: Forgotten) -> None:
-        """One summary."""
+        """Write the summary."""
         write("summary", **asdict(result))
 
     def remembered(self, decisions: int) -> None:
-        """One summary."""
+        """Write the summary."""
         write("summary", decisions=decisions)
 
     def answered(self, node: str, seconds: float) -> None:
-        """The summary alone."""
+        """Write the summary."""
         write("summary", node=node, seconds=round(seconds, 3))
 
     @contextmanager
     def listening(self) -> Iterator[Emit]:
-        """A line for each event: the start, the counts, what ran, what failed, what was refused or odd."""
+        """Write a line for each event: start, counts, runs of `then`, failures, refusals and notes."""
 
         def take(event: Event) -> None:
             match event:
@@ -206,17 +206,17 @@ class JsonLines:
         yield take
 
     def listened(self, health: Healthy) -> None:
-        """The summary alone."""
+        """Write the summary."""
         write("summary", listener=health.listener, **health.counts)
 
     def error(self, message: str, exit_code: int) -> None:
-        """The last line of a command that failed; the message goes to standard error too."""
+        """Write the last line of a failed command; the message goes to standard error too."""
         write("error", message=message, exit_code=exit_code)
         sys.stderr.write(f"error: {message}\n")
 
 
 def step_fields(step: Step) -> dict[str, object]:
-    """A step as JSON shows it."""
+    """Return a step as JSON fields."""
     operation, at = step.operation, dict[str, object]()
     if isinstance(operation, RetrieveInstance):
         study, series = operation.series.StudyInstanceUID, operation.series.SeriesInstanceUID
@@ -233,7 +233,7 @@ def step_fields(step: Step) -> dict[str, object]:
 
 
 def _explained(explained: ExplainedStep) -> dict[str, object]:
-    """A step, and if others stand in its way, which."""
+    """Return a step as JSON fields, with the steps that block it."""
     fields = step_fields(explained.step)
     if explained.partners:
         fields["partners"] = [
@@ -250,7 +250,7 @@ def _explained(explained: ExplainedStep) -> dict[str, object]:
 
 
 def write(event: str, **fields: object) -> None:
-    """One line."""
+    """Write one line."""
     sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
 
 

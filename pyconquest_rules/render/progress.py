@@ -14,8 +14,8 @@ from pyconquest_rules.render.terminal import Part
 
 @contextmanager
 def progress() -> Iterator["Bar"]:
-    """A progress bar on standard error, which is gone at the end."""
-    # A line that wrapped would stay when the bar goes.
+    """Show a progress bar on standard error, and remove it at the end."""
+    # A wrapped line would stay after the bar is removed.
     what = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
     columns = (SpinnerColumn(), what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
@@ -23,7 +23,7 @@ def progress() -> Iterator["Bar"]:
 
 
 class Bar:
-    """Turns events into a progress bar."""
+    """Turn events into a progress bar."""
 
     def __init__(self, bar: Progress) -> None:
         self.bar = bar
@@ -33,11 +33,11 @@ class Bar:
         self.doing: TaskID | None = None
 
     def write(self, *parts: Part) -> None:
-        """One line that stays, above the bar."""
+        """Print a line that stays above the bar."""
         self.bar.console.print(Text.assemble(*parts), soft_wrap=True)
 
     def take(self, event: Event) -> None:
-        """Takes any event."""
+        """Take any event."""
         match event:
             case Walked(to_read=to_read) if to_read:
                 self.to_read += to_read
@@ -45,7 +45,7 @@ class Bar:
             case FileTold(outcome="indexed" | "rejected" | "duplicate"):
                 self.bar.advance(self._reading())
             case Planning(action=action, steps=steps):
-                what = f"planning, {action} is added"
+                what = f"planning {action}"
                 self.planning = self.bar.add_task(what, total=None) if self.planning is None else self.planning
                 self.bar.update(self.planning, description=what, completed=steps)
             case RunStarted(steps=steps):
@@ -58,7 +58,7 @@ class Bar:
                 self.bar.advance(self.doing)
 
     def _reading(self) -> TaskID:
-        """The bar of the reading; a new index is read while it is not known yet how much there is."""
+        """Return the bar for reading; a new index is read before the number of files is known."""
         if self.reading is None:
             self.reading = self.bar.add_task("reading headers", total=None)
         return self.reading

@@ -1,6 +1,6 @@
-"""`--quiet`, for cron: nothing on success; what makes a command exit with something other than 0, on standard error.
+"""`--quiet`, for cron: print nothing on success, and the cause of an exit code other than 0 on standard error.
 
-Rows that were asked for are no report: `query`, `find`, `history` and their like print them as ever.
+Requested rows are not a report: `query`, `find`, `history` and similar commands print them as usual.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,34 +19,34 @@ from pyconquest_rules.render.failures import failures_to
 
 
 class Quiet(Console):
-    """The renderer of `--quiet`: the console, without what it says of success."""
+    """The renderer of `--quiet`: the console without messages of success."""
 
     warnings = False
 
     @contextmanager
     def progress(self) -> Iterator[Emit]:
-        """Failures of steps."""
+        """Print failed steps."""
         with failures_to(self.err.print, warnings=self.warnings) as failures:
             yield failures.take
 
     def written(self, file: Path, next_step: str) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def checked(self, counts: dict[str, int]) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def indexed(self, result: Indexed) -> None:
-        """What could not be indexed."""
+        """Print the reasons of files that could not be indexed."""
         self.refused(result.refusals)
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
-        """What is blocked, or what else keeps the plan from being done."""
+        """Print the plan if steps are blocked or if it has findings."""
         if plan.findings or any(of["blocked"] for of in plan.counts().values()):
             self.out = self.err
             super().planned(plan, steps=False)
 
     def blocked(self, groups: Sequence[Group]) -> None:
-        """What is blocked, on standard error."""
+        """Print blocked steps on standard error."""
         self.out = self.err
         super().blocked(groups)
 
@@ -63,38 +63,38 @@ class Quiet(Console):
         listed: bool = False,
         last: bool = True,
     ) -> None:
-        """What is not as it should be, if there is anything, and what may be the cause."""
+        """Print the findings, if there are any, and a possible cause."""
         counts = self._found(findings, self.err if listed else None)
         if any(counts[finding] for finding in Finding if finding is not Finding.OK):
             self._counted(counts, listed)
         self.findings(vanished())
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
-        """The plan, if there is anything to repair."""
+        """Print the plan, if there is anything to repair."""
         if any(counts[finding] for finding in Finding if finding is not Finding.OK):
             self.out = self.err
             super().mending(counts, plan, unmended, listed=listed)
 
     def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """The actions that have steps which failed or are blocked."""
+        """Print the actions with failed or blocked steps."""
         if troubled := [action for action in actions if action.failed or action.blocked]:
             self.out = self.err
             super().status(troubled, refusals)
 
     def exported(self, file: Path, rows: int) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def forgotten(self, result: Forgotten) -> None:
-        """What could not be deleted."""
+        """Print the number of files that could not be deleted."""
         if result.failed:
             super().forgotten(result)
 
     def answered(self, node: str, seconds: float) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     @contextmanager
     def listening(self) -> Iterator[Emit]:
-        """What is refused or fails, with its time."""
+        """Print refusals and failures, with their time."""
         with super().listening() as emit:
 
             def take(event: Event) -> None:
@@ -108,4 +108,4 @@ class Quiet(Console):
             yield take
 
     def listened(self, health: Healthy) -> None:
-        """Nothing."""
+        """Print nothing."""

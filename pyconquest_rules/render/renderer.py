@@ -1,4 +1,4 @@
-"""What a command can show, for people or for programs. The console and the JSON renderer each have every method."""
+"""The protocol of a renderer. The console and the JSON renderer each have every method."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -16,40 +16,40 @@ from pyconquest_rules.index.query.sql import Row
 
 
 class Renderer(Protocol):
-    """Data goes to standard output, all else to standard error."""
+    """Prints data to standard output, and everything else to standard error."""
 
     def progress(self) -> AbstractContextManager[Emit]:
-        """Takes events while something goes on."""
+        """Take events while a use case runs."""
 
     def written(self, file: Path, next_step: str) -> None:
-        """A file that was written for the user, and what to do next."""
+        """Show a file that was written for the user, and the next command."""
 
     def checked(self, counts: dict[str, int]) -> None:
-        """The rules are right: how many sources, sets and actions they have."""
+        """Show that the rules are valid, with the numbers of sources, sets and actions."""
 
     def indexed(self, result: Indexed) -> None:
-        """What bringing the index up to date came to."""
+        """Show the result of an update of the index."""
 
     def refused(self, refusals: Refusals) -> None:
-        """Which files could not be indexed, by reason; nothing if there are none."""
+        """Show the number of files that could not be indexed, by reason; nothing if there are none."""
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
-        """A plan; with `steps` each step that is not unchanged."""
+        """Show a plan; with `steps` also each step that is not unchanged."""
 
     def blocked(self, groups: Sequence[Group]) -> None:
-        """The steps that a run left blocked, by reason and folder."""
+        """Show the blocked steps of a run, by reason and folder."""
 
     def findings(self, findings: Iterable[Finding]) -> None:
-        """What speaks against a plan, or what is done, as a whole."""
+        """Show the findings about a plan or a run as a whole."""
 
     def applied(self, result: Result) -> None:
-        """What a run did."""
+        """Show the result of a run."""
 
     def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
-        """The rows of a query."""
+        """Show the rows of a query."""
 
     def summary(self, patients: Iterable[tuple[str | None, dict[str, int]]]) -> None:
-        """Per patient the number of series of each modality."""
+        """Show the number of series of each modality per patient."""
 
     def verified(
         self,
@@ -59,49 +59,49 @@ class Renderer(Protocol):
         listed: bool = False,
         last: bool = True,
     ) -> None:
-        """What is not as it should be, each if `listed`, and the counts of all that was found. `last`: nothing comes after it.
+        """Show the findings, each if `listed`. `last`: no other output follows.
 
-        `vanished` is called at the end: the outputs that most of it is missing from.
+        `vanished` is called at the end and returns the outputs that lack most of their files.
         """
 
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
-        """The plan that mends what was counted, and what it does not mend, and why; each destination if `listed`."""
+        """Show the plan of repairs, and the destinations that it does not repair, with reasons; each if `listed`."""
 
     def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """Where the actions stand."""
+        """Show the state of the actions."""
 
     def history(self, runs: list[Run]) -> None:
-        """Earlier runs, newest first."""
+        """Show earlier runs, newest first."""
 
     def explained(self, instances: list[Explained]) -> None:
-        """All about some instances."""
+        """Explain some instances."""
 
     def texts(self, files: dict[str, str]) -> None:
-        """Texts of files, by name."""
+        """Show the texts of files, by name."""
 
     def unserved(self, images: int) -> None:
-        """How many images a Conquest server cannot serve, because their path is too long for it."""
+        """Show the number of images whose path is too long for a Conquest server."""
 
     def exported(self, file: Path, rows: int) -> None:
-        """A file and how many rows it got."""
+        """Show a file and its number of rows."""
 
     def to_forget(self, going: Going, *, files: bool) -> None:
-        """What would be forgotten."""
+        """Show what would be forgotten."""
 
     def forgotten(self, result: Forgotten) -> None:
-        """What was forgotten."""
+        """Show what was forgotten."""
 
     def remembered(self, decisions: int) -> None:
-        """How many decisions to forget something were taken back."""
+        """Show the number of decisions that were undone."""
 
     def answered(self, node: str, seconds: float) -> None:
-        """A node is there, and answered after so many seconds."""
+        """Show that a node answered after so many seconds."""
 
     def listening(self) -> AbstractContextManager[Emit]:
-        """Takes events while a listener is at work."""
+        """Take events while a listener runs."""
 
     def listened(self, health: Healthy) -> None:
-        """What a listener did, now that it ended."""
+        """Show the counts of a listener that ended."""
 
     def error(self, message: str, exit_code: int) -> None:
-        """Why a command ended."""
+        """Show the error that ended a command."""

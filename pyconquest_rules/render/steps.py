@@ -1,4 +1,4 @@
-"""Steps of a plan as text: one on a line, or many together, folder by folder, in the columns of a terminal."""
+"""Steps of a plan as text: one per line, or grouped by folder within the width of a terminal."""
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
@@ -14,7 +14,7 @@ Line = tuple[Part, ...]
 
 
 def step_line(step: Step) -> Line:
-    """One step with its reason; nothing is shortened."""
+    """Return one step with its reason, without shortening."""
     sign, colour = _sign(step.status, step.reason)
     match step.operation:
         case RetrieveInstance(node, series):
@@ -30,7 +30,7 @@ def step_line(step: Step) -> Line:
 
 
 def group_lines(groups: Iterable[Group], columns: int) -> Iterator[Line]:
-    """The lines of groups: each with a heading, its message, and its places below; none is wider than `columns`."""
+    """Yield the lines of groups: a heading, a message, and the folders of each; no line is wider than `columns`."""
     more = False
     for group in groups:
         sign, colour = _sign(group.status, group.reason)
@@ -52,7 +52,7 @@ def _sign(status: Status, reason: Reason) -> tuple[str, str]:
 
 
 def _what(group: Group) -> str:
-    """How many, what becomes of them, why, and where nodes have a part in it, which."""
+    """Return the number of steps, their status, their reason, and their node if they have one."""
     blocked = "blocked, " if group.status is Status.BLOCKED else ""
     parts = [f"  {group.steps:,} {blocked}{group.reason}"]
     if group.bytes and group.status is Status.TODO and group.reason is not Reason.ADOPT:

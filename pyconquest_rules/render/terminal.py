@@ -1,4 +1,4 @@
-"""Text for people on a stream: coloured on a terminal, plain where it goes anywhere else; and tables of it."""
+"""Text on a stream, colored on a terminal and plain elsewhere; and tables of text."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,18 +10,18 @@ from unicodedata import combining, east_asian_width
 CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33}
 
 Part = str | tuple[str, str]
-"""A text, or a text and its style: one of CODES, or more of them with a blank between."""
+"""A text, or a text and its style: one or more of CODES, separated by spaces."""
 
 
 class Terminal:
-    """A stream that text is written to. `is_terminal` says whether people look at it as it comes."""
+    """A stream of text. `is_terminal`: whether it is a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.is_terminal = stream, stream.isatty()
         self._coloured = self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def print(self, *parts: Part) -> None:
-        """One line, or more, of its parts."""
+        """Print the parts as one line or more."""
         self.stream.write("".join(map(self._styled, parts)) + "\n")
 
     def _styled(self, part: Part) -> str:
@@ -32,13 +32,13 @@ class Terminal:
 
 
 MEASURED = 1000
-"""So many rows of a table are held in memory, to find the widths of its columns."""
+"""The number of rows that are kept in memory to find the widths of the columns."""
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[tuple[Part, ...]]:
-    """The lines of a table, the names of its columns first.
+    """Yield the lines of a table, beginning with the names of the columns.
 
-    Each column is as wide as the widest of its cells in the first MEASURED rows. A cell that is wider moves the rest of its line.
+    Each column is as wide as its widest cell in the first MEASURED rows. A wider cell moves the rest of its line.
     """
     rest = iter(rows)
     first = list(islice(rest, MEASURED))
@@ -56,7 +56,7 @@ WIDEST_NAME = 24
 
 
 def folded(names: Sequence[str], texts: Iterable[Sequence[str]], room: int) -> Iterator[tuple[Part, ...]]:
-    """The lines of a list: each name, and its texts beside it on as many lines of `room` columns as they need."""
+    """Yield the lines of a list: each name, and its texts beside it on as many lines of `room` columns as needed."""
     indent = min(max(map(width, names), default=0), WIDEST_NAME) + 2
     for name, parts in zip(names, texts, strict=True):
         lines, line = list[str](), ""
@@ -72,17 +72,17 @@ def folded(names: Sequence[str], texts: Iterable[Sequence[str]], room: int) -> I
 
 
 def text_of(part: Part) -> str:
-    """The text of a part without its style."""
+    """Return the text of a part without its style."""
     return part if isinstance(part, str) else part[0]
 
 
 def printable(text: str, but: str = "") -> str:
-    """Text that does nothing to a terminal: control characters and what is no text are shown as escapes, `but` for some."""
+    """Return text that is safe to print: control characters and invalid text become escapes, except those in `but`."""
     return "".join(c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text)
 
 
 def shortened(text: str, columns: int) -> str:
-    """A text of at most so many columns: what is cut out of its middle is shown as one letter."""
+    """Shorten a text to at most so many columns: `…` replaces its middle."""
     if width(text) <= columns:
         return text
     head, tail = text[: len(text) // 2], text[len(text) // 2 :]
@@ -92,7 +92,7 @@ def shortened(text: str, columns: int) -> str:
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal a text takes (Unicode Standard Annex 11)."""
+    """Return the width of a text on a terminal, in columns (Unicode Standard Annex 11)."""
     if text.isascii():
         return len(text)
     return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)

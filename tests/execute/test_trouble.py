@@ -70,7 +70,7 @@ def test_equal_messages_of_an_action_are_one_line(events: list[Event], expected:
 def test_many_messages_are_few_lines() -> None:
     lines = shown(*(StepFailed("copy.a", f"1.{n}", f"message {n}") for n in range(MOST_SHOWN + 7)))
     assert len(lines) == MOST_SHOWN + 1
-    assert lines[-1] == "copy.a: 7 more with other messages: --json shows all"
+    assert lines[-1] == "copy.a: 7 more with other messages; use --json to see all"
 
 
 def test_without_warnings_only_failures() -> None:

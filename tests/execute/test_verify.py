@@ -219,7 +219,7 @@ def test_repair_plans_what_is_missing_and_changed(exported: Workplace) -> None:
     repair = exported.run("verify", "--deep", "--repair", "-o", "p")
     assert repair.code == 1
     assert "todo               3  (destination-changed 2, destination-missing 1" in repair.out
-    assert "not mended" not in repair.out
+    assert "not repaired" not in repair.out
     assert exported.run("apply", "--plan", "p", "--json").summary["done"] == 3
     assert exported.files("export") == {**before, "extra": b"x"}
     assert verified(exported, "--deep") == (1, {"export/extra": "extra"})

@@ -898,7 +898,7 @@ def test_ctrl_c_ends_a_run_with_workers_in_one_line(many: Path, clean: dict[str,
     folder = linked(many, tmp_path)
     command = [sys.executable, "-c", INTERRUPTED, "index"]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, start_new_session=True, check=False)
-    assert (ended.returncode, ended.stderr) == (130, "error: interrupted; run it again to go on\n")
+    assert (ended.returncode, ended.stderr) == (130, "error: interrupted; run it again to continue\n")
     rest = indexing(folder).communicate()[0]
     assert 0 < json.loads(rest.splitlines()[-1])["unchanged"] < 700
     assert dump(folder / "conquest.db") == clean

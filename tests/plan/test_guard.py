@@ -79,7 +79,7 @@ def test_nothing_is_written_to_an_output_that_lost_its_files(exported: Workplace
         said = exported.run(command)
         assert said.code == 1
         assert f"output {exported.folder}/disk: " in said.err
-        assert "of 4 files that were put there are gone" in said.err
+        assert "of 4 files that were written there are gone" in said.err
         assert exported.files() == before
     plan = exported.run("plan", "--json").summary
     assert [(finding["finding"], finding["known"]) for finding in plan["findings"]] == [("vanished", 4)]
@@ -166,7 +166,7 @@ def test_room(
     monkeypatch.setattr(os, "statvfs", lambda _: Room(free))
     plan = workplace.run("plan")
     assert plan.code == (0 if fits else 1)
-    assert ("are to be written, and 10.0 kB are free" in plan.err) is not fits
+    assert ("are to be written, but only 10.0 kB are free" in plan.err) is not fits
     findings = workplace.run("plan", "--json").summary["findings"]
     assert [finding["finding"] for finding in findings] == ([] if fits else ["no-room"])
 

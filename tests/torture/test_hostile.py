@@ -64,7 +64,7 @@ def limited(workplace: Workplace, *arguments: str) -> dict[str, Any]:
     resource.prlimit(process.pid, resource.RLIMIT_CPU, (SECONDS, SECONDS))
     out, err = process.communicate()
     assert process.returncode in (0, 1), err
-    assert "mistake of the program" not in err
+    assert "bug in the program" not in err
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 <= BYTES
     summary: dict[str, Any] = json.loads(out.splitlines()[-1])
     return summary

@@ -158,7 +158,7 @@ def assert_harmless(place: Workplace, bad: Hostile, *arguments: str, text: str =
     with nodes(place, bad, text):
         done = ran(place.folder, *arguments)
     assert "Traceback" not in done.said
-    assert "mistake of the program" not in done.said
+    assert "bug in the program" not in done.said
     assert done.megabytes < BASELINES[arguments] + MEGABYTES
     if error:
         assert done.code == 1, done.said[-2000:]
