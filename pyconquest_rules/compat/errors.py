@@ -7,10 +7,7 @@ class Refused(Error):
     """A method that changes files in place."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(
-            f"{what} changes files in place, which this package never does; change a copy instead, with pydicom or by a"
-            " [transform.NAME] of a rules file"
-        )
+        super().__init__(f"{what} changes files in place, which this package never does; change a copy with pydicom instead")
 
 
 class NotSent(Error):
