@@ -517,7 +517,7 @@ def test_hashes_are_of_the_contents(here: Path) -> None:
 def test_files_are_not_changed_in_place(method: str, arguments: dict[str, Any], instance: Instance) -> None:
     instance("new/1.dcm")
     before = contents("new")
-    with pytest.raises(Refused, match=r"\[transform.NAME\]"):
+    with pytest.raises(Refused, match="change a copy with pydicom"):
         getattr(pyconquest(), method)(**arguments)
     assert contents("new") == before
     assert not Path("data").exists()
