@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from pyconquest_rules import app
-from pyconquest_rules.app import sending as _imported_before  # noqa: F401
+from pyconquest_rules.kinds.send import sending as _imported_before  # noqa: F401
 from pyconquest_rules.network import storage_scu as _imported_too  # noqa: F401
 
 
