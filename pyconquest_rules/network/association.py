@@ -77,12 +77,6 @@ class Association:
         return message.command
 
 
-def batches(contexts: Sequence[Context]) -> Iterator[Sequence[Context]]:
-    """As many as one association can propose, again and again."""
-    for start in range(0, len(contexts), MOST_CONTEXTS):
-        yield contexts[start : start + MOST_CONTEXTS]
-
-
 @contextmanager
 def requested(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = ()) -> Iterator[Association]:
     """An association with a node (PS3.8 7.1): released at the end, aborted if an error leaves the block.

@@ -49,14 +49,6 @@ class Sent:
         return self.status is not None and is_stored(self.status)
 
 
-def send(
-    node: Node, instances: Iterable[Instance], *, max_rate: float | None = None, transcode: bool = True
-) -> Iterator[tuple[Instance, Sent]]:
-    """Sends instances with a `Sender` that is used once."""
-    with Sender(node, max_rate=max_rate, transcode=transcode) as sender:
-        yield from sender.send(instances)
-
-
 class Sender:
     """Sends to a node over one association at a time, which stays for the next batch unless that needs other contexts.
 

@@ -25,13 +25,12 @@ from pyconquest_rules.intake import listening as _imported_for_the_fork_server  
 from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.outgoing import Instance as Sendable
-from pyconquest_rules.network.storage_scu import send
 from pyconquest_rules.network.wire import Lost
 from tests.conftest import Instance, Workplace, needs
 from tests.data_sets import data_set
 from tests.execute.listeners import listening, next_line
 from tests.peers.certificates import Authority
-from tests.peers.storage_scu import Peer, dcmtk, small
+from tests.peers.storage_scu import Peer, dcmtk, send, small
 
 RULES = """
 [sources.archive]

@@ -19,14 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.uid import UID
 
-from pyconquest_rules.network.association import Context, ContextsRefused, batches, echo, requested
+from pyconquest_rules.network.association import Context, ContextsRefused, echo, requested
 from pyconquest_rules.network.node import TLS, Node, NodeError
 from pyconquest_rules.network.outgoing import Instance
-from pyconquest_rules.network.storage_scu import Sent, send
+from pyconquest_rules.network.storage_scu import Sent
 from tests.data_sets import data_set, even, received, values
 from tests.peers.certificates import Certificates
 from tests.peers.faulty import Fault, Faulty
 from tests.peers.processes import HOST, dcmqrscp, free_port, orthanc, storescp
+from tests.peers.storage_scu import send
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT, IMPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
@@ -300,11 +301,6 @@ def test_more_contexts_than_one_association_can_propose(instance: Write) -> None
     # Each class in the transfer syntax of its files, and in the one that they can be converted into.
     assert [len(proposed) for proposed in peer.proposed] == [128, 128, 128, 128, 88]
     assert len(peer.stored) == 600
-
-
-def test_batches() -> None:
-    contexts = [Context(f"1.2.{number}", (EXPLICIT,)) for number in range(257)]
-    assert [len(batch) for batch in batches(contexts)] == [128, 128, 1]
 
 
 def test_the_rate_holds(files: Files) -> None:

@@ -12,7 +12,7 @@ from pyconquest_rules.headers.header import Reader, Wanted
 from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.outgoing import Instance
-from pyconquest_rules.network.storage_scu import REFUSED, Sent, send
+from pyconquest_rules.network.storage_scu import REFUSED, Sent
 from tests.network.raw_files import (
     BIG_ENDIAN,
     CT,
@@ -28,6 +28,7 @@ from tests.network.raw_files import (
 )
 from tests.peers.faulty import Faulty
 from tests.peers.processes import HOST, storescp
+from tests.peers.storage_scu import send
 
 UID = "1.2.3"
 EXPLICITLY, IMPLICITLY, BACKWARDS = instance(UID), instance(UID, explicit=False), instance(UID, order=">")

@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import subprocess
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pynetdicom import build_context
@@ -11,6 +12,9 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
 
 from pyconquest_rules.network import wire as dimse
+from pyconquest_rules.network.node import Node
+from pyconquest_rules.network.outgoing import Instance
+from pyconquest_rules.network.storage_scu import Sender, Sent
 from pyconquest_rules.network.wire import Lost, Wire
 from tests.dcmtk import dcmtk as path_of
 
@@ -112,3 +116,11 @@ class Peer:
             return kind == dimse.ABORT
         except Lost as lost:
             return str(lost) != "the peer is silent"
+
+
+def send(
+    node: Node, instances: Iterable[Instance], *, max_rate: float | None = None, transcode: bool = True
+) -> Iterator[tuple[Instance, Sent]]:
+    """Send instances with a `Sender` that is used once."""
+    with Sender(node, max_rate=max_rate, transcode=transcode) as sender:
+        yield from sender.send(instances)
