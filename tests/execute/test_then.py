@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -174,6 +175,15 @@ def test_what_fails_is_tried_again(inbox: Workplace, instance: Instance, trouble
     assert [*inbox.files("export")] == ["1.2.3.dcm"]
 
 
+def lines_until(stream: IO[str], words: str) -> Iterator[str]:
+    """Lines up to the one that has some words. Fails where the stream ends before, and with what was printed."""
+    lines: list[str] = []
+    while not lines or words not in lines[-1]:
+        lines.append(stream.readline())
+        assert lines[-1], lines
+        yield lines[-1]
+
+
 def test_the_lines_of_the_log_have_their_time(inbox: Workplace, instance: Instance) -> None:
     files = [
         instance("sent/1.dcm", SOPInstanceUID="1.2.3"),
@@ -192,10 +202,8 @@ def test_the_lines_of_the_log_have_their_time(inbox: Workplace, instance: Instan
         subprocess.run(
             [dcmtk("echoscu"), "-aet", "OTHER", "-aec", "RULES", "127.0.0.1", str(port)], check=False, capture_output=True
         )
-        while "tried again" not in lines[-1]:
-            lines.append(process.stderr.readline())
-    while "done 1" not in lines[-1]:
-        lines.append(process.stderr.readline())
+        lines += lines_until(process.stderr, "retry in")
+    lines += lines_until(process.stderr, "done 1")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     lines += err.splitlines()
