@@ -1,0 +1,95 @@
+"""The house keeps its shape: no circle of imports, no private part of a library, no module or function that grew out of sight."""
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "pyconquest_rules"
+MODULES = {".".join(file.relative_to(REPOSITORY).with_suffix("").parts): file for file in PACKAGE.rglob("*.py")}
+LIBRARIES = {"pydicom", "pynetdicom", "jinja2", "typer", "pydantic", "rich", "tomli", "click"}
+
+LONGEST_MODULE, LONGEST_FUNCTION = 300, 60
+# Each with its reason. These lists only get shorter.
+LONG_MODULES = {
+    "compat.network_methods": "one method of pyconquest after another",
+    "disk.files": "making a file in five modes, of which each needs the others' steps",
+    "engine.ledger": "one class: every question to the ledger",
+    "engine.plan": "one class: a plan as rows; sends and retrievals are to leave it",
+    "engine.planner": "the SQL that decides, which is read as one text",
+    "index.scan.scan": "to be divided: what is told, and what is read",
+    "index.store.rows": "to be divided: writing rows, and taking them out",
+    "index.store.store": "to be divided: opening, transactions, contests",
+    "index.store.tables": "the text of all tables and views",
+    "network.commitment": "one service class as its user",
+    "network.query_retrieve": "one service class as its user",
+    "render.console": "one renderer",
+    "rules.model": "one model of the rules file",
+    "templates": "one environment: parsing, checks, filters",
+}
+LONG_FUNCTIONS = {
+    "headers.dialect.scan": "the innermost loop of the reader: calls would cost more than they explain",
+    "headers.sendable._walked": "the same for data sets that are sent",
+    "rules.check.checked": "a pipeline, one line a step, and the constructor of Rules",
+}
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """What is imported when a module is: the module and the name. What a function imports waits until it is called."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from ((module, alias.name) for alias in names)
+            case ast.Import(names=names):
+                yield from ((alias.name, "") for alias in names)
+            case ast.FunctionDef() | ast.AsyncFunctionDef():
+                continue
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+            case _:
+                yield from imports(node)
+
+
+def test_no_circle_of_modules() -> None:
+    graph: dict[str, set[str]] = {}
+    for name, file in MODULES.items():
+        imported = imports(ast.parse(file.read_bytes()))
+        found = {f"{module}.{part}" if f"{module}.{part}" in MODULES else module for module, part in imported}
+        graph[name] = {f"{each}.__init__" if f"{each}.__init__" in MODULES else each for each in found} & MODULES.keys()
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_no_private_part_of_a_library() -> None:
+    found = []
+    for name, file in MODULES.items():
+        for module, part in imports(ast.parse(file.read_bytes())):
+            if module.split(".")[0] in LIBRARIES and re.search(r"(^|\.)_[a-z]", f"{module}.{part}"):
+                found.append(f"{name}: {module}.{part}")
+    assert found == []
+
+
+def test_modules_are_short() -> None:
+    long = {name.removeprefix("pyconquest_rules.") for name, file in MODULES.items() if lines(file) > LONGEST_MODULE}
+    assert long == LONG_MODULES.keys()
+
+
+def test_functions_are_short() -> None:
+    long = set()
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION:
+                long.add(f"{name.removeprefix('pyconquest_rules.')}.{node.name}")
+    assert long == LONG_FUNCTIONS.keys()
+
+
+def lines(file: Path) -> int:
+    """How many lines a file has."""
+    return file.read_bytes().count(b"\n")
