@@ -287,7 +287,7 @@ class Ledger:
             connection.executemany(PUT, done)
             connection.executemany("DELETE FROM done WHERE kind = 'file' AND target = ?", removed)
             settled = [*(row[:1] for row in done), *removed]
-            connection.executemany("DELETE FROM failed WHERE kind = 'file' AND target = ?", settled)
+            connection.executemany(SUCCEEDED, (("file", *destination, "") for destination in settled))
             connection.executemany("DELETE FROM repair WHERE destination = ?", settled)
             connection.executemany(NOT_PUT, failed)
             connection.executemany(intents.DONE, settled_steps)

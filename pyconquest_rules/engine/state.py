@@ -81,7 +81,7 @@ def opened(file: Path, write: bool) -> sqlite3.Connection:
 def _check_objects(connection: sqlite3.Connection) -> None:
     """Raise sqlite3.DatabaseError if a state holds anything but the tables that we make. Runs no other statement."""
     for found in objects(connection):
-        if found not in _made():
+        if found not in _made() and found not in earlier.made(LATER):
             raise sqlite3.DatabaseError(
                 f"it has {found}, which this version of the program does not make; if somebody else made the file, remove it"
             )
@@ -89,9 +89,9 @@ def _check_objects(connection: sqlite3.Connection) -> None:
 
 @cache
 def _made() -> frozenset[Object]:
-    """All that a state may hold, of this version or an earlier one."""
+    """All that a state of this version may hold."""
     with closing(_prepared(sqlite3.connect(":memory:", isolation_level=None))) as connection:
-        return frozenset(objects(connection)) | earlier.made(LATER)
+        return frozenset(objects(connection))
 
 
 def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, NamedTuple, TypeGuard, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.fields import FieldInfo
@@ -159,7 +159,7 @@ class Form:
     def fields_at(self, path: Path) -> dict[str, FieldInfo]:
         """Return the keys that the table at a path may have; none if it is not a table, or may have any key."""
         at = self._at(path)[0]
-        return _fields(at) if isinstance(at, type) and issubclass(at, BaseModel) else {}
+        return _fields(at) if _is_model(at) else {}
 
     def markers_at(self, path: Path) -> tuple[Marker, ...]:
         """Return what a text at a path means."""
@@ -169,7 +169,7 @@ class Form:
         """Yield the kinds of tables with a key in which templates work, and the key."""
         for kind, field in _fields(self.model).items():
             table = _inside(field.annotation)
-            for key in _fields(table) if isinstance(table, type) and issubclass(table, BaseModel) else ():
+            for key in _fields(table) if _is_model(table) else ():
                 markers = *self.markers_at((kind, "", key)), *self.markers_at((kind, "", key, ""))
                 if any(isinstance(marker, PathTemplate | VariablesOnly) for marker in markers):
                     yield kind, key
@@ -179,7 +179,7 @@ class Form:
         at, metadata = self.model, list[Any]()
         whole: Any = at
         for part in path:
-            if isinstance(at, type) and issubclass(at, BaseModel):
+            if _is_model(at):
                 field = _fields(at).get(str(part))
                 whole, metadata = (field.annotation, field.metadata) if field else (None, [])
             else:
@@ -188,7 +188,7 @@ class Form:
         return (at, metadata) if at is whole or _is_model(at) else (whole, metadata)
 
 
-def _is_model(at: Any) -> bool:
+def _is_model(at: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(at, type) and issubclass(at, BaseModel)
 
 

@@ -41,10 +41,6 @@ class Seen:
     acting: frozenset[str]
     """The kinds whose tables are actions."""
 
-    def known(self, kind: str) -> list[str]:
-        """Return the names that the file has of a kind, valid or not."""
-        return [*self.places.document.get(kind, {})]
-
 
 class TableKind(Protocol[T]):
     """A kind of table. Field types are checked for all kinds alike; `check` is for the rest."""

@@ -14,6 +14,10 @@ class Places:
     def __init__(self, file: str, source: str, document: Mapping[str, Any]) -> None:
         self.file, self.document, self.positions = file, document, Positions(source)
 
+    def names(self, kind: str) -> list[str]:
+        """Return the names that the file has of a kind, valid or not."""
+        return [*self.document.get(kind, {})]
+
     def at_key(self, path: Path, message: str, hint: str | None = None) -> Problem:
         """A mistake of a key, or of a table as a whole."""
         return self._problem(self.positions.key(path), message, hint)

@@ -16,14 +16,9 @@ NAMED = ("vars", "sources", "tables", "select", "nodes")
 """The tables of the rules file itself that have names."""
 
 
-def known(places: Places, kind: str) -> list[str]:
-    """Return the names that the file has of a kind, valid or not."""
-    return [*places.document.get(kind, {})]
-
-
 def name_problems(rules_file: RulesFile, kinds: Iterable[str], places: Places) -> Iterator[Problem]:
     """Yield the names that are not valid, or taken."""
-    tables: list[Path] = [(kind, name) for kind in (*NAMED, *kinds) for name in known(places, kind)]
+    tables: list[Path] = [(kind, name) for kind in (*NAMED, *kinds) for name in places.names(kind)]
     params: list[Path] = [("select", name, "params", key) for name, of in rules_file.select.items() for key in of.params]
     for place in (*tables, *params):
         if not re.fullmatch(NAME, str(place[-1])):
@@ -35,13 +30,13 @@ def name_problems(rules_file: RulesFile, kinds: Iterable[str], places: Places) -
 
 def reference_problems(found: Iterable[Marked], rules_file: RulesFile, acting: list[str], places: Places) -> Iterator[Problem]:
     """Yield the references to what the file does not have. `acting` are the kinds whose tables are actions."""
-    actions = [f"{kind}.{name}" for kind in acting for name in known(places, kind)]
+    actions = [f"{kind}.{name}" for kind in acting for name in places.names(kind)]
     for place, marker, name in found:
         match marker:
             case ReferenceToAction():
                 yield from _unknown(place, "action", name, actions, places)
             case Reference(what, kind, filled):
-                yield from _unknown(place, what, name, known(places, kind), places)
+                yield from _unknown(place, what, name, places.names(kind), places)
                 if filled and name in rules_file.sources and rules_file.sources[name].layout is None:
                     hint = 'give it one: layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"'
                     yield places.at_value(place, f'the source "{name}" has no layout', hint)

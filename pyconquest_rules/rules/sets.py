@@ -18,7 +18,6 @@ from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.problems import Problems
-from pyconquest_rules.rules.references import known
 
 # Of queries on an index that holds nothing: one of them, and all.
 SECONDS, MOST_SECONDS = 1.0, 5.0
@@ -51,7 +50,7 @@ class CheckedSets:
             for name, select in rules_file.select.items()
         }
         self.sets = Sets(connection, schema, self.selections, Budget.of(connection), SECONDS)
-        self.broken = {*known(places, "select"), *known(places, "tables")} - {*self.selections, *self._made()}
+        self.broken = {*places.names("select"), *places.names("tables")} - {*self.selections, *self._made()}
         self._left = MOST_SECONDS
 
     def check(self, problems: Problems, *, all_broken: bool) -> None:

@@ -1,13 +1,18 @@
 """Rules that send a set to a node."""
 
-RULES = """
+SLICES = """
 [sources.archive]
 path = "data"
 
 [select.slices]
 level = "image"
 where = "Modality = 'CT'"
+"""
+"""A source and a set of it, for rules that say where to."""
 
+RULES = (
+    SLICES
+    + """
 [nodes.peer]
 ae_title = "STORESCP"
 host = "127.0.0.1"
@@ -20,3 +25,4 @@ select = "slices"
 node = "peer"
 associations = {associations}
 """
+)

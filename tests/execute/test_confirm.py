@@ -17,18 +17,14 @@ from pynetdicom.presentation import build_context, build_role
 from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from tests.conftest import Instance, Workplace
 from tests.execute.processes import applying
+from tests.execute.sends import SLICES
 from tests.peers.archives import orthanc, undisturbed
 from tests.peers.commitment import CT, information
 from tests.peers.processes import free_port
 
-RULES = """
-[sources.archive]
-path = "data"
-
-[select.slices]
-level = "image"
-where = "Modality = 'CT'"
-
+RULES = (
+    SLICES
+    + """
 [nodes.peer]
 ae_title = "{ae_title}"
 host = "127.0.0.1"
@@ -41,6 +37,7 @@ select = "slices"
 node = "peer"
 confirm = "storage-commitment"
 """
+)
 
 NUMBER = 10
 LONG = 30

@@ -9,16 +9,12 @@ import pytest
 
 from tests.conftest import Done, Workplace, save
 from tests.data_sets import data_set
+from tests.execute.sends import SLICES
 from tests.peers.faulty import Fault, Faulty
 
-RULES = """
-[sources.archive]
-path = "data"
-
-[select.slices]
-level = "image"
-where = "Modality = 'CT'"
-
+RULES = (
+    SLICES
+    + """
 [nodes.peer]
 ae_title = "{title}"
 host = "127.0.0.1"
@@ -30,6 +26,7 @@ select = "slices"
 node = "peer"
 associations = {associations}
 """
+)
 
 NUMBER = 100
 PLACES = (0, 50, 99)

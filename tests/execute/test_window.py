@@ -11,16 +11,12 @@ from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.events import Event, StepsWait
 from pyconquest_rules.kinds.send.rule import Send
 from tests.conftest import Instance, Workplace
+from tests.execute.sends import SLICES
 from tests.peers.faulty import Faulty
 
-RULES = """
-[sources.archive]
-path = "data"
-
-[select.slices]
-level = "image"
-where = "Modality = 'CT'"
-
+RULES = (
+    SLICES
+    + """
 [nodes.peer]
 ae_title = "PEER"
 host = "127.0.0.1"
@@ -32,6 +28,7 @@ node = "peer"
 window = "{window}"
 {more}
 """
+)
 NIGHT = "22:00-06:00"
 NUMBER = 10
 

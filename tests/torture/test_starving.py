@@ -12,16 +12,12 @@ import pytest
 
 from tests.conftest import Done, Workplace, save
 from tests.data_sets import data_set
+from tests.execute.sends import SLICES
 from tests.peers.faulty import Fault, Faulty
 
-RULES = """
-[sources.archive]
-path = "data"
-
-[select.slices]
-level = "image"
-where = "Modality = 'CT'"
-
+RULES = (
+    SLICES
+    + """
 [nodes.peer]
 ae_title = "PEER{number}"
 host = "127.0.0.1"
@@ -34,6 +30,7 @@ select = "slices"
 node = "peer"
 associations = {associations}
 """
+)
 
 NUMBER, RUNS = 300, 200
 STALLS: tuple[Fault, ...] = ("silence", "half a PDU")

@@ -80,7 +80,7 @@ def check(retrieve: Retrieve, place: Path, seen: Seen) -> Iterator[Problem]:
         if listen := seen.tables["listen"].get(retrieve.listener):
             yield from _listener_problems((*place, "listener"), listen, retrieve, seen)
     elif retrieve.by is By.MOVE:
-        hint = f"listeners are: {', '.join(seen.known('listen')) or 'none'}"
+        hint = f"listeners are: {', '.join(seen.places.names('listen')) or 'none'}"
         yield seen.places.at_value((*place, "by"), 'C-MOVE needs a "listener"', hint)
 
 
