@@ -1,14 +1,12 @@
 """The parts of a plan: what an action requests for an instance, and the step that results."""
 
 import json
-import os
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
-# The range of an integer column of SQLite.
-EARLIEST, LATEST = -(2**63), 2**63 - 1
+from pyconquest_rules.content import Applied, Content, Stamp
 
 
 class Mode(StrEnum):
@@ -72,18 +70,6 @@ class Reason(StrEnum):
     NEEDS = "needs"
 
 
-class Stamp(NamedTuple):
-    """Identifies a file without reading it: size in bytes, mtime in nanoseconds."""
-
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> "Stamp":
-        """Return the stamp of a file, with an mtime that SQLite can hold: a file system may have one far after 2262."""
-        return cls(status.st_size, min(max(EARLIEST, status.st_mtime_ns), LATEST))
-
-
 # An instance that a set selects: SOPInstanceUID, path of its file, size, mtime_ns, and the requested values.
 Selected = tuple[Any, ...]
 
@@ -102,7 +88,8 @@ class Wish(NamedTuple):
 
     The destination is `folder` plus `name`. `folder` is absolute, or relative to the folder of the rules file.
     `written` is the folder before it was made safe. Two requests with equal `folder` but different `written` collide.
-    A requested retrieval has no source and no destination yet, but a `series`.
+    A requested retrieval has no source and no destination yet, but a `series`. `applied` is the recipe that makes what is
+    delivered; None if the bytes are delivered as they are.
     """
 
     SOPInstanceUID: str
@@ -115,35 +102,54 @@ class Wish(NamedTuple):
     reason: Reason | None = None
     message: str | None = None
     series: Series | None = None
+    applied: Applied | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PutFile:
-    """Put the bytes of `source` at `destination`.
+    """Put a content at `destination`.
 
     `there` is the existing file that the plan saw and that is replaced; None if there must be no file.
     `adopt`: the existing file already has the requested bytes; it stays and is recorded.
     """
 
     mode: Mode
-    source: bytes
-    stamp: Stamp
+    content: Content
     destination: str
     there: Stamp | None
     adopt: bool
 
+    @property
+    def source(self) -> bytes:
+        """The file that the content is of."""
+        return self.content.source
+
+    @property
+    def stamp(self) -> Stamp:
+        """The stamp of that file."""
+        return self.content.stamp
+
 
 @dataclass(frozen=True, slots=True)
 class SendInstance:
-    """Send the instance in `source` to a node, named by AE title, host and port.
+    """Send a content to a node, named by AE title, host and port.
 
     `sent`: the instance was already sent and only needs confirmation.
     """
 
-    source: bytes
-    stamp: Stamp
+    content: Content
     destination: str
     sent: bool
+
+    @property
+    def source(self) -> bytes:
+        """The file that the content is of."""
+        return self.content.source
+
+    @property
+    def stamp(self) -> Stamp:
+        """The stamp of that file."""
+        return self.content.stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +196,11 @@ class Step:
     message: str | None
     fingerprint: str
     operation: Operation
+
+    @property
+    def delivered_uid(self) -> str:
+        """The SOPInstanceUID of what is delivered: that of the instance, unless a recipe replaces it."""
+        match self.operation:
+            case PutFile(content=content) | SendInstance(content=content):
+                return content.uid(self.SOPInstanceUID)
+        return self.SOPInstanceUID

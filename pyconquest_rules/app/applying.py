@@ -17,7 +17,7 @@ from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.runner import Result, Runner
 from pyconquest_rules.events import Emit, LittleRoom, silent
-from pyconquest_rules.kinds.all import kind_of
+from pyconquest_rules.kinds.all import kind_of, outcomes
 from pyconquest_rules.rules.rules import Rules
 
 
@@ -36,7 +36,7 @@ def apply(
     Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of. What is done is added to `result`,
     if there is one (`remembered`).
     """
-    result, running = result or Result(0), Running(rules, partial(opened, rules), clock)
+    result, running = result or Result.of(outcomes()), Running(rules, partial(opened, rules), clock)
     executors = {name: kind_of(name).executor(name, action, running) for name, action in rules.actions.items()}
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:

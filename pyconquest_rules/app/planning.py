@@ -9,6 +9,7 @@ from time import thread_time
 
 from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.opening import check_sources, obeys, opened
+from pyconquest_rules.content import Content
 from pyconquest_rules.disk import folders
 from pyconquest_rules.disk.facts import Entry, Gone
 from pyconquest_rules.disk.files import is_left, is_made
@@ -110,7 +111,7 @@ def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emi
         with plan(rules.on(saved.day), names, **allowed, emit=emit) as now:
             if now.digest() != saved.digest():
                 raise StalePlan(f"the data, the rules or the destinations changed since {file} was made; plan again")
-            saved.findings = now.findings
+            saved.findings, saved.recipes = now.findings, now.recipes
     except UsageError:
         raise StalePlan(f"the rules changed since {file} was made; plan again") from None
     return saved
@@ -216,8 +217,8 @@ class _Facts:
     def is_left(self, destination: str, source: bytes, sha256: str) -> bool:
         return is_left(destination, source, sha256, self.outputs)
 
-    def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
-        return is_made(mode, source, destination, self.outputs)
+    def is_made(self, mode: Mode, content: Content, destination: str) -> bool:
+        return is_made(mode, content, destination, self.outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,7 @@ class _OfflineFacts(_Facts):
     def is_left(self, destination: str, source: bytes, sha256: str) -> bool:
         return False
 
-    def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
+    def is_made(self, mode: Mode, content: Content, destination: str) -> bool:
         self.unknown.append(destination)
         return False
 

@@ -10,6 +10,7 @@ from pyconquest_rules.disk.state_folder import FOLDER
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.errors import DatabaseError, Error, RulesError, UsageError
+from pyconquest_rules.kinds.all import outcomes
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def remembered(base: Path, targets: tuple[str, ...]) -> Iterator[Result]:
 
     `base` is the folder of the rules file. If the rules are invalid, and nothing was ever done there, nothing is written.
     """
-    result = Result(0)
+    result = Result.of(outcomes())
     try:
         yield result
     except (Exception, KeyboardInterrupt) as error:

@@ -17,12 +17,12 @@ from pathlib import Path
 from shlex import quote
 from typing import BinaryIO
 
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.identity import Identities
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.rules.protected import of_another_project, protected_files, protected_folders
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Stamp
 
 STANDARD_OUTPUT = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 

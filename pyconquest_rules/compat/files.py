@@ -12,8 +12,10 @@ from zipfile import ZipFile
 
 from pyconquest_rules.compat.errors import Conflict, NotCopied
 from pyconquest_rules.compat.indexing import PART, SOURCE, add, at
+from pyconquest_rules.content import Stamp, Verbatim
 from pyconquest_rules.dicom import tag_path, unpadded
-from pyconquest_rules.disk.files import StepError, hash_of, is_made, put, take_away
+from pyconquest_rules.disk.contents import hash_of
+from pyconquest_rules.disk.files import StepError, is_made, put, take_away
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.headers.header import Wanted, read
@@ -21,7 +23,7 @@ from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.index.store.forgetting import Forgetting, delete
 from pyconquest_rules.index.store.store import Store
 from pyconquest_rules.paths import UnsafePath, renamed
-from pyconquest_rules.steps import Mode, PutFile, Stamp
+from pyconquest_rules.steps import Mode, PutFile
 from pyconquest_rules.templates import RenderError, Template
 
 log = logging.getLogger("pyconquest")
@@ -120,8 +122,8 @@ def _placed(outputs: Outputs, source: bytes, destination: str, uid: str) -> PutF
     """Brings a file to a destination, or under a name of its own beside it where other bytes stand there."""
     status = os.stat(source)
     for name in (destination, renamed(destination, uid)):
-        operation = PutFile(Mode.COPY, source, Stamp.of(status), outputs.place(name), None, False)
-        if is_made(Mode.COPY, source, operation.destination, outputs):
+        operation = PutFile(Mode.COPY, Verbatim(source, Stamp.of(status)), outputs.place(name), None, False)
+        if is_made(Mode.COPY, operation.content, operation.destination, outputs):
             return operation
         if not os.path.lexists(os.path.join(outputs.base, operation.destination)):
             put(operation, outputs, f"{PART}-{os.getpid()}.part")

@@ -10,6 +10,7 @@ from time import time
 from pydicom import Dataset, config
 from pydicom.filewriter import dcmwrite
 
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.disk.file import File
 from pyconquest_rules.errors import SourceError, UsageError
@@ -23,7 +24,6 @@ from pyconquest_rules.index.scan.walk import Skipped, walk
 from pyconquest_rules.index.scan.workers import here
 from pyconquest_rules.index.store.store import Store
 from pyconquest_rules.index.store.tables import LEVELS, TABLES, quoted
-from pyconquest_rules.steps import Stamp
 
 SOURCE = "data"
 PART = ".pyconquest-rules-compat"  # begins the names of files that are not whole yet

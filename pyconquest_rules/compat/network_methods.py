@@ -15,6 +15,7 @@ from pyconquest_rules.compat.connection import Connection
 from pyconquest_rules.compat.errors import NotSent
 from pyconquest_rules.compat.files import instances
 from pyconquest_rules.compat.indexing import SOURCE, at
+from pyconquest_rules.content import Stamp, Verbatim
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.headers.header import Wanted, read
@@ -31,7 +32,7 @@ from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query_retrieve import find
 from pyconquest_rules.network.storage_scp import Listener, Listening
 from pyconquest_rules.network.storing import About, kept
-from pyconquest_rules.steps import Reason, RetrieveInstance, SendInstance, Stamp, Status, Step
+from pyconquest_rules.steps import Reason, RetrieveInstance, SendInstance, Status, Step
 from pyconquest_rules.templates import Template
 
 log = logging.getLogger("pyconquest")
@@ -324,7 +325,7 @@ def _step(number: int, uid: str, operation: SendInstance | RetrieveInstance) -> 
 def _send(node: Node, files: dict[str, bytes], unfit: int = 0) -> None:
     """Sends files, given by SOPInstanceUID. Raises NotSent where the node does not have all of them, or some were unfit."""
     steps = (
-        _step(number, uid, SendInstance(path, _stamp(path), node.identity, sent=False))
+        _step(number, uid, SendInstance(Verbatim(path, _stamp(path)), node.identity, sent=False))
         for number, (uid, path) in enumerate(files.items())
     )
     failed = unfit

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from pyconquest_rules.steps import Stamp
+from pyconquest_rules.content import Stamp
 
 
 class Kind(StrEnum):

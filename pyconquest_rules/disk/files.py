@@ -8,20 +8,23 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from time import time_ns
 from typing import cast
 
+from pyconquest_rules.content import Content, NotTransformed, Stamp
+from pyconquest_rules.disk.contents import Changed, Digests, digests, hash_of, hashed, write
 from pyconquest_rules.disk.folders import Folders, opened
 from pyconquest_rules.disk.outputs import Guard, Outputs
 from pyconquest_rules.disk.young import is_young
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.steps import Mode, PutFile, Stamp
+from pyconquest_rules.steps import Mode, PutFile
 
-BLOCK = 1 << 18
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 FICLONE = 0x40049409  # linux/fs.h
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+SOURCE_CHANGED = "the source changed since it was indexed; run again"
 
 
 class StepError(Exception):
@@ -30,13 +33,14 @@ class StepError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A file at its destination: SHA-256 of its bytes in hexadecimal, and how it was left.
+    """A file at its destination: the SHA-256 of its bytes in hexadecimal, its stamp, and the SHA-256 of its source.
 
     `young`: it, or its source, could change without a change of its time.
     """
 
     sha256: str
     stamp: Stamp
+    source_sha256: str
     young: bool = False
 
 
@@ -98,8 +102,10 @@ class PutTogether:
             self._results[number] = cast(Put, end.value)
         except StepError as error:
             self._results[number] = error
-        except UnsafePath as error:
+        except (NotTransformed, UnsafePath) as error:
             self._results[number] = StepError(str(error))
+        except Changed:
+            self._results[number] = StepError(SOURCE_CHANGED)
         except OSError as error:
             self._results[number] = StepError(_explained(error, self._operations[number]))
         return None
@@ -143,27 +149,28 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
             _take_place(operation.there, folder, name, part)
     yield None
     folders.sync(place)
-    if operation.mode is Mode.MOVE and not operation.adopt and hash_of(name, folder) != digest:
+    if operation.mode is Mode.MOVE and not operation.adopt and hash_of(name, folder) != digest.delivered:
         raise StepError("the destination does not hold the bytes of the source, which stays")
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     stamp, now = Stamp.of(status), time_ns()
-    return Put(digest, stamp, any(is_young(each.mtime_ns, began, now) for each in (stamp, operation.stamp)))
+    young = any(is_young(each.mtime_ns, began, now) for each in (stamp, operation.stamp))
+    return Put(digest.delivered, stamp, digest.source, young)
 
 
-def _made(digest: str, folder: int, part: str) -> Made:
+def _made(digest: Digests, folder: int, part: str) -> Made:
     status = os.stat(part, dir_fd=folder, follow_symlinks=False)
-    return Made(Put(digest, Stamp.of(status)), status.st_ino)
+    return Made(Put(digest.delivered, Stamp.of(status), digest.source), status.st_ino)
 
 
-Making = Iterator[tuple[str, int | None]]  # SHA-256, and the descriptor of a file that is to be synced
+Making = Iterator[tuple[Digests, int | None]]  # and the descriptor of a file that is to be synced
 
 
 @contextmanager
 def _adopted(operation: PutFile, folder: int, name: str) -> Making:
     """Nothing is written; what stands there must still be what the plan compared."""
-    digest = hash_of(operation.source)
+    digest = digests(operation.content)
     with nullcontext() if operation.mode is Mode.SYMLINK else _open(name, os.O_RDONLY | os.O_NOFOLLOW, folder) as file:
-        if (file is not None and _hashed(file) != digest) or _stamp(folder, name) != operation.there:
+        if (file is not None and hashed(file) != digest.delivered) or _stamp(folder, name) != operation.there:
             raise StepError("the destination changed since it was planned")
         yield digest, file
 
@@ -184,9 +191,7 @@ def _part(operation: PutFile, folder: int, part: str) -> Making:
 def _write(operation: PutFile, folder: int, part: str) -> Making:
     """A copy with the mtime of its source."""
     with _open(part, NEW, folder) as target:
-        with _open(operation.source, os.O_RDONLY) as source:
-            digest = _hashed(source, target)
-            _same_source(operation, os.fstat(source))
+        digest = write(operation.content, target)
         os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
         if sys.platform == "linux":
             # The disk begins with it while the next file is read, and the fsync of one file finds all of them under way.
@@ -201,22 +206,26 @@ def _clone(operation: PutFile, folder: int, part: str) -> Making:
         with _open(operation.source, os.O_RDONLY) as source:
             fcntl.ioctl(target, FICLONE, source)
         os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
-        yield hash_of(part, folder), target
+        yield _same(hash_of(part, folder)), target
 
 
 @contextmanager
 def _hardlink(operation: PutFile, folder: int, part: str) -> Making:
     os.link(operation.source, part, dst_dir_fd=folder)
-    yield hash_of(part, folder), None
+    yield _same(hash_of(part, folder)), None
 
 
 @contextmanager
 def _symlink(operation: PutFile, folder: int, part: str) -> Making:
     os.symlink(operation.source, part, dir_fd=folder)
-    yield hash_of(operation.source), None
+    yield _same(hash_of(operation.source)), None
 
 
-MAKERS: dict[Mode, Callable[[PutFile, int, str], AbstractContextManager[tuple[str, int | None]]]] = {
+def _same(digest: str) -> Digests:
+    return Digests(digest, digest)
+
+
+MAKERS: dict[Mode, Callable[[PutFile, int, str], AbstractContextManager[tuple[Digests, int | None]]]] = {
     Mode.COPY: _write,
     Mode.MOVE: _write,
     Mode.REFLINK: _clone,
@@ -259,7 +268,7 @@ def _linked(folder: int, name: str, part: str) -> bool:
 
 def _same_source(operation: PutFile, status: os.stat_result) -> None:
     if Stamp.of(status) != operation.stamp:
-        raise StepError("the source changed since it was indexed; run again")
+        raise StepError(SOURCE_CHANGED)
 
 
 def _stamp(folder: int, name: str) -> Stamp | None:
@@ -270,41 +279,20 @@ def _stamp(folder: int, name: str) -> Stamp | None:
     return Stamp.of(status)
 
 
-def _write_all(target: int, block: memoryview) -> None:
-    while block:
-        block = block[os.write(target, block) :]
-
-
-def hash_of(path: str | bytes, folder: int | None = None) -> str:
-    """SHA-256 in hexadecimal of a file, named from the folder with descriptor `folder`. Raises OSError."""
-    with _open(path, os.O_RDONLY, folder) as file:
-        return _hashed(file)
-
-
-def _hashed(file: int, copy: int | None = None) -> str:
-    """SHA-256 of what is read from a descriptor, and written to that of a copy."""
-    digest, block = sha256(), memoryview(bytearray(BLOCK))
-    while size := os.readv(file, [block]):
-        digest.update(block[:size])
-        if copy is not None:
-            _write_all(copy, block[:size])
-    return digest.hexdigest()
-
-
-def is_made(mode: Mode, source: bytes, destination: str, outputs: Outputs) -> bool:
-    """Whether what stands at a destination is what an operation of this mode would make of `source`."""
+def is_made(mode: Mode, content: Content, destination: str, outputs: Outputs) -> bool:
+    """Return whether a destination has what an operation of this mode would put there."""
     folder, _, name = destination.rpartition("/")
     try:
         with opened(outputs, folder) as descriptor:
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             match mode:
                 case Mode.SYMLINK:
-                    return os.fsencode(os.readlink(name, dir_fd=descriptor)) == source
+                    return os.fsencode(os.readlink(name, dir_fd=descriptor)) == content.source
                 case Mode.HARDLINK:
-                    return os.path.samestat(status, os.stat(source))
+                    return os.path.samestat(status, os.stat(content.source))
                 case _:
-                    return stat.S_ISREG(status.st_mode) and hash_of(name, descriptor) == hash_of(source)
-    except OSError:
+                    return stat.S_ISREG(status.st_mode) and hash_of(name, descriptor) == digests(content).delivered
+    except (Changed, NotTransformed, OSError):
         return False
 
 

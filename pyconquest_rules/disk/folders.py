@@ -6,11 +6,11 @@ import stat
 from collections.abc import Callable, Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
 
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.facts import Entry, Kind
 from pyconquest_rules.disk.outputs import IS_OWN, Guard, Outputs
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.steps import Stamp
 
 INCOMING = ".pyconquest-rules-incoming"
 """The folder, below a source, of what is being received."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.file import File
 from pyconquest_rules.disk.files import NO_LINKS
 from pyconquest_rules.disk.folders import opened
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.headers.opening import Rejected, data_set_start
-from pyconquest_rules.steps import Stamp
 
 BLOCK = 1 << 20
 # So many folders are remembered as durable, at the most.

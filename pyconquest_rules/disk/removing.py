@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pyconquest_rules.disk.files import StepError, hash_of
+from pyconquest_rules.content import Stamp
+from pyconquest_rules.disk.contents import hash_of
+from pyconquest_rules.disk.files import StepError
 from pyconquest_rules.disk.folders import Folders
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.steps import RemoveFile, Stamp
+from pyconquest_rules.steps import RemoveFile
 
 
 @dataclass(frozen=True, slots=True)

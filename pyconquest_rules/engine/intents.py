@@ -10,22 +10,24 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.files import Made, is_left
 from pyconquest_rules.disk.folders import Folders, opened
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.disk.young import COARSE, SECOND
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.steps import PutFile, Stamp, Step
+from pyconquest_rules.steps import PutFile, Step
 
 # `inode` is a text: numbers of 64 bits without a sign do not fit into a column. It is NULL until the temporary file is complete.
 TABLE = """
 CREATE TABLE IF NOT EXISTS intent (
-    run INT, step INT, destination TEXT, action TEXT, SOPInstanceUID TEXT, source BLOB, source_size INT, source_mtime_ns INT,
-    sha256 TEXT, fingerprint TEXT, size INT, mtime_ns INT, inode TEXT, PRIMARY KEY (run, step)) WITHOUT ROWID
+    run INT, step INT, destination TEXT, action TEXT, SOPInstanceUID TEXT, delivered_uid TEXT, source BLOB, source_size INT,
+    source_mtime_ns INT, source_sha256 TEXT, sha256 TEXT, fingerprint TEXT, size INT, mtime_ns INT, inode TEXT,
+    PRIMARY KEY (run, step)) WITHOUT ROWID
 """
 
 BEGUN = "INSERT OR REPLACE INTO intent (run, step, destination) VALUES (?, ?, ?)"
-COMPLETE = "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+COMPLETE = "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DONE = "DELETE FROM intent WHERE run = ? AND step = ?"
 # A step that failed may have placed its file, as where only the folder could not be synced.
 FAILED = "DELETE FROM intent WHERE run = ? AND step = ? AND inode IS NULL"
@@ -35,8 +37,8 @@ NOT_BEGUN = "DELETE FROM intent WHERE run = ? AND inode IS NULL"
 # Of all that was noted, what was placed: its row as if the run had recorded it. The temporary table `placed` has the steps.
 # When a killed run read a source is not known: any time in whole seconds since it began is young.
 PLACED = f"""
-INSERT OR REPLACE INTO done SELECT 'file', destination, '', action, SOPInstanceUID, SOPInstanceUID, source, source_size,
-    source_mtime_ns, sha256, sha256, fingerprint, size, mtime_ns, NULL, NULL, 0, 0,
+INSERT OR REPLACE INTO done SELECT 'file', destination, '', action, SOPInstanceUID, delivered_uid, source, source_size,
+    source_mtime_ns, source_sha256, sha256, fingerprint, size, mtime_ns, NULL, NULL, 0, 0,
     source_mtime_ns % {SECOND} = 0 AND source_mtime_ns > strftime('%s', started) * {SECOND} - {COARSE}, run, ?
 FROM main.intent JOIN temp.placed USING (run, step) JOIN main.run ON number = run ORDER BY run
 """
@@ -74,11 +76,11 @@ def part_prefix(name: str, run: int | None = None) -> str:
 
 
 def completed(step: Step, made: Made, run: int) -> tuple[object, ...]:
-    """The row of a step whose temporary file is complete."""
-    operation, sha256, stamp = step.operation, made.put.sha256, made.put.stamp
-    source = (operation.source, *operation.stamp)
-    what = (operation.destination, step.action, step.SOPInstanceUID)
-    return run, step.number, *what, *source, sha256, step.fingerprint, *stamp, str(made.inode)
+    """Return the row of a step whose temporary file is complete."""
+    operation, put = step.operation, made.put
+    source = (operation.source, *operation.stamp, put.source_sha256)
+    what = (operation.destination, step.action, step.SOPInstanceUID, step.delivered_uid)
+    return run, step.number, *what, *source, put.sha256, step.fingerprint, *put.stamp, str(made.inode)
 
 
 def noted(steps: Iterable[Step], run: int) -> Iterator[tuple[int, int, str]]:

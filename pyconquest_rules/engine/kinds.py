@@ -48,6 +48,8 @@ class ActionKind(Protocol[A_contra, R_contra]):
     """A kind of action. `name` is what the names of its actions begin with: `copy` for `copy.export`."""
 
     name: str
+    outcomes: tuple[str, ...]
+    """The words by which its steps are counted once they are done, as `copied`."""
     remote: bool = False
     """Whether only a node knows what there is to do: its actions come first, and offline they are not planned."""
 

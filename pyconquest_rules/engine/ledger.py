@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.files import Made, Put, StepError
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.disk.removing import Removed
 from pyconquest_rules.disk.state_folder import checked, made
 from pyconquest_rules.engine import intents, state
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.steps import PutFile, RetrieveInstance, Stamp, Step
+from pyconquest_rules.steps import PutFile, RetrieveInstance, Step
 
 # So many instances are asked for in a row.
 AT_ONCE = 500
@@ -27,22 +28,23 @@ FROM run LEFT JOIN ended ON ended.run = run.number ORDER BY number DESC LIMIT ?
 
 # What was made stays so when it is found again.
 PUT = """
-INSERT OR REPLACE INTO done VALUES ('file', ?1, '', ?2, ?3, ?3, ?4, ?5, ?6, ?7, ?7, ?8, ?9, ?10, NULL, NULL,
-    iif(?11, coalesce((SELECT adopted FROM done WHERE kind = 'file' AND target = ?1 AND SOPInstanceUID = ?3), 1), 0),
-    0, ?12, ?13, ?14)
+INSERT OR REPLACE INTO done VALUES ('file', ?1, '', ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, NULL, NULL,
+    iif(?13, coalesce((SELECT adopted FROM done WHERE kind = 'file' AND target = ?1 AND SOPInstanceUID = ?3), 1), 0),
+    0, ?14, ?15, ?16)
 """
 SENT = """
 INSERT OR REPLACE INTO done (kind, target, member, action, SOPInstanceUID, delivered_uid, source, source_size, source_mtime_ns,
-    size, mtime_ns, status, confirmed, run, at) VALUES ('instance', ?1, ?2, ?3, ?2, ?2, ?4, ?5, ?6, ?5, ?6, ?7, 0, ?8, ?9)
+    fingerprint, status, confirmed, run, at) VALUES ('instance', ?1, ?2, ?3, ?4, ?2, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11)
 """
 
 NOT_PUT = "INSERT OR REPLACE INTO failed VALUES ('file', ?, '', ?, ?, ?, ?, ?)"
 NOT_ARRIVED = "INSERT OR REPLACE INTO failed VALUES ('arrival', ?1, ?2, ?3, ?2, ?4, ?5, ?6)"
 # Without a run, that of an earlier failure stays.
 NOT_SENT = """
-INSERT OR REPLACE INTO failed VALUES ('instance', ?1, ?2, ?3, ?2, ?4,
-    coalesce(?5, (SELECT run FROM failed WHERE kind = 'instance' AND target = ?1 AND member = ?2), 0), ?6)
+INSERT OR REPLACE INTO failed VALUES ('instance', ?1, ?2, ?3, ?4, ?5,
+    coalesce(?6, (SELECT run FROM failed WHERE kind = 'instance' AND target = ?1 AND member = ?2), 0), ?7)
 """
+LOST = "DELETE FROM done WHERE kind = 'instance' AND target = ? AND member = ? RETURNING SOPInstanceUID"
 SUCCEEDED = "DELETE FROM failed WHERE kind = ? AND target = ? AND member = ?"
 
 BROUGHT = """
@@ -166,9 +168,10 @@ class Ledger:
         return row
 
     def origin(self, destination: str) -> tuple[bytes, Stamp, str]:
-        """The source of what was put at a destination, its stamp then, and the SHA-256 of its bytes."""
+        """Return the source of the file at a destination, its stamp then, and the SHA-256 of its bytes then."""
         row = self.connection.execute(
-            "SELECT source, source_size, source_mtime_ns, sha256 FROM done WHERE kind = 'file' AND target = ?", (destination,)
+            "SELECT source, source_size, source_mtime_ns, source_sha256 FROM done WHERE kind = 'file' AND target = ?",
+            (destination,),
         ).fetchone()
         return row[0], Stamp(row[1], row[2]), row[3]
 
@@ -276,9 +279,11 @@ class Ledger:
             operation = step.operation
             what = (operation.destination, step.action, step.SOPInstanceUID)
             match outcome:
-                case Put(sha256, stamp, is_young):
-                    source, adopt = (operation.source, *operation.stamp), isinstance(operation, PutFile) and operation.adopt
-                    done.append((*what, *source, sha256, step.fingerprint, *stamp, adopt, is_young, run, at))
+                case Put():
+                    source = (operation.source, *operation.stamp, outcome.source_sha256)
+                    put = (outcome.sha256, step.fingerprint, *outcome.stamp)
+                    adopt = isinstance(operation, PutFile) and operation.adopt
+                    done.append((*what, step.delivered_uid, *source, *put, adopt, outcome.young, run, at))
                 case Removed():
                     removed.append((operation.destination,))
                 case StepError():
@@ -301,16 +306,17 @@ class Ledger:
         at = now()
         with self.transaction() as connection:
             for step, status, message, tried in outcomes:
-                node, uid, operation = step.operation.destination, step.SOPInstanceUID, step.operation
+                operation, node = step.operation, step.operation.destination
+                what = (node, step.delivered_uid, step.action, step.SOPInstanceUID)
                 if status is None:
-                    connection.execute(NOT_SENT, (node, uid, step.action, message, run if tried else None, at))
+                    connection.execute(NOT_SENT, (*what, message, run if tried else None, at))
                     continue
-                connection.execute(SENT, (node, uid, step.action, operation.source, *operation.stamp, status, run, at))
-                connection.execute(SUCCEEDED, ("instance", node, uid))
+                connection.execute(SENT, (*what, operation.source, *operation.stamp, step.fingerprint, status, run, at))
+                connection.execute(SUCCEEDED, ("instance", *what[:2]))
 
     def failed_at(self, node: str) -> dict[str, int]:
         """The SOPInstanceUIDs of what was sent to a node and failed, with the last run in which each was tried."""
-        query = "SELECT member, run FROM failed WHERE kind = 'instance' AND target = ? AND run > 0"
+        query = "SELECT SOPInstanceUID, run FROM failed WHERE kind = 'instance' AND target = ? AND run > 0"
         return dict(self.connection.execute(query, (node,)).fetchall())
 
     def record_retrieved(self, action: str, outcomes: Iterable[tuple[Step, str | None]], run: int) -> None:
@@ -329,20 +335,20 @@ class Ledger:
             if came:
                 connection.execute(BROUGHT, (action, len(came), at))
 
-    def unconfirmed(self, node: str, action: str, run: int) -> Iterator[str]:
-        """The SOPInstanceUIDs of what an action sent to a node in a run and the node has not confirmed."""
+    def unconfirmed(self, node: str, action: str, run: int) -> Iterator[tuple[str, str]]:
+        """Yield what an action sent to a node in a run and the node has not confirmed: the delivered and the indexed UID."""
         query = (
-            "SELECT member FROM done WHERE kind = 'instance' AND target = ? AND action = ? AND run = ? AND NOT confirmed"
-            f" AND member > ? ORDER BY member LIMIT {AT_ONCE}"
+            "SELECT member, SOPInstanceUID FROM done WHERE kind = 'instance' AND target = ? AND action = ? AND run = ?"
+            f" AND NOT confirmed AND member > ? ORDER BY member LIMIT {AT_ONCE}"
         )
         last = ""
         # No cursor stays open: between two instances others may be confirmed.
-        while uids := [uid for (uid,) in self.connection.execute(query, (node, action, run, last))]:
-            yield from uids
-            last = uids[-1]
+        while members := self.connection.execute(query, (node, action, run, last)).fetchall():
+            yield from members
+            last = members[-1][0]
 
     def confirm(self, node: str, uids: Iterable[str]) -> None:
-        """Remembers that a node says that it has instances."""
+        """Record that a node has instances; `uids` are those that were delivered."""
         with self.transaction() as connection:
             connection.executemany(
                 "UPDATE done SET confirmed = 1 WHERE kind = 'instance' AND target = ? AND member = ?",
@@ -350,12 +356,12 @@ class Ledger:
             )
 
     def lose(self, node: str, action: str, messages: Mapping[str, str], run: int) -> None:
-        """Remembers that a node does not have instances that it took, and what it says of each."""
+        """Record that a node lacks instances that it had accepted; `messages` are by the UIDs that were delivered."""
         at = now()
         with self.transaction() as connection:
             for uid, message in messages.items():
-                connection.execute("DELETE FROM done WHERE kind = 'instance' AND target = ? AND member = ?", (node, uid))
-                connection.execute(NOT_SENT, (node, uid, action, message, run, at))
+                for (own,) in connection.execute(LOST, (node, uid)).fetchall():
+                    connection.execute(NOT_SENT, (node, uid, action, own, message, run, at))
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

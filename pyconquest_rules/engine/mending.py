@@ -5,10 +5,10 @@ import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
 
-from pyconquest_rules.disk.files import hash_of
+from pyconquest_rules.content import Stamp
+from pyconquest_rules.disk.contents import hash_of
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.verify import Finding, Verified
-from pyconquest_rules.steps import Stamp
 
 
 class Mending:

@@ -36,7 +36,8 @@ class Group:
     status: Status
     reason: Reason
     message: str | None
-    mode: str
+    kind: str
+    """Of the rows of its action in the ledger: "file", "instance" or "arrival"."""
     node: str | None
     steps: int
     bytes: int
@@ -64,7 +65,7 @@ iif(wish.name = '', SOPInstanceUID, substr(wish.name, length(rtrim(wish.name, re
 """
 
 GROUPS = f"""
-SELECT action.number, action.name, status, step.reason, step.message, action.mode, action.node, count(*), sum(step.size),
+SELECT action.number, action.name, status, step.reason, step.message, action.kind, action.node, count(*), sum(step.size),
     count(DISTINCT {PLACE}) {JOINED} WHERE status != 'unchanged' AND {{only}}
 GROUP BY {RANK}, action.number, status, step.reason, step.message
 ORDER BY {RANK}, action.number, step.reason, step.message LIMIT {MOST_GROUPS}
@@ -89,10 +90,10 @@ def overview(plan: Plan, *, blocked: bool = False) -> Iterator[Group]:
     """
     only = "status = 'blocked'" if blocked else "1"
     for row in plan.connection.execute(GROUPS.format(only=only)).fetchall():
-        number, action, status, reason, message, mode, node, steps, size, folders = row
+        number, action, status, reason, message, kind, node, steps, size, folders = row
         places, first = MOST_OF_TROUBLE if status == "blocked" or reason == "destination-changed" else MOST_OF_REST
         found = tuple(_places(plan, (number, status, reason, message), places, first))
-        yield Group(action, Status(status), Reason(reason), message, mode, node, steps, size or 0, folders, found)
+        yield Group(action, Status(status), Reason(reason), message, kind, node, steps, size or 0, folders, found)
 
 
 def _places(plan: Plan, which: tuple[Any, ...], places: int, first: int) -> Iterator[Place]:

@@ -5,18 +5,22 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pyconquest_rules.answers import Finding
+from pyconquest_rules.content import Content, Recipe, Stamp, Transformed, Verbatim
 from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.index.store.databases import connect
 from pyconquest_rules.paths import collision_key, remembered
 from pyconquest_rules.steps import (
     Mode,
+    OnChanged,
+    OnConflict,
     Operation,
     PutFile,
     Reason,
@@ -24,27 +28,29 @@ from pyconquest_rules.steps import (
     RetrieveInstance,
     SendInstance,
     Series,
-    Stamp,
     Status,
     Step,
     Wish,
 )
 
-# What is wished is written once; what becomes of it is a narrow table, which is cheap to write anew while it is decided.
-# Paths of folders end with a slash; folder 0 is that of wishes without a destination, series 0 that of all that is not to be
-# retrieved. What some file system takes for one has one `key`; `place` numbers the keys of folders. What is to be removed is a
-# wish too: in folder 0, the whole path as its name, with the size and time that were recorded; `removal` has the rest. `prune`
-# is NULL, 0 for no more than half, or 1.
+# Requests are written once; what becomes of them is a narrow table, which can be written again cheaply while it is decided.
+# The kind of an action is that of its rows in the ledger: 'file', 'instance' or 'arrival'. Paths of folders end with a slash;
+# folder 0 is that of requests without a destination, series 0 that of everything which is not retrieved, recipe 0 that of bytes
+# which are delivered as they are. `delivered` is the SOPInstanceUID of what is delivered, if it is another one. Paths that some
+# file system cannot tell apart have the same `key`; `place` numbers the keys of folders. A file to be removed is a request too:
+# in folder 0, with the whole path as its name and with the recorded size and time; `removal` has the rest. `prune` is NULL, 0
+# for at most half, or 1.
 TABLES = """
 CREATE TABLE action (
-    number INTEGER PRIMARY KEY, name TEXT UNIQUE, mode TEXT, on_conflict TEXT, fingerprint TEXT, node TEXT, confirm INT,
-    prune INT, into_source TEXT, on_changed TEXT);
+    number INTEGER PRIMARY KEY, name TEXT UNIQUE, kind TEXT, fingerprint TEXT, mode TEXT, on_conflict TEXT, on_changed TEXT,
+    prune INT, node TEXT, confirm INT, into_source TEXT);
+CREATE TABLE recipe (number INTEGER PRIMARY KEY, name TEXT, identity TEXT);
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
 CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT,
     PatientID TEXT);
 CREATE TABLE wish (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
-    folder INT, name TEXT, key TEXT, reason TEXT, message TEXT, series INT);
+    folder INT, name TEXT, key TEXT, reason TEXT, message TEXT, series INT, recipe INT, delivered TEXT);
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
@@ -53,18 +59,21 @@ CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
 CREATE TABLE allowed (what TEXT PRIMARY KEY);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
 INSERT INTO series VALUES (0, '', '', '', '');
+INSERT INTO recipe VALUES (0, '', '');
 """
 
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 
 STEPS = """
-SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
-       action.mode, action.node, wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination,
+SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message,
+       action.fingerprint || recipe.identity, action.kind, wish.source, wish.size, wish.mtime_ns, recipe.name, action.mode,
+       action.node, folder.path || wish.name AS destination,
        step.there_size, step.there_mtime_ns, action.into_source, StudyInstanceUID, SeriesInstanceUID, SOPClassUID,
        PatientID, removal.sha256, removal.forget
 FROM step CROSS JOIN wish ON wish.number = step.number
     CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN series ON series.number = wish.series
-    CROSS JOIN action ON action.number = step.action LEFT JOIN removal ON removal.number = step.number
+    CROSS JOIN recipe ON recipe.number = wish.recipe CROSS JOIN action ON action.number = step.action
+    LEFT JOIN removal ON removal.number = step.number
 """
 
 # What somebody should see first: what is blocked, what somebody changed, what is removed, what is replaced, then the rest.
@@ -82,22 +91,59 @@ FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wi
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Files:
+    """An action that makes files.
+
+    `prune`: files that no action requests any more are removed if they are at most half of what the action made; True: however
+    many they are; None: never.
+    """
+
+    mode: Mode
+    on_conflict: OnConflict
+    on_changed: OnChanged
+    prune: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AtNode:
+    """An action that delivers instances to a node, named by AE title, host and port. `confirm`: its answer is not enough."""
+
+    node: str
+    confirm: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FromNode:
+    """An action that retrieves instances from a node into a source."""
+
+    node: str
+    into: str
+
+
+Requested: TypeAlias = Files | AtNode | FromNode
+"""What an action requests of every instance."""
+
+
 class Plan:
     """The steps of the actions that were asked for, in the order in which they will be done.
 
-    `findings` is what speaks against all of it; they are of now, and not saved.
+    `findings` is what speaks against all of it; they are of now, and not saved. Nor are the `recipes` by their names: a plan that
+    was loaded is given those of one that was made.
     """
 
     def __init__(self) -> None:
         """A new plan, in a temporary file that goes with it."""
         self.connection = sqlite3.connect("", isolation_level=None)
         self.findings: tuple[Finding, ...] = ()
+        self.recipes: dict[str, Recipe] = {}
         self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(TABLES)
         self.connection.execute("PRAGMA cache_size = -32768")
         self._folder = remembered(self._noted)
         self._series = remembered(self._noted_series)
+        self._recipe = remembered(self._noted_recipe)
 
     def __enter__(self) -> "Plan":
         return self
@@ -112,49 +158,54 @@ class Plan:
         self.connection.execute(f"PRAGMA main.max_page_count = {number}")
         self.connection.execute(f"PRAGMA temp.max_page_count = {number // 2}")
 
-    def add_action(
-        self, name: str, mode: Mode, on_conflict: str, on_changed: str, fingerprint: str, prune: bool | None = None
-    ) -> None:
-        """Add an action that copies. Actions are done in the order in which they are added.
+    def add_action(self, name: str, requested: Requested, fingerprint: str) -> None:
+        """Add an action. Actions are done in the order in which they are added.
 
-        `prune`: what nobody wishes any more goes, where that is at most half of what the action made; True: however much it is.
+        `fingerprint` changes whenever what the action delivers of an instance may, apart from what recipes make of it.
         """
-        row = (name, mode, on_conflict, fingerprint, prune, on_changed)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL, ?, NULL, ?)", row)
-
-    def add_send(self, name: str, node: str, fingerprint: str, *, confirm: bool) -> None:
-        """Adds an action that sends to a node; `confirm`: the status of a C-STORE is not enough."""
-        row = (name, fingerprint, node, confirm)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'send', '', ?, ?, ?, NULL, NULL, NULL)", row)
-
-    def add_retrieve(self, name: str, node: str, into: str, fingerprint: str) -> None:
-        """Adds an action that brings instances from a node into a source."""
-        row = (name, fingerprint, node, into)
-        self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'retrieve', '', ?, ?, NULL, NULL, ?, NULL)", row)
+        match requested:
+            case Files(mode, on_conflict, on_changed, prune):
+                row: tuple[object, ...] = ("file", fingerprint, mode, on_conflict, on_changed, prune, None, None, None)
+            case AtNode(node, confirm):
+                row = ("instance", fingerprint, None, None, None, None, node, confirm, None)
+            case FromNode(node, into):
+                row = ("arrival", fingerprint, None, None, None, None, node, None, into)
+        self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (name, *row))
 
     def add(self, action: str, wishes: Iterable[Wish]) -> int:
-        """Adds the wishes of an action. Gives how many wishes there are now."""
+        """Add the requests of an action. Return how many requests there are now."""
         (number,) = self.connection.execute("SELECT number FROM action WHERE name = ?", (action,)).fetchone()
         self.connection.execute("BEGIN")
         self.connection.executemany(
-            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
+            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
         )
         self.connection.execute("COMMIT")
         return int(self.connection.execute("SELECT max(number) FROM wish").fetchone()[0] or 0)
 
     def _row(self, action: int, wish: Wish) -> tuple[object, ...]:
-        uid, source, size, mtime_ns, folder, name, written, reason, message, series = wish
+        uid, source, size, mtime_ns, folder, name, written, reason, message, series, applied = wish
         number, of = self._folder(folder, written) if name else 0, self._series(series) if series else 0
-        return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message, of)
+        recipe, delivered = (0, None) if applied is None else (self._recipe(*applied), applied.recipe.uid(uid))
+        return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message, of, recipe, delivered)
 
     def _noted(self, path: str, written: str) -> int:
-        """Notes a folder, mostly once: the wishes for it follow each other. Gives its number."""
+        """Add a folder, mostly once: the requests for it follow each other. Return its number."""
         insert = "INSERT INTO folder (path, written, key) VALUES (?, ?, ?)"
         return self.connection.execute(insert, (path, written, collision_key(path))).lastrowid or 0
 
     def _noted_series(self, series: Series) -> int:
-        """Notes a series, once as long as its wishes follow each other. Gives its number."""
+        """Add a series, once as long as its requests follow each other. Return its number."""
         return self.connection.execute("INSERT INTO series VALUES (NULL, ?, ?, ?, ?)", series).lastrowid or 0
+
+    def _noted_recipe(self, recipe: Recipe, identity: str) -> int:
+        """Add a recipe as it is applied, once as long as such requests follow each other. Return its number."""
+        self.recipes[recipe.name] = recipe
+        insert = "INSERT INTO recipe (name, identity) VALUES (?, ?)"
+        return self.connection.execute(insert, (recipe.name, identity)).lastrowid or 0
+
+    def content(self, source: bytes, stamp: Stamp, recipe: str) -> Content:
+        """Return what is delivered of a file; `recipe` is the name of a recipe of this plan, or ""."""
+        return Transformed(source, stamp, self.recipes[recipe]) if recipe else Verbatim(source, stamp)
 
     def steps(
         self, *, action: str | None = None, status: Status | None = None, instances: Sequence[str] | None = None
@@ -170,13 +221,32 @@ class Plan:
             f"{STEPS} {'WHERE ' + where if where else ''} ORDER BY step.number",
             [value for value in asked.values() if value is not None],
         )
-        return (_step(row) for row in rows)
+        return (self._step(row) for row in rows)
+
+    def _step(self, row: tuple[Any, ...]) -> Step:
+        number, action, uid, status, reason, message, fingerprint, *rest = row
+        return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, self._operation(reason, *rest))
+
+    def _operation(
+        self, reason: str, kind: str, source: bytes, size: int, mtime_ns: int, recipe: str, mode: str, node: str, *rest: Any
+    ) -> Operation:
+        destination, there_size, there_mtime_ns, into, *series, sha256, forget = rest
+        if sha256 is not None:
+            return RemoveFile(source, Stamp(size, mtime_ns), destination, sha256, bool(forget))
+        match kind:
+            case "arrival":
+                return RetrieveInstance(node, Series(*series), into)
+            case "instance":
+                return SendInstance(self.content(source, Stamp(size, mtime_ns), recipe), node, reason == Reason.UNCONFIRMED)
+        there = None if there_size is None else Stamp(there_size, there_mtime_ns)
+        content = self.content(source, Stamp(size, mtime_ns), recipe)
+        return PutFile(Mode(mode), content, destination, there, reason == Reason.ADOPT)
 
     def by_weight(self) -> Iterator[Step]:
         """Yield the steps that are not unchanged: blocked ones first, then changed destinations; sorted by destination."""
         order = f"{RANK}, action.number, destination, wish.SOPInstanceUID"
         rows = self.connection.execute(f"{STEPS} WHERE step.status != 'unchanged' ORDER BY {order}")
-        return (_step(row) for row in rows)
+        return (self._step(row) for row in rows)
 
     def instance_at(self, destination: str) -> str | None:
         """The SOPInstanceUID of the instance that is to lie at a destination."""
@@ -289,21 +359,3 @@ def load(file: Path) -> Plan:
     except (DatabaseError, sqlite3.Error, TypeError, ValueError):
         raise UsageError(f"{file} is not a plan of this version; name a file that was saved with: plan -o FILE") from None
     return plan
-
-
-def _step(row: tuple[Any, ...]) -> Step:
-    number, action, uid, status, reason, message, fingerprint, *rest = row
-    return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, _operation(reason, *rest))
-
-
-def _operation(reason: str, mode: str, node: str | None, source: bytes, size: int, mtime_ns: int, *rest: Any) -> Operation:
-    destination, there_size, there_mtime_ns, into, *series, sha256, forget = rest
-    if sha256 is not None:
-        return RemoveFile(source, Stamp(size, mtime_ns), destination, sha256, bool(forget))
-    match mode, node:
-        case "send", str():
-            return SendInstance(source, Stamp(size, mtime_ns), node, reason == Reason.UNCONFIRMED)
-        case "retrieve", str():
-            return RetrieveInstance(node, Series(*series), into)
-    there = None if there_size is None else Stamp(there_size, there_mtime_ns)
-    return PutFile(Mode(mode), source, Stamp(size, mtime_ns), destination, there, reason == Reason.ADOPT)

@@ -7,6 +7,7 @@ from itertools import chain, repeat
 from sqlite3 import Connection
 
 from pyconquest_rules.answers import Vanished
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.conflicts import AGAIN, PLACES, TABLES, find_obstacles, find_rivals, find_trouble
 from pyconquest_rules.engine.guard import vanished
@@ -35,7 +36,7 @@ FROM (SELECT w.number, w.action, w.size,
             OR (a.mode = 'move' AND (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)) THEN 'compare'
         WHEN (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)
             OR (r.source != w.source AND (a.mode = 'symlink' OR w.SOPInstanceUID IN temp.several)) THEN 'source-changed'
-        WHEN r.fingerprint != a.fingerprint THEN 'rule-changed'
+        WHEN r.fingerprint != a.fingerprint || c.identity THEN 'rule-changed'
         WHEN a.mode = 'move' THEN 'adopt'
         ELSE 'done' END) AS reason,
     coalesce(w.message, o.message, CASE
@@ -44,6 +45,7 @@ FROM (SELECT w.number, w.action, w.size,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.size END AS there_size,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.mtime_ns END AS there_mtime_ns
 FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
+    CROSS JOIN recipe AS c ON c.number = w.recipe
     LEFT JOIN temp.obstacle AS o ON o.number = w.number
     LEFT JOIN temp.present AS p ON p.place = f.place AND p.key = w.key
     LEFT JOIN ledger.done AS r ON r.kind = 'file' AND r.target = f.path || w.name AND r.SOPInstanceUID = w.SOPInstanceUID
@@ -51,33 +53,37 @@ FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action A
 WHERE w.number NOT IN (SELECT number FROM step))
 """
 
-# What the ledger says of an instance at a node. Of two steps that send one instance to one node the second has nothing to do.
-DECIDE_SENDS = """
+# What the ledger says of an instance at a node. If two steps deliver one instance to one node, the second has nothing to do.
+DECIDE_AT_NODES = """
 INSERT INTO step SELECT number, action, CASE reason WHEN 'done' THEN 'unchanged' ELSE 'todo' END, reason,
     CASE WHEN nth > 1 THEN 'another step sends it' END, size, NULL, NULL
 FROM (SELECT *, CASE
         WHEN nth > 1 THEN 'done'
         WHEN sent_size IS NULL THEN CASE WHEN failed THEN 'retry' ELSE 'new' END
         WHEN (sent_size, sent_mtime_ns) != (size, mtime_ns) THEN 'source-changed'
+        WHEN sent_fingerprint != fingerprint THEN 'rule-changed'
         WHEN confirm AND NOT confirmed THEN 'unconfirmed'
         ELSE 'done' END AS reason
-    FROM (SELECT w.number, w.action, w.size, w.mtime_ns, a.confirm, s.size AS sent_size, s.mtime_ns AS sent_mtime_ns, s.confirmed,
+    FROM (SELECT w.number, w.action, w.size, w.mtime_ns, a.confirm, a.fingerprint || c.identity AS fingerprint,
+            s.source_size AS sent_size, s.source_mtime_ns AS sent_mtime_ns, s.fingerprint AS sent_fingerprint, s.confirmed,
             x.target IS NOT NULL AS failed,
-            row_number() OVER (PARTITION BY a.node, w.SOPInstanceUID ORDER BY w.number) AS nth
-        FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
-            LEFT JOIN ledger.done AS s ON s.kind = 'instance' AND s.target = a.node AND s.member = w.SOPInstanceUID
-            LEFT JOIN ledger.failed AS x ON x.kind = 'instance' AND x.target = a.node AND x.member = w.SOPInstanceUID
-        WHERE a.mode = 'send'))
+            row_number() OVER (PARTITION BY a.node, coalesce(w.delivered, w.SOPInstanceUID) ORDER BY w.number) AS nth
+        FROM wish AS w CROSS JOIN action AS a ON a.number = w.action CROSS JOIN recipe AS c ON c.number = w.recipe
+            LEFT JOIN ledger.done AS s
+                ON s.kind = 'instance' AND s.target = a.node AND s.member = coalesce(w.delivered, w.SOPInstanceUID)
+            LEFT JOIN ledger.failed AS x
+                ON x.kind = 'instance' AND x.target = a.node AND x.member = coalesce(w.delivered, w.SOPInstanceUID)
+        WHERE a.kind = 'instance'))
 """
 
-# What the index has is done, as the wishes say.
-DECIDE_RETRIEVES = """
+# Instances that the index has are done, as the requests say.
+DECIDE_ARRIVALS = """
 INSERT INTO step SELECT w.number, w.action,
     CASE WHEN w.message IS NOT NULL THEN 'blocked' WHEN w.reason = 'done' THEN 'unchanged' ELSE 'todo' END,
     coalesce(w.reason, CASE WHEN x.target IS NOT NULL THEN 'retry' ELSE 'new' END), w.message, w.size, NULL, NULL
 FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
     LEFT JOIN ledger.failed AS x ON x.kind = 'arrival' AND x.target = a.node AND x.member = w.SOPInstanceUID
-WHERE a.mode = 'retrieve'
+WHERE a.kind = 'arrival'
 """
 
 NEEDED = "INSERT OR IGNORE INTO temp.needed VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
@@ -91,9 +97,10 @@ INSERT INTO temp.present VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (place, key) DO U
 """
 
 DOUBTFUL = """
-SELECT step.number, mode, source, path || wish.name FROM step JOIN wish USING (number)
+SELECT step.number, mode, source, wish.size, mtime_ns, recipe.name, path || wish.name FROM step JOIN wish USING (number)
     JOIN folder ON folder.number = wish.folder JOIN action ON action.number = step.action
-WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR mode = 'symlink')
+    JOIN recipe ON recipe.number = wish.recipe
+WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR mode = 'symlink' OR recipe > 0)
 """
 
 # What the ledger says of the destination of a step.
@@ -106,6 +113,7 @@ WHERE wish.number = step.number
 # The same, joined to the step's action, for what this program put there for the same image.
 OURS = """
 FROM step JOIN action ON action.number = step.action JOIN wish USING (number) JOIN folder ON folder.number = wish.folder
+    JOIN recipe ON recipe.number = wish.recipe
     JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name AND done.SOPInstanceUID = wish.SOPInstanceUID
 """
 SOURCE_CHANGED = """
@@ -118,7 +126,7 @@ SELECT step.number, done.target, done.source, done.sha256,
     CASE WHEN {SOURCE_CHANGED} OR done.young THEN 'source-changed' ELSE 'rule-changed' END
 {OURS} WHERE step.status IS NULL AND step.reason = 'compare' AND mode != 'move' AND there_size = done.size AND NOT done.changed
     AND step.number NOT IN (SELECT number FROM temp.alike)
-    AND ({SOURCE_CHANGED} OR done.young OR done.fingerprint != action.fingerprint)
+    AND ({SOURCE_CHANGED} OR done.young OR done.fingerprint != action.fingerprint || identity)
 """
 
 # What holds other content than the step would put: ours that somebody changed is for on_changed, what is not ours for
@@ -216,23 +224,23 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
     find_rivals(connection)
     if connection.execute(AGAIN).rowcount:
         find_rivals(connection)
-    connection.execute(DECIDE_SENDS)
-    connection.execute(DECIDE_RETRIEVES)
+    connection.execute(DECIDE_AT_NODES)
+    connection.execute(DECIDE_ARRIVALS)
     if _rename(connection, COLLIDING):
         find_rivals(connection)
     connection.executemany(PRESENT, _present(connection, facts))
     find_trouble(connection)
-    _settle(connection, facts)
+    _settle(plan, facts)
     if respell(connection, facts):
         for table in AGAINST:
             connection.execute(f"DELETE FROM {table}")
         connection.executemany(NEEDED, _folders(connection, outputs))
         find_trouble(connection)
-        _settle(connection, facts)
+        _settle(plan, facts)
     if _rename(connection, CONFLICTING):
         connection.execute("DELETE FROM step WHERE number IN (SELECT number FROM temp.renaming)")
         find_rivals(connection)
-        _settle(connection, facts)
+        _settle(plan, facts)
     connection.execute(BY_ON_CONFLICT)
     connection.execute(ANOTHER_COUNTS)
     if connection.execute("SELECT 1 FROM action WHERE mode = 'move'").fetchone():
@@ -293,21 +301,23 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _settle(connection: Connection, facts: Facts) -> None:
-    """Settles every step but those whose destination holds other content."""
+def _settle(plan: Plan, facts: Facts) -> None:
+    """Settle every step except those whose destination holds other content."""
+    connection = plan.connection
     find_obstacles(connection)
     connection.execute(DECIDE)
-    connection.executemany("INSERT INTO temp.alike VALUES (?)", _alike(connection, facts))
+    connection.executemany("INSERT INTO temp.alike VALUES (?)", _alike(plan, facts))
     connection.execute("DELETE FROM temp.left_as_is")
     connection.executemany("INSERT INTO temp.left_as_is VALUES (?, ?)", _left_as_is(connection, facts))
     for statement in (COMPARED, SETTLE, BY_ON_CHANGED):
         connection.execute(statement)
 
 
-def _alike(connection: Connection, facts: Facts) -> Iterator[tuple[int]]:
-    """The steps for which only the bytes of what stands there can tell, and do tell that it is what they would put."""
-    doubtful = connection.execute(DOUBTFUL)
-    return ((number,) for number, mode, source, destination in doubtful if facts.is_made(Mode(mode), source, destination))
+def _alike(plan: Plan, facts: Facts) -> Iterator[tuple[int]]:
+    """Yield the steps whose destination has the bytes that they would put; only reading it can tell."""
+    for number, mode, source, size, mtime_ns, recipe, destination in plan.connection.execute(DOUBTFUL):
+        if facts.is_made(Mode(mode), plan.content(source, Stamp(size, mtime_ns), recipe), destination):
+            yield (number,)
 
 
 def _left_as_is(connection: Connection, facts: Facts) -> Iterator[tuple[int, str]]:

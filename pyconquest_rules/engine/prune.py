@@ -65,7 +65,7 @@ WHERE done.kind = 'file' AND done.target = stale.destination AND action.name = d
 
 WISH = """
 INSERT INTO wish SELECT :last + stale.number, action.number, SOPInstanceUID, source, size, mtime_ns, 0, destination,
-    NULL, NULL, NULL, 0
+    NULL, NULL, NULL, 0, 0, NULL
 FROM temp.stale CROSS JOIN ledger.done ON done.kind = 'file' AND done.target = destination
     CROSS JOIN action ON action.name = done.action
 """

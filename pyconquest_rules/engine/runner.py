@@ -1,6 +1,6 @@
 """Going through the actions of a plan: which may be done, and what became of their steps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -9,9 +9,8 @@ from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, StepsWait
 from pyconquest_rules.steps import Status, Step
 
-KINDS = ("copied", "adopted", "removed", "released", "sent", "confirmed", "retrieved")
-"""What was done, of which `done` is the sum."""
-COUNTS = ("done", *KINDS, "unchanged", "failed", "blocked", "waiting", "bytes")
+COUNTS = ("done", "unchanged", "failed", "blocked", "waiting", "bytes")
+"""What is counted of every run. The words for what kinds of actions do come beside them; `done` is their sum."""
 
 Steps = Callable[[], Iterator[Step]]
 """What there is to do of an action, from its first step on each time that it is asked for."""
@@ -39,15 +38,21 @@ class Executor(Protocol):
 
 @dataclass(slots=True)
 class Result:
-    """What a run did: its number, counts of steps, bytes, and the actions of which not all could be done.
+    """The result of a run: its number, the counts of steps and bytes, and the actions that failed or are blocked in part.
 
     Steps that wait are for a later run, as outside a window.
     """
 
     run: int
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
+    counts: dict[str, int]
     interrupted: bool = False
-    unwell: set[str] = field(default_factory=set)
+    unsuccessful: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, outcomes: Iterable[str]) -> "Result":
+        """Return the result of a run that has not begun, whose number is 0. `outcomes` are the words of the kinds."""
+        done, *rest = COUNTS
+        return cls(0, dict.fromkeys((done, *outcomes, *rest), 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +82,9 @@ class Runner:
         waiting: set[str] = set()
         for action in plan.actions():
             needed = {*needs.get(action, ())}
-            if self.result.unwell & needed:
+            if self.result.unsuccessful & needed:
                 result["blocked"] += counts[action]["todo"]
-                self.result.unwell.add(action)
+                self.result.unsuccessful.add(action)
             elif behind := waiting & needed:
                 self.wait(action, f"{min(behind)}, which it needs, waits", counts[action]["todo"])
                 waiting.add(action)
@@ -87,7 +92,7 @@ class Runner:
                 before = dict(result)
                 executors[action].do(action, partial(plan.steps, action=action, status=Status.TODO), self)
                 if result["failed"] > before["failed"] or counts[action]["blocked"]:
-                    self.result.unwell.add(action)
+                    self.result.unsuccessful.add(action)
                 if result["waiting"] > before["waiting"]:
                     waiting.add(action)
 
@@ -96,13 +101,13 @@ class Runner:
         self.result.interrupted = self.result.interrupted or self.stop()
         return self.result.interrupted
 
-    def done(self, kind: str, action: str, uid: str, size: int, brought: int, warning: str | None = None) -> None:
-        """Counts a step that was done, as one of KINDS or a word of its own kind, and the bytes that it brought to their place.
+    def done(self, outcome: str, action: str, uid: str, size: int, brought: int, warning: str | None = None) -> None:
+        """Count a step that was done, by the word `outcome` of its kind, and the bytes that it brought to their destination.
 
-        `size` is that of the instance.
+        `size` is that of the instance, in bytes.
         """
         self.result.counts["done"] += 1
-        self.result.counts[kind] = self.result.counts.get(kind, 0) + 1
+        self.result.counts[outcome] += 1
         self.result.counts["bytes"] += brought
         self.emit(StepDone(action, uid, size, warning))
 

@@ -10,13 +10,14 @@ from pyconquest_rules.engine import earlier, intents, makers
 from pyconquest_rules.index.store import databases
 from pyconquest_rules.index.store.foreign import Object, objects
 
-FORMAT = "3"
+FORMAT = "4"
 NAME = re.compile(r"[0-9a-f]{8}")
 
 # The one shape of what was done. A file is a target of its own, without a member; of a node each instance is a member.
-# `sha256` is of the bytes that were delivered, `source_sha256` of those of the source; `size` and `mtime_ns` are of the
-# destination, for a node those of the source. `adopted`: the file stood there before and was not made. `changed`: other bytes
-# were found there, though size and mtime are as recorded. `young`: the source could have changed since without a new mtime.
+# `member` is the SOPInstanceUID of what the node got, as is `delivered_uid`. `sha256` is of the bytes that were delivered,
+# `source_sha256` of those of the source; `size` and `mtime_ns` are those of the file at the destination. `adopted`: the file
+# was there before and was not made. `changed`: other bytes were found there, although size and mtime are as recorded. `young`:
+# the source could have changed since without a new mtime.
 DONE = """
 CREATE TABLE done (
     kind TEXT, target TEXT, member TEXT, action TEXT, SOPInstanceUID TEXT, delivered_uid TEXT,
@@ -100,7 +101,7 @@ def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
         connection.executescript(f"BEGIN; {TABLES} COMMIT;")
     (found,) = connection.execute("SELECT value FROM state WHERE key = 'format'").fetchone() or (None,)
     if found in earlier.FORMATS:
-        earlier.carry_over(connection, str(found), (DONE, FAILED, BROUGHT), FORMAT)
+        earlier.carry_over(connection, str(found), (DONE, FAILED, BROUGHT), intents.TABLE, FORMAT)
     elif found != FORMAT:
         raise sqlite3.DatabaseError("it is of another version of this program")
     for table in LATER:

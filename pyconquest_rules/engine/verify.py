@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
+from pyconquest_rules.content import Stamp
+from pyconquest_rules.disk.contents import hash_of
 from pyconquest_rules.disk.facts import Entry, Kind
-from pyconquest_rules.disk.files import hash_of
 from pyconquest_rules.disk.folders import listing, opened
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.ledger import Done, Ledger
 from pyconquest_rules.paths import UnsafePath, collision_key
-from pyconquest_rules.steps import Stamp
 
 
 class Finding(StrEnum):

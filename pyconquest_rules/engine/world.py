@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from sqlite3 import Connection
 from typing import Protocol
 
+from pyconquest_rules.content import Content
 from pyconquest_rules.disk.facts import Entry, Gone
 from pyconquest_rules.disk.outputs import Root
 from pyconquest_rules.steps import Mode
@@ -32,5 +33,5 @@ class Facts(Protocol):
     def is_left(self, destination: str, source: bytes, sha256: str) -> bool:
         """Whether an existing file has the bytes of that digest, or an existing link leads to that source: it is read."""
 
-    def is_made(self, mode: Mode, source: bytes, destination: str) -> bool:
-        """Whether what stands at a destination is what the step would make of its source: read and compared byte by byte."""
+    def is_made(self, mode: Mode, content: Content, destination: str) -> bool:
+        """Return whether a destination has what a step would put there. Both are read; a transformed content is made."""

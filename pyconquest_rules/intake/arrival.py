@@ -8,6 +8,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import TYPE_CHECKING
 
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.file import File
 from pyconquest_rules.disk.older import kept_older
 from pyconquest_rules.disk.placing import same_data_set
@@ -20,7 +21,6 @@ from pyconquest_rules.network.part10 import data_set_offset, file_meta_informati
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.syntaxes import DEFLATED, NotAsAgreed, real_syntax
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.steps import Stamp
 from pyconquest_rules.templates import RenderError
 
 if TYPE_CHECKING:

@@ -26,6 +26,11 @@ def kinds() -> tuple[Kind, ...]:
     return (*ACTIONS, *OTHERS)
 
 
+def outcomes() -> tuple[str, ...]:
+    """Return the words by which done steps are counted."""
+    return tuple(word for kind in ACTIONS for word in kind.outcomes)
+
+
 def kind_of(action: str) -> ActionKind[Any]:
     """Return the kind of an action, which is named as `copy.export`. Raises UsageError if there is none."""
     word = action.partition(".")[0]

@@ -29,12 +29,16 @@ OTHER = {
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A file that is to be sent. What it does not tell of SOP class and transfer syntax is read from the file."""
+    """A file to send. SOP class and transfer syntax are read from it if they are None.
+
+    `descriptor`: the bytes are those of this open file instead, which need not have a name.
+    """
 
     path: bytes
     SOPInstanceUID: str
     SOPClassUID: str | None = None
     TransferSyntaxUID: str | None = None
+    descriptor: int | None = None
 
 
 class Unfit(Exception):
@@ -117,7 +121,7 @@ def outgoing(instance: Instance, runs: Runs, *, transcode: bool) -> Outgoing:
 
     Raises Unfit.
     """
-    with _opened(instance.path) as descriptor:
+    with _opened(instance) as descriptor:
         stamp = _stamp(descriptor)
         try:
             place = sendable(descriptor, runs)
@@ -142,7 +146,7 @@ def outgoing(instance: Instance, runs: Runs, *, transcode: bool) -> Outgoing:
 @contextmanager
 def opened(each: Outgoing, syntax: str) -> Iterator[File]:
     """The file of an instance, to be sent in a transfer syntax. Raises Unfit."""
-    with _opened(each.instance.path) as descriptor:
+    with _opened(each.instance) as descriptor:
         if _stamp(descriptor) != each.stamp:
             raise Unfit(CHANGED)
         place = each.place
@@ -161,10 +165,11 @@ def opened(each: Outgoing, syntax: str) -> Iterator[File]:
 
 
 @contextmanager
-def _opened(path: bytes) -> Iterator[int]:
+def _opened(instance: Instance) -> Iterator[int]:
     try:
         # O_NONBLOCK: a pipe by that name must not stop the batch.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(instance.path, flags) if instance.descriptor is None else os.dup(instance.descriptor)
     except FileNotFoundError:
         raise Unfit("the file is gone") from None
     except (OSError, ValueError):

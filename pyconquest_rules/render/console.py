@@ -14,7 +14,7 @@ from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.engine.ledger import Run
 from pyconquest_rules.engine.overview import Group, overview
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import KINDS, Result
+from pyconquest_rules.engine.runner import COUNTS, Result
 from pyconquest_rules.engine.verify import Finding, Verified
 from pyconquest_rules.events import (
     Emit,
@@ -352,14 +352,16 @@ def _run(run: Run) -> list[str]:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    """Return the counts of steps: done (by kind unless all were copied), the others that are not zero, and bytes."""
-    kinds = {kind: counts[kind] for kind in KINDS if counts[kind]}
-    of_kinds = ", ".join(f"{kind} {number:,}" for kind, number in kinds.items())
-    done = f"done {counts['done']:,}" + (f" ({of_kinds})" if kinds.keys() - {"copied"} else "")
-    others = (name for name in counts if name not in ("done", "bytes", *KINDS) and counts[name])
-    over_the_network = counts["sent"] + counts["retrieved"]
-    moved = f"{size(counts['bytes'])} {'transferred' if over_the_network else 'written'}"
-    return ", ".join([done, *(f"{name} {counts[name]:,}" for name in others), moved])
+    """Return the counts of steps: done (by outcome unless all were copied), the others that are not zero, and bytes."""
+    outcomes = {name: number for name, number in counts.items() if name not in COUNTS and number}
+    by_outcome = ", ".join(f"{name} {number:,}" for name, number in outcomes.items())
+    done = f"done {counts['done']:,}" + (f" ({by_outcome})" if outcomes.keys() - {"copied"} else "")
+    others = (f"{name} {counts[name]:,}" for name in COUNTS if name not in ("done", "bytes") and counts[name])
+    moved = f"{size(counts['bytes'])} {'transferred' if outcomes.keys() & OVER_THE_NETWORK else 'written'}"
+    return ", ".join([done, *others, moved])
+
+
+OVER_THE_NETWORK = frozenset(("sent", "retrieved"))
 
 
 def _local(time: str | None = None) -> str:

@@ -58,14 +58,14 @@ def _what(group: Group) -> str:
     if group.bytes and group.status is Status.TODO and group.reason is not Reason.ADOPT:
         parts.append(size(group.bytes))
     if group.node:
-        parts.append(f"{'from' if group.mode == 'retrieve' else 'to'} {printable(group.node)}")
+        parts.append(f"{'from' if group.kind == 'arrival' else 'to'} {printable(group.node)}")
     return ", ".join(parts)
 
 
 def _places(group: Group, columns: int) -> Iterator[Line]:
     study = None
     for place in group.places:
-        if group.mode == "retrieve" and place.name:
+        if group.kind == "arrival" and place.name:
             *above, series = place.name.split(" ")
             if above != study:
                 study = above
@@ -81,7 +81,7 @@ def _places(group: Group, columns: int) -> Iterator[Line]:
         if (rest := place.steps - len(place.first)) > 0 and (len(place.first) > 1 or not place.name):
             yield ((f"{' ' * indent}… {rest:,} more", "dim"),)
     if (rest := group.folders - len(group.places)) > 0:
-        what = "series" if group.mode == "retrieve" else "folder" if rest == 1 else "folders"
+        what = "series" if group.kind == "arrival" else "folder" if rest == 1 else "folders"
         yield ((f"    … {rest:,} more {what}", "dim"),)
 
 

@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
+from pyconquest_rules.engine.state import FORMAT
 from tests.conftest import Workplace
 
 MADE = Path(__file__).parents[1] / "data/state_0_1"
@@ -94,7 +95,7 @@ def test_a_second_open_changes_nothing(earlier: Workplace) -> None:
     earlier.run("status")
     with closing(_state(earlier)) as state:
         assert list(state.iterdump()) == before
-        assert state.execute("SELECT value FROM state WHERE key = 'format'").fetchone() == ("3",)
+        assert state.execute("SELECT value FROM state WHERE key = 'format'").fetchone() == (FORMAT,)
 
 
 def test_a_state_that_cannot_be_carried_over_stays_as_it_is(earlier: Workplace) -> None:

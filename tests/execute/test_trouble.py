@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules.engine.lock import locked
-from pyconquest_rules.engine.runner import KINDS
 from pyconquest_rules.events import BroughtAlong, Event, NodeNoted, Planning, RunStarted, StepDone, StepFailed, StepsWait
+from pyconquest_rules.kinds.all import outcomes
 from pyconquest_rules.render.failures import MOST_SHOWN, Failures
 from pyconquest_rules.render.terminal import Part
 from tests.conftest import Instance, Workplace
@@ -311,7 +311,7 @@ def test_what_was_retrieved_sent_and_copied_is_kept_apart(workplace: Workplace, 
         done = workplace.run("apply", "--today", "2026-03-01")
         assert done.code == 0, done.err
         # dcmqrscp has no ModalitiesInStudy to match by; of the days it brings those asked for: two of today, one 7 days old.
-        assert "run 1: done 10 (copied 5, sent 2, retrieved 3)" in done.err
+        assert "run 1: done 10 (retrieved 3, copied 5, sent 2)" in done.err
         summary = workplace.run("apply", "--today", "2026-03-02", "--json").summary
-        counts = {kind: summary[kind] for kind in ("done", *KINDS)}
-        assert counts == dict.fromkeys(KINDS, 0) | {"done": 2, "copied": 1, "retrieved": 1}
+        counts = {word: summary[word] for word in ("done", *outcomes())}
+        assert counts == dict.fromkeys(outcomes(), 0) | {"done": 2, "copied": 1, "retrieved": 1}

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyconquest_rules.content import LATEST
 from pyconquest_rules.disk.file import File
 from pyconquest_rules.index.scan.changes import compare
 from pyconquest_rules.index.scan.walk import Skipped, walk
-from pyconquest_rules.steps import LATEST
 from tests.conftest import Instance, Workplace
 
 # What the byte order of paths can go wrong with: "-" and "." sort before "/", "0" after it.

@@ -8,17 +8,20 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pyconquest_rules.content import Stamp
+from pyconquest_rules.disk.contents import hash_of
 from pyconquest_rules.disk.files import Made, Put
 from pyconquest_rules.disk.folders import opened
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.intents import part_of
+from pyconquest_rules.engine.plan import Files
 from pyconquest_rules.engine.runner import Executor, Runner, Steps
 from pyconquest_rules.errors import Problem
 from pyconquest_rules.kinds.kind import ActionKind, Planning, Running
 from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Table
 from pyconquest_rules.rules.kinds import Seen
 from pyconquest_rules.rules.positions import Path
-from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Stamp, Step, Wish
+from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Step, Wish
 
 
 class Touch(Table):
@@ -37,6 +40,7 @@ class Touch(Table):
 
 class TouchKind(ActionKind[Touch]):
     name = "touch"
+    outcomes = ("touched",)
     summary = "Notes of the instances of a set."
     model = Touch
 
@@ -51,7 +55,7 @@ class TouchKind(ActionKind[Touch]):
         return False
 
     def requests(self, name: str, action: Touch, planning: Planning) -> Iterator[Wish]:
-        planning.plan.add_action(name, Mode.COPY, OnConflict.ERROR, OnChanged.ERROR, action.fingerprint)
+        planning.plan.add_action(name, Files(Mode.COPY, OnConflict.ERROR, OnChanged.ERROR), action.fingerprint)
         return self._wishes(name, action, planning)
 
     def _wishes(self, name: str, action: Touch, planning: Planning) -> Iterator[Wish]:
@@ -89,7 +93,7 @@ class Touching:
                 file.flush()
                 os.fsync(file.fileno())
                 status = os.fstat(file.fileno())
-            put = Put(sha256(note).hexdigest(), Stamp.of(status))
+            put = Put(sha256(note).hexdigest(), Stamp.of(status), hash_of(step.operation.source))
             runner.ledger.intend_to_place([(step, Made(put, status.st_ino))], run)
             os.replace(part, name, src_dir_fd=descriptor, dst_dir_fd=descriptor)
             os.fsync(descriptor)

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pyconquest_rules.content import EARLIEST, LATEST, Stamp
 from pyconquest_rules.disk.file import File
 from pyconquest_rules.index.scan.patterns import ENCODING, ERRORS, expression
 from pyconquest_rules.index.scan.trees import Shared, Tree
-from pyconquest_rules.steps import EARLIEST, LATEST, Stamp
 
 # What is said of a link whose target is not there, cannot be, or is the link itself.
 LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)

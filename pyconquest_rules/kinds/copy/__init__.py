@@ -18,6 +18,7 @@ class CopyKind(ActionKind["Copy"]):
     """`[copy.NAME]`."""
 
     name = "copy"
+    outcomes = ("copied", "adopted", "removed", "released")
     summary = "Copies of the files of a set."
 
     @property
@@ -43,11 +44,12 @@ class CopyKind(ActionKind["Copy"]):
 
     def requests(self, name: str, action: "Copy", planning: Planning) -> "Iterator[Wish]":
         """Request a file for every row of the set."""
+        from pyconquest_rules.engine.plan import Files
         from pyconquest_rules.kinds.copy.rule import wishes
 
         pruned = planning.allow_prune if action.prune else None
-        what = (action.mode, action.on_conflict, action.on_changed, action.fingerprint)
-        planning.plan.add_action(name, *what, pruned)
+        files = Files(action.mode, action.on_conflict, action.on_changed, pruned)
+        planning.plan.add_action(name, files, action.fingerprint)
         template = planning.rules.templates[name]
         return wishes(template, planning.rules.outputs, planning.sets.instances(action.select, template.columns))
 

@@ -19,6 +19,7 @@ class RetrieveKind(ActionKind["Retrieve"]):
     """`[retrieve.NAME]`."""
 
     name = "retrieve"
+    outcomes = ("retrieved",)
     summary = "What is brought here from nodes."
     remote = True
 
@@ -43,10 +44,11 @@ class RetrieveKind(ActionKind["Retrieve"]):
 
     def requests(self, name: str, action: "Retrieve", planning: Planning) -> "Iterator[Wish]":
         """Ask the node what it has; request what the index lacks."""
+        from pyconquest_rules.engine.plan import FromNode
         from pyconquest_rules.kinds.retrieve.asking import asked
 
         node = planning.rules.nodes[action.node].identity
-        planning.plan.add_retrieve(name, node, action.into, action.fingerprint)
+        planning.plan.add_action(name, FromNode(node, action.into), action.fingerprint)
         return asked(name, action, planning)
 
     def executor(self, name: str, action: "Retrieve", running: Running) -> "Executor":

@@ -15,6 +15,7 @@ class SendKind(ActionKind["Send"]):
     """`[send.NAME]`."""
 
     name = "send"
+    outcomes = ("sent", "confirmed")
     summary = "What is sent to nodes."
 
     @property
@@ -30,10 +31,11 @@ class SendKind(ActionKind["Send"]):
 
     def requests(self, name: str, action: "Send", planning: Planning) -> "Iterator[Wish]":
         """Request that the node has every instance of the set."""
+        from pyconquest_rules.engine.plan import AtNode
         from pyconquest_rules.kinds.send.rule import Confirm, send_wishes
 
         node = planning.rules.nodes[action.node].identity
-        planning.plan.add_send(name, node, action.fingerprint, confirm=action.confirm is not Confirm.STATUS)
+        planning.plan.add_action(name, AtNode(node, action.confirm is not Confirm.STATUS), action.fingerprint)
         return send_wishes(planning.sets.instances(action.select, ()), planning.ledger.failed_at(node))
 
     def executor(self, name: str, action: "Send", running: Running) -> "Executor":

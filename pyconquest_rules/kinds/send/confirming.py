@@ -22,7 +22,7 @@ NO_SUCH_INSTANCE = 0x0112
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What a node says of instances, by SOPInstanceUID: those that it has, and in words why not others.
+    """What a node says of instances, by the SOPInstanceUIDs that were delivered: those that it has, and why it lacks others.
 
     `gone` are those of `why` that it does not have at all. `unsaid` are the words for what is in neither.
     """
@@ -33,8 +33,11 @@ class Confirmation:
     gone: frozenset[str] = frozenset()
 
 
-Ask = Callable[[list[str]], Confirmation]
-"""Asks a node for instances by SOPInstanceUID. Raises NodeError where it cannot be asked."""
+Members = Mapping[str, str]
+"""Instances at a node: by the SOPInstanceUID that was delivered, the one in the index."""
+
+Ask = Callable[[Members], Confirmation]
+"""Asks a node for instances. Raises NodeError if it cannot be asked."""
 
 Stop = Callable[[], bool]
 
@@ -46,7 +49,7 @@ Raises ListenError and NodeError where its reports cannot be listened for.
 
 
 class Known(NamedTuple):
-    """What the index says of an instance."""
+    """An instance with the UIDs that were delivered."""
 
     StudyInstanceUID: str
     SeriesInstanceUID: str
@@ -54,35 +57,38 @@ class Known(NamedTuple):
     SOPClassUID: str
 
 
-Look = Callable[[list[str]], list[Known]]
-"""Looks instances up in the index; gives them series by series."""
+Look = Callable[[Members], list[Known]]
+"""Looks instances up in the index; returns them series by series."""
 
 
-def confirm(action: str, node: str, asking: Asking, uids: Iterator[str], runner: Runner, *, steps: bool) -> None:
-    """Asks a node for what it took. `steps`: that is what there is to do; else it was sent, and counted, by this run."""
-    for some, confirmation in confirmations(uids, asking, runner.stop):
+def confirm(action: str, node: str, asking: Asking, members: Iterator[tuple[str, str]], runner: Runner, *, steps: bool) -> None:
+    """Ask a node for what it accepted: the delivered and the indexed SOPInstanceUID of each.
+
+    `steps`: an earlier run sent them and these are their steps; otherwise this run sent and counted them.
+    """
+    for some, confirmation in confirmations(members, asking, runner.stop):
         runner.ledger.confirm(node, confirmation.there)
         runner.ledger.lose(node, action, {uid: confirmation.why[uid] for uid in confirmation.gone}, runner.result.run)
         for uid in confirmation.there if steps else ():
-            runner.done("confirmed", action, uid, size=0, brought=0)
+            runner.done("confirmed", action, some[uid], size=0, brought=0)
         for uid, why in unconfirmed(some, confirmation):
             if not steps:  # sent is not yet done where more than that was asked for
                 runner.result.counts["done"] -= 1
                 runner.result.counts["sent"] -= 1
-            runner.failed(action, uid, why)
+            runner.failed(action, some[uid], why)
         if runner.stopped():
             break
 
 
-def confirmations(uids: Iterator[str], asking: Asking, stop: Stop) -> Iterator[tuple[list[str], Confirmation]]:
-    """What a node says of instances, some at a time. That it cannot be asked is an answer too."""
+def confirmations(members: Iterator[tuple[str, str]], asking: Asking, stop: Stop) -> Iterator[tuple[Members, Confirmation]]:
+    """Yield what a node says of instances, some at a time. That it cannot be asked is an answer too."""
     with ExitStack() as stack:
         try:
             ask = stack.enter_context(asking(stop))
         except (ListenError, NodeError) as error:
             ask = _silence(str(error))
         unanswered, confirmation = 0, Confirmation(AGAIN)
-        while some := list(islice(uids, AT_ONCE)):
+        while some := dict(islice(members, AT_ONCE)):
             if unanswered < MOST_UNANSWERED:
                 try:
                     confirmation, unanswered = ask(some), 0
@@ -100,8 +106,8 @@ def finding(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
     """An instance is confirmed once the node finds it by C-FIND. It may only be late with it: so nothing is sent again."""
     from pyconquest_rules.network.query_retrieve import present  # pynetdicom takes long to import
 
-    def ask(uids: list[str]) -> Confirmation:
-        there = present(node, (known[:3] for known in look(uids)))
+    def ask(members: Members) -> Confirmation:
+        there = present(node, (known[:3] for known in look(members)))
         return Confirmation(f"the node took it, but does not find it (C-FIND); {AGAIN}", frozenset(there))
 
     yield ask
@@ -120,8 +126,8 @@ def committing(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
     context = server_context(node, node.tls) if node.tls is not None and node.tls.certificate is not None else None
     with Waiting(node.calling_ae_title, node.commitment_host, node.commitment_port, context) as waiting:
 
-        def ask(uids: list[str]) -> Confirmation:
-            transaction = waiting.request(node, [(known.SOPClassUID, known.SOPInstanceUID) for known in look(uids)])
+        def ask(members: Members) -> Confirmation:
+            transaction = waiting.request(node, [(known.SOPClassUID, known.SOPInstanceUID) for known in look(members)])
             report = waiting.report(transaction, node.commitment_timeout, stop)
             why = {uid: words(reason) for uid, reason in report.failed.items()}
             gone = frozenset(uid for uid, reason in report.failed.items() if reason == NO_SUCH_INSTANCE)

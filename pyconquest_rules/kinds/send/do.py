@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from pyconquest_rules.content import Transformed
 from pyconquest_rules.engine.runner import Runner, Steps
 from pyconquest_rules.kinds.send.confirming import Asking, confirm
 from pyconquest_rules.kinds.send.senders import Senders
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # So many instances are given to one association at once.
 BATCH = 100
+# A batch has less than this, in bytes, of files that recipes transform, plus one file.
+MOST_MADE = 256 << 20
 # What may succeed later is tried again so often, each time after twice as many seconds.
 DELAYS = (1.0, 2.0, 4.0)
 # An instance whose association was lost is tried so often again: once alone, when all others had their turn, and then last.
@@ -48,7 +50,7 @@ class Sending:
         if self.window is not None and not runner.result.interrupted:
             runner.wait(action, f"outside its window {self.window}", sum(1 for _ in _to_send(steps())) - told)
         if self.asking is not None and not runner.result.interrupted:
-            node, before = self.node.identity, (step.SOPInstanceUID for step in steps() if _was_sent(step))
+            node, before = self.node.identity, (_member(step) for step in steps() if _was_sent(step))
             confirm(action, node, self.asking, before, runner, steps=True)
             if stored and not runner.result.interrupted:
                 now = runner.ledger.unconfirmed(node, action, runner.result.run)
@@ -76,6 +78,10 @@ def _to_send(steps: Iterator[Step]) -> Iterator[Step]:
     return (step for step in steps if not _was_sent(step))
 
 
+def _member(step: Step) -> tuple[str, str]:
+    return step.delivered_uid, step.SOPInstanceUID
+
+
 def _was_sent(step: Step) -> bool:
     """Whether a step was sent by an earlier run, and is only to be confirmed."""
     return isinstance(step.operation, SendInstance) and step.operation.sent
@@ -90,7 +96,7 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
     kept: dict[str, tuple[Step, Sent]] = {}
     with Senders(sending.node, sending.associations, DELAYS, max_rate=sending.max_rate, transcode=sending.transcode) as senders:
         # The steps are read here alone: a connection of SQLite belongs to one thread.
-        batches = iter(lambda: [*islice(steps, BATCH)], [])
+        batches = _batches(steps)
         for tries, delay in enumerate((*DELAYS, 0.0)):
             for answers in senders.answers(batches, alone=tries > 0):
                 final: list[tuple[Step, Sent]] = []
@@ -113,6 +119,21 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
             batches = iter([[step] for step, _ in kept.values()])
     if kept:
         yield [*kept.values()]
+
+
+def _batches(steps: Iterator[Step]) -> Iterator[list[Step]]:
+    """Steps that follow each other. What recipes make lies on the disk while its batch is sent, so that there is less of it."""
+    batch, made = list[Step](), 0
+    for step in steps:
+        batch.append(step)
+        match step.operation:
+            case SendInstance(content=Transformed(stamp=stamp)):
+                made += stamp.size
+        if len(batch) == BATCH or made >= MOST_MADE:
+            yield batch
+            batch, made = [], 0
+    if batch:
+        yield batch
 
 
 def _is_to_be_tried_again(sent: "Sent", tries: int) -> bool:

@@ -3,16 +3,19 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from queue import Empty, SimpleQueue
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
+from pyconquest_rules.content import NotTransformed, Stamp, Transformed, Verbatim
+from pyconquest_rules.disk.contents import Changed, transformed
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.steps import Stamp, Step
+from pyconquest_rules.steps import SendInstance, Step
 
 if TYPE_CHECKING:
+    from pyconquest_rules.network.outgoing import Instance
     from pyconquest_rules.network.storage_scu import Sender, Sent
 
 T = TypeVar("T")
@@ -20,6 +23,13 @@ T = TypeVar("T")
 # So many answers are remembered together, or those of so many seconds: to remember one takes as long as to send one. What was
 # answered and not remembered yet when a run is killed is sent again.
 TOGETHER, SECONDS = 16, 0.02
+
+
+SOURCE_CHANGED = "the source changed since it was indexed; run again"
+
+
+class Unsent(Exception):
+    """Why an instance is not sent, without a value of a patient."""
 
 
 class Senders:
@@ -84,8 +94,9 @@ class Senders:
         try:
             if alone:
                 sender.release()
-            for answer in self._batch(batch, sender):
-                self._answers.put(answer)
+            with ExitStack() as made:
+                for answer in self._batch(batch, sender, made):
+                    self._answers.put(answer)
         finally:
             # Some nodes serve few associations at a time: others have their turn.
             if alone or not all(each.is_associated for each in self._all):
@@ -94,25 +105,24 @@ class Senders:
             self._free.put(sender)
             self._answers.put(None)
 
-    def _batch(self, batch: list[Step], sender: "Sender") -> Iterator[tuple[Step, "Sent"]]:
+    def _batch(self, batch: list[Step], sender: "Sender", made: ExitStack) -> Iterator[tuple[Step, "Sent"]]:
         """Sends a batch once, but waits for a node that cannot be reached. If it stays so, that is the outcome of the rest."""
-        from pyconquest_rules.network.outgoing import Instance
         from pyconquest_rules.network.storage_scu import Sent
 
-        waiting, began, error = dict[str, Step](), monotonic(), self._dead
+        waiting, began, error = dict[str, "tuple[Step, Instance]"](), monotonic(), self._dead
         for step in batch:
-            if _changed(step):
-                yield step, Sent(step.SOPInstanceUID, None, message="the source changed since it was indexed; run again")
-            else:
-                waiting[step.SOPInstanceUID] = step
+            try:
+                waiting[step.delivered_uid] = step, _instance(step, made)
+            except Unsent as unsent:
+                yield step, Sent(step.delivered_uid, None, message=str(unsent))
         delays = iter(self._delays)
         while self._dead is None:
             tried = monotonic()
             try:
-                for instance, sent in sender.send([Instance(step.operation.source, uid) for uid, step in waiting.items()]):
+                for instance, sent in sender.send([instance for _, instance in waiting.values()]):
                     if sent.status is not None:
                         self._answered_at = monotonic()
-                    yield waiting.pop(instance.SOPInstanceUID), sent
+                    yield waiting.pop(instance.SOPInstanceUID)[0], sent
                 return
             except NodeError as caught:
                 error = caught
@@ -129,7 +139,7 @@ class Senders:
             some = [*waiting.items()]
             waiting = dict(some[len(some) // 2 :] + some[: len(some) // 2])
         unreachable = error or self._dead
-        for uid, step in waiting.items():
+        for uid, (step, _) in waiting.items():
             yield step, Sent(uid, None, unreachable is not None and unreachable.retry, str(unreachable), tried=False)
 
 
@@ -144,9 +154,23 @@ def _together(answers: "SimpleQueue[T | None]") -> list[T | None]:
     return found
 
 
-def _changed(step: Step) -> bool:
-    try:
-        status = os.stat(step.operation.source)
-    except OSError:
-        return False  # whoever opens it says what is wrong
-    return Stamp.of(status) != step.operation.stamp
+def _instance(step: Step, made: ExitStack) -> "Instance":
+    """Return what is sent: the source, or a temporary one with what a recipe makes of it. Raises Unsent."""
+    from pyconquest_rules.network.outgoing import Instance
+
+    match step.operation:
+        case SendInstance(content=Verbatim(source=source, stamp=stamp)):
+            with suppress(OSError):  # the sender says why it cannot be read
+                if Stamp.of(os.stat(source)) != stamp:
+                    raise Unsent(SOURCE_CHANGED)
+            return Instance(source, step.SOPInstanceUID)
+        case SendInstance(content=Transformed() as content):
+            try:
+                return Instance(content.source, step.delivered_uid, descriptor=made.enter_context(transformed(content))[0])
+            except Changed:
+                raise Unsent(SOURCE_CHANGED) from None
+            except NotTransformed as error:
+                raise Unsent(str(error)) from None
+            except OSError as error:
+                raise Unsent(f"it cannot be transformed: {os.strerror(error.errno or 0)}") from None
+    raise TypeError(step.operation)

@@ -1,10 +1,12 @@
 """How the actions that send do it, and how their nodes are asked for what they took."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.kinds.send.confirming import Asking, Known, committing, finding
+from pyconquest_rules.content import Recipe
+from pyconquest_rules.kinds.send.confirming import Asking, Known, Members, committing, finding
 from pyconquest_rules.kinds.send.do import Sending
 from pyconquest_rules.kinds.send.rule import Confirm, Send, Transcode
 
@@ -12,31 +14,34 @@ if TYPE_CHECKING:
     from pyconquest_rules.kinds.kind import Running
 
 
-def sending(send: Send, running: "Running") -> Sending:
-    """Return how an action sends."""
+def sending(send: Send, running: "Running", recipe: Recipe | None = None) -> Sending:
+    """Return how an action sends; `recipe` makes what it delivers, if not the files as they are."""
     return Sending(
         running.rules.nodes[send.node],
         send.associations,
         send.max_rate,
-        _asking(send, running),
+        _asking(send, running, recipe.uid if recipe else str),
         send.window,
         lambda: send.is_open(running.clock().time()),
         send.transcode is Transcode.VR,
     )
 
 
-def _asking(send: Send, running: "Running") -> Asking | None:
-    """How the node of an action is asked for what it took; None where the action does not want to know."""
+def _asking(send: Send, running: "Running", uid: Callable[[str], str]) -> Asking | None:
+    """Return how the node of an action is asked for what it accepted; None if the action does not need to know.
+
+    `uid` returns the UID that is delivered in place of another.
+    """
     node = running.rules.nodes[send.node]
 
-    def look(uids: list[str]) -> list[Known]:
+    def look(members: Members) -> list[Known]:
         with running.opened() as sets:
             rows = sets.connection.execute(
                 "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID FROM images"
                 " WHERE SOPInstanceUID IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
-                (json.dumps(uids),),
+                (json.dumps([*members.values()]),),
             )
-            return [*map(Known._make, rows)]
+            return [Known(uid(study), uid(series), uid(instance), sop_class) for study, series, instance, sop_class in rows]
 
     match send.confirm:
         case Confirm.STATUS:

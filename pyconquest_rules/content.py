@@ -1,0 +1,83 @@
+"""What is delivered of an instance: the bytes of its file as they are, or what a recipe makes of them.
+
+Copy and send deliver a content and do not know which of the two it is.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeAlias
+
+# The range of an integer column of SQLite.
+EARLIEST, LATEST = -(2**63), 2**63 - 1
+
+
+class Stamp(NamedTuple):
+    """Identifies a file without reading it: size in bytes, mtime in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> "Stamp":
+        """Return the stamp of a file, with an mtime that SQLite can hold: a file system may have one far after 2262."""
+        return cls(status.st_size, min(max(EARLIEST, status.st_mtime_ns), LATEST))
+
+
+class NotTransformed(Exception):
+    """Why a recipe makes nothing of an instance, without a value of a patient."""
+
+
+class Recipe(Protocol):
+    """Makes the bytes that are delivered from those of a file: the same from the same, in every run and on every machine."""
+
+    name: str
+    """The name by which the rules know it. A plan that was saved finds it again by that name."""
+
+    def write(self, source: int, target: int) -> None:
+        """Write what is made of a file to another one; both are open descriptors, at their beginnings.
+
+        Raises NotTransformed, after which the target is of no use.
+        """
+
+    def uid(self, uid: str) -> str:
+        """Return the UID that stands in the delivered bytes in place of another one, or the same if it stays."""
+
+
+class Applied(NamedTuple):
+    """A recipe as it is applied to one instance: `identity` changes whenever the delivered bytes may."""
+
+    recipe: Recipe
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """The bytes of `source` as they are."""
+
+    source: bytes
+    stamp: Stamp
+
+    @property
+    def size(self) -> int:
+        """The number of bytes that are delivered."""
+        return self.stamp.size
+
+    def uid(self, uid: str) -> str:
+        """Return the UID that is delivered in place of another one: the same."""
+        return uid
+
+
+@dataclass(frozen=True, slots=True)
+class Transformed:
+    """What a recipe makes of the bytes of `source`. Its size is known once it is made."""
+
+    source: bytes
+    stamp: Stamp
+    recipe: Recipe
+
+    def uid(self, uid: str) -> str:
+        """Return the UID that is delivered in place of another one."""
+        return self.recipe.uid(uid)
+
+
+Content: TypeAlias = Verbatim | Transformed
