@@ -2,17 +2,17 @@
 
 import json
 import signal
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
 from pyconquest_rules.kinds import all as list_of_kinds
-from tests.conftest import REPOSITORY, Instance, Workplace
+from tests.conftest import Instance, Workplace
+from tests.kinds import running
 from tests.kinds.touch import TouchKind
 
 NUMBER = 5
+program = partial(running.program, "from tests.kinds.touch import TouchKind; list_of_kinds.ACTIONS += (TouchKind(),)")
 RULES = """
 [sources.archive]
 path = "data"
@@ -31,35 +31,6 @@ select = "scans"
 to = "export/{{ InstanceNumber }}.dcm"
 needs = ["touch.notes"]
 """
-
-# Registers the kind, then runs the program, which is killed where it would call a function for the nth time.
-PROGRAM = """
-import os, signal, sys
-from pyconquest_rules.kinds import all as list_of_kinds
-from tests.kinds.touch import TouchKind
-list_of_kinds.ACTIONS += (TouchKind(),)
-
-from pyconquest_rules.cli import main
-from pyconquest_rules.engine.ledger import Ledger
-owner, name, calls = {"os": os, "Ledger": Ledger, "": None}[sys.argv[1]], sys.argv[2], iter(range(1, int(sys.argv[3])))
-function = getattr(owner, name, None)
-
-def killed(*given, **named):
-    if next(calls, None) is None:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return function(*given, **named)
-
-if function:
-    setattr(owner, name, killed)
-sys.argv[1:] = sys.argv[4:]
-main()
-"""
-
-
-def program(folder: Path, *arguments: str, kill: tuple[str, str, int] = ("", "", 1)) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", PROGRAM, *map(str, kill), *arguments]
-    environment = {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "100", "NO_COLOR": "1", "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, env=environment)
 
 
 @pytest.fixture
