@@ -1,38 +1,36 @@
-"""Bringing files to their destinations: whole, durable and without ever replacing what the plan has not seen."""
+"""Put files at their destinations: complete, durable, and without replacing a file that the plan has not seen."""
 
 import errno
 import fcntl
 import os
-import stat
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from time import time_ns
 from typing import cast
 
 from pyconquest_rules.disk.folders import Folders, opened
+from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 from pyconquest_rules.disk.outputs import Guard, Outputs
 from pyconquest_rules.disk.young import is_young
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Mode, PutFile, Stamp
 
-BLOCK = 1 << 18
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 FICLONE = 0x40049409  # linux/fs.h
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
 class StepError(Exception):
-    """Why a step was not done, without a value of a patient."""
+    """The reason why a step failed, without patient data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A file at its destination: SHA-256 of its bytes in hexadecimal, and how it was left.
+    """A file at its destination: its SHA-256 in hexadecimal, and its size and time.
 
-    `young`: it, or its source, could change without a change of its time.
+    `young` means that it or its source could still change without a new mtime.
     """
 
     sha256: str
@@ -42,14 +40,14 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A complete file under its temporary name: what it will be once it is placed, and the inode that it keeps."""
+    """A complete file under its temporary name: the file that it will be, and its inode, which stays the same."""
 
     put: Put
     inode: int
 
 
 def put(operation: PutFile, outputs: Outputs, part: str) -> Put:
-    """Does one operation. `part` is the name of the temporary file in the destination's folder. Raises StepError."""
+    """Do one operation. `part` is the name of the temporary file in the destination folder. Raises StepError."""
     together = PutTogether([(operation, part)], Folders(outputs))
     together.make()
     [result] = together.place()
@@ -59,36 +57,37 @@ def put(operation: PutFile, outputs: Outputs, part: str) -> Put:
 
 
 class PutTogether:
-    """Operations that go abreast, so that a wait for the disk serves all of them, in two halves: `make`, then `place`.
+    """Does several operations side by side, so that they share each wait for the disk. Call `make`, then `place`.
 
-    Between the two the caller can note what is about to get its name. `close` instead of `place` takes away what was made.
+    Between the two, the caller can record the files that are about to get their names. `close` instead of `place` deletes the
+    temporary files.
     """
 
     def __init__(self, operations: Sequence[tuple[PutFile, str]], folders: Folders) -> None:
-        """`operations`, each with the name of its temporary file."""
+        """Each operation has the name of its temporary file."""
         self._operations, self._results = [operation for operation, _ in operations], dict[int, Put | StepError]()
         self._stack = ExitStack()
         self._stack.enter_context(folders)
         self._running = [self._stack.enter_context(closing(_putting(*each, folders))) for each in operations]
 
     def make(self) -> list[Made | None]:
-        """Write every temporary file, durably. Return each in the order of operations; None if it failed or adopts."""
+        """Write every temporary file, durably. Return them in the order of the operations; None for one that failed or adopts."""
         self._advance()
         return self._advance()
 
     def place(self) -> list[Put | StepError]:
-        """Give the files their names, durably. Return what became of each operation."""
+        """Give the files their names, durably. Return the outcome of each operation."""
         with self._stack:
             while len(self._results) < len(self._running):
                 self._advance()
         return [self._results[number] for number in range(len(self._running))]
 
     def close(self) -> None:
-        """Close what is open."""
+        """Delete the temporary files and close the folders."""
         self._stack.close()
 
     def _advance(self) -> list[Made | None]:
-        """Let every operation go on to its next `yield`. Return what they yield."""
+        """Run every operation up to its next `yield`. Return what they yield."""
         return [None if number in self._results else self._next(number) for number in range(len(self._running))]
 
     def _next(self, number: int) -> Made | None:
@@ -106,9 +105,9 @@ class PutTogether:
 
 
 def take_away(operation: PutFile, outputs: Outputs, guard: Guard) -> None:
-    """The end of a move, once the ledger knows where the bytes are: removes the source. Raises StepError.
+    """Delete the source of a move, after the ledger has recorded the destination. Raises StepError.
 
-    The guard sees that the destination is not the source under another name.
+    The guard makes sure that the destination is not the source under another name.
     """
     folder, _, name = operation.destination.rpartition("/")
     try:
@@ -116,7 +115,7 @@ def take_away(operation: PutFile, outputs: Outputs, guard: Guard) -> None:
         _same_source(operation, status)
         with opened(outputs, folder, guard=guard) as descriptor:
             if os.path.samestat(status, os.stat(name, dir_fd=descriptor)):
-                raise StepError("source and destination are one file, which stays")
+                raise StepError("source and destination are the same file; the source stays")
             os.unlink(operation.source)
     except UnsafePath as error:
         raise StepError(f"{error}; the source stays") from None
@@ -125,15 +124,15 @@ def take_away(operation: PutFile, outputs: Outputs, guard: Guard) -> None:
 
 
 def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made | None, None, Put]:
-    """One operation, to be gone on with when all that are done together have come as far. The second `yield` is what was made.
+    """Do one operation. Yield at each point where the other operations catch up; the second `yield` returns the file made.
 
-    Order: write `part` while hashing, fsync, link or rename without replacing, fsync the folder. The source of a move stays
-    until `take_away`. Raises StepError, UnsafePath, OSError.
+    Write `part` while hashing, fsync it, link or rename it without replacing, fsync the folder. The source of a move stays until
+    `take_away`. Raises StepError, UnsafePath, OSError.
     """
-    place, _, name = operation.destination.rpartition("/")
+    parent, _, name = operation.destination.rpartition("/")
     began = time_ns()
     _same_source(operation, os.stat(operation.source))
-    folder = folders.descriptor(place, name, make=not operation.adopt)
+    folder = folders.descriptor(parent, name, make=not operation.adopt)
     with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
         yield None
         if file is not None:
@@ -142,9 +141,9 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
         if not operation.adopt:
             _take_place(operation.there, folder, name, part)
     yield None
-    folders.sync(place)
+    folders.sync(parent)
     if operation.mode is Mode.MOVE and not operation.adopt and hash_of(name, folder) != digest:
-        raise StepError("the destination does not hold the bytes of the source, which stays")
+        raise StepError("the destination differs from the source; the source stays")
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     stamp, now = Stamp.of(status), time_ns()
     return Put(digest, stamp, any(is_young(each.mtime_ns, began, now) for each in (stamp, operation.stamp)))
@@ -155,22 +154,23 @@ def _made(digest: str, folder: int, part: str) -> Made:
     return Made(Put(digest, Stamp.of(status)), status.st_ino)
 
 
-Making = Iterator[tuple[str, int | None]]  # SHA-256, and the descriptor of a file that is to be synced
+Making = Iterator[tuple[str, int | None]]
+"""Yields the SHA-256, and the descriptor of a file to sync."""
 
 
 @contextmanager
 def _adopted(operation: PutFile, folder: int, name: str) -> Making:
-    """Nothing is written; what stands there must still be what the plan compared."""
+    """Write nothing. Raises StepError if the existing file is no longer the one that the plan compared."""
     digest = hash_of(operation.source)
-    with nullcontext() if operation.mode is Mode.SYMLINK else _open(name, os.O_RDONLY | os.O_NOFOLLOW, folder) as file:
-        if (file is not None and _hashed(file) != digest) or _stamp(folder, name) != operation.there:
+    with nullcontext() if operation.mode is Mode.SYMLINK else open_file(name, os.O_RDONLY | os.O_NOFOLLOW, folder) as file:
+        if (file is not None and hashed(file) != digest) or _stamp(folder, name) != operation.there:
             raise StepError("the destination changed since it was planned")
         yield digest, file
 
 
 @contextmanager
 def _part(operation: PutFile, folder: int, part: str) -> Making:
-    """What will be given its final name within; a failure takes it away."""
+    """Make the temporary file, and delete it after a failure."""
     try:
         with MAKERS[operation.mode](operation, folder, part) as made:
             yield made
@@ -182,23 +182,23 @@ def _part(operation: PutFile, folder: int, part: str) -> Making:
 
 @contextmanager
 def _write(operation: PutFile, folder: int, part: str) -> Making:
-    """A copy with the mtime of its source."""
-    with _open(part, NEW, folder) as target:
-        with _open(operation.source, os.O_RDONLY) as source:
-            digest = _hashed(source, target)
+    """Copy the source, with its mtime."""
+    with open_file(part, NEW, folder) as target:
+        with open_file(operation.source, os.O_RDONLY) as source:
+            digest = hashed(source, target)
             _same_source(operation, os.fstat(source))
         os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
         if sys.platform == "linux":
-            # The disk begins with it while the next file is read, and the fsync of one file finds all of them under way.
+            # The disk starts to write while the next file is read, so that the fsyncs that follow are short.
             os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
         yield digest, target
 
 
 @contextmanager
 def _clone(operation: PutFile, folder: int, part: str) -> Making:
-    """A copy that shares its blocks with the source, where the file system can."""
-    with _open(part, NEW, folder) as target:
-        with _open(operation.source, os.O_RDONLY) as source:
+    """Copy the source, sharing its blocks. Raises OSError if the file system cannot."""
+    with open_file(part, NEW, folder) as target:
+        with open_file(operation.source, os.O_RDONLY) as source:
             fcntl.ioctl(target, FICLONE, source)
         os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
         yield hash_of(part, folder), target
@@ -225,27 +225,18 @@ MAKERS: dict[Mode, Callable[[PutFile, int, str], AbstractContextManager[tuple[st
 }
 
 
-@contextmanager
-def _open(path: str | bytes, flags: int, folder: int | None = None) -> Iterator[int]:
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o666, dir_fd=folder)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def _take_place(there: Stamp | None, folder: int, name: str, part: str) -> None:
-    """Gives `part` its final name, in the place of nothing else than what the plan saw."""
+    """Give `part` its final name. Raises StepError if the existing file is not the one that the plan saw."""
     if _stamp(folder, name) != there:
         raise StepError("the destination changed since it was planned")
     if there is not None or not _linked(folder, name, part):
         os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
-    with suppress(FileNotFoundError):  # it is there still where it was linked, or where both were one file already
+    with suppress(FileNotFoundError):  # `part` remains after a link, and after a rename to the same file
         os.unlink(part, dir_fd=folder)
 
 
 def _linked(folder: int, name: str, part: str) -> bool:
-    """Gives a new file its name, which cannot replace. False where the file system, as on a memory stick, has no hard links."""
+    """Name a new file by a hard link, which never replaces. Return False if the file system has no hard links (FAT)."""
     try:
         os.link(part, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except FileExistsError:
@@ -270,57 +261,6 @@ def _stamp(folder: int, name: str) -> Stamp | None:
     return Stamp.of(status)
 
 
-def _write_all(target: int, block: memoryview) -> None:
-    while block:
-        block = block[os.write(target, block) :]
-
-
-def hash_of(path: str | bytes, folder: int | None = None) -> str:
-    """SHA-256 in hexadecimal of a file, named from the folder with descriptor `folder`. Raises OSError."""
-    with _open(path, os.O_RDONLY, folder) as file:
-        return _hashed(file)
-
-
-def _hashed(file: int, copy: int | None = None) -> str:
-    """SHA-256 of what is read from a descriptor, and written to that of a copy."""
-    digest, block = sha256(), memoryview(bytearray(BLOCK))
-    while size := os.readv(file, [block]):
-        digest.update(block[:size])
-        if copy is not None:
-            _write_all(copy, block[:size])
-    return digest.hexdigest()
-
-
-def is_made(mode: Mode, source: bytes, destination: str, outputs: Outputs) -> bool:
-    """Whether what stands at a destination is what an operation of this mode would make of `source`."""
-    folder, _, name = destination.rpartition("/")
-    try:
-        with opened(outputs, folder) as descriptor:
-            status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
-            match mode:
-                case Mode.SYMLINK:
-                    return os.fsencode(os.readlink(name, dir_fd=descriptor)) == source
-                case Mode.HARDLINK:
-                    return os.path.samestat(status, os.stat(source))
-                case _:
-                    return stat.S_ISREG(status.st_mode) and hash_of(name, descriptor) == hash_of(source)
-    except OSError:
-        return False
-
-
-def is_left(destination: str, source: bytes, sha256: str, outputs: Outputs) -> bool:
-    """Whether an existing file has the bytes of a digest, or an existing link leads to `source`."""
-    folder, _, name = destination.rpartition("/")
-    try:
-        with opened(outputs, folder) as descriptor:
-            mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
-            if stat.S_ISLNK(mode):
-                return os.fsencode(os.readlink(name, dir_fd=descriptor)) == source
-            return stat.S_ISREG(mode) and hash_of(name, descriptor) == sha256
-    except OSError:
-        return False
-
-
 def _explained(error: OSError, operation: PutFile) -> str:
     links = operation.mode not in (Mode.COPY, Mode.MOVE)
     at_source = error.filename == operation.source
@@ -330,9 +270,9 @@ def _explained(error: OSError, operation: PutFile) -> str:
         case errno.EXDEV:
             return 'source and destination are on different file systems: use mode = "copy"'
         case errno.EOPNOTSUPP | errno.ENOTTY | errno.EINVAL | errno.EPERM | errno.EMLINK if links:
-            return 'the file system of the destination cannot do that: use mode = "copy"'
+            return 'the file system of the destination does not support this mode: use mode = "copy"'
         case errno.ELOOP | errno.ENOTDIR if not at_source:
-            return "a link or a file stands where a folder of the destination should be"
+            return "a folder of the destination is a link or a file"
         case errno.ENOENT if at_source:
             return "the source is gone"
     where = "the source: " if at_source else "the destination: " if error.filename else ""

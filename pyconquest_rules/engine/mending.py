@@ -5,7 +5,7 @@ import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
 
-from pyconquest_rules.disk.files import hash_of
+from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.verify import Finding, Verified
 from pyconquest_rules.steps import Stamp
