@@ -34,7 +34,7 @@ def find(
     If matches were skipped, one event after the last row has their number.
     Raises UsageError for a name that no node has, Mistake for a key that cannot be asked for, NodeError where the node fails.
     """
-    from pyconquest_rules.network.query_retrieve import find as found
+    from pyconquest_rules.network.query import find as found
 
     keys = tuple(dict.fromkeys([*UNIQUE[level], *match]))
     node, skipped = named("node", name, rules.nodes), count(1)

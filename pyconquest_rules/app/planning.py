@@ -11,8 +11,8 @@ from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.content import Content
 from pyconquest_rules.disk import folders
+from pyconquest_rules.disk.existing import is_left, is_made
 from pyconquest_rules.disk.facts import Entry, Gone
-from pyconquest_rules.disk.files import is_left, is_made
 from pyconquest_rules.disk.outputs import Outputs, Root
 from pyconquest_rules.disk.room import device, no_room, nothing_in
 from pyconquest_rules.engine import makers

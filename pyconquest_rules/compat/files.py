@@ -14,8 +14,9 @@ from pyconquest_rules.compat.errors import Conflict, NotCopied
 from pyconquest_rules.compat.indexing import PART, SOURCE, add, at
 from pyconquest_rules.content import Stamp, Verbatim
 from pyconquest_rules.dicom import tag_path, unpadded
-from pyconquest_rules.disk.contents import hash_of
-from pyconquest_rules.disk.files import StepError, is_made, put, take_away
+from pyconquest_rules.disk.existing import is_made
+from pyconquest_rules.disk.files import StepError, put, take_away
+from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.headers.header import Wanted, read
@@ -43,7 +44,7 @@ class Instance:
 
 
 def instances(connection: sqlite3.Connection, root: Path, level: str, key: str) -> list[Instance]:
-    """The files of a series, study or patient; `level` is the keyword of its key."""
+    """Return the files of a series, study or patient; `level` is the keyword of its key."""
     rows = connection.execute(
         "SELECT i.SOPInstanceUID, coalesce(i.PatientID, ''), CAST(i.ObjectFile AS BLOB), s.name, CAST(s.path AS BLOB)"
         f" FROM images AS i JOIN rules_sources AS s ON s.device = i.DeviceName WHERE i.{level} = ?"
@@ -57,7 +58,7 @@ def instances(connection: sqlite3.Connection, root: Path, level: str, key: str) 
 
 
 def patient_folder(patient: str) -> str:
-    """The folder of a patient as part of a path, with a slash; nothing for the empty PatientID. Raises UsageError."""
+    """Return the folder of a patient as part of a path, with a slash; nothing for the empty PatientID. Raises UsageError."""
     if not patient.strip():
         return ""
     try:
@@ -67,9 +68,9 @@ def patient_folder(patient: str) -> str:
 
 
 def copy_into(found: Sequence[Instance], folder: str, root: Path, own: frozenset[bytes], *, by_patient: bool) -> list[str]:
-    """Copies instances into a folder, and gives the paths of the copies as seen from it.
+    """Copy instances into a folder, and gives the paths of the copies as seen from it.
 
-    Raises UsageError where the folder lies in the data directory, NotCopied, or Conflict where other bytes are in the way.
+    Raises UsageError if the folder lies in the data directory, NotCopied, or Conflict where other bytes are in the way.
     """
     outputs = Outputs(Path(folder), ["."], [root], [Path(os.fsdecode(path)) for path in own])
     copies = []
@@ -82,9 +83,9 @@ def copy_into(found: Sequence[Instance], folder: str, root: Path, own: frozenset
 
 
 def store_file(store: Store, root: Path, source: Path, own: frozenset[bytes], *, by_uid: bool, move: bool) -> str:
-    """Puts a file into the data directory, in the folder of its patient, indexes it, and gives its SeriesInstanceUID.
+    """Put a file into the data directory, in the folder of its patient, indexes it, and gives its SeriesInstanceUID.
 
-    Raises UsageError for what is no instance, NotCopied, or Conflict where other bytes are known by its SOPInstanceUID.
+    Raises UsageError for what is no instance, NotCopied, or Conflict if other bytes are known by its SOPInstanceUID.
     """
     try:
         header = read(source, STORED)
@@ -119,7 +120,7 @@ def _check_known(store: Store, device: str, root: Path, uid: str, source: Path) 
 
 
 def _placed(outputs: Outputs, source: bytes, destination: str, uid: str) -> PutFile:
-    """Brings a file to a destination, or under a name of its own beside it where other bytes stand there."""
+    """Bring a file to a destination, or under a name of its own beside it where other bytes stand there."""
     status = os.stat(source)
     for name in (destination, renamed(destination, uid)):
         operation = PutFile(Mode.COPY, Verbatim(source, Stamp.of(status)), outputs.place(name), None, False)
@@ -146,7 +147,7 @@ def _told() -> Iterator[None]:
 
 
 def take_out(store: Store, found: Sequence[Instance], root: Path, *, files: bool, rows: bool) -> None:
-    """Deletes files, or rows of the index, or both. Files that stay are left out of the index until they change."""
+    """Delete files, or rows of the index, or both. Files that stay are left out of the index until they change."""
     at(store, root)
     with store.transaction():
         forgetting = Forgetting(store)

@@ -4,12 +4,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from typing import NamedTuple
 
 from pyconquest_rules.content import Content, Stamp, Transformed, Verbatim
-
-BLOCK = 1 << 18
+from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 
 
 class Changed(Exception):
@@ -25,8 +23,7 @@ class Digests(NamedTuple):
 
 def write(content: Content, target: int) -> Digests:
     """Write a content to an empty file, open for reading and writing. Raises Changed, NotTransformed, OSError."""
-    source = os.open(content.source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    with open_file(content.source, os.O_RDONLY) as source:
         match content:
             case Verbatim():
                 digest = hashed(source, target)
@@ -40,8 +37,6 @@ def write(content: Content, target: int) -> Digests:
         if Stamp.of(os.fstat(source)) != content.stamp:
             raise Changed
         return digests
-    finally:
-        os.close(source)
 
 
 @contextmanager
@@ -63,27 +58,3 @@ def digests(content: Content) -> Digests:
         case Transformed():
             with transformed(content) as (_, found):
                 return found
-
-
-def hash_of(path: str | bytes, folder: int | None = None) -> str:
-    """Return the SHA-256, in hexadecimal, of a file, named from the folder with descriptor `folder`. Raises OSError."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
-    try:
-        return hashed(file)
-    finally:
-        os.close(file)
-
-
-def hashed(file: int, copy: int | None = None) -> str:
-    """Return the SHA-256 of what is read from a descriptor; it is written to that of a copy, if there is one."""
-    digest, block = sha256(), memoryview(bytearray(BLOCK))
-    while size := os.readv(file, [block]):
-        digest.update(block[:size])
-        if copy is not None:
-            _write_all(copy, block[:size])
-    return digest.hexdigest()
-
-
-def _write_all(target: int, block: memoryview) -> None:
-    while block:
-        block = block[os.write(target, block) :]

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pyconquest_rules.content import Stamp
-from pyconquest_rules.disk.contents import hash_of
 from pyconquest_rules.disk.files import StepError
 from pyconquest_rules.disk.folders import Folders
+from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import RemoveFile
 
@@ -20,7 +20,7 @@ class Removed:
 
 
 def remove_together(operations: Sequence[RemoveFile], folders: Folders) -> list[Removed | StepError]:
-    """Removes files, and gives what became of each, in their order.
+    """Remove files, and gives what became of each, in their order.
 
     Order: compare size, time and SHA-256, remove, and when all are removed sync each folder once.
     """
@@ -59,7 +59,7 @@ def _remove(operation: RemoveFile, folders: Folders) -> None:
 
 
 def _is_made(operation: RemoveFile, status: os.stat_result, folder: int, name: str) -> bool:
-    """Whether what stands there is what was made: a deletion is for ever, so that its bytes are read."""
+    """Return whether what stands there is what was made: a deletion is for ever, so that its bytes are read."""
     if Stamp.of(status) != operation.stamp:
         return False
     if stat.S_ISLNK(status.st_mode):

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 
 from pyconquest_rules.content import Stamp
-from pyconquest_rules.disk.files import Made, is_left
+from pyconquest_rules.disk.existing import is_left
+from pyconquest_rules.disk.files import Made
 from pyconquest_rules.disk.folders import Folders, opened
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.disk.young import COARSE, SECOND

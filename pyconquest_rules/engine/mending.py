@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from pyconquest_rules.content import Stamp
-from pyconquest_rules.disk.contents import hash_of
+from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.verify import Finding, Verified
 

@@ -7,9 +7,9 @@ from enum import StrEnum
 from itertools import groupby
 
 from pyconquest_rules.content import Stamp
-from pyconquest_rules.disk.contents import hash_of
 from pyconquest_rules.disk.facts import Entry, Kind
 from pyconquest_rules.disk.folders import listing, opened
+from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.ledger import Done, Ledger
 from pyconquest_rules.paths import UnsafePath, collision_key

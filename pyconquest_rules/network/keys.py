@@ -14,6 +14,10 @@ UNIQUE = {
 }
 """The unique keys of a level and of those above it; Study Root has PatientID at the level study."""
 
+PATIENT_ROOT, STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.1", "1.2.840.10008.5.1.4.1.2.2"
+FIND, MOVE, GET = 1, 2, 3
+"""The last component of the SOP classes of a root (PS3.4 C.6)."""
+
 PATIENT = """
 PatientName PatientID IssuerOfPatientID PatientBirthDate PatientBirthTime PatientSex OtherPatientIDs OtherPatientNames EthnicGroup
 PatientComments NumberOfPatientRelatedStudies NumberOfPatientRelatedSeries NumberOfPatientRelatedInstances"""
@@ -40,13 +44,18 @@ KNOWN = {Level.PATIENT: OF_PATIENT, Level.STUDY: OF_STUDY, Level.SERIES: OF_STUD
 NOT_TEXT = {"SQ", "OB", "OW", "OF", "OD", "OL", "OV", "UN", "AT"}
 
 
+def sop_class(level: Level, operation: int) -> str:
+    """Return the SOP class of an operation: of Patient Root at the level patient, else of Study Root."""
+    return f"{PATIENT_ROOT if level is Level.PATIENT else STUDY_ROOT}.{operation}"
+
+
 def is_above(keyword: str, level: Level) -> bool:
-    """Whether a key is one of a level above this."""
+    """Return whether a key is one of a level above this."""
     return level in (Level.SERIES, Level.IMAGE) and (keyword in OF_STUDY or (level is Level.IMAGE and keyword in OF_SERIES))
 
 
 def known_key(keyword: str) -> int:
-    """The tag of a key. Raises Mistake for what no query can have."""
+    """Return the tag of a key. Raises Mistake for what no query can have."""
     tag = tags().get(keyword)
     if tag is None:
         raise Mistake(f'unknown DICOM keyword "{keyword}"', fragment=keyword, hint=did_you_mean(keyword, tags()))
@@ -67,7 +76,7 @@ def check_key(keyword: str, level: Level) -> None:
 
 
 def is_date(keyword: str) -> bool:
-    """Whether a known key is a date (VR DA)."""
+    """Return whether a known key is a date (VR DA)."""
     return dictionary()[tags()[keyword]].VR == "DA"
 
 

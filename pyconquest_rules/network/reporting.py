@@ -1,36 +1,56 @@
-"""Reports of storage commitment to the nodes that asked for it, each on an association of its own (PS3.4 J.3.3)."""
+"""Send reports of storage commitment to nodes, each on an association of its own (PS3.4 J.3.3)."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Condition, Thread
+from typing import Protocol
 
 from pyconquest_rules.network.association import Context, requested
-from pyconquest_rules.network.committing import Archive, Asked, refused, report
+from pyconquest_rules.network.commitment import PUSH_MODEL, Request, event_report
 from pyconquest_rules.network.dimse import UNCOMPRESSED, performed, refusal
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.storing import STORAGE_COMMITMENT
+from pyconquest_rules.network.statuses import Status
 
-# A report that does not go through is tried again after so many seconds each.
 DELAYS = (2.0, 10.0, 60.0, 300.0)
+"""Seconds before each retry of a report that could not be sent."""
 MOST_WAITING = 1000
+
+
+class Archive(Protocol):
+    """The store of instances. Called from the threads of all associations at once."""
+
+    def holds(self, sop_class: str, sop_instance: str) -> int:
+        """Return 0 if an instance is durable and indexed, else its Failure Reason (PS3.3 C.14.1.1). Raises OSError."""
+
+
+def refused(archive: Archive, request: Request) -> dict[tuple[str, str], int]:
+    """Return the instances of a request that are not committed, each with its Failure Reason."""
+    return {instance: reason for instance in request.instances if (reason := _reason(archive, *instance))}
+
+
+def _reason(archive: Archive, sop_class: str, sop_instance: str) -> int:
+    try:
+        return archive.holds(sop_class, sop_instance)
+    except Exception:  # noqa: BLE001 - an instance that cannot be checked is not committed
+        return Status.PROCESSING_FAILURE
 
 
 @dataclass(frozen=True, slots=True)
 class _Due:
-    """A report that is to go out: to whom, about what, not before when, and how often it was tried."""
+    """A report to send: its node, its request, the earliest time, and the number of attempts so far."""
 
     node: Node
-    asked: Asked
+    request: Request
     address: str
     at: float
     tries: int = 0
 
 
 class Reports:
-    """Sends reports, one after another. `failed` gets the AE title, the address and the reason of one that is given up.
+    """Sends reports, one after another. `failed` is called with the AE title, the address and the reason of one that is given up.
 
-    What waits when the program ends is lost, as PS3.4 J allows: the peer asks again.
+    Reports that still wait at the end of the program are lost, as PS3.4 J allows: the peer requests again.
     """
 
     def __init__(self, nodes: Sequence[Node], archive: Archive, failed: Callable[[str, str, str], None]) -> None:
@@ -40,36 +60,36 @@ class Reports:
         self._thread = Thread(target=self._run, name="commitments", daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start to send."""
         self._thread.start()
 
     def stop(self, grace: float) -> None:
-        """Wait up to `grace` seconds for the report that is on its way; the others are not sent."""
+        """Wait up to `grace` seconds for the report that is being sent. The others are not sent."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
         self._thread.join(grace)
 
     def node(self, ae_title: str, address: str) -> Node | None:
-        """Return the node of an AE title, that at the address if there are several; None if there is none."""
+        """Return the node of an AE title, or None. If several have it, the address decides."""
         named = [node for node in self.nodes if node.ae_title.strip() == ae_title]
         return next((node for node in named if node.host == address), next(iter(named), None))
 
     @property
     def full(self) -> bool:
-        """Whether so many reports wait that no more are taken."""
+        """Return whether the queue is full."""
         return len(self._due) >= MOST_WAITING
 
-    def add(self, node: Node, asked: Asked, address: str) -> None:
-        """Send a report as soon as may be."""
+    def add(self, node: Node, request: Request, address: str) -> None:
+        """Queue a report."""
         with self._changed:
-            self._due.append(_Due(node, asked, address, time.monotonic()))
+            self._due.append(_Due(node, request, address, time.monotonic()))
             self._changed.notify_all()
 
     def _run(self) -> None:
         while (due := self._next()) is not None:
             try:
-                send(due.node, due.asked, self.archive)
+                send(due.node, due.request, self.archive)
             except NodeError as error:
                 if due.tries < len(DELAYS) and error.retry:
                     later = replace(due, at=time.monotonic() + DELAYS[due.tries], tries=due.tries + 1)
@@ -79,7 +99,7 @@ class Reports:
                     self.failed(due.node.ae_title, due.address, f"its report was not sent: {error}")
 
     def _next(self) -> _Due | None:
-        """The next report once it is due; None at the end."""
+        """Wait for the next report that is due. Return None after `stop`."""
         with self._changed:
             while not self._ended:
                 first = min(self._due, key=lambda due: due.at, default=None)
@@ -91,12 +111,12 @@ class Reports:
         return None
 
 
-def send(node: Node, asked: Asked, archive: Archive) -> None:
-    """Tell a node what is committed to. Raises NodeError if it does not take that."""
-    with requested(node, [Context(STORAGE_COMMITMENT, UNCOMPRESSED)], scp_of=[STORAGE_COMMITMENT]) as association:
+def send(node: Node, request: Request, archive: Archive) -> None:
+    """Send a report to a node. Raises NodeError if the node cannot be reached or refuses it."""
+    with requested(node, [Context(PUSH_MODEL, UNCOMPRESSED)], scp_of=[PUSH_MODEL]) as association:
         ((_, syntax), context_id), *_ = association.contexts.items()
-        # Looked at as late as may be: what is told holds for this moment.
-        command, data_set = report(asked, refused(archive, asked), syntax)
+        # The archive is checked as late as possible, because a report holds for the moment when it is sent.
+        command, data_set = event_report(request, refused(archive, request), syntax)
         for answer in performed(association, context_id, command, data_set):
             if answer.status:
                 raise refusal(node, "N-EVENT-REPORT", answer.status, {})

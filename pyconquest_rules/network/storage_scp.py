@@ -11,10 +11,10 @@ from datetime import datetime
 from pyconquest_rules.events import FromListener, InstanceNoted, InstanceRefused, PeerRefused
 from pyconquest_rules.network import wire as dimse
 from pyconquest_rules.network.accepting import LONGEST_REQUEST, Accepted, Offer, Rejected, accept, requested
-from pyconquest_rules.network.commitments import Commitments
-from pyconquest_rules.network.committing import Archive
+from pyconquest_rules.network.commitment_scp import Commitments
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.receiving import Message, Messages
+from pyconquest_rules.network.reporting import Archive
 from pyconquest_rules.network.server import Server, ServerTLS
 from pyconquest_rules.network.statuses import STORE, Status, words
 from pyconquest_rules.network.storable import is_known, is_private, is_storable
@@ -111,15 +111,15 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """The port; the real one once it listens."""
+        """Return the port; the real one once it listens."""
         return self._server.port
 
     def health(self) -> Health:
-        """The counts of this moment."""
+        """Return the counts of this moment."""
         return self._health
 
     def start(self) -> None:
-        """Listens from now on; returns at once. Raises ListenError."""
+        """Listen from now on; returns at once. Raises ListenError."""
         self._server.start()
         if self._commitments is not None:
             self._commitments.start()
@@ -184,7 +184,7 @@ class Listener:
             wire.abort()
 
     def _answer(self, wire: Wire, accepted: Accepted) -> None:
-        """Answers messages until the peer asks for release. Raises WireError, as when it is time to stop."""
+        """Answer messages until the peer asks for release. Raises WireError, as when it is time to stop."""
         messages = Messages(wire, accepted.contexts, silence=self.settings.association_timeout, longest=self.settings.max_message)
         while not self._server.stopping:
             message = messages.command()
@@ -205,7 +205,7 @@ class Listener:
         raise Lost("it is time to stop")
 
     def _status(self, messages: Messages, message: Message, accepted: Accepted) -> int:
-        """Does what a message asks for; whatever comes of it, all of its data set is read. Raises WireError."""
+        """Do what a message asks for; whatever comes of it, all of its data set is read. Raises WireError."""
         data_set = messages.data_set(message.context_id) if message.has_data_set else iter(())
         match message.kind:
             case dimse.C_STORE_RQ:
@@ -219,7 +219,7 @@ class Listener:
         return status
 
     def _store(self, message: Message, data_set: Iterator[bytearray | memoryview], accepted: Accepted) -> int:
-        """Receives an instance and returns what to answer. Raises WireError."""
+        """Receive an instance and returns what to answer. Raises WireError."""
         sop_class, transfer_syntax = accepted.contexts[message.context_id]
         calling, uid = accepted.calling_ae_title, instance_uid(message)
         stored = Stored(refusal(message, sop_class))
@@ -249,5 +249,5 @@ def _offer(settings: Listening, *, commits: bool) -> Offer:
 
 
 def now() -> str:
-    """The time of this moment, as ISO 8601 has it."""
+    """Return the time of this moment, as ISO 8601 has it."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

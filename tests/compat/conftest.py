@@ -1,24 +1,30 @@
-"""The scripts, run with pyconquest 0.1.12 from PyPI in an environment of its own, and with ours."""
+"""The working folder of a test, and the scripts run with pyconquest 0.1.12 from PyPI and with our class."""
 
 import json
+import logging
+import os
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.compat.workdir import Hurried
 from tests.conftest import REPOSITORY, needs
 
 DRIVER = Path(__file__).with_name("driver.py")
-# pyconquest asks for scikit-image too, but never imports it.
+# pyconquest requires scikit-image too, but never imports it.
 PACKAGES = ("pyconquest==0.1.12", "pydicom>=3,<4", "pynetdicom>=3,<4")
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What the scripts came to with one class: their folders, and what `driver.py` noted."""
+    """The folders and the results of the scripts, run with one class."""
 
     folder: Path
     results: dict[str, Any]
@@ -28,7 +34,7 @@ class Ran:
         return self.folder / script / name
 
     def files(self, script: str) -> dict[str, bytes]:
-        """The files that a script left, but for the database and pyconquest's log."""
+        """Return the files of a script, without its database and log."""
         root = self.folder / script
         found = (path for path in sorted(root.rglob("*")) if path.is_file() and path.suffix not in (".db", ".log"))
         return {str(path.relative_to(root)): path.read_bytes() for path in found}
@@ -42,7 +48,7 @@ def ran(python: str | Path, module: str, folder: Path) -> Ran:
 
 @pytest.fixture(scope="session")
 def old_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python that has pyconquest 0.1.12."""
+    """Return a Python with pyconquest 0.1.12."""
     python = tmp_path_factory.mktemp("environment") / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(python.parents[1])], check=True, capture_output=True)
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "install", "--quiet"]
@@ -53,11 +59,21 @@ def old_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory, old_python: Path) -> Ran:
-    """The scripts as pyconquest 0.1.12 runs them."""
+    """Run the scripts with pyconquest 0.1.12."""
     return ran(old_python, "pyconquest", tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="session")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """The scripts as our class runs them."""
+    """Run the scripts with our class."""
     return ran(sys.executable, "pyconquest_rules.compat.pyconquest", tmp_path_factory.mktemp("ours"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run the test in a folder of its own, as a script runs. Writes are not synced, because no test cuts the power."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Hurried))
+    yield tmp_path
+    logging.getLogger("pyconquest").setLevel(logging.NOTSET)

@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE
 from pynetdicom.events import EVT_N_EVENT_REPORT, Event
 
-from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, Waiting
+from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from pyconquest_rules.network.commitment_scu import Waiting
 from pyconquest_rules.network.node import Node, NodeError
 from tests.conftest import Instance, Workplace
 from tests.execute.listeners import listening, next_line, storescu
@@ -160,7 +161,7 @@ def test_a_node_that_takes_no_report_is_logged(inbox: Workplace, instance: Insta
         uids = received(inbox, instance, port, 1)
         transaction = waiting.request(Node("rules", "RULES", "127.0.0.1", port, calling_ae_title="PEER"), uids)
         line = next_line(process, "peer_refused")
-        with pytest.raises(NodeError, match="has not said"):
+        with pytest.raises(NodeError, match="did not report"):
             waiting.report(transaction, 0.01)
     server.shutdown()
     assert line["what"] == "commitment"

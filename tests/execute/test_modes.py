@@ -77,7 +77,7 @@ def test_reflink_shares_blocks_or_says_that_it_cannot(sources: Workplace) -> Non
         return
     assert (done.code, done.summary["failed"]) == (1, 2)
     assert sources.files("export") == {}
-    assert 'the file system of the destination cannot do that: use mode = "copy"' in sources.run("apply").err
+    assert 'the file system of the destination does not support this mode: use mode = "copy"' in sources.run("apply").err
 
 
 def test_a_hardlink_to_another_file_system_fails_and_leaves_nothing(sources: Workplace, other_device: Path) -> None:

@@ -14,7 +14,7 @@ from pynetdicom import AE
 from pynetdicom.events import EVT_C_FIND, EVT_C_GET
 
 from pyconquest_rules.kinds.retrieve import do as retrievals
-from pyconquest_rules.network import query_retrieve
+from pyconquest_rules.network import retrieval as retrieving
 from pyconquest_rules.network.part10 import data_set_offset
 from tests.conftest import Instance, Workplace
 from tests.execute.listeners import listening
@@ -79,13 +79,13 @@ def scans(workplace: Workplace, instance: Instance) -> list[Path]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """What nodes were asked to bring: the level, and of how many instances the UIDs were given."""
     found: list[tuple[str, int]] = []
-    retrieval = query_retrieve._retrieval
+    identifier = retrieving._identifier
 
     def noted(level: Any, keys: Any) -> Any:
         found.append((str(level), len(keys.get("SOPInstanceUID", "").split("\\")) if "SOPInstanceUID" in keys else 0))
-        return retrieval(level, keys)
+        return identifier(level, keys)
 
-    monkeypatch.setattr(query_retrieve, "_retrieval", noted)
+    monkeypatch.setattr(retrieving, "_identifier", noted)
     return found
 
 

@@ -110,7 +110,7 @@ def test_a_folder_that_became_a_link_since_the_plan_is_refused(three: Workplace)
         (three.folder / "export/P1").symlink_to(elsewhere)
 
     failed = between_plan_and_apply(three, trick)
-    assert failed == {"a link or a file stands where a folder of the destination should be"}
+    assert failed == {"a folder of the destination is a link or a file"}
     assert [*elsewhere.iterdir()] == []
 
 

@@ -9,9 +9,9 @@ from typing import Annotated
 from pydantic import Field
 
 from pyconquest_rules.content import Stamp
-from pyconquest_rules.disk.contents import hash_of
 from pyconquest_rules.disk.files import Made, Put
 from pyconquest_rules.disk.folders import opened
+from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.intents import part_of
 from pyconquest_rules.engine.plan import Files

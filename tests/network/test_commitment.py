@@ -16,7 +16,8 @@ from pynetdicom.events import EVT_DIMSE_SENT, EVT_N_ACTION
 from pynetdicom.presentation import build_context, build_role
 
 from pyconquest_rules.errors import Error
-from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REASONS, Report, Waiting
+from pyconquest_rules.network.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REASONS, Report
+from pyconquest_rules.network.commitment_scu import Waiting
 from pyconquest_rules.network.node import TLS, Node, NodeError
 from pyconquest_rules.network.tls import server_context, ssl_context
 from tests.peers.archives import orthanc, stored, undisturbed
@@ -148,14 +149,14 @@ def test_an_address_that_is_not_let_in_is_named_when_no_report_comes() -> None:
     with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
         transaction = waiting.request(node, [(CT, "1.1")])
         reported(waiting, transaction, address="127.0.0.2")
-        with pytest.raises(NodeError, match=r"127\.0\.0\.2 was not let in at commitment_port"):
+        with pytest.raises(NodeError, match=r"commitment_port rejected 127\.0\.0\.2"):
             waiting.report(transaction, 0.01)
 
 
 def test_a_node_that_does_not_report_in_time_is_an_error_to_try_again() -> None:
     with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
         transaction = waiting.request(node, [(CT, "1.1")])
-        with pytest.raises(NodeError, match="has not said within") as error:
+        with pytest.raises(NodeError, match="did not report its commitment within") as error:
             waiting.report(transaction, 0.01)
     assert error.value.retry
 

@@ -12,7 +12,7 @@ from pynetdicom.events import EVT_C_FIND
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.network.node import TLS, Node, NodeError
-from pyconquest_rules.network.query_retrieve import find
+from pyconquest_rules.network.query import find
 from tests.conftest import Workplace
 from tests.peers.certificates import Authority
 

@@ -16,7 +16,7 @@ import pytest
 
 from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
-from pyconquest_rules.network import query_retrieve
+from pyconquest_rules.network import query
 from pyconquest_rules.render.terminal import width
 from tests.conftest import Instance, Workplace, needs
 from tests.waiting import until
@@ -95,7 +95,7 @@ def scene(workplace: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPa
     def find(*_: Any, **__: Any) -> Any:
         yield from matches
 
-    monkeypatch.setattr(query_retrieve, "find", find)
+    monkeypatch.setattr(query, "find", find)
     assert workplace.rules(RULES).run("apply", "copy").code == 0
     for number in (1, 2):
         with (workplace.folder / f"slices/HN-001/{number:04}.dcm").open("ab") as file:

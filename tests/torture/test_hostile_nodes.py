@@ -23,7 +23,8 @@ from pyconquest_rules.network import wire
 from pyconquest_rules.network.dimse import Blocks
 from pyconquest_rules.network.limits import LONGEST_PDU, MOST_STALLED
 from pyconquest_rules.network.node import NodeError
-from pyconquest_rules.network.query_retrieve import find, get, move
+from pyconquest_rules.network.query import find
+from pyconquest_rules.network.retrieval import get, move
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.storing import About
 from tests.conftest import Instance, Workplace
@@ -316,7 +317,11 @@ RETRIEVED = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"}
 
 # Limits of what C-GET brings, smaller here; the bad node that meets each, and what is said of it.
 OF_GET = {
-    "MOST_REFUSED": (10, "instances that nobody wants", r"sent more than 12 instances, or .* were refused here; level = .image."),
+    "MOST_REFUSED": (
+        10,
+        "instances that nobody wants",
+        r"sent more than 12 instances, or .* were refused here; use level = .image.",
+    ),
     "MOST_REFUSED_BYTES": (1000, "instances that nobody wants", "or 1,000 bytes, that were refused here"),
     "MOST_SUBOPERATIONS": (20, "the same instance for ever", "too many requests of its own"),
 }
@@ -325,7 +330,7 @@ OF_GET = {
 @pytest.mark.parametrize("limit", OF_GET)
 def test_each_limit_of_c_get_is_named(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     number, sent, words = OF_GET[limit]
-    monkeypatch.setattr(f"pyconquest_rules.network.query_retrieve.{limit}", number)
+    monkeypatch.setattr(f"pyconquest_rules.network.retrieval.{limit}", number)
 
     def store(about: About, data_set: Blocks) -> int:
         return Status.SUCCESS if about.sop_instance == INSTANCE["SOPInstanceUID"] else Status.NOT_AUTHORIZED
@@ -335,7 +340,7 @@ def test_each_limit_of_c_get_is_named(monkeypatch: pytest.MonkeyPatch, limit: st
 
 
 def test_the_bytes_of_all_matches_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pyconquest_rules.network.query_retrieve.MOST_RECEIVED", 100_000)
+    monkeypatch.setattr("pyconquest_rules.network.query.MOST_RECEIVED", 100_000)
     with (
         Hostile(act=ANSWERS["matches without end"]).listening() as node,
         pytest.raises(NodeError, match="100,000 bytes of matches"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Wish]:
     """What a node says that it has. Where it fails, a wish says so, which can only be blocked: other actions go on."""
-    from pyconquest_rules.network.query_retrieve import find
+    from pyconquest_rules.network.query import find
 
     rules, emit = planning.rules, planning.emit
 

@@ -7,7 +7,7 @@ from pyconquest_rules.intake.inbox import Inbox
 from pyconquest_rules.kinds.retrieve.do import Ask, Asked, Note, Stopped
 from pyconquest_rules.network.dimse import Blocks
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.network.query_retrieve import get, move
+from pyconquest_rules.network.retrieval import get, move
 from pyconquest_rules.network.server import ListenError
 from pyconquest_rules.network.statuses import STORE, Status, words
 from pyconquest_rules.network.storing import About, kept

@@ -104,7 +104,7 @@ def _silence(message: str) -> Ask:
 @contextmanager
 def finding(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
     """An instance is confirmed once the node finds it by C-FIND. It may only be late with it: so nothing is sent again."""
-    from pyconquest_rules.network.query_retrieve import present  # pynetdicom takes long to import
+    from pyconquest_rules.network.query import present  # pynetdicom takes long to import
 
     def ask(members: Members) -> Confirmation:
         there = present(node, (known[:3] for known in look(members)))
@@ -116,7 +116,8 @@ def finding(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
 @contextmanager
 def committing(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
     """An instance is confirmed once the node commits itself to keep it (PS3.4 J). What it says that it lacks is sent again."""
-    from pyconquest_rules.network.commitment import REASONS, Waiting
+    from pyconquest_rules.network.commitment import REASONS
+    from pyconquest_rules.network.commitment_scu import Waiting
     from pyconquest_rules.network.tls import server_context
 
     def words(reason: int) -> str:
