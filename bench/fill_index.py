@@ -18,7 +18,8 @@ from pathlib import Path
 from pyconquest_rules import app
 from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.engine.ledger import Ledger, now
+from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.engine.recorded import now
 from pyconquest_rules.index.store.store import Store
 from pyconquest_rules.index.store.tables import TABLES, Schema, quoted
 from pyconquest_rules.steps import Step
@@ -76,12 +77,12 @@ def fill(folder: Path, instances: int) -> Rules:
 def finish(rules: Rules) -> None:
     """Makes every step of the plan one that was done: a row of the ledger, and a sparse file."""
     with app.plan(rules) as plan, Ledger(rules.base, write=True) as ledger:
-        run = ledger.begin("")
+        run = ledger.runs.begin("")
         marks = ", ".join("?" * 21)
         ledger.connection.execute("BEGIN")
         ledger.connection.executemany(f"INSERT INTO done VALUES ({marks})", _done(plan.steps(), rules.base, run))
         ledger.connection.execute("COMMIT")
-        ledger.finish(run, dict.fromkeys(("done", "unchanged", "failed", "blocked", "bytes"), 0), "done")
+        ledger.runs.finish(run, dict.fromkeys(("done", "unchanged", "failed", "blocked", "bytes"), 0), "done")
 
 
 def _done(steps: Iterable[Step], base: Path, run: int) -> Iterator[tuple[object, ...]]:

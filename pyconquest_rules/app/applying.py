@@ -44,7 +44,7 @@ def apply(
             makers.claim(ledger.connection, rules.file, prunes(rules, each.actions()))
             for finding in each.findings:
                 emit(LittleRoom(finding.message))
-            result.run = result.run or ledger.begin(" ".join(targets))
+            result.run = result.run or ledger.runs.begin(" ".join(targets))
             with stop_asked() as stop:
                 Runner(ledger, emit, stop, result).run(each, rules.needs, executors)
             if result.interrupted:
@@ -52,7 +52,7 @@ def apply(
         with writing(rules) as store:
             forget_moved(rules, store, result.run)
         # The end comes last: of a run that is killed before, the next one forgets what was moved.
-        ledger.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
+        ledger.runs.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
     return result
 
 

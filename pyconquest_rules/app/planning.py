@@ -19,8 +19,9 @@ from pyconquest_rules.engine import makers
 from pyconquest_rules.engine.guard import written
 from pyconquest_rules.engine.kinds import Planning as Given
 from pyconquest_rules.engine.ledger import Ledger
-from pyconquest_rules.engine.plan import Plan, load
+from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.planner import decide, hold_back
+from pyconquest_rules.engine.saved import load
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, silent
 from pyconquest_rules.index.query.selection import Sets

@@ -25,7 +25,7 @@ def remembered(base: Path, targets: tuple[str, ...]) -> Iterator[Result]:
     except (Exception, KeyboardInterrupt) as error:
         if (base / FOLDER).is_dir() or not isinstance(error, RulesError | UsageError):
             with suppress(DatabaseError, OSError, sqlite3.Error), Ledger(base, write=True) as ledger:
-                ledger.note_end(result.run, " ".join(targets), result.counts, reason(error))
+                ledger.runs.note_end(result.run, " ".join(targets), result.counts, reason(error))
         raise
 
 

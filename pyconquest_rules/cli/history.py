@@ -16,4 +16,4 @@ def history(
     from pyconquest_rules.engine.ledger import Ledger
 
     with Ledger(rules(context).base) as ledger:
-        renderer(context, json).history(ledger.runs(most))
+        renderer(context, json).history(ledger.runs.last(most))

@@ -18,6 +18,7 @@ from pyconquest_rules.cli.common import (
     rules,
 )
 from pyconquest_rules.cli.output import Force, saving
+from pyconquest_rules.engine.saved import save
 from pyconquest_rules.errors import UsageError
 
 
@@ -69,6 +70,6 @@ def plan(
         with made:
             shown.planned(made, steps=steps)
             if file:
-                made.save(file)
+                save(made, file)
             counts, findings = made.statuses(), [*made.findings, refused]
     end(exit_code(counts, findings, pending=detailed_exitcode))

@@ -7,6 +7,7 @@ import typer
 
 from pyconquest_rules.cli.common import Json, Targets, end, renderer, rules
 from pyconquest_rules.cli.output import Force, saving
+from pyconquest_rules.engine.saved import save
 from pyconquest_rules.errors import UsageError
 
 
@@ -62,5 +63,5 @@ def verify(
             with app.plan(loaded, chosen) as made:
                 shown.mending(watch.counts, made, app.unmended(mending, made), listed=listed)
                 if file:
-                    made.save(file)
+                    save(made, file)
     end(exit_code(watch.counts))

@@ -4,23 +4,17 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from pyconquest_rules.answers import Finding
 from pyconquest_rules.content import Content, Recipe, Stamp, Transformed, Verbatim
-from pyconquest_rules.errors import DatabaseError, UsageError
-from pyconquest_rules.index.store.databases import connect
+from pyconquest_rules.engine.requested import AtNode, Files, FromNode, Requested
 from pyconquest_rules.paths import collision_key, remembered
 from pyconquest_rules.steps import (
     Mode,
-    OnChanged,
-    OnConflict,
     Operation,
     PutFile,
     Reason,
@@ -62,8 +56,6 @@ INSERT INTO series VALUES (0, '', '', '', '');
 INSERT INTO recipe VALUES (0, '', '');
 """
 
-SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
-
 STEPS = """
 SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message,
        action.fingerprint || recipe.identity, action.kind, wish.source, wish.size, wish.mtime_ns, recipe.name, action.mode,
@@ -89,40 +81,6 @@ SELECT destination, iif(removal.number IS NULL, step.status, NULL), coalesce(ste
 FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wish.folder
     CROSS JOIN temp.asked ON asked.destination = folder.path || wish.name LEFT JOIN removal ON removal.number = step.number
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """An action that makes files.
-
-    `prune`: files that no action requests any more are removed if they are at most half of what the action made; True: however
-    many they are; None: never.
-    """
-
-    mode: Mode
-    on_conflict: OnConflict
-    on_changed: OnChanged
-    prune: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AtNode:
-    """An action that delivers instances to a node, named by AE title, host and port. `confirm`: its answer is not enough."""
-
-    node: str
-    confirm: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FromNode:
-    """An action that retrieves instances from a node into a source."""
-
-    node: str
-    into: str
-
-
-Requested: TypeAlias = Files | AtNode | FromNode
-"""What an action requests of every instance."""
 
 
 class Plan:
@@ -333,29 +291,3 @@ class Plan:
         for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, wish.SOPInstanceUID"):
             digest.update(repr(row[1:]).encode())
         return digest.hexdigest()
-
-    def save(self, file: Path) -> None:
-        """Write the plan to an empty file. Raises UsageError if that fails, as on a full disk."""
-        try:
-            with closing(sqlite3.connect(file)) as copy:
-                self.connection.backup(copy)
-        except sqlite3.Error as error:
-            raise UsageError(f"cannot save the plan: {error}") from None
-
-
-def load(file: Path) -> Plan:
-    """A plan that was saved. Raises UsageError if there is no such file, or if it is not a plan of this version."""
-    if not file.exists():
-        raise UsageError(f"there is no file {file}; save a plan first, with: plan -o FILE")
-    plan = Plan()
-    try:
-        with closing(connect(file.resolve(), read_only=True, timeout=5)) as saved:
-            if saved.execute(SCHEMA).fetchall() != plan.connection.execute(SCHEMA).fetchall():
-                raise sqlite3.DatabaseError
-            saved.backup(plan.connection)
-        if plan.connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
-            raise sqlite3.DatabaseError
-        _ = plan.day
-    except (DatabaseError, sqlite3.Error, TypeError, ValueError):
-        raise UsageError(f"{file} is not a plan of this version; name a file that was saved with: plan -o FILE") from None
-    return plan

@@ -7,84 +7,17 @@ from itertools import chain, repeat
 from sqlite3 import Connection
 
 from pyconquest_rules.answers import Vanished
-from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.outputs import Outputs
-from pyconquest_rules.engine.conflicts import AGAIN, PLACES, TABLES, find_obstacles, find_rivals, find_trouble
+from pyconquest_rules.engine.at_nodes import DECIDE_ARRIVALS, DECIDE_AT_NODES
+from pyconquest_rules.engine.conflicts import AGAIN, PLACES, TABLES, find_rivals, find_trouble
 from pyconquest_rules.engine.guard import vanished
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.prune import prune
+from pyconquest_rules.engine.renaming import COLLIDING, CONFLICTING, rename
+from pyconquest_rules.engine.settling import RECORDED, settle
 from pyconquest_rules.engine.spelling import respell
 from pyconquest_rules.engine.world import Facts
 from pyconquest_rules.paths import collision_key, remembered, renamed
-from pyconquest_rules.steps import Mode
-
-# What is there, beside what the ledger says of this instance there, and what is wished. `compare` is asked of the disk in a
-# second pass. What the ledger knows as another instance's is not ours to replace: it may be the last copy of that. So may be
-# whatever a move finds; only where the bytes are the same its source can go.
-DECIDE = """
-INSERT INTO step SELECT number, action,
-    CASE WHEN message IS NOT NULL THEN 'blocked' WHEN reason = 'compare' THEN NULL WHEN reason = 'done' THEN 'unchanged'
-        ELSE 'todo' END,
-    reason, message, size, there_size, there_mtime_ns
-FROM (SELECT w.number, w.action, w.size,
-    coalesce(w.reason, o.reason, CASE
-        WHEN p.kind IS NULL AND r.target IS NOT NULL THEN 'destination-missing'
-        WHEN p.kind IS NULL AND x.target IS NOT NULL THEN 'retry'
-        WHEN p.kind IS NULL THEN 'new'
-        WHEN p.name IS NOT w.name OR p.kind IN ('folder', 'other') THEN 'conflict'
-        WHEN r.target IS NULL OR r.young OR r.changed OR (p.size, p.mtime_ns) != (r.size, r.mtime_ns)
-            OR (a.mode = 'move' AND (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)) THEN 'compare'
-        WHEN (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)
-            OR (r.source != w.source AND (a.mode = 'symlink' OR w.SOPInstanceUID IN temp.several)) THEN 'source-changed'
-        WHEN r.fingerprint != a.fingerprint || c.identity THEN 'rule-changed'
-        WHEN a.mode = 'move' THEN 'adopt'
-        ELSE 'done' END) AS reason,
-    coalesce(w.message, o.message, CASE
-        WHEN p.name IS NOT w.name AND p.kind IS NOT NULL THEN 'a file whose name differs in case only stands there'
-        WHEN p.kind IN ('folder', 'other') THEN 'something that is no file stands there' END) AS message,
-    CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.size END AS there_size,
-    CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.mtime_ns END AS there_mtime_ns
-FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
-    CROSS JOIN recipe AS c ON c.number = w.recipe
-    LEFT JOIN temp.obstacle AS o ON o.number = w.number
-    LEFT JOIN temp.present AS p ON p.place = f.place AND p.key = w.key
-    LEFT JOIN ledger.done AS r ON r.kind = 'file' AND r.target = f.path || w.name AND r.SOPInstanceUID = w.SOPInstanceUID
-    LEFT JOIN ledger.failed AS x ON x.kind = 'file' AND x.target = f.path || w.name
-WHERE w.number NOT IN (SELECT number FROM step))
-"""
-
-# What the ledger says of an instance at a node. If two steps deliver one instance to one node, the second has nothing to do.
-DECIDE_AT_NODES = """
-INSERT INTO step SELECT number, action, CASE reason WHEN 'done' THEN 'unchanged' ELSE 'todo' END, reason,
-    CASE WHEN nth > 1 THEN 'another step sends it' END, size, NULL, NULL
-FROM (SELECT *, CASE
-        WHEN nth > 1 THEN 'done'
-        WHEN sent_size IS NULL THEN CASE WHEN failed THEN 'retry' ELSE 'new' END
-        WHEN (sent_size, sent_mtime_ns) != (size, mtime_ns) THEN 'source-changed'
-        WHEN sent_fingerprint != fingerprint THEN 'rule-changed'
-        WHEN confirm AND NOT confirmed THEN 'unconfirmed'
-        ELSE 'done' END AS reason
-    FROM (SELECT w.number, w.action, w.size, w.mtime_ns, a.confirm, a.fingerprint || c.identity AS fingerprint,
-            s.source_size AS sent_size, s.source_mtime_ns AS sent_mtime_ns, s.fingerprint AS sent_fingerprint, s.confirmed,
-            x.target IS NOT NULL AS failed,
-            row_number() OVER (PARTITION BY a.node, coalesce(w.delivered, w.SOPInstanceUID) ORDER BY w.number) AS nth
-        FROM wish AS w CROSS JOIN action AS a ON a.number = w.action CROSS JOIN recipe AS c ON c.number = w.recipe
-            LEFT JOIN ledger.done AS s
-                ON s.kind = 'instance' AND s.target = a.node AND s.member = coalesce(w.delivered, w.SOPInstanceUID)
-            LEFT JOIN ledger.failed AS x
-                ON x.kind = 'instance' AND x.target = a.node AND x.member = coalesce(w.delivered, w.SOPInstanceUID)
-        WHERE a.kind = 'instance'))
-"""
-
-# Instances that the index has are done, as the requests say.
-DECIDE_ARRIVALS = """
-INSERT INTO step SELECT w.number, w.action,
-    CASE WHEN w.message IS NOT NULL THEN 'blocked' WHEN w.reason = 'done' THEN 'unchanged' ELSE 'todo' END,
-    coalesce(w.reason, CASE WHEN x.target IS NOT NULL THEN 'retry' ELSE 'new' END), w.message, w.size, NULL, NULL
-FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
-    LEFT JOIN ledger.failed AS x ON x.kind = 'arrival' AND x.target = a.node AND x.member = w.SOPInstanceUID
-WHERE a.kind = 'arrival'
-"""
 
 NEEDED = "INSERT OR IGNORE INTO temp.needed VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
 
@@ -94,65 +27,6 @@ AGAINST = ("temp.needed", "temp.shut", "temp.obstacle", "step WHERE reason = 'co
 # Two that stand there and differ in case only leave no name: neither is the one that is wished.
 PRESENT = """
 INSERT INTO temp.present VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (place, key) DO UPDATE SET name = NULL
-"""
-
-DOUBTFUL = """
-SELECT step.number, mode, source, wish.size, mtime_ns, recipe.name, path || wish.name FROM step JOIN wish USING (number)
-    JOIN folder ON folder.number = wish.folder JOIN action ON action.number = step.action
-    JOIN recipe ON recipe.number = wish.recipe
-WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR mode = 'symlink' OR recipe > 0)
-"""
-
-# What the ledger says of the destination of a step.
-RECORDED = """
-SELECT 1 FROM wish JOIN folder ON folder.number = wish.folder
-    JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name
-WHERE wish.number = step.number
-"""
-
-# The same, joined to the step's action, for what this program put there for the same image.
-OURS = """
-FROM step JOIN action ON action.number = step.action JOIN wish USING (number) JOIN folder ON folder.number = wish.folder
-    JOIN recipe ON recipe.number = wish.recipe
-    JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name AND done.SOPInstanceUID = wish.SOPInstanceUID
-"""
-SOURCE_CHANGED = """
-(done.source_size, done.source_mtime_ns) != (wish.size, wish.mtime_ns) OR (mode = 'symlink' AND done.source != wish.source)
-"""
-
-# What may hold its own bytes still, although its time is another: then only its source or its rule changed.
-PERHAPS_LEFT = f"""
-SELECT step.number, done.target, done.source, done.sha256,
-    CASE WHEN {SOURCE_CHANGED} OR done.young THEN 'source-changed' ELSE 'rule-changed' END
-{OURS} WHERE step.status IS NULL AND step.reason = 'compare' AND mode != 'move' AND there_size = done.size AND NOT done.changed
-    AND step.number NOT IN (SELECT number FROM temp.alike)
-    AND ({SOURCE_CHANGED} OR done.young OR done.fingerprint != action.fingerprint || identity)
-"""
-
-# What holds other content than the step would put: ours that somebody changed is for on_changed, what is not ours for
-# on_conflict.
-COMPARED = f"""
-UPDATE step SET reason = CASE
-        WHEN step.number IN (SELECT number FROM temp.alike) THEN 'adopt'
-        WHEN mode != 'move' AND EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID)
-            THEN coalesce((SELECT reason FROM temp.left_as_is AS l WHERE l.number = step.number), 'destination-changed')
-        ELSE 'conflict' END
-FROM action WHERE action.number = step.action AND status IS NULL AND reason = 'compare'
-"""
-
-SETTLE = "UPDATE step SET status = 'todo' WHERE status IS NULL AND reason NOT IN ('conflict', 'destination-changed')"
-
-# What `verify --repair` found is replaced as long as it is what was found there.
-BY_ON_CHANGED = f"""
-UPDATE step SET status = iif(restored, 'todo', 'blocked'), message = CASE
-        WHEN restored THEN NULL
-        WHEN moved_on THEN 'somebody changed it, and its source changed too; to replace it: on_changed = "restore"'
-        ELSE 'somebody changed it; to replace it: verify --repair, or on_changed = "restore"' END
-FROM (SELECT step.number, {SOURCE_CHANGED} AS moved_on, on_changed = 'restore'
-            OR EXISTS (SELECT 1 FROM ledger.repair AS asked WHERE asked.destination = done.target
-                AND (asked.size, asked.mtime_ns) = (there_size, there_mtime_ns)) AS restored
-    {OURS} WHERE step.status IS NULL AND step.reason = 'destination-changed') AS found
-WHERE found.number = step.number
 """
 
 # The index can have come to another file of the instance: a corrected one that was delivered later, or one that was chosen.
@@ -170,21 +44,6 @@ UPDATE step SET status = CASE on_conflict WHEN 'skip' THEN 'unchanged' WHEN 'ove
         ELSE 'other content stands there that is not ours' END
 FROM action WHERE action.number = step.action AND status IS NULL
 """
-
-RENAMING = """
-INSERT INTO temp.renaming SELECT wish.number, action, SOPInstanceUID, path, renamed(wish.name, SOPInstanceUID)
-FROM wish JOIN action ON action.number = wish.action JOIN folder ON folder.number = wish.folder
-WHERE on_conflict = 'rename' AND reason IS NULL AND wish.number IN
-"""
-COLLIDING = "(SELECT number FROM temp.rival WHERE wishes > 1)"
-CONFLICTING = "(SELECT number FROM step WHERE status IS NULL)"
-
-# A name that would be the same step twice is not taken: such steps stay in each other's way.
-TAKEN = """
-DELETE FROM temp.renaming WHERE number IN (SELECT renaming.number FROM wish CROSS JOIN folder ON folder.number = wish.folder
-    CROSS JOIN temp.renaming USING (SOPInstanceUID, path, name, action))
-"""
-RENAME = "UPDATE wish SET name = new.name, key = collision_key(new.name) FROM temp.renaming AS new WHERE new.number = wish.number"
 
 # A file can be moved away once everything else that is wished of it is done, or comes before.
 STILL_NEEDED = """
@@ -226,21 +85,21 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
         find_rivals(connection)
     connection.execute(DECIDE_AT_NODES)
     connection.execute(DECIDE_ARRIVALS)
-    if _rename(connection, COLLIDING):
+    if rename(connection, COLLIDING):
         find_rivals(connection)
     connection.executemany(PRESENT, _present(connection, facts))
     find_trouble(connection)
-    _settle(plan, facts)
+    settle(plan, facts)
     if respell(connection, facts):
         for table in AGAINST:
             connection.execute(f"DELETE FROM {table}")
         connection.executemany(NEEDED, _folders(connection, outputs))
         find_trouble(connection)
-        _settle(plan, facts)
-    if _rename(connection, CONFLICTING):
+        settle(plan, facts)
+    if rename(connection, CONFLICTING):
         connection.execute("DELETE FROM step WHERE number IN (SELECT number FROM temp.renaming)")
         find_rivals(connection)
-        _settle(plan, facts)
+        settle(plan, facts)
     connection.execute(BY_ON_CONFLICT)
     connection.execute(ANOTHER_COUNTS)
     if connection.execute("SELECT 1 FROM action WHERE mode = 'move'").fetchone():
@@ -298,39 +157,4 @@ def _is_text(name: str) -> bool:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
-
-
-def _settle(plan: Plan, facts: Facts) -> None:
-    """Settle every step except those whose destination holds other content."""
-    connection = plan.connection
-    find_obstacles(connection)
-    connection.execute(DECIDE)
-    connection.executemany("INSERT INTO temp.alike VALUES (?)", _alike(plan, facts))
-    connection.execute("DELETE FROM temp.left_as_is")
-    connection.executemany("INSERT INTO temp.left_as_is VALUES (?, ?)", _left_as_is(connection, facts))
-    for statement in (COMPARED, SETTLE, BY_ON_CHANGED):
-        connection.execute(statement)
-
-
-def _alike(plan: Plan, facts: Facts) -> Iterator[tuple[int]]:
-    """Yield the steps whose destination has the bytes that they would put; only reading it can tell."""
-    for number, mode, source, size, mtime_ns, recipe, destination in plan.connection.execute(DOUBTFUL):
-        if facts.is_made(Mode(mode), plan.content(source, Stamp(size, mtime_ns), recipe), destination):
-            yield (number,)
-
-
-def _left_as_is(connection: Connection, facts: Facts) -> Iterator[tuple[int, str]]:
-    """The steps whose destination was only touched since it was made, and why they are to be done."""
-    touched = connection.execute(PERHAPS_LEFT)
-    return ((number, reason) for number, at, source, sha256, reason in touched if facts.is_left(at, source, sha256))
-
-
-def _rename(connection: Connection, which: str) -> bool:
-    """Gives wishes a name of their own, made of their SOPInstanceUID: the same one in every run. Whether there were any."""
-    connection.execute("DELETE FROM temp.renaming")
-    if not connection.execute(RENAMING + which).rowcount:
-        return False
-    connection.execute(TAKEN)
-    connection.execute(RENAME)
     return True

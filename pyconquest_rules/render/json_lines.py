@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, Vanished
 from pyconquest_rules.answers import Finding as Against
-from pyconquest_rules.engine.ledger import Run
 from pyconquest_rules.engine.overview import Group
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.runner import Result
+from pyconquest_rules.engine.runs import Run
 from pyconquest_rules.engine.verify import Finding, Verified
 from pyconquest_rules.events import (
     BroughtAlong,

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Protocol
 
 from pyconquest_rules.answers import ActionStatus, Explained, Finding, Forgotten, Going, Indexed, Refusals
-from pyconquest_rules.engine.ledger import Run
 from pyconquest_rules.engine.overview import Group
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.runner import Result
+from pyconquest_rules.engine.runs import Run
 from pyconquest_rules.engine.verify import Verified
 from pyconquest_rules.events import Emit, Healthy
 from pyconquest_rules.index.query.sql import Row

@@ -27,8 +27,9 @@ from pyconquest_rules.app import applying
 from pyconquest_rules.cli import main
 from pyconquest_rules.kinds.copy import do as copying
 from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.engine.runs import Runs
 
-owner, name = {"os": os, "Ledger": Ledger, "copying": copying, "applying": applying}[sys.argv[1]], sys.argv[2]
+owner, name = {"os": os, "Ledger": Ledger, "Runs": Runs, "copying": copying, "applying": applying}[sys.argv[1]], sys.argv[2]
 function, calls = getattr(owner, name), iter(range(1, int(sys.argv[3])))
 
 def killed(*given, **named):

@@ -28,7 +28,7 @@ MOMENTS = [
     ("os.unlink", 12),
     ("Ledger.record", 1),  # a group has its names and is durable, the ledger knows nothing
     ("Ledger.record", 4),
-    ("Ledger.finish", 1),  # all is done but to say so
+    ("Runs.finish", 1),  # all is done but to say so
 ]
 
 
@@ -69,7 +69,7 @@ PRUNING = [
     ("os.fsync", 2),
     ("Ledger.record", 1),  # a group is gone for good, the ledger knows it still
     ("Ledger.record", 2),
-    ("Ledger.finish", 1),
+    ("Runs.finish", 1),
 ]
 
 

@@ -108,7 +108,7 @@ def inbox(workplace: Workplace) -> Workplace:
 
 def waiting_in(workplace: Workplace) -> list[str]:
     with Ledger(workplace.folder) as ledger:
-        return ledger.waiting("inbox")
+        return ledger.runs.waiting("inbox")
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def test_what_a_killed_writer_left_in_wal_is_not_lost_on_a_network_disk(
 ) -> None:
     assert archive.run("apply").code == 0
     with Ledger(archive.folder, write=True) as ledger:
-        ledger.wait_for("inbox", "1.2.3")
+        ledger.runs.wait_for("inbox", "1.2.3")
         for file in (archive.folder / ".pyconquest-rules").glob("state.db*"):
             shutil.copy(file, archive.folder / file.name)
     for file in archive.folder.glob("state.db*"):
@@ -119,7 +119,7 @@ def test_what_a_killed_writer_left_in_wal_is_not_lost_on_a_network_disk(
     assert (archive.folder / f"{STATE}-wal").stat().st_size
     mounted(monkeypatch, archive.folder, "nfs4")
     with Ledger(archive.folder) as ledger:
-        assert ledger.waiting("inbox") == ["1.2.3"]
+        assert ledger.runs.waiting("inbox") == ["1.2.3"]
     assert leftovers(archive) == []
 
 

@@ -14,7 +14,9 @@ exec(sys.argv[1])
 
 from pyconquest_rules.cli import main
 from pyconquest_rules.engine.ledger import Ledger
-owner, name, calls = {"os": os, "Ledger": Ledger, "": None}[sys.argv[2]], sys.argv[3], iter(range(1, int(sys.argv[4])))
+from pyconquest_rules.engine.runs import Runs
+owners = {"os": os, "Ledger": Ledger, "Runs": Runs, "": None}
+owner, name, calls = owners[sys.argv[2]], sys.argv[3], iter(range(1, int(sys.argv[4])))
 function = getattr(owner, name, None)
 
 def killed(*given, **named):

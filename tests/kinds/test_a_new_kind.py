@@ -99,7 +99,7 @@ def test_another_rule_is_done_again(touching: Workplace) -> None:
 
 
 @pytest.mark.parametrize(
-    "kill", [("os", "replace", 3), ("Ledger", "intend_to_place", 2), ("Ledger", "record", 4), ("Ledger", "finish", 1)]
+    "kill", [("os", "replace", 3), ("Ledger", "intend_to_place", 2), ("Ledger", "record", 4), ("Runs", "finish", 1)]
 )
 def test_a_killed_run_is_gone_on_with(touching: Workplace, kill: tuple[str, str, int]) -> None:
     assert touching.run("index").code == 0

@@ -163,7 +163,7 @@ def test_a_saved_plan_makes_the_same(export: Workplace) -> None:
 
 
 @pytest.mark.parametrize(
-    "kill", [("os", "link", 3), ("Ledger", "intend_to_place", 1), ("Ledger", "record", 1), ("Ledger", "finish", 1)]
+    "kill", [("os", "link", 3), ("Ledger", "intend_to_place", 1), ("Ledger", "record", 1), ("Runs", "finish", 1)]
 )
 def test_a_killed_run_is_gone_on_with(export: Workplace, kill: tuple[str, str, int]) -> None:
     assert export.run("index").code == 0

@@ -14,7 +14,7 @@ from pyconquest_rules.disk.folders import opened
 from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.intents import part_of
-from pyconquest_rules.engine.plan import Files
+from pyconquest_rules.engine.requested import Files
 from pyconquest_rules.engine.runner import Executor, Runner, Steps
 from pyconquest_rules.errors import Problem
 from pyconquest_rules.kinds.kind import ActionKind, Planning, Running

@@ -44,7 +44,7 @@ class CopyKind(ActionKind["Copy"]):
 
     def requests(self, name: str, action: "Copy", planning: Planning) -> "Iterator[Wish]":
         """Request a file for every row of the set."""
-        from pyconquest_rules.engine.plan import Files
+        from pyconquest_rules.engine.requested import Files
         from pyconquest_rules.kinds.copy.rule import wishes
 
         pruned = planning.allow_prune if action.prune else None

@@ -27,7 +27,7 @@ class Waiting:
         """
         self.base, self.listener, self.quiet, self.clock = base, listener, quiet, clock
         with Ledger(base) as ledger:
-            self._due = dict.fromkeys(ledger.waiting(listener), clock() + quiet)
+            self._due = dict.fromkeys(ledger.runs.waiting(listener), clock() + quiet)
         self._tried, self._failures = set[str](), 0
         self._lock = Lock()
 
@@ -40,7 +40,7 @@ class Waiting:
             if new:
                 # The instance is stored and indexed: that a restart would forget the study is no reason to refuse it.
                 with suppress(DatabaseError, sqlite3.Error), Ledger(self.base, write=True) as ledger:
-                    ledger.wait_for(self.listener, study)
+                    ledger.runs.wait_for(self.listener, study)
         return new
 
     def seconds(self) -> float | None:
@@ -67,7 +67,7 @@ class Waiting:
             self._failures = 0
             self._tried.difference_update(studies)
             with suppress(DatabaseError, sqlite3.Error), Ledger(self.base, write=True) as ledger:
-                ledger.wait_no_more(self.listener, [study for study in studies if study not in self._due])
+                ledger.runs.wait_no_more(self.listener, [study for study in studies if study not in self._due])
 
     def again(self, studies: list[str]) -> float:
         """Lets studies for which `then` failed wait for another try; returns in how many seconds that is."""

@@ -44,7 +44,7 @@ class RetrieveKind(ActionKind["Retrieve"]):
 
     def requests(self, name: str, action: "Retrieve", planning: Planning) -> "Iterator[Wish]":
         """Ask the node what it has; request what the index lacks."""
-        from pyconquest_rules.engine.plan import FromNode
+        from pyconquest_rules.engine.requested import FromNode
         from pyconquest_rules.kinds.retrieve.asking import asked
 
         node = planning.rules.nodes[action.node].identity

@@ -74,7 +74,9 @@ class Retrieving:
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
         """Retrieves what there is to retrieve."""
         for outcomes in retrieved(steps(), self, runner.stop, lambda message: runner.emit(NodeNoted(action, message))):
-            runner.ledger.record_retrieved(action, ((step, message) for step, _, message in outcomes), runner.result.run)
+            runner.ledger.instances.record_retrieved(
+                action, ((step, message) for step, _, message in outcomes), runner.result.run
+            )
             for step, size, message in outcomes:
                 if message is None:
                     runner.done("retrieved", action, step.SOPInstanceUID, step.operation.stamp.size, size)

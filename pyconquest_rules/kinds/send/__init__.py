@@ -31,12 +31,12 @@ class SendKind(ActionKind["Send"]):
 
     def requests(self, name: str, action: "Send", planning: Planning) -> "Iterator[Wish]":
         """Request that the node has every instance of the set."""
-        from pyconquest_rules.engine.plan import AtNode
+        from pyconquest_rules.engine.requested import AtNode
         from pyconquest_rules.kinds.send.rule import Confirm, send_wishes
 
         node = planning.rules.nodes[action.node].identity
         planning.plan.add_action(name, AtNode(node, action.confirm is not Confirm.STATUS), action.fingerprint)
-        return send_wishes(planning.sets.instances(action.select, ()), planning.ledger.failed_at(node))
+        return send_wishes(planning.sets.instances(action.select, ()), planning.ledger.instances.failed_at(node))
 
     def executor(self, name: str, action: "Send", running: Running) -> "Executor":
         """Return what sends; with all that the network needs."""

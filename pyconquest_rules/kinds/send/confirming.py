@@ -67,8 +67,8 @@ def confirm(action: str, node: str, asking: Asking, members: Iterator[tuple[str,
     `steps`: an earlier run sent them and these are their steps; otherwise this run sent and counted them.
     """
     for some, confirmation in confirmations(members, asking, runner.stop):
-        runner.ledger.confirm(node, confirmation.there)
-        runner.ledger.lose(node, action, {uid: confirmation.why[uid] for uid in confirmation.gone}, runner.result.run)
+        runner.ledger.instances.confirm(node, confirmation.there)
+        runner.ledger.instances.lose(node, action, {uid: confirmation.why[uid] for uid in confirmation.gone}, runner.result.run)
         for uid in confirmation.there if steps else ():
             runner.done("confirmed", action, some[uid], size=0, brought=0)
         for uid, why in unconfirmed(some, confirmation):

@@ -53,7 +53,7 @@ class Sending:
             node, before = self.node.identity, (_member(step) for step in steps() if _was_sent(step))
             confirm(action, node, self.asking, before, runner, steps=True)
             if stored and not runner.result.interrupted:
-                now = runner.ledger.unconfirmed(node, action, runner.result.run)
+                now = runner.ledger.instances.unconfirmed(node, action, runner.result.run)
                 confirm(action, node, self.asking, now, runner, steps=False)
 
     def _send(self, action: str, steps: Steps, runner: Runner) -> tuple[int, int]:
@@ -62,7 +62,7 @@ class Sending:
         if self.is_open() and not runner.stopped():
             for answers in transferred(_to_send(steps()), self, lambda: runner.stop() or not self.is_open()):
                 outcomes = ((step, sent.status if sent.stored else None, sent.message, sent.tried) for step, sent in answers)
-                runner.ledger.record_sent(outcomes, runner.result.run)
+                runner.ledger.instances.record_sent(outcomes, runner.result.run)
                 for step, sent in answers:
                     size = step.operation.stamp.size
                     if sent.stored:
