@@ -1,9 +1,9 @@
-"""Steps that want one path, or a path where something else stands: found by SQL, before the first byte is written."""
+"""Steps with the same path, or with a path that something else occupies: found by SQL, before the first byte is written."""
 
 from sqlite3 import Connection
 
-# `needed` is every folder that steps need, `present` what stands in these. `above` is the key of what a folder lies in, and
-# `inner` what its own key is there.
+# `needed` is every folder that steps need, `present` what is in these folders. `above` is the key of the folder that a folder is
+# in, and `inner` its own key there.
 TABLES = """
 CREATE TEMP TABLE needed (
     path TEXT, written TEXT, key TEXT, above TEXT, inner TEXT, name TEXT, parent TEXT, trouble TEXT,
@@ -28,7 +28,7 @@ PLACES = (
     "UPDATE folder SET place = place.number FROM temp.place WHERE place.key = folder.key",
 )
 
-# Paths that more than one wants, of whatever actions: several as a file, or one as a file and others as a folder.
+# Paths that several requests of any action have: as a file, or one as a file and others as a folder.
 CONTESTED = """
 INSERT INTO temp.contested SELECT place, key, sum(file) FROM (
     SELECT folder.place, wish.key, 1 AS file FROM wish CROSS JOIN folder ON folder.number = wish.folder
@@ -41,7 +41,7 @@ INSERT INTO temp.rival SELECT wish.number, contested.wishes FROM wish CROSS JOIN
     CROSS JOIN temp.contested ON contested.place = folder.place AND contested.key = wish.key
 """
 
-# One instance that an action wants at one path twice is one step.
+# An action that requests one instance twice at one path has one step for it.
 AGAIN = """
 DELETE FROM wish WHERE number IN (SELECT number FROM (
     SELECT wish.number, row_number() OVER (PARTITION BY action, SOPInstanceUID, path || name ORDER BY wish.number) AS nth
@@ -50,24 +50,24 @@ DELETE FROM wish WHERE number IN (SELECT number FROM (
 
 COLLIDING = """
 INSERT OR IGNORE INTO temp.obstacle SELECT number, 'collision',
-    CASE WHEN wishes > 1 THEN 'another step wants the same path' ELSE 'another step needs a folder of that name' END
+    CASE WHEN wishes > 1 THEN 'another step has the same path' ELSE 'another step needs a folder of that name' END
 FROM temp.rival
 """
 
-# Folders that some file system would take for one, or that became one only by being made safe: "abc" and "ABC", "a/b" and "a_b".
+# Folders that some file system cannot tell apart, or that only became equal by being made safe: "abc" and "ABC", "a/b" and "a_b".
 ALIKE_FOLDERS = """
 UPDATE temp.needed SET trouble = 'collision'
 WHERE key IN (SELECT key FROM temp.needed GROUP BY key HAVING count(DISTINCT path) > 1 OR count(DISTINCT written) > 1)
 """
 
-# What stands where a folder should be: a link, something else that is no folder, or a folder whose name differs in case only.
+# What is in the place of a folder: a link, something else that is not a folder, or a folder whose name differs only in case.
 ALIKE_PRESENT = """
 UPDATE temp.needed SET trouble = CASE p.kind WHEN 'link' THEN 'unsafe-path' ELSE 'conflict' END
 FROM temp.place, temp.present p WHERE place.key = needed.above AND p.place = place.number AND p.key = needed.inner
     AND (p.name IS NOT needed.name OR p.kind != 'folder') AND needed.trouble IS NULL
 """
 
-# Trouble of a folder is trouble of all the folders in it.
+# The trouble of a folder is that of all folders in it too.
 BELOW = """
 UPDATE temp.needed SET trouble = above.trouble FROM temp.needed AS above
 WHERE needed.trouble IS NULL AND above.trouble IS NOT NULL AND above.path = needed.parent
@@ -87,7 +87,7 @@ FROM wish CROSS JOIN temp.shut ON shut.number = wish.folder
 
 
 def find_rivals(connection: Connection) -> None:
-    """Notes the wishes that want one path. Needs `temp.needed`."""
+    """Find the requests that share a path. Needs `temp.needed`."""
     connection.execute("DELETE FROM temp.contested")
     connection.execute("DELETE FROM temp.rival")
     if connection.execute(CONTESTED).rowcount:
@@ -95,7 +95,7 @@ def find_rivals(connection: Connection) -> None:
 
 
 def find_trouble(connection: Connection) -> None:
-    """Notes the folders that stand in each other's way, or have something else in theirs. Needs `temp.present` too."""
+    """Find the folders that exclude each other, or whose place is occupied. Needs `temp.present` too."""
     for statement in (ALIKE_FOLDERS, ALIKE_PRESENT):
         connection.execute(statement)
         while connection.execute(BELOW).rowcount:
@@ -104,7 +104,7 @@ def find_trouble(connection: Connection) -> None:
 
 
 def find_obstacles(connection: Connection) -> None:
-    """Notes why wishes cannot be done that stand in each other's way, or in folders that have a trouble."""
+    """Find why requests cannot be done: they exclude each other, or their folder cannot be used."""
     connection.execute(COLLIDING)
     if connection.execute("SELECT 1 FROM temp.shut").fetchone():
         connection.execute(IN_SHUT)

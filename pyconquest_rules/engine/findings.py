@@ -1,4 +1,4 @@
-"""The exit code of a plan, of a run and of a look at the outputs: one function makes it of steps and findings."""
+"""The exit code of a plan, a run or a verification: one function derives it from steps and findings."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,7 +8,7 @@ from pyconquest_rules.errors import Interrupted
 FAILED, PENDING = 1, 3
 
 FAILING = ("failed", "blocked", "missing", "changed", "extra", "outside")
-"""What no step, and no destination, may be."""
+"""The words for steps and destinations that somebody must deal with."""
 
 
 def exit_code(
@@ -18,9 +18,9 @@ def exit_code(
     pending: bool = False,
     interrupted: bool = False,
 ) -> int:
-    """Return the exit code. `counts` are of steps or destinations, by what they are.
+    """Return the exit code. `counts` are those of steps by status, or of destinations by finding.
 
-    `pending`: that steps are to be done has a code of its own. `interrupted`: the run was ended before its end.
+    `pending`: steps that are todo have an exit code of their own. `interrupted`: somebody stopped the run.
     """
     if interrupted:
         return Interrupted.exit_code
@@ -30,7 +30,7 @@ def exit_code(
 
 
 def _fails(finding: Finding | Refusals) -> bool:
-    """Whether somebody must deal with a finding: refused files may be accepted by the rules."""
+    """Return whether somebody must deal with a finding. The rules may accept refused files."""
     match finding:
         case Refusals():
             return bool(finding)

@@ -1,4 +1,4 @@
-"""What of a plan the disk speaks against: outputs that lost most of their files, and how much is to be written where."""
+"""Outputs that lost most of their files, and the number of bytes that a plan writes to each."""
 
 from collections.abc import Callable, Iterator
 from sqlite3 import Connection
@@ -9,7 +9,7 @@ from pyconquest_rules.disk.outputs import Outputs, Root
 from pyconquest_rules.engine.world import Facts
 from pyconquest_rules.paths import remembered
 
-# What the ledger knows and is there, or is not, of each folder that steps put something into. Folder 0 has what goes to nodes.
+# For each folder that steps write to, the recorded files that exist and those that do not. Folder 0 is for nodes.
 FOUND = """
 SELECT path, count(*) FILTER (WHERE reason = 'destination-missing'), count(*) FROM step
     JOIN (SELECT number, folder FROM wish) USING (number) JOIN folder ON folder.number = folder
@@ -17,7 +17,7 @@ WHERE folder > 0 AND reason IN ('done', 'source-changed', 'rule-changed', 'desti
 GROUP BY folder
 """
 
-# The same of each destination that an action with `prune` made and that no step wants.
+# The same for each file that an action with `prune` made and that no step needs.
 STALE = "SELECT destination, found = 'gone', 1 FROM temp.stale"
 
 BELOW = "SELECT count(*) FROM ledger.done WHERE kind = 'file' AND target >= ? AND target < ?"
@@ -41,11 +41,11 @@ WHERE folder > 0 AND status = 'todo' AND step.reason != 'adopt' AND mode = 'move
 
 
 def vanished(connection: Connection, facts: Facts, outputs: Outputs) -> Iterator[Vanished]:
-    """Yield the outputs in which most of what was put there is not there any more, as on a disk that is not mounted.
+    """Yield the outputs that lost most of the files that were put there, as if a disk were not mounted.
 
-    An output must have at least half of its files. The folder of the rules file cannot be a disk that is not mounted, but a
-    folder in it can, if it is empty. Files that the plan neither wants nor removes may have been deleted for good: they count
-    only if an output is missing or empty. The ledger must be attached.
+    An output must have at least half of its files. The folder of the rules file cannot be a disk that is not mounted, but an
+    empty folder in it can. Somebody may have deleted files on purpose that the plan neither needs nor removes: they only count
+    if an output is missing or empty. The ledger must be attached.
     """
     disk = remembered(outputs.disk)
     gone, known = dict[Root | None, int](), dict[Root | None, int]()
@@ -67,9 +67,9 @@ def vanished(connection: Connection, facts: Facts, outputs: Outputs) -> Iterator
 
 
 def written(connection: Connection, device: Callable[[str], int], device_of: Callable[[bytes], int | None]) -> dict[str, int]:
-    """Return how many bytes a plan writes, less what it replaces, for each folder that gets any.
+    """Return the number of bytes that a plan writes to each folder, less what it replaces.
 
-    `device` is that of a folder, `device_of` that of a file: what is moved within one takes no room.
+    `device` returns the device of a folder, `device_of` that of a file: a move within one device needs no room.
     """
     needed = dict[str, int](connection.execute(WRITTEN))
     for path, source, size in connection.execute(MOVED):

@@ -1,7 +1,7 @@
-"""What a run is about to place, noted in the ledger before the deed: what a killed run placed is known as ours.
+"""Files that a run is about to place, recorded in the ledger beforehand: the next run recognizes what a killed run placed.
 
-A row is written before the temporary file of a step, and completed once that file is: with its inode, size, time and SHA-256.
-A file keeps its inode when it gets its final name. So a file at a destination is ours if it is that very file, and nobody else's
+A row is written before the temporary file of a step, and completed when that file is: with its inode, size, mtime and SHA-256.
+A file keeps its inode when it gets its final name. So a file at a destination is ours if it is that very file. Nobody else's
 file is taken for ours, not even one with the same bytes.
 """
 
@@ -19,7 +19,7 @@ from pyconquest_rules.disk.young import COARSE, SECOND
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import PutFile, Step
 
-# `inode` is a text: numbers of 64 bits without a sign do not fit into a column. It is NULL until the temporary file is complete.
+# `inode` is text, because unsigned 64-bit numbers do not fit into a column. It is NULL until the temporary file is complete.
 TABLE = """
 CREATE TABLE IF NOT EXISTS intent (
     run INT, step INT, destination TEXT, action TEXT, SOPInstanceUID TEXT, delivered_uid TEXT, source BLOB, source_size INT,
@@ -30,13 +30,13 @@ CREATE TABLE IF NOT EXISTS intent (
 BEGUN = "INSERT OR REPLACE INTO intent (run, step, destination) VALUES (?, ?, ?)"
 COMPLETE = "INSERT OR REPLACE INTO intent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 DONE = "DELETE FROM intent WHERE run = ? AND step = ?"
-# A step that failed may have placed its file, as where only the folder could not be synced.
+# A failed step may have placed its file, for instance if only the folder could not be synced.
 FAILED = "DELETE FROM intent WHERE run = ? AND step = ? AND inode IS NULL"
-# What was noted, but not begun, when a run ended.
+# Steps that had not begun when a run ended.
 NOT_BEGUN = "DELETE FROM intent WHERE run = ? AND inode IS NULL"
 
-# Of all that was noted, what was placed: its row as if the run had recorded it. The temporary table `placed` has the steps.
-# When a killed run read a source is not known: any time in whole seconds since it began is young.
+# The rows of placed files, as if the run had recorded them. The temporary table `placed` has the steps.
+# It is not known when a killed run read a source: an mtime in whole seconds since the run began is young.
 PLACED = f"""
 INSERT OR REPLACE INTO done SELECT 'file', destination, '', action, SOPInstanceUID, delivered_uid, source, source_size,
     source_mtime_ns, source_sha256, sha256, fingerprint, size, mtime_ns, NULL, NULL, 0, 0,
@@ -50,7 +50,7 @@ SETTLED = (
     f"DELETE FROM repair WHERE destination IN {FILES_PLACED}",
 )
 
-# What was placed, but could not be made durable: its step failed, and is to be tried again.
+# Files that were placed but could not be made durable: their steps failed, and are tried again.
 NOT_DURABLE = """
 DELETE FROM temp.placed WHERE (run, step) IN (
     SELECT intent.run, step FROM main.intent JOIN main.failed ON failed.kind = 'file' AND failed.target = destination
@@ -67,12 +67,12 @@ SHOWN = ("done", "failed", "repair")
 
 
 def part_of(name: str, run: int, step: int) -> str:
-    """The name of the temporary file of a step; `name` is that of the ledger."""
+    """Return the name of the temporary file of a step; `name` is that of the ledger."""
     return f"{part_prefix(name, run)}{step}.part"
 
 
 def part_prefix(name: str, run: int | None = None) -> str:
-    """How the names of the temporary files of a ledger, or of one of its runs, begin."""
+    """Return the prefix of the temporary files of a ledger, or of one of its runs."""
     return f".pyconquest-rules-{name}-" if run is None else f".pyconquest-rules-{name}-{run}-"
 
 
@@ -85,19 +85,19 @@ def completed(step: Step, made: Made, run: int) -> tuple[object, ...]:
 
 
 def noted(steps: Iterable[Step], run: int) -> Iterator[tuple[int, int, str]]:
-    """The rows of steps that are about to make a file."""
+    """Yield the rows of steps that are about to make a file."""
     for step in steps:
         if isinstance(step.operation, PutFile) and not step.operation.adopt:
             yield run, step.number, step.operation.destination
 
 
 def has_any(connection: sqlite3.Connection) -> bool:
-    """Whether a run was killed, or goes on."""
+    """Return whether a run was killed, or is still running."""
     return connection.execute("SELECT 1 FROM intent").fetchone() is not None
 
 
 def show(connection: sqlite3.Connection, outputs: Outputs, now: str) -> None:
-    """Have the ledger's tables, as this connection reads them, hold what was placed but not recorded. Nothing is written."""
+    """Add the placed files that were not recorded to the tables as this connection reads them. Nothing is written."""
     _find(connection, outputs)
     connection.execute(NOT_DURABLE)
     for table in SHOWN:
@@ -114,9 +114,9 @@ def settle(
     name: str,
     transaction: Callable[[], AbstractContextManager[sqlite3.Connection]],
 ) -> None:
-    """Record what was placed, durably, and take away what was only begun. The caller holds the run lock.
+    """Record the placed files durably, and delete the temporary files. The caller holds the run lock.
 
-    What cannot be looked at, as an output that is missing, stays noted for a later run.
+    Rows that cannot be checked, as of a missing output, stay for a later run.
     """
     _find(connection, outputs)
     rows = connection.execute("SELECT run, step, destination, (run, step) IN temp.placed FROM intent").fetchall()
@@ -125,7 +125,7 @@ def settle(
         for run, step, destination, placed in rows:
             if _tidied(folders, destination, part_of(name, run, step), placed=placed):
                 settled.add((run, step))
-    # What could not be made durable is not recorded.
+    # A file that could not be made durable is not recorded.
     connection.execute("DELETE FROM temp.placed")
     connection.executemany("INSERT INTO temp.placed VALUES (?, ?)", (row[:2] for row in rows if row[3] and row[:2] in settled))
     with transaction():
@@ -135,7 +135,7 @@ def settle(
 
 
 def _find(connection: sqlite3.Connection, outputs: Outputs) -> None:
-    """Notes in `temp.placed` which files got their names."""
+    """Find the files that got their names, in `temp.placed`."""
     connection.execute(STEPS_PLACED)
     connection.execute("DELETE FROM temp.placed")
     complete = "SELECT run, step, destination, source, sha256, size, mtime_ns, inode FROM intent WHERE inode IS NOT NULL"
@@ -145,7 +145,7 @@ def _find(connection: sqlite3.Connection, outputs: Outputs) -> None:
 
 
 def _is_there(outputs: Outputs, destination: str, stamp: Stamp, inode: str) -> bool:
-    """Whether the file at a destination is the one that was made."""
+    """Return whether the file at a destination is the one that was made."""
     folder, _, name = destination.rpartition("/")
     try:
         with opened(outputs, folder) as descriptor:
@@ -162,7 +162,7 @@ def _put_in(connection: sqlite3.Connection, now: str) -> None:
 
 
 def _tidied(folders: Folders, destination: str, part: str, *, placed: bool) -> bool:
-    """Take away the temporary file of a step, and make its file durable. Return whether that is all there is to do."""
+    """Delete the temporary file of a step, and make its file durable. Return whether both succeeded."""
     folder = destination.rpartition("/")[0]
     try:
         with opened(folders.outputs, folder, guard=folders.guard) as descriptor, suppress(FileNotFoundError):

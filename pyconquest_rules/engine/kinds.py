@@ -1,6 +1,6 @@
-"""The protocol of a kind of action: what it requests for a plan, and what does the steps that become of that.
+"""The protocol of a kind of action: what it requests for a plan, and what carries out the resulting steps.
 
-The engine knows no kind, and nothing of the rules: they are whatever the kinds take for them.
+The engine knows neither the kinds nor the rules, whose type is a parameter.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Planning(Generic[R_co]):
-    """What there is to plan an action with: the rules, the plan it is added to, the index and the ledger."""
+    """What an action is planned with: the rules, the plan that it is added to, the index and the ledger."""
 
     rules: R_co
     plan: "Plan"
@@ -37,7 +37,7 @@ class Planning(Generic[R_co]):
 
 @dataclass(frozen=True, slots=True)
 class Running(Generic[R_co]):
-    """What there is to do steps with: the rules, the index, opened anew each time, and the local time."""
+    """What steps are carried out with: the rules, the index, which is opened for each use, and the local time."""
 
     rules: R_co
     opened: "Callable[[], AbstractContextManager[Sets]]"
@@ -45,26 +45,26 @@ class Running(Generic[R_co]):
 
 
 class ActionKind(Protocol[A_contra, R_contra]):
-    """A kind of action. `name` is what the names of its actions begin with: `copy` for `copy.export`."""
+    """A kind of action. `name` is the first part of the names of its actions: `copy` of `copy.export`."""
 
     name: str
     outcomes: tuple[str, ...]
-    """The words by which its steps are counted once they are done, as `copied`."""
+    """The words by which its steps are counted when they are done, such as `copied`."""
     remote: bool = False
-    """Whether only a node knows what there is to do: its actions come first, and offline they are not planned."""
+    """Whether only a node knows what there is to do. Such actions come first, and are not planned offline."""
 
     def selects(self, action: A_contra) -> str | None:
-        """Return the set whose instances an action is for, if it is for a set."""
+        """Return the set that an action selects, if it selects one."""
         return None
 
     def prunes(self, action: A_contra) -> bool | None:
-        """Return whether files that an action made are removed once its set has lost them; None if it makes no files."""
+        """Return whether an action removes files that its set no longer has; None if it makes no files."""
         return None
 
     def requests(self, name: str, action: A_contra, planning: Planning[R_contra]) -> Iterator[Wish]:
-        """Add an action to the plan, at once; return what it requests, instance by instance."""
+        """Add an action to the plan immediately; return an iterator over its requests, one for each instance."""
         ...
 
     def executor(self, name: str, action: A_contra, running: Running[R_contra]) -> "Executor":
-        """Return what does the steps of an action. What takes long to import is imported here."""
+        """Return what carries out the steps of an action. Slow imports belong here."""
         ...

@@ -1,4 +1,4 @@
-"""The run lock of a rules file: an OS lock, so that a killed holder holds nothing."""
+"""The run lock of a rules file: a lock of the operating system, which a killed process no longer holds."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ _held: set[int] = set()
 
 
 def _let_go() -> None:
-    """In a process that was forked while a run goes on: it must not hold the lock on when that run is killed."""
+    """Close the lock in a forked process: it must not keep the lock when the run is killed."""
     while _held:
         os.close(_held.pop())
 
@@ -25,9 +25,9 @@ os.register_at_fork(after_in_child=_let_go)
 
 @contextmanager
 def locked(base: Path) -> Iterator[None]:
-    """Holds the run lock of a rules file; a killed holder holds nothing.
+    """Hold the run lock of a rules file.
 
-    Raises Locked where another run holds it, DatabaseError where nothing can be written.
+    Raises Locked if another run holds it, DatabaseError if the folder cannot be written.
     """
     file = made(base) / "lock"
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -51,7 +51,7 @@ def locked(base: Path) -> Iterator[None]:
 
 @contextmanager
 def _machine_named(descriptor: int, file: Path) -> Iterator[None]:
-    """Within it the lock says which machine holds it, as other machines do not see a lock of this one.
+    """Write into the lock file which machine holds it: other machines do not see its lock.
 
     Raises Locked if another machine holds it, or did when its run was killed.
     """

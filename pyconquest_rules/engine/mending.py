@@ -1,4 +1,4 @@
-"""From what was found to what can be mended: by the usual steps, out of the bytes that were put there once."""
+"""`verify --repair`: the findings that ordinary steps can repair, because the source still has the bytes."""
 
 import os
 import sqlite3
@@ -12,7 +12,7 @@ from pyconquest_rules.engine.verify import Finding, Verified
 
 
 class Mending:
-    """What was found missing or changed, in a temporary file: it may be more than memory holds."""
+    """The missing and changed files, in a temporary file: there may be more of them than memory can hold."""
 
     def __init__(self) -> None:
         self.connection = sqlite3.connect("", isolation_level=None)
@@ -21,10 +21,10 @@ class Mending:
         )
 
     def noted(self, findings: Iterable[Verified], ledger: Ledger) -> Iterator[Verified]:
-        """Pass on what is found; then the ledger doubts what only its bytes told from what was put there.
+        """Pass on the findings; then record in the ledger which files differ although their stamp is as recorded.
 
-        What changed may be replaced from then on, as long as it stays as it was found. What cannot be repaired is neither
-        doubted nor replaced: its source must not be taken for what was put.
+        A changed file may be replaced from then on, as long as it stays as it was found. A file that cannot be repaired is left
+        alone: its source must not be taken for what was put there.
         """
         for found in findings:
             if found.finding in (Finding.MISSING, Finding.CHANGED):
@@ -43,24 +43,24 @@ class Mending:
         )
 
     def mendable(self) -> Iterator[str]:
-        """The destinations for which there are the bytes."""
+        """Yield the destinations whose source still has the bytes."""
         for (destination,) in self.connection.execute("SELECT destination FROM found WHERE trouble IS NULL"):
             yield destination
 
     def troubles(self) -> Iterator[tuple[str, str]]:
-        """The destinations for which there are none, and why."""
+        """Yield the destinations that cannot be repaired, and why."""
         yield from self.connection.execute("SELECT destination, trouble FROM found WHERE trouble IS NOT NULL")
 
 
 def _trouble(source: bytes, stamp: Stamp, sha256: str) -> str | None:
-    """Why a source does not have the bytes any more that it had."""
+    """Return why a source no longer has the recorded bytes; None if it has."""
     try:
         status = os.stat(source)
-        if not stat.S_ISREG(status.st_mode):  # a row of the ledger may be anybody's
+        if not stat.S_ISREG(status.st_mode):  # the ledger may come from somebody else
             return "the source is not a regular file"
         if Stamp.of(status) != stamp:
             return "the source changed since"
-        return None if hash_of(source) == sha256 else "the source holds other bytes too, with the same size and time"
+        return None if hash_of(source) == sha256 else "the source changed too, with the same size and time"
     except FileNotFoundError:
         return "the source is gone"
     except OSError as error:

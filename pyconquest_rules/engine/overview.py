@@ -1,4 +1,4 @@
-"""What a plan comes to, for somebody who looks at it: steps of one kind together, folder by folder, a sample of each."""
+"""An overview of a plan for a person: similar steps in groups, folder by folder, with a sample of each."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from pyconquest_rules.steps import Reason, Status
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Steps of a group that go to one folder or node, or come with one series: how many, their bytes, and the first of them.
+    """The steps of a group with one folder, node or series: their number, their bytes, and the first of them.
 
     The name is that of the folder, with a "/" at its end, or what `Node.identity` is, or the StudyInstanceUID and the
     SeriesInstanceUID; "" for steps that have no place. Each step is a file name, or a SOPInstanceUID.
@@ -27,7 +27,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Steps of one action with one status, reason and message. `places` are the first of them, `folders` is how many there are.
+    """Steps of one action with the same status, reason and message. `places` are the first ones of `folders` places.
 
     `node` is the node that is sent to, or retrieved from.
     """
@@ -49,7 +49,7 @@ MOST_GROUPS = 40
 # Places of a group, and steps of a place.
 MOST_OF_TROUBLE, MOST_OF_REST = (10, 10), (6, 1)
 
-# A folder of what is to be removed is in its name.
+# The folder of a file to be removed is in its name.
 JOINED = """
 FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wish.folder
     CROSS JOIN series ON series.number = wish.series CROSS JOIN action ON action.number = step.action
@@ -58,7 +58,7 @@ PLACE = """
 CASE WHEN wish.series THEN StudyInstanceUID || ' ' || SeriesInstanceUID
     WHEN wish.folder = 0 AND wish.name != '' THEN rtrim(wish.name, replace(wish.name, '/', '')) ELSE path END
 """
-# Steps that collide may have one name, so their instances are named too.
+# Steps that collide may have the same name, so their SOPInstanceUIDs are shown too.
 NAME = """
 iif(wish.name = '', SOPInstanceUID, substr(wish.name, length(rtrim(wish.name, replace(wish.name, '/', ''))) + 1)
     || iif(step.reason = 'collision' AND instr(wish.name, SOPInstanceUID) = 0, '  ' || SOPInstanceUID, ''))
@@ -84,9 +84,9 @@ WHERE step.action = ? AND status = ? AND step.reason = ? AND step.message IS ?
 
 
 def overview(plan: Plan, *, blocked: bool = False) -> Iterator[Group]:
-    """Yield the groups of steps that are not unchanged, with `blocked` only of those that are blocked.
+    """Yield the groups of steps that are not unchanged; with `blocked`, only those that are blocked.
 
-    What is blocked or changed comes first, with more of its places and steps than the rest; both are sorted by name.
+    Blocked and changed ones come first, with more of their places and steps than the rest. All are sorted by name.
     """
     only = "status = 'blocked'" if blocked else "1"
     for row in plan.connection.execute(GROUPS.format(only=only)).fetchall():

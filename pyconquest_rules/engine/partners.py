@@ -1,4 +1,4 @@
-"""Why a step collides, by name: the other steps that want its path, a folder in its place, or its file."""
+"""Why a step collides: the other steps that have its path, have a folder in its place, or need its file."""
 
 from collections.abc import Iterator
 from itertools import islice, zip_longest
@@ -43,9 +43,9 @@ MOST = 5
 
 
 def partners(plan: Plan, step: Step) -> tuple[tuple[Partner, ...], int]:
-    """Return the first of the steps that a step collides with, and how many more there are; none if it does not collide.
+    """Return the first of the steps that a step collides with and the number of the others; nothing if it does not collide.
 
-    The plan gets indexes for this; it cannot be saved any more.
+    This adds indexes to the plan, which can no longer be saved.
     """
     if step.reason is not Reason.COLLISION:
         return (), 0
@@ -60,7 +60,7 @@ def partners(plan: Plan, step: Step) -> tuple[tuple[Partner, ...], int]:
 
 
 def _alike(path: str, written: str, other: str, other_written: str) -> bool:
-    """Whether two folders begin with names that are alike but not the same, or were written in two ways."""
+    """Return whether two folders differ in a way that some file system cannot tell, or were written in two ways."""
     for (name, text), (its_name, its_text) in zip(_names(path, written), _names(other, other_written), strict=False):
         if collision_key(name) != collision_key(its_name):
             return False
@@ -70,6 +70,6 @@ def _alike(path: str, written: str, other: str, other_written: str) -> bool:
 
 
 def _names(path: str, written: str) -> Iterator[tuple[str, str]]:
-    """The names of a folder from above, each with what it was written as if that is another. They are counted from below."""
+    """Yield the parent folders from the top, each with the name that it was written with if that is another one."""
     names = zip_longest(reversed(path.rstrip("/").split("/")), reversed(written.removesuffix("\0").split("\0")), fillvalue="")
     return reversed([(name, "" if text == name else text) for name, text in names])

@@ -68,13 +68,13 @@ FROM step CROSS JOIN wish ON wish.number = step.number
     LEFT JOIN removal ON removal.number = step.number
 """
 
-# What somebody should see first: what is blocked, what somebody changed, what is removed, what is replaced, then the rest.
+# What a person should see first: blocked steps, changed files, removals, replacements, then the rest.
 RANK = """
 CASE WHEN step.reason = 'destination-changed' THEN 1 WHEN status = 'blocked' THEN 0 WHEN step.reason = 'prune' THEN 2
     WHEN there_size IS NOT NULL AND step.reason != 'adopt' THEN 3 ELSE 4 END
 """
 
-# What is removed is not put.
+# A removal puts nothing at its destination.
 ANSWERED = """
 INSERT OR REPLACE INTO temp.asked
 SELECT destination, iif(removal.number IS NULL, step.status, NULL), coalesce(step.message, step.reason)
@@ -86,12 +86,12 @@ FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wi
 class Plan:
     """The steps of the actions that were asked for, in the order in which they will be done.
 
-    `findings` is what speaks against all of it; they are of now, and not saved. Nor are the `recipes` by their names: a plan that
-    was loaded is given those of one that was made.
+    `findings` are problems of the plan as a whole. Neither they nor the `recipes`, which are known by their names, are saved: a
+    plan that was loaded gets those of one that was just made.
     """
 
     def __init__(self) -> None:
-        """A new plan, in a temporary file that goes with it."""
+        """Make an empty plan, in a temporary file that disappears with it."""
         self.connection = sqlite3.connect("", isolation_level=None)
         self.findings: tuple[Finding, ...] = ()
         self.recipes: dict[str, Recipe] = {}
@@ -110,7 +110,7 @@ class Plan:
         self.connection.close()
 
     def limit(self, most: int) -> None:
-        """Let the plan have `most` bytes more, and half as many beside it; what it has already may double once it is decided."""
+        """Let the plan grow by `most` bytes, and its temporary tables by half of that. What it has may double when decided."""
         size, pages = (self.connection.execute(f"PRAGMA main.{name}").fetchone()[0] for name in ("page_size", "page_count"))
         number = 2 * pages + most // size
         self.connection.execute(f"PRAGMA main.max_page_count = {number}")
@@ -168,7 +168,7 @@ class Plan:
     def steps(
         self, *, action: str | None = None, status: Status | None = None, instances: Sequence[str] | None = None
     ) -> Iterator[Step]:
-        """The steps, in the order of actions and, within one, as they were wished."""
+        """Return the steps, in the order of actions and, within an action, of requests."""
         asked = {
             "action.name = ?": action,
             "step.status = ?": status,
@@ -207,7 +207,7 @@ class Plan:
         return (self._step(row) for row in rows)
 
     def instance_at(self, destination: str) -> str | None:
-        """The SOPInstanceUID of the instance that is to lie at a destination."""
+        """Return the SOPInstanceUID of the instance that is requested at a destination."""
         (uid,) = self.connection.execute(
             "SELECT min(SOPInstanceUID) FROM wish JOIN folder ON folder.number = wish.folder WHERE path || name = ?",
             (destination,),
@@ -215,17 +215,17 @@ class Plan:
         return None if uid is None else str(uid)
 
     def without(self, destinations: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Those of some destinations at which nothing would be put, and why; to be asked once."""
+        """Yield those of some destinations at which nothing would be put, and why. May be called once."""
         self.connection.execute("CREATE TEMP TABLE asked (destination TEXT PRIMARY KEY, status TEXT, why TEXT) WITHOUT ROWID")
         self.connection.execute("BEGIN")
         asked = ((destination,) for destination in destinations)
-        self.connection.executemany("INSERT INTO temp.asked VALUES (?, NULL, 'no action wishes it any more')", asked)
+        self.connection.executemany("INSERT INTO temp.asked VALUES (?, NULL, 'no action requests it any more')", asked)
         self.connection.execute(ANSWERED)
         self.connection.execute("COMMIT")
         yield from self.connection.execute("SELECT destination, why FROM temp.asked WHERE status IS NOT 'todo'")
 
     def actions(self) -> list[str]:
-        """The names of the actions in their order."""
+        """Return the names of the actions in their order."""
         return [name for (name,) in self.connection.execute("SELECT name FROM action ORDER BY number")]
 
     @property
@@ -234,7 +234,7 @@ class Plan:
         return self.connection.execute("SELECT 1 FROM action WHERE prune").fetchone() is not None
 
     def allow_vanish(self) -> None:
-        """Note that outputs may have lost most of their files."""
+        """Allow outputs that lost most of their files."""
         self.connection.execute("INSERT INTO allowed VALUES ('vanish')")
 
     @property
@@ -243,7 +243,7 @@ class Plan:
         return self.connection.execute("SELECT 1 FROM allowed WHERE what = 'vanish'").fetchone() is not None
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each action: todo, unchanged, blocked, and the bytes that are to be done."""
+        """Return for each action the number of steps by status, and the bytes of those that are todo."""
         counts = {name: {**dict.fromkeys(map(str, Status), 0), "bytes": 0} for name in self.actions()}
         for (action, status, _), (number, size) in self._totals.items():
             counts[action][status] += number
@@ -256,29 +256,29 @@ class Plan:
         return {status: sum(of[status] for of in counts) for status in map(str, Status)}
 
     def note_day(self, day: date) -> None:
-        """Notes the day that relative dates are of; once."""
+        """Record the day that relative dates refer to; once."""
         self.connection.execute("INSERT INTO made VALUES (?)", (day.isoformat(),))
 
     @property
     def day(self) -> date:
-        """The day that relative dates are of."""
+        """The day that relative dates refer to."""
         return date.fromisoformat(self.connection.execute("SELECT day FROM made").fetchone()[0])
 
     def note_brought_along(self, action: str, instances: int) -> None:
-        """Notes that the set of an action brings along instances of another PatientID."""
+        """Record that the set of an action has instances of another PatientID."""
         self.connection.execute("INSERT INTO brought_along VALUES (?, ?)", (action, instances))
 
     def brought_along(self) -> dict[str, int]:
-        """Return, for each action that has any, how many instances of another PatientID its set brings along."""
+        """Return for each action the number of instances of another PatientID in its set, if there are any."""
         return dict(self.connection.execute("SELECT action, instances FROM brought_along ORDER BY rowid"))
 
     def reasons(self) -> Counter[tuple[str, Status, Reason]]:
-        """How many steps of each action have each status and reason."""
+        """Return the number of steps by action, status and reason."""
         return Counter({which: number for which, (number, _) in self._totals.items()})
 
     @cached_property
     def _totals(self) -> dict[tuple[str, Status, Reason], tuple[int, int]]:
-        """Steps and bytes by action, status and reason; a plan that was made does not change any more."""
+        """Steps and bytes by action, status and reason; a decided plan does not change."""
         rows = self.connection.execute(
             "SELECT action.name, status, reason, count(*), sum(size) FROM step JOIN action ON action.number = step.action"
             " GROUP BY step.action, status, reason"
@@ -286,7 +286,7 @@ class Plan:
         return {(action, Status(status), Reason(reason)): (number, size) for action, status, reason, number, size in rows}
 
     def digest(self) -> str:
-        """Equal for two plans that would do the same, to the same things, for the same reasons."""
+        """Return a digest that is equal for two plans with the same steps for the same reasons."""
         digest = sha256()
         for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, wish.SOPInstanceUID"):
             digest.update(repr(row[1:]).encode())

@@ -1,4 +1,4 @@
-"""From wishes to steps: which are to be done, which are done already, which are blocked, and why."""
+"""Turn requests into steps: which are todo, which are unchanged, which are blocked, and why."""
 
 import json
 import os
@@ -21,17 +21,17 @@ from pyconquest_rules.paths import collision_key, remembered, renamed
 
 NEEDED = "INSERT OR IGNORE INTO temp.needed VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
 
-# What stands against steps, as far as names decide it.
+# Obstacles that are decided by names.
 AGAINST = ("temp.needed", "temp.shut", "temp.obstacle", "step WHERE reason = 'conflict'")
 
-# Two that stand there and differ in case only leave no name: neither is the one that is wished.
+# Two entries that differ only in case leave no name: neither is the requested one.
 PRESENT = """
 INSERT INTO temp.present VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (place, key) DO UPDATE SET name = NULL
 """
 
-# The index can have come to another file of the instance: a corrected one that was delivered later, or one that was chosen.
+# The index may use another file of the instance now: one that came later, or that somebody chose.
 ANOTHER_COUNTS = """
-UPDATE step SET message = 'another file of this instance counts now'
+UPDATE step SET message = 'the index now uses another file of this instance'
 FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done AS r ON r.kind = 'file' AND r.target = path || wish.name
 WHERE wish.number = step.number AND step.status = 'todo' AND step.reason = 'source-changed' AND r.source != wish.source
 """
@@ -40,12 +40,12 @@ BY_ON_CONFLICT = f"""
 UPDATE step SET status = CASE on_conflict WHEN 'skip' THEN 'unchanged' WHEN 'overwrite' THEN 'todo' ELSE 'blocked' END,
     message = CASE
         WHEN EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID) THEN 'somebody changed what was moved there'
-        WHEN EXISTS ({RECORDED}) THEN 'another instance, which was put there earlier, stands there'
-        ELSE 'other content stands there that is not ours' END
+        WHEN EXISTS ({RECORDED}) THEN 'another instance was put there earlier'
+        ELSE 'other content is there that no action made' END
 FROM action WHERE action.number = step.action AND status IS NULL
 """
 
-# A file can be moved away once everything else that is wished of it is done, or comes before.
+# A file can be moved once every other step of its instance is done or comes before.
 STILL_NEEDED = """
 UPDATE step SET status = 'blocked', reason = 'collision', message = 'another step needs the file where it is'
 WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE mode = 'move') AND EXISTS (
@@ -64,10 +64,10 @@ WHERE action = (SELECT number FROM action WHERE name = ?) AND status = 'todo' AN
 
 
 def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] = ()) -> tuple[Vanished, ...]:
-    """Make a step of every wish of `plan`, with a status and a reason, and of every file that is to be pruned.
+    """Make a step of every request of `plan`, with a status and a reason, and of every file to be pruned.
 
-    `contested` are SOPInstanceUIDs of which there are files with other bytes: another file is another content, whatever its
-    size and time. Return the outputs that lost most of their files. Reads the disk below `outputs`, writes nothing.
+    `contested` are the SOPInstanceUIDs of which files with different bytes exist: another file is another content, whatever its
+    stamp. Return the outputs that lost most of their files. Reads the disk below `outputs`, writes nothing.
     """
     connection = plan.connection
     connection.executescript(TABLES)
@@ -115,19 +115,19 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
 
 
 def hold_back(plan: Plan, needs: Mapping[str, tuple[str, ...]]) -> None:
-    """Blocks what is to be done of actions that need one with blocked steps. Actions stand in the order of their needs."""
+    """Block the todo steps of actions that need one with blocked steps. Actions are in the order of their needs."""
     for action in plan.actions():
         if needs.get(action):
             plan.connection.execute(NEEDS, (action, json.dumps(needs[action])))
 
 
 def _folders(connection: Connection, outputs: Outputs) -> Iterator[tuple[str, str, str, str, str, str, str | None]]:
-    """Every folder that steps need, from the root of its output on, with what it was to be called where that is another name."""
+    """Yield every folder that steps need, from the root of its output on, with the name as written if that is another one."""
 
     @remembered
     def needed(folder: str, printed: str) -> tuple[str, str, str, str, str, str, str | None]:
         parent, (above, name) = outputs.parent(folder), os.path.split(folder)
-        # A root, and the folder of the rules file in it, may be written in several ways.
+        # A root, or the folder of the rules file in it, may be written in several ways.
         known = parent is None or not folder or printed == name
         key, outer = (collision_key(os.path.join(path, "")) for path in (folder, above))
         return folder, "" if known else printed, key, outer, collision_key(name), name, parent
@@ -144,7 +144,7 @@ def _folders(connection: Connection, outputs: Outputs) -> Iterator[tuple[str, st
 
 
 def _present(connection: Connection, facts: Facts) -> Iterator[tuple[object, ...]]:
-    """What stands in those folders: one listing of each. What is no folder is known from the listing of its parent."""
+    """Yield what is in those folders, by one listing of each. The listing of its parent tells if one is not a folder."""
     for folder, place in connection.execute("SELECT DISTINCT path, place.number FROM temp.needed JOIN temp.place USING (key)"):
         for name, kind, (size, mtime_ns) in facts.listing(folder):
             if _is_text(name):
@@ -152,7 +152,7 @@ def _present(connection: Connection, facts: Facts) -> Iterator[tuple[object, ...
 
 
 def _is_text(name: str) -> bool:
-    """Whether a name on the disk is UTF-8, as those of all destinations are."""
+    """Return whether a name on the disk is UTF-8, as the names of all destinations are."""
     try:
         name.encode()
     except UnicodeEncodeError:

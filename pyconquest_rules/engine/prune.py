@@ -1,4 +1,4 @@
-"""What actions with `prune` made and nobody wishes any more: steps that remove it, found by SQL."""
+"""Steps that remove the files which actions with `prune` made and no action requests any more, found by SQL."""
 
 from collections.abc import Iterator
 from sqlite3 import Connection
@@ -13,21 +13,21 @@ TABLES = (
     "CREATE TEMP TABLE located (number INTEGER PRIMARY KEY, place TEXT)",
     "CREATE TEMP TABLE twin (number INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE seen (number INTEGER PRIMARY KEY, kind TEXT, size INT, mtime_ns INT, trouble TEXT)",
-    # What becomes of what is found.
+    # The step for each finding.
     """
     CREATE TEMP TABLE verdict AS
     SELECT column1 AS found, column2 AS status, column3 AS reason, column4 AS message, column5 AS forget FROM (VALUES
     ('made', 'todo', 'prune', NULL, 0),
-    ('gone', 'todo', 'prune', 'it is gone already, and is forgotten', 1),
-    ('adopted', 'todo', 'prune', 'it was not made, but stood there before: it stays, and is forgotten', 1),
-    ('twin', 'todo', 'prune', 'a step wants the same file by another name: it stays, and the old name is forgotten', 1),
-    ('changed', 'blocked', 'conflict', 'it changed since it was made; not removed', 0),
+    ('gone', 'todo', 'prune', 'it is already gone; the ledger forgets it', 1),
+    ('adopted', 'todo', 'prune', 'it was adopted, not made: it stays, and the ledger forgets it', 1),
+    ('twin', 'todo', 'prune', 'a step needs the same file by another name: it stays, and the ledger forgets the old name', 1),
+    ('changed', 'blocked', 'conflict', 'it changed since it was made, and stays', 0),
     ('unsafe', 'blocked', 'unsafe-path', NULL, 0),
-    ('needed', 'unchanged', 'prune', 'it stays until what else is wished of its instance can be done', 0))
+    ('needed', 'unchanged', 'prune', 'it stays until the other steps of its instance can be done', 0))
     """,
 )
 
-# Whatever anybody wishes stays, of whatever action it is. What was moved stays too.
+# A file stays if any action requests its destination. A file that was moved stays too.
 STALE = """
 INSERT INTO temp.stale (destination)
 SELECT target FROM ledger.done CROSS JOIN action ON action.name = done.action
@@ -35,7 +35,7 @@ WHERE done.kind = 'file' AND action.prune IS NOT NULL AND done.fingerprint != :m
 EXCEPT SELECT path || wish.name FROM wish JOIN folder ON folder.number = wish.folder
 """
 
-# One file may have two names: through a link to an output, or where a file system does not tell capital letters from small ones.
+# One file may have two names: through a link to an output, or on a file system that ignores the case of letters.
 TWINS = (
     "UPDATE temp.stale SET place = place(destination)",
     "CREATE INDEX temp.stale_place ON stale (place)",
@@ -82,11 +82,11 @@ FROM temp.stale CROSS JOIN wish ON wish.number = :last + stale.number CROSS JOIN
     CROSS JOIN temp.verdict USING (found)
 """
 
-# A set that lost most of what it had is more often a mistake than meant: nothing is done of its action. Were the rest of it
-# done, what it newly makes would soon be the other half.
+# A set that lost most of its instances is more often an error than intended, so nothing of its action is done: the new files
+# would soon be the other half.
 TOO_MUCH = """
 UPDATE step SET status = 'blocked', reason = 'prune',
-    message = 'more than half of what the action made would be removed; say --allow-prune if that is right'
+    message = 'more than half of the files that the action made would be removed; use --allow-prune if that is right'
 WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE NOT prune AND
     2 * (SELECT count(*) FROM removal JOIN step USING (number) WHERE action = action.number AND status = 'todo' AND NOT forget)
     > (SELECT count(*) FROM ledger.done WHERE done.kind = 'file' AND done.action = action.name AND done.fingerprint != :moved))
@@ -94,7 +94,7 @@ WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE NOT prune A
 
 
 def prune(connection: Connection, facts: Facts, outputs: Outputs) -> None:
-    """Makes a step of everything that an action with `prune` made and that no wish wants. All other steps must be there."""
+    """Add a step for every file that an action with `prune` made and nothing requests. All other steps must be there."""
     for table in TABLES:
         connection.execute(table)
     (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM wish").fetchone()
@@ -109,7 +109,7 @@ def prune(connection: Connection, facts: Facts, outputs: Outputs) -> None:
 
 
 def _seen(connection: Connection, facts: Facts) -> Iterator[tuple[object, ...]]:
-    """What stands where something was made, or why that is not to be known."""
+    """Yield what is at the destination of each such file, or why that cannot be known."""
     for number, destination in connection.execute("SELECT number, destination FROM temp.stale"):
         try:
             there = facts.entry(destination)

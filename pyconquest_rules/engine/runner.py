@@ -1,4 +1,4 @@
-"""Going through the actions of a plan: which may be done, and what became of their steps."""
+"""Running a plan: which actions may be done, and the outcomes of their steps."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,30 +10,30 @@ from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, Step
 from pyconquest_rules.steps import Status, Step
 
 COUNTS = ("done", "unchanged", "failed", "blocked", "waiting", "bytes")
-"""What is counted of every run. The words for what kinds of actions do come beside them; `done` is their sum."""
+"""The counts of every run. The outcomes of the kinds are counted beside them; `done` is their sum."""
 
 Steps = Callable[[], Iterator[Step]]
-"""What there is to do of an action, from its first step on each time that it is asked for."""
+"""The steps of an action that are todo; each call starts at the first one."""
 
 
 class Work(Protocol):
-    """A plan, as a run sees it."""
+    """What a run needs of a plan."""
 
     def actions(self) -> list[str]:
-        """The names of the actions in their order."""
+        """Return the names of the actions in their order."""
 
     def steps(self, *, action: str, status: Status) -> Iterator[Step]:
-        """The steps of an action that have a status."""
+        """Return the steps of an action that have a status."""
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """For each action: todo, unchanged, blocked, and the bytes that are to be done."""
+        """Return for each action the number of steps by status, and the bytes of those that are todo."""
 
 
 class Executor(Protocol):
-    """What does the steps of an action."""
+    """Carries out the steps of an action."""
 
     def do(self, action: str, steps: Steps, runner: "Runner") -> None:
-        """Does the steps until the runner is to stop; each is remembered in its ledger, and then counted."""
+        """Carry out steps until the runner stops. Record each in the ledger, then count it."""
 
 
 @dataclass(slots=True)
@@ -57,9 +57,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """A run: where it is remembered, who is told, whether to stop, and what it did so far.
+    """A run: its ledger, who gets its events, whether to stop, and its result so far.
 
-    The result is added to: a run may be of several plans, of which each is made when the one before it is done.
+    A run may be of several plans, each made when the one before it is done; the result is their sum.
     """
 
     ledger: Ledger
@@ -68,7 +68,7 @@ class Runner:
     result: Result
 
     def run(self, plan: Work, needs: Mapping[str, tuple[str, ...]], executors: Mapping[str, Executor]) -> None:
-        """Does what is todo, action by action; one whose needs had a failed step is held back and counted as blocked.
+        """Carry out what is todo, action by action. An action that needs one with a failed step is counted as blocked.
 
         When `stop` says so, the files in flight come to their end and are recorded, and no other is begun. That the run came to
         its end is for the caller to note in the ledger.
@@ -97,7 +97,7 @@ class Runner:
                     waiting.add(action)
 
     def stopped(self) -> bool:
-        """Whether it is time to stop, which makes the run an interrupted one."""
+        """Return whether to stop, which makes this an interrupted run."""
         self.result.interrupted = self.result.interrupted or self.stop()
         return self.result.interrupted
 
@@ -112,12 +112,12 @@ class Runner:
         self.emit(StepDone(action, uid, size, warning))
 
     def failed(self, action: str, uid: str, why: str) -> None:
-        """Counts a step that was not done."""
+        """Count a step that failed."""
         self.result.counts["failed"] += 1
         self.emit(StepFailed(action, uid, why))
 
     def wait(self, action: str, why: str, steps: int) -> None:
-        """Notes that steps of an action are for a later run. That is no failure."""
+        """Count steps of an action that wait for a later run. They have not failed."""
         if steps:
             self.result.counts["waiting"] += steps
             self.emit(StepsWait(action, steps, why))

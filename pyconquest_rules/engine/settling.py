@@ -1,4 +1,4 @@
-"""What is to be done of files, by what is at their destinations and what the ledger says of them."""
+"""The steps of files, decided by what is at their destinations and what the ledger recorded of them."""
 
 from collections.abc import Iterator
 from sqlite3 import Connection
@@ -9,9 +9,9 @@ from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.world import Facts
 from pyconquest_rules.steps import Mode
 
-# What is there, beside what the ledger says of this instance there, and what is wished. `compare` is asked of the disk in a
-# second pass. What the ledger knows as another instance's is not ours to replace: it may be the last copy of that. So may be
-# whatever a move finds; only where the bytes are the same its source can go.
+# What is at the destination, what the ledger recorded of this instance there, and what is requested. `compare` means that only
+# the bytes can tell, which a second pass reads. A file that the ledger recorded for another instance is not replaced: it may be
+# the last copy. The same is true of whatever a move finds; its source may only go if the bytes are equal.
 DECIDE = """
 INSERT INTO step SELECT number, action,
     CASE WHEN message IS NOT NULL THEN 'blocked' WHEN reason = 'compare' THEN NULL WHEN reason = 'done' THEN 'unchanged'
@@ -31,8 +31,8 @@ FROM (SELECT w.number, w.action, w.size,
         WHEN a.mode = 'move' THEN 'adopt'
         ELSE 'done' END) AS reason,
     coalesce(w.message, o.message, CASE
-        WHEN p.name IS NOT w.name AND p.kind IS NOT NULL THEN 'a file whose name differs in case only stands there'
-        WHEN p.kind IN ('folder', 'other') THEN 'something that is no file stands there' END) AS message,
+        WHEN p.name IS NOT w.name AND p.kind IS NOT NULL THEN 'a file whose name differs only in case is there'
+        WHEN p.kind IN ('folder', 'other') THEN 'something that is not a file is there' END) AS message,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.size END AS there_size,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.mtime_ns END AS there_mtime_ns
 FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
@@ -51,14 +51,14 @@ SELECT step.number, mode, source, wish.size, mtime_ns, recipe.name, path || wish
 WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR mode = 'symlink' OR recipe > 0)
 """
 
-# What the ledger says of the destination of a step.
+# Whether the ledger has the destination of a step.
 RECORDED = """
 SELECT 1 FROM wish JOIN folder ON folder.number = wish.folder
     JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name
 WHERE wish.number = step.number
 """
 
-# The same, joined to the step's action, for what this program put there for the same image.
+# The same, joined to the step's action, for a file that was made of the same instance.
 OURS = """
 FROM step JOIN action ON action.number = step.action JOIN wish USING (number) JOIN folder ON folder.number = wish.folder
     JOIN recipe ON recipe.number = wish.recipe
@@ -68,7 +68,7 @@ SOURCE_CHANGED = """
 (done.source_size, done.source_mtime_ns) != (wish.size, wish.mtime_ns) OR (mode = 'symlink' AND done.source != wish.source)
 """
 
-# What may hold its own bytes still, although its time is another: then only its source or its rule changed.
+# Files that may still have the bytes that were put there although their mtime differs: then only source or rule changed.
 PERHAPS_LEFT = f"""
 SELECT step.number, done.target, done.source, done.sha256,
     CASE WHEN {SOURCE_CHANGED} OR done.young THEN 'source-changed' ELSE 'rule-changed' END
@@ -77,8 +77,8 @@ SELECT step.number, done.target, done.source, done.sha256,
     AND ({SOURCE_CHANGED} OR done.young OR done.fingerprint != action.fingerprint || identity)
 """
 
-# What holds other content than the step would put: ours that somebody changed is for on_changed, what is not ours for
-# on_conflict.
+# Files with other content than the step would put there: `on_changed` decides about our files that somebody changed,
+# `on_conflict` about all others.
 COMPARED = f"""
 UPDATE step SET reason = CASE
         WHEN step.number IN (SELECT number FROM temp.alike) THEN 'adopt'
@@ -90,7 +90,7 @@ FROM action WHERE action.number = step.action AND status IS NULL AND reason = 'c
 
 SETTLE = "UPDATE step SET status = 'todo' WHERE status IS NULL AND reason NOT IN ('conflict', 'destination-changed')"
 
-# What `verify --repair` found is replaced as long as it is what was found there.
+# A file that `verify --repair` found is replaced as long as it is as it was found.
 BY_ON_CHANGED = f"""
 UPDATE step SET status = iif(restored, 'todo', 'blocked'), message = CASE
         WHEN restored THEN NULL
@@ -124,6 +124,6 @@ def _alike(plan: Plan, facts: Facts) -> Iterator[tuple[int]]:
 
 
 def _left_as_is(connection: Connection, facts: Facts) -> Iterator[tuple[int, str]]:
-    """The steps whose destination was only touched since it was made, and why they are to be done."""
+    """Yield the steps whose destination still has the bytes that were put there, and why they are todo."""
     touched = connection.execute(PERHAPS_LEFT)
     return ((number, reason) for number, at, source, sha256, reason in touched if facts.is_left(at, source, sha256))

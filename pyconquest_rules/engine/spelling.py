@@ -9,7 +9,7 @@ from sqlite3 import Connection
 from pyconquest_rules.engine.world import Facts
 from pyconquest_rules.paths import UnsafePath
 
-# Of what stands in its own way: the destination as it is wished, and as the same action made it of the same instance.
+# For steps that conflict with their own file: the requested destination, and the one that the same action made.
 KNOWN = """
 SELECT wish.number, path, wish.name, target
 FROM step JOIN wish USING (number) JOIN folder ON folder.number = wish.folder JOIN action ON action.number = wish.action
@@ -19,7 +19,7 @@ WHERE step.reason = 'conflict' AND target != path || wish.name AND collision_key
 
 
 def respell(connection: Connection, facts: Facts) -> bool:
-    """Name destinations as the disk has them, where that is the same file or folder. Return whether any got another name."""
+    """Spell destinations as the disk does if it is the same file or folder. Return whether any spelling changed."""
     folders: dict[str, str] = {}
     files: list[tuple[str, int]] = []
     for number, path, name, destination in connection.execute(KNOWN).fetchall():
@@ -37,14 +37,14 @@ def respell(connection: Connection, facts: Facts) -> bool:
 
 
 def _levels(folder: str, destination: str) -> Iterator[tuple[str, str]]:
-    """A folder, with a "/" at its end, and those that it lies in, each beside how another spelling of a file in it has it."""
+    """Yield the parent folders of a path, each with a "/" at its end, beside those of another spelling."""
     wished, known = folder.split("/"), destination.split("/")
     for number in range(1, len(wished)):
         yield "/".join(wished[:number]), "/".join(known[:number])
 
 
 def _is_there(facts: Facts, path: str) -> bool:
-    """Whether something is found under that spelling."""
+    """Return whether something exists under that spelling."""
     try:
         return facts.entry(path) is not None
     except UnsafePath:

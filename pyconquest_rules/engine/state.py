@@ -1,4 +1,4 @@
-"""`state.db`: its tables, and opening it. It may have come with a stranger's rules, or from an earlier version."""
+"""`state.db`: its tables, and how it is opened. It may come with somebody else's rules, or from an earlier version."""
 
 import re
 import sqlite3
@@ -13,7 +13,7 @@ from pyconquest_rules.index.store.foreign import Object, objects
 FORMAT = "4"
 NAME = re.compile(r"[0-9a-f]{8}")
 
-# The one shape of what was done. A file is a target of its own, without a member; of a node each instance is a member.
+# The one shape of everything that was done. A file is a target without a member; at a node, each instance is a member.
 # `member` is the SOPInstanceUID of what the node got, as is `delivered_uid`. `sha256` is of the bytes that were delivered,
 # `source_sha256` of those of the source; `size` and `mtime_ns` are those of the file at the destination. `adopted`: the file
 # was there before and was not made. `changed`: other bytes were found there, although size and mtime are as recorded. `young`:
@@ -32,7 +32,7 @@ CREATE TABLE failed (
     PRIMARY KEY (kind, target, member)) WITHOUT ROWID
 """
 
-# How many instances an action that retrieves has brought, and when the last. Which ones, the index knows.
+# How many instances an action has retrieved, and when it retrieved the last. The index knows which ones.
 BROUGHT = "CREATE TABLE brought (action TEXT PRIMARY KEY, instances INT, last TEXT) WITHOUT ROWID"
 
 TABLES = f"""
@@ -43,28 +43,28 @@ CREATE TABLE run (number INTEGER PRIMARY KEY AUTOINCREMENT, started TEXT, finish
 INSERT INTO state VALUES ('format', '{FORMAT}'), ('name', lower(hex(randomblob(4))));
 """
 
-# Of what is done, what `verify --repair` found changed: just that content may be replaced.
+# The changed files that `verify --repair` found: exactly that content may be replaced.
 REPAIR = "CREATE TABLE IF NOT EXISTS repair (destination TEXT PRIMARY KEY, size INT, mtime_ns INT) WITHOUT ROWID"
 
-# Why runs could not begin, or ended before their end.
+# Why runs failed or could not begin.
 ENDED = "CREATE TABLE IF NOT EXISTS ended (run INTEGER PRIMARY KEY, ending TEXT, reason TEXT)"
 
-# The files that commands wrote where somebody said: see `app.writing`.
+# The files that commands wrote with `-o`: see `app.writing`.
 WRITTEN = (
     "CREATE TABLE IF NOT EXISTS written (path BLOB, size INT, mtime_ns INT, PRIMARY KEY (path, size, mtime_ns)) WITHOUT ROWID"
 )
 
-# The studies for which listeners are still to run `then`.
+# The studies for which listeners must still run `then`.
 WAITING = """
 CREATE TABLE IF NOT EXISTS waiting (listener TEXT, StudyInstanceUID TEXT, PRIMARY KEY (listener, StudyInstanceUID)) WITHOUT ROWID
 """
 
 LATER = (ENDED, REPAIR, WAITING, WRITTEN, intents.TABLE, makers.TABLE)
-"""Tables that states of this format did not always have."""
+"""Tables that older states of this format may lack."""
 
 
 def opened(file: Path, write: bool) -> sqlite3.Connection:
-    """Open a state; one that does not exist yet, in memory, unless it is to be written. Raises sqlite3.Error."""
+    """Open a state. If it does not exist and `write` is false, it is made in memory. Raises sqlite3.Error."""
     if not write and not file.exists():
         return _prepared(sqlite3.connect(":memory:", isolation_level=None))
     connection = databases.connect(file, timeout=30)
@@ -80,7 +80,7 @@ def opened(file: Path, write: bool) -> sqlite3.Connection:
 
 
 def _check_objects(connection: sqlite3.Connection) -> None:
-    """Raise sqlite3.DatabaseError if a state holds anything but the tables that we make. Runs no other statement."""
+    """Raise sqlite3.DatabaseError if a state has anything except our tables. Runs no other statement."""
     for found in objects(connection):
         if found not in _made() and found not in earlier.made(LATER):
             raise sqlite3.DatabaseError(
@@ -90,13 +90,13 @@ def _check_objects(connection: sqlite3.Connection) -> None:
 
 @cache
 def _made() -> frozenset[Object]:
-    """All that a state of this version may hold."""
+    """Return everything that a state of this version may have."""
     with closing(_prepared(sqlite3.connect(":memory:", isolation_level=None))) as connection:
         return frozenset(objects(connection))
 
 
 def _prepared(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Make what is missing of a state. Raises sqlite3.DatabaseError for one of a later version."""
+    """Create missing tables, or carry an earlier format over. Raises sqlite3.DatabaseError for a later format."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'state'").fetchone():
         connection.executescript(f"BEGIN; {TABLES} COMMIT;")
     (found,) = connection.execute("SELECT value FROM state WHERE key = 'format'").fetchone() or (None,)

@@ -12,7 +12,7 @@ SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,9})?)%")
 
 
 def subset(text: str) -> LookedAt:
-    """Of `N/M` the N-th of M parts, in which a path is in every run, so that M runs see all; of `P%` a random share.
+    """Return what chooses files: `N/M` is the N-th of M fixed parts, so that M runs see all files; `P%` is a random share.
 
     Raises UsageError.
     """

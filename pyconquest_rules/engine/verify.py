@@ -1,4 +1,4 @@
-"""Proving an export: what the ledger says against what is on the disk."""
+"""Compare the disk with the ledger."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ from pyconquest_rules.paths import UnsafePath, collision_key
 
 
 class Finding(StrEnum):
-    """What is found at a destination."""
+    """The state of a destination."""
 
     OK = "ok"
     MISSING = "missing"
@@ -27,9 +27,9 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """One destination and what was found there. `rotten`: its bytes changed, but neither its size nor its time.
+    """A destination and its state. `rotten`: its bytes changed, but neither its size nor its mtime.
 
-    `there` is the size and time of a file that changed.
+    `there` is the stamp of a changed file.
     """
 
     destination: str
@@ -42,7 +42,7 @@ LookedAt = Callable[[str], bool]
 
 
 def every(path: str) -> bool:
-    """Looks at every file."""
+    """Choose every file."""
     return True
 
 
@@ -55,7 +55,7 @@ def verify(
     deep: bool,
     looked_at: LookedAt = every,
 ) -> Iterator[Verified]:
-    """Every destination of `actions` in the ledger, by size and mtime, with `deep` by SHA-256, and every file that is not there.
+    """Yield every recorded destination of `actions`, compared by size and mtime, with `deep` by SHA-256, and every extra file.
 
     Only what is `looked_at` is told, and read. Looked through for extra files are the folders below `prefixes`, the leading
     folders of the templates, and every folder that holds a destination. What lies outside the outputs, which were others once,
@@ -96,7 +96,7 @@ def _folder(
 
 
 def _as_listed(folder: str, outputs: Outputs) -> str:
-    """A folder as the disk spells it: it may have it in other letters, and not tell capital letters from small ones."""
+    """Return a folder as the disk spells it: a file system may ignore the case of letters."""
     above, *below = reversed([*outputs.folders(folder)])
     for wished in below:
         name = os.path.basename(wished)

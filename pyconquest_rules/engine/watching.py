@@ -1,4 +1,4 @@
-"""Which outputs most files are missing from, by what `verify` finds: more often a disk that is not mounted than lost files."""
+"""Outputs that lack most of their files in a verification: more often a disk that is not mounted than lost files."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from pyconquest_rules.paths import remembered
 
 
 class Watch:
-    """Counts what is found, and output by output what is known there and what is missing."""
+    """Counts the findings, and for each output the recorded and the missing files."""
 
     def __init__(self, outputs: Outputs) -> None:
         self.disk, self.roots = remembered(outputs.disk), outputs.roots
@@ -20,7 +20,7 @@ class Watch:
         self.missing, self.known = dict[Root | None, int](), dict[Root | None, int]()
 
     def noted(self, findings: Iterable[Verified]) -> Iterator[Verified]:
-        """Pass on what is found, and count it."""
+        """Pass on the findings, and count them."""
         for found in findings:
             self.counts[found.finding] += 1
             if found.finding not in (Finding.EXTRA, Finding.OUTSIDE):
@@ -31,7 +31,7 @@ class Watch:
             yield found
 
     def vanished(self) -> tuple[Vanished, ...]:
-        """The outputs that lack more than half of what was looked at; folders beside the rules file only if they are empty."""
+        """Return the outputs that lack more than half of the verified files, or are empty folders beside the rules file."""
         return tuple(
             Vanished(at.named, number, self.known[at], nothing_in(at))
             for at, number in self.missing.items()

@@ -10,7 +10,7 @@ from pyconquest_rules.kinds.retrieve import RetrieveKind
 from pyconquest_rules.kinds.send import SendKind
 
 ACTIONS: tuple[ActionKind[Any], ...] = (
-    # What is retrieved is there for all others: it comes first.
+    # Retrievals come first, so that all others see what came.
     RetrieveKind(),
     CopyKind(),
     SendKind(),
@@ -18,7 +18,7 @@ ACTIONS: tuple[ActionKind[Any], ...] = (
 """The kinds of actions, in the order in which their actions are done unless one needs another."""
 
 OTHERS: tuple[Kind, ...] = (ListenKind(),)
-"""Kinds of tables that say how something is done."""
+"""Kinds of tables that configure something and are not actions."""
 
 
 def kinds() -> tuple[Kind, ...]:

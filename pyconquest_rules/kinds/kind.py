@@ -1,4 +1,4 @@
-"""What the kinds of this program are: tables of the rules file, of which most are actions."""
+"""The protocols of the kinds of this program: tables of the rules file, most of which are actions."""
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -17,4 +17,4 @@ Running: TypeAlias = "engine.Running[Rules]"
 
 
 class ActionKind(rules.TableKind[T], engine.ActionKind[T, "Rules"], Protocol[T]):
-    """A kind whose tables are actions: planned, done, and remembered in the ledger."""
+    """A kind whose tables are actions: planned, carried out, and recorded in the ledger."""

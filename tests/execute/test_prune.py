@@ -121,7 +121,7 @@ def test_what_changed_since_it_was_made_stays(five: Workplace, change: Callable[
     assert (step["status"], step["reason"], step["message"]) == (
         "blocked",
         "conflict",
-        "it changed since it was made; not removed",
+        "it changed since it was made, and stays",
     )
     assert five.run("apply").code == 1
     assert os.path.lexists(five.folder / GONE)
@@ -148,7 +148,7 @@ def test_bytes_are_read_before_they_are_removed(five: Workplace) -> None:
 def test_what_is_gone_already_is_forgotten(five: Workplace) -> None:
     (five.folder / GONE).unlink()
     (step,) = listed(five.run("plan", "--list", "--json"))
-    assert (step["status"], step["reason"], step["message"]) == ("todo", "prune", "it is gone already, and is forgotten")
+    assert (step["status"], step["reason"], step["message"]) == ("todo", "prune", "it is already gone; the ledger forgets it")
     assert five.run("apply").code == 0
     assert GONE not in ledger(five)
 
@@ -225,7 +225,7 @@ def test_what_was_adopted_stays_and_is_forgotten(five: Workplace, instance: Inst
     assert "export/P1/6.dcm" in ledger(five)
     five.rules(pruning(where="InstanceNumber < 5"))
     (step,) = listed(five.run("plan", "--list", "--json"))
-    assert step["message"] == "it was not made, but stood there before: it stays, and is forgotten"
+    assert step["message"] == "it was adopted, not made: it stays, and the ledger forgets it"
     done = five.run("apply", "--json").summary
     assert (done["done"], done["released"], done["removed"]) == (1, 1, 0)
     assert sorted(five.files("export/P1")) == ["4.dcm", "6.dcm"]

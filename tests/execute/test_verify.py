@@ -261,7 +261,7 @@ def test_what_has_no_source_any_more_cannot_be_mended(exported: Workplace) -> No
     os.utime(exported.folder / "data/3.dcm", ns=(1, 1))
     assert unmended(exported) == {
         "export/P1/1.dcm": "the source is gone",
-        "export/P1/2.dcm": "the source holds other bytes too, with the same size and time",
+        "export/P1/2.dcm": "the source changed too, with the same size and time",
         "export/P2/3.dcm": "the source changed since",
     }
     # What rots with its source is told again and again, and never taken for right.
@@ -273,7 +273,7 @@ def test_a_hard_link_rots_with_its_source(workplace: Workplace, instance: Instan
     instance("data/1.dcm", pixels=bytes(100))
     workplace.rules(copies("export/x.dcm", mode="hardlink")).run("apply")
     flip_a_byte(workplace.folder / "export/x.dcm")
-    assert unmended(workplace) == {"export/x.dcm": "the source holds other bytes too, with the same size and time"}
+    assert unmended(workplace) == {"export/x.dcm": "the source changed too, with the same size and time"}
     assert workplace.run("apply", "--json").summary["done"] == 0
     assert verified(workplace, "--deep") == (1, {"export/x.dcm": "changed"})
 
@@ -281,15 +281,15 @@ def test_a_hard_link_rots_with_its_source(workplace: Workplace, instance: Instan
 def test_what_no_action_wishes_any_more_is_not_mended(exported: Workplace) -> None:
     flip_a_byte(exported.folder / "export/P1/2.dcm")
     exported.rules(copies("export/new/{{ InstanceNumber }}.dcm"))
-    assert unmended(exported) == {"export/P1/2.dcm": "no action wishes it any more"}
+    assert unmended(exported) == {"export/P1/2.dcm": "no action requests it any more"}
     exported.rules(copies("export/new/{{ InstanceNumber }}.dcm") + "prune = true\n")
-    assert unmended(exported, "copy.export") == {"export/P1/2.dcm": "it changed since it was made; not removed"}
+    assert unmended(exported, "copy.export") == {"export/P1/2.dcm": "it changed since it was made, and stays"}
 
 
 def test_what_something_else_stands_in_the_way_of_is_not_mended(exported: Workplace) -> None:
     (exported.folder / "export/P1/2.dcm").unlink()
     (exported.folder / "export/P1/2.dcm").mkdir()
-    assert unmended(exported) == {"export/P1/2.dcm": "something that is no file stands there"}
+    assert unmended(exported) == {"export/P1/2.dcm": "something that is not a file is there"}
 
 
 def test_repair_of_what_is_well_is_the_plan(exported: Workplace) -> None:

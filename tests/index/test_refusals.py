@@ -84,7 +84,7 @@ def test_a_redelivery_counts_or_not_by_the_rule(
     replaced = counts != "first/m.dcm"
     assert plan.code == code
     assert [(step["reason"], step["message"]) for step in steps] == (
-        [("source-changed", "another file of this instance counts now")] if replaced else []
+        [("source-changed", "the index now uses another file of this instance")] if replaced else []
     )
     assert two.run("apply").code == code
     assert (b"after" in two.files("export")["1.1.dcm"]) == replaced

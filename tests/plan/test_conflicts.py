@@ -43,7 +43,7 @@ def test_conflict_is_an_error(conflict: Workplace) -> None:
     assert plan.code == 1
     blocked = next(step for step in listed(plan) if step["status"] == "blocked")
     assert (blocked["destination"], blocked["reason"]) == ("export/P1.dcm", "conflict")
-    assert blocked["message"] == "other content stands there that is not ours"
+    assert blocked["message"] == "other content is there that no action made"
     applied = conflict.run("apply", "--json")
     assert (applied.code, applied.summary["done"], applied.summary["blocked"]) == (1, 1, 1)
     assert conflict.files("export")["P1.dcm"] == FOREIGN
@@ -158,7 +158,7 @@ def test_the_file_of_another_instance_is_not_replaced(workplace: Workplace, inst
     instance("data/2.dcm", PatientID="P1")
     plan = workplace.run("plan", "--list", "--json", "--allow-vanish")
     assert [(step["reason"], step["message"]) for step in listed(plan)] == [
-        ("conflict", "another instance, which was put there earlier, stands there")
+        ("conflict", "another instance was put there earlier")
     ]
     assert workplace.run("apply", "--allow-vanish").code == 1
     assert workplace.files("export") == before

@@ -1,4 +1,4 @@
-"""`[copy.NAME]`: files of a set go where a template says."""
+"""`[copy.NAME]`: copy the files of a set to destinations that a template prints."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ class CopyKind(ActionKind["Copy"]):
         return Copy
 
     def check(self, table: "Copy", place: "Path", seen: "Seen") -> "Iterator[Problem]":
-        """Yield what cannot be together."""
+        """Yield keys that exclude each other."""
         from pyconquest_rules.kinds.copy.rule import check
 
         return check(table, place, seen.places)
@@ -39,7 +39,7 @@ class CopyKind(ActionKind["Copy"]):
         return action.select
 
     def prunes(self, action: "Copy") -> bool:
-        """Return whether files are removed once the set has lost them."""
+        """Return whether files are removed that the set no longer has."""
         return action.prune
 
     def requests(self, name: str, action: "Copy", planning: Planning) -> "Iterator[Wish]":
@@ -54,7 +54,7 @@ class CopyKind(ActionKind["Copy"]):
         return wishes(template, planning.rules.outputs, planning.sets.instances(action.select, template.columns))
 
     def executor(self, name: str, action: "Copy", running: Running) -> "Executor":
-        """Return what puts the files."""
+        """Return what carries out the steps."""
         from pyconquest_rules.kinds.copy.do import Copying
 
         return Copying(running.rules.outputs)

@@ -1,4 +1,4 @@
-"""Doing the steps of a copy: groups of files, several in flight, each remembered in the ledger once it is durable."""
+"""Carry out the steps of a copy: groups of files, several in flight, each recorded in the ledger when it is durable."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,25 +17,25 @@ from pyconquest_rules.engine.runner import Runner, Steps
 from pyconquest_rules.steps import Mode, PutFile, RemoveFile, Step
 
 IN_FLIGHT = 8  # groups
-# So many of them are made, and so many are placed, before the oldest is waited for.
+# The number of groups being made, and of those being placed, before the oldest is waited for.
 MAKING, PLACING = 5, 2
-# So many groups are noted in the ledger at once.
+# The number of groups that are recorded as intended in one transaction.
 INTENDED = 32
-# Files of a group: as many as are worth one wait for the disk. Their folders are open meanwhile: IN_FLIGHT times as many
-# descriptors must be allowed, and the least that systems allow is 256.
+# The number of files of a group, which share one wait for the disk. Their folders stay open meanwhile: IN_FLIGHT times as many
+# descriptors must be allowed, and some systems allow only 256.
 TOGETHER = {Mode.COPY: 8, Mode.MOVE: 8, Mode.REFLINK: 8, Mode.HARDLINK: 24, Mode.SYMLINK: 24}
 REMOVED_TOGETHER = 24
-MUCH = 16 << 20  # bytes; they make a group of fewer
+LARGE = 16 << 20  # bytes: a group of this size needs no more files
 
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """What an action that copies needs: where files may go."""
+    """The executor of a copy. `outputs` are the folders that files may go to."""
 
     outputs: Outputs
 
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
-        """Puts what is to be put, and only where all of that went well removes what is to be removed, which comes after it."""
+        """Put files; the removals come last, and only if every file was put."""
         counts = runner.result.counts
         failed = counts["failed"]
         for removes, some in groupby(steps(), lambda step: isinstance(step.operation, RemoveFile)):
@@ -45,7 +45,7 @@ class Copying:
                 counts["blocked"] += sum(1 for _ in some)
 
     def _together(self, steps: Iterator[Step], runner: Runner) -> None:
-        """Makes and places the steps in their order, group by group, a few in flight."""
+        """Make and place the files of steps in their order, group by group, several in flight."""
         guard, settled = self.outputs.guard(), set[str]()
         making, placing = deque[_Group](), deque[_Group]()
         with ThreadPoolExecutor(IN_FLIGHT) as pool, ExitStack() as stack:
@@ -61,7 +61,7 @@ class Copying:
                 self._advance(making, placing, pool, runner, guard)
 
     def _advance(self, making: "deque[_Group]", placing: "deque[_Group]", pool: Executor, runner: Runner, guard: Guard) -> None:
-        """Records the oldest group that is placed, with what the next one is about to place: one wait for both."""
+        """Record the oldest placed group, and in the same transaction what the next one is about to place."""
         outcomes: list[tuple[Step, Put | Removed | StepError]] = []
         made: list[tuple[Step, Made]] = []
         if placing and (len(placing) > PLACING or not making):
@@ -80,17 +80,17 @@ class Copying:
         self._count(outcomes, runner, guard)
 
     def _count(self, outcomes: list[tuple[Step, Put | Removed | StepError]], runner: Runner, guard: Guard) -> None:
-        """Ends moves, and counts what was done and what failed."""
+        """Finish moves, and count what was done and what failed."""
         for step, outcome in outcomes:
             error = outcome if isinstance(outcome, StepError) else self._ended(step, runner, guard)
             if error is None:
                 size = step.operation.stamp.size
-                runner.done(_kind(step), step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
+                runner.done(_outcome(step), step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
             else:
                 runner.failed(step.action, step.SOPInstanceUID, str(error))
 
     def _ended(self, step: Step, runner: Runner, guard: Guard) -> StepError | None:
-        """Does what is left of a move once the ledger knows, and gives what went wrong."""
+        """Finish a move after the ledger has it. Return the error if that fails."""
         operation = step.operation
         if isinstance(operation, PutFile) and operation.mode is Mode.MOVE:
             try:
@@ -101,7 +101,7 @@ class Copying:
         return None
 
     def _files(self, group: list[Step], runner: Runner, settled: set[str], guard: Guard) -> "_Files":
-        """The files of a group, which are all put or all removed."""
+        """Return the files of a group: either all are put or all are removed."""
         name, run = runner.ledger.name, runner.result.run
         ours, ours_now = part_prefix(name), part_prefix(name, run)
         folders = Folders(self.outputs, settled, lambda name: name.startswith(ours) and not name.startswith(ours_now), guard)
@@ -113,7 +113,7 @@ class Copying:
 
 
 class _Files(Protocol):
-    """Files that are put, or removed, in two halves; `make` yields what is about to be placed."""
+    """Files that are put or removed in two halves; `make` returns what is about to be placed."""
 
     def make(self) -> Sequence[Made | None]: ...
 
@@ -124,7 +124,7 @@ class _Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Removals:
-    """What is removed needs no preparation: the ledger has its row."""
+    """Removals. They need no preparation, because the ledger has their rows."""
 
     operations: list[RemoveFile]
     folders: Folders
@@ -140,7 +140,7 @@ class _Removals:
 
 
 class _Group(NamedTuple):
-    """Steps whose files are being made or placed."""
+    """A group whose files are being made or placed."""
 
     steps: list[Step]
     files: _Files
@@ -148,23 +148,23 @@ class _Group(NamedTuple):
 
 
 def _close(*groups: "deque[_Group]") -> None:
-    """Take away what was made but not placed, as an error ended the run; after that nothing is left in the groups."""
+    """Delete temporary files after an error ended the run, so that the groups leave nothing behind."""
     for group in chain.from_iterable(groups):
         group.future.exception()  # waits for it
         group.files.close()
 
 
 def _intended(groups: Iterator[list[Step]], runner: Runner) -> Iterator[list[Step]]:
-    """The groups, each after the ledger has noted its steps: many groups with one wait for the disk."""
+    """Yield the groups, each after its steps are recorded as intended: many groups in one transaction."""
     while some := [*islice(groups, INTENDED)]:
         runner.ledger.intend(chain.from_iterable(some), runner.result.run)
         yield from some
 
 
-def _kind(step: Step) -> str:
-    """As what a step counts that was done."""
+def _outcome(step: Step) -> str:
+    """Return the word by which a done step is counted."""
     match step.operation:
-        case RemoveFile(forget=True):  # nothing was removed: the ledger lets go of it
+        case RemoveFile(forget=True):  # no file was removed: only the ledger forgets it
             return "released"
         case RemoveFile():
             return "removed"
@@ -174,19 +174,19 @@ def _kind(step: Step) -> str:
 
 
 def _brings(step: Step) -> bool:
-    """Whether a step brings bytes to their place."""
+    """Return whether a step writes or links a file."""
     return isinstance(step.operation, PutFile) and not step.operation.adopt
 
 
 def _groups(steps: Iterator[Step]) -> Iterator[list[Step]]:
-    """Steps that follow each other, as many as are worth one wait for the disk."""
+    """Yield groups of consecutive steps that share one wait for the disk."""
     group, size = [], 0
     for step in steps:
         operation = step.operation
         group.append(step)
         size += operation.stamp.size
         most = TOGETHER[operation.mode] if isinstance(operation, PutFile) else REMOVED_TOGETHER
-        if size >= MUCH or len(group) == most:
+        if size >= LARGE or len(group) == most:
             yield group
             group, size = [], 0
     if group:

@@ -1,4 +1,4 @@
-"""`[copy.NAME]`: puts the files of a set where a template says."""
+"""`[copy.NAME]`: its keys, its checks, and what it requests."""
 
 from collections.abc import Iterable, Iterator
 from typing import Annotated
@@ -48,12 +48,12 @@ class Copy(Table):
 
     @property
     def fingerprint(self) -> str:
-        """Of what decides the content of the destination; the destination itself is the identity of a step, not part of it."""
+        """Changes whenever the content of destinations may. Where they are is the identity of a step, not part of it."""
         return self.mode.fingerprint
 
 
 def check(copy: Copy, place: Path, places: Places) -> Iterator[Problem]:
-    """Yield what cannot be together with `mode = "move"`."""
+    """Yield keys that `mode = "move"` excludes."""
     if copy.prune and copy.mode is Mode.MOVE:
         hint = "what was moved has left the set, and may be all that there is of it: use another mode, or leave prune out"
         yield places.at_key((*place, "prune"), 'mode = "move" cannot have prune', hint)
@@ -63,9 +63,9 @@ def check(copy: Copy, place: Path, places: Places) -> Iterator[Problem]:
 
 
 def wishes(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Wish]:
-    """One wish for each row that the set's query gave for an instance, in the order of the instances.
+    """Yield one request for each row of the set, in the order of its instances.
 
-    `instances` have the values of the template's `columns`.
+    `instances` end with the values of the template's `columns`.
     """
     for uid, source, size, mtime_ns, *values in instances:
         try:

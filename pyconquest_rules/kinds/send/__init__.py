@@ -1,4 +1,4 @@
-"""`[send.NAME]`: files of a set go to a node."""
+"""`[send.NAME]`: send the files of a set to a node."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ class SendKind(ActionKind["Send"]):
         return send_wishes(planning.sets.instances(action.select, ()), planning.ledger.instances.failed_at(node))
 
     def executor(self, name: str, action: "Send", running: Running) -> "Executor":
-        """Return what sends; with all that the network needs."""
+        """Return what carries out the steps."""
         from pyconquest_rules.kinds.send.sending import sending
 
         return sending(action, running)

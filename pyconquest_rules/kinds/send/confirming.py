@@ -1,4 +1,4 @@
-"""Having a node confirm what it took: an answer to C-STORE is not yet a place in an archive."""
+"""Confirmation by the node: a successful C-STORE does not yet mean that the instance is in an archive."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -10,12 +10,12 @@ from pyconquest_rules.engine.runner import Runner
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.server import ListenError
 
-# So many instances are asked for in a row.
+# The number of instances in one question.
 AT_ONCE = 500
-# After so many questions in a row without an answer a node is not asked any more.
+# After this many questions in a row without an answer, the node is not asked any more.
 MOST_UNANSWERED = 3
 
-AGAIN = "the next run asks again"
+ASKS_AGAIN = "the next run asks again"
 SENDS_AGAIN = "the next run sends it again"
 NO_SUCH_INSTANCE = 0x0112
 
@@ -24,7 +24,7 @@ NO_SUCH_INSTANCE = 0x0112
 class Confirmation:
     """What a node says of instances, by the SOPInstanceUIDs that were delivered: those that it has, and why it lacks others.
 
-    `gone` are those of `why` that it does not have at all. `unsaid` are the words for what is in neither.
+    `gone` are those of `why` that the node does not have. `unsaid` is the message for instances that are in neither.
     """
 
     unsaid: str
@@ -42,9 +42,9 @@ Ask = Callable[[Members], Confirmation]
 Stop = Callable[[], bool]
 
 Asking = Callable[[Stop], AbstractContextManager[Ask]]
-"""What is needed while a node is asked. Once its argument says so, nobody waits for an answer any more.
+"""Prepares to ask a node. Waiting for an answer ends when the argument returns True.
 
-Raises ListenError and NodeError where its reports cannot be listened for.
+Raises ListenError or NodeError if the node's reports cannot be received.
 """
 
 
@@ -81,48 +81,50 @@ def confirm(action: str, node: str, asking: Asking, members: Iterator[tuple[str,
 
 
 def confirmations(members: Iterator[tuple[str, str]], asking: Asking, stop: Stop) -> Iterator[tuple[Members, Confirmation]]:
-    """Yield what a node says of instances, some at a time. That it cannot be asked is an answer too."""
+    """Yield the answers of a node for batches of instances. An error is such an answer too."""
     with ExitStack() as stack:
         try:
             ask = stack.enter_context(asking(stop))
         except (ListenError, NodeError) as error:
             ask = _silence(str(error))
-        unanswered, confirmation = 0, Confirmation(AGAIN)
+        unanswered, confirmation = 0, Confirmation(ASKS_AGAIN)
         while some := dict(islice(members, AT_ONCE)):
             if unanswered < MOST_UNANSWERED:
                 try:
                     confirmation, unanswered = ask(some), 0
                 except NodeError as error:
-                    confirmation, unanswered = Confirmation(f"{error}; {AGAIN}"), unanswered + 1
+                    confirmation, unanswered = Confirmation(f"{error}; {ASKS_AGAIN}"), unanswered + 1
             yield some, confirmation
 
 
 def _silence(message: str) -> Ask:
-    return lambda _: Confirmation(f"{message}; {AGAIN}")
+    return lambda _: Confirmation(f"{message}; {ASKS_AGAIN}")
 
 
 @contextmanager
 def finding(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
-    """An instance is confirmed once the node finds it by C-FIND. It may only be late with it: so nothing is sent again."""
+    """Confirm instances that the node finds by C-FIND. It may find others later, so nothing is sent again."""
     from pyconquest_rules.network.query import present  # pynetdicom takes long to import
 
     def ask(members: Members) -> Confirmation:
         there = present(node, (known[:3] for known in look(members)))
-        return Confirmation(f"the node took it, but does not find it (C-FIND); {AGAIN}", frozenset(there))
+        return Confirmation(f"the node took it, but does not find it (C-FIND); {ASKS_AGAIN}", frozenset(there))
 
     yield ask
 
 
 @contextmanager
 def committing(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
-    """An instance is confirmed once the node commits itself to keep it (PS3.4 J). What it says that it lacks is sent again."""
+    """Confirm instances that the node commits to keep (PS3.4 J). Instances that it reports as missing are sent again."""
     from pyconquest_rules.network.commitment import REASONS
     from pyconquest_rules.network.commitment_scu import Waiting
     from pyconquest_rules.network.tls import server_context
 
     def words(reason: int) -> str:
         what = REASONS.get(reason, "failure reason") if reason else "no reason given"
-        return f"the node does not commit to it: {what} ({reason:04X}); {SENDS_AGAIN if reason == NO_SUCH_INSTANCE else AGAIN}"
+        return (
+            f"the node does not commit to it: {what} ({reason:04X}); {SENDS_AGAIN if reason == NO_SUCH_INSTANCE else ASKS_AGAIN}"
+        )
 
     context = server_context(node, node.tls) if node.tls is not None and node.tls.certificate is not None else None
     with Waiting(node.calling_ae_title, node.commitment_host, node.commitment_port, context) as waiting:
@@ -132,13 +134,13 @@ def committing(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
             report = waiting.report(transaction, node.commitment_timeout, stop)
             why = {uid: words(reason) for uid, reason in report.failed.items()}
             gone = frozenset(uid for uid, reason in report.failed.items() if reason == NO_SUCH_INSTANCE)
-            return Confirmation(f"the node does not say whether it commits to it; {AGAIN}", report.committed, why, gone)
+            return Confirmation(f"the node does not say whether it commits to it; {ASKS_AGAIN}", report.committed, why, gone)
 
         yield ask
 
 
 def unconfirmed(uids: Iterable[str], confirmation: Confirmation) -> Iterator[tuple[str, str]]:
-    """Of instances that were asked for those that are not confirmed, each with the reason."""
+    """Yield the instances that are not confirmed, each with the reason."""
     for uid in uids:
         if uid not in confirmation.there:
             yield uid, confirmation.why.get(uid, confirmation.unsaid)

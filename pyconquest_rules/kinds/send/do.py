@@ -1,4 +1,4 @@
-"""Sending the instances of an action to its node: each outcome goes at once to the ledger, and what failed is tried again."""
+"""Carry out the steps of a send: each outcome is recorded in the ledger at once, and failures are tried again."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from pyconquest_rules.steps import SendInstance, Step
 if TYPE_CHECKING:
     from pyconquest_rules.network.storage_scu import Sent
 
-# So many instances are given to one association at once.
+# The number of instances that one association gets at a time.
 BATCH = 100
-# A batch has less than this, in bytes, of files that recipes transform, plus one file.
+# Transformed files of a batch take less than this many bytes, plus one file.
 MOST_MADE = 256 << 20
-# What may succeed later is tried again so often, each time after twice as many seconds.
+# The pauses in seconds before an instance that may succeed later is tried again.
 DELAYS = (1.0, 2.0, 4.0)
-# An instance whose association was lost is tried so often again: once alone, when all others had their turn, and then last.
+# An instance whose association was lost is tried again this many times: alone, after all others, and then last.
 LOST_AGAIN = 2
-# More instances than these are not kept for another try: the next run has them.
+# At most this many instances are kept for another try; the next run tries the rest.
 MOST_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """What an action that sends needs: the node, how many associations, and how many bytes a second over all of them.
+    """The executor of a send: the node, the number of associations, and their maximum rate in bytes per second.
 
     `transcode`: an instance may be sent in the other VR encoding. `asking` is how the node is asked for what it took; None if the
     status of a C-STORE is enough. `window` is the time of day at which may be sent, in words, and `is_open` whether that is now.
@@ -45,7 +45,7 @@ class Sending:
     transcode: bool = True
 
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
-        """Sends what is to be sent, while the window is open, and has the node confirm that and what was sent before."""
+        """Send instances while the window is open, and ask the node to confirm them and those that were sent before."""
         told, stored = self._send(action, steps, runner)
         if self.window is not None and not runner.result.interrupted:
             runner.wait(action, f"outside its window {self.window}", sum(1 for _ in _to_send(steps())) - told)
@@ -57,7 +57,7 @@ class Sending:
                 confirm(action, node, self.asking, now, runner, steps=False)
 
     def _send(self, action: str, steps: Steps, runner: Runner) -> tuple[int, int]:
-        """Sends; gives of how many instances was heard, and how many of them the node took."""
+        """Send. Return how many instances have an outcome, and how many of them the node accepted."""
         told, stored = 0, 0
         if self.is_open() and not runner.stopped():
             for answers in transferred(_to_send(steps()), self, lambda: runner.stop() or not self.is_open()):
@@ -83,19 +83,19 @@ def _member(step: Step) -> tuple[str, str]:
 
 
 def _was_sent(step: Step) -> bool:
-    """Whether a step was sent by an earlier run, and is only to be confirmed."""
+    """Return whether an earlier run sent the instance, so that it only needs confirmation."""
     return isinstance(step.operation, SendInstance) and step.operation.sent
 
 
 def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool]) -> Iterator[list[tuple[Step, "Sent"]]]:
-    """Sends the instances of `steps`; yields their outcomes, some at a time, as the answers come.
+    """Send the instances of `steps`. Yield their outcomes in batches, as the answers come.
 
     What may succeed later is tried again when all others had their turn, each on an association of its own. Once `stop` says
     so no batch is begun, and nothing is waited for; what is under way comes to its end.
     """
     kept: dict[str, tuple[Step, Sent]] = {}
     with Senders(sending.node, sending.associations, DELAYS, max_rate=sending.max_rate, transcode=sending.transcode) as senders:
-        # The steps are read here alone: a connection of SQLite belongs to one thread.
+        # Only this thread reads the steps: a connection of SQLite belongs to one thread.
         batches = _batches(steps)
         for tries, delay in enumerate((*DELAYS, 0.0)):
             for answers in senders.answers(batches, alone=tries > 0):
@@ -113,7 +113,7 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
             if not kept or senders.dead:
                 break
             if _stopped_within(delay, senders.ending, stop):
-                # What the node had no room for waits for the next run. A lost association is a failure already.
+                # Instances that the node had no room for wait for the next run. A lost association is a failure.
                 kept = {uid: (step, sent) for uid, (step, sent) in kept.items() if sent.status is None}
                 break
             batches = iter([[step] for step, _ in kept.values()])
@@ -122,7 +122,7 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
 
 
 def _batches(steps: Iterator[Step]) -> Iterator[list[Step]]:
-    """Steps that follow each other. What recipes make lies on the disk while its batch is sent, so that there is less of it."""
+    """Yield batches of consecutive steps. Transformed files are on the disk while their batch is sent, so fewer go together."""
     batch, made = list[Step](), 0
     for step in steps:
         batch.append(step)
@@ -137,13 +137,13 @@ def _batches(steps: Iterator[Step]) -> Iterator[list[Step]]:
 
 
 def _is_to_be_tried_again(sent: "Sent", tries: int) -> bool:
-    """Whether an instance may still succeed in this run, after so many other tries."""
+    """Return whether an instance may still succeed in this run, after a number of tries."""
     most = LOST_AGAIN if sent.status is None else len(DELAYS)
     return sent.retry and not sent.stored and tries < min(most, len(DELAYS))
 
 
 def _stopped_within(seconds: float, ending: Event, stop: Callable[[], bool]) -> bool:
-    """Waits; returns early if it is to be stopped, and whether it is."""
+    """Wait, or return early if `stop` returns True. Return whether it did."""
     end = monotonic() + seconds
     while not stop() and (left := end - monotonic()) > 0:
         ending.wait(min(left, 0.1))

@@ -1,4 +1,4 @@
-"""`[send.NAME]`: sends the files of a set to a node."""
+"""`[send.NAME]`: its keys, and what it requests."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from pyconquest_rules.steps import Selected, Wish
 
 
 class Confirm(StrEnum):
-    """When an instance counts as there: by the status of its C-STORE, or once the node also finds it, or commits to keep it."""
+    """When an instance counts as delivered: by the status of its C-STORE, when the node also finds it, or commits to keep it."""
 
     STATUS = "status"
     C_FIND = "c-find"
@@ -30,7 +30,7 @@ class Transcode(StrEnum):
 
 
 WINDOW = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]$"
-"""Two times of a day."""
+"""Two times of day."""
 
 Window = Annotated[
     str,
@@ -72,7 +72,7 @@ class Send(Table):
     tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
 
     def is_open(self, now: time) -> bool:
-        """Whether may be sent at a time of the day. A window may pass midnight; its end is outside."""
+        """Return whether sending is allowed at a time of day. A window may span midnight; its end is excluded."""
         if self.window is None:
             return True
         start, end = map(time.fromisoformat, self.window.split("-"))
@@ -80,15 +80,15 @@ class Send(Table):
 
     @property
     def fingerprint(self) -> str:
-        """Of what decides what is sent; where to is the identity of a step, not part of it."""
+        """Changes whenever what is sent may. The node is the identity of a step, not part of it."""
         return sha256(json.dumps({"kind": "send"}).encode()).hexdigest()
 
 
 def send_wishes(instances: Iterable[Selected], failed: Mapping[str, int]) -> Iterator[Wish]:
-    """Yield one wish for each row that the set's query gave for an instance, in the order of the instances.
+    """Yield one request for each row of the set, in the order of its instances.
 
-    `failed` are those that failed before, with the last run in which they were tried. They come last, the longest ago first, so
-    that no instance can keep another from its turn.
+    `failed` are instances that failed before, with the last run in which each was tried. They come last, the longest ago first,
+    so that no instance can keep others waiting.
     """
     last = list[tuple[int, Wish]]()
     for uid, source, size, mtime_ns in instances:

@@ -1,4 +1,4 @@
-"""Several associations with a node, which send batches of instances at the same time."""
+"""Several associations with a node that send batches of instances at the same time."""
 
 import os
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# So many answers are remembered together, or those of so many seconds: to remember one takes as long as to send one. What was
-# answered and not remembered yet when a run is killed is sent again.
+# The number of answers that are recorded together, or the seconds to wait for more: recording one takes as long as sending one.
+# If a run is killed, instances whose answers were not recorded are sent again.
 TOGETHER, SECONDS = 16, 0.02
 
 
@@ -33,10 +33,10 @@ class Unsent(Exception):
 
 
 class Senders:
-    """So many associations with a node. A context manager, at whose end all of them are released.
+    """A number of associations with a node. A context manager that releases all of them at its end.
 
-    `delays`: a node that cannot be reached is tried again after so many seconds each. If it answers nothing meanwhile it is dead:
-    what is sent from then on fails at once.
+    `delays` are the seconds before an unreachable node is tried again. If it does not answer at all meanwhile, it is dead:
+    whatever is sent from then on fails at once.
     """
 
     def __init__(self, node: Node, number: int, delays: tuple[float, ...], *, max_rate: float | None, transcode: bool) -> None:
@@ -52,7 +52,7 @@ class Senders:
         self._answered_at, self._stack = 0.0, ExitStack()
         self._dead: NodeError | None = None
         self.ending = Event()
-        """Set: no batch is begun any more, and nothing is waited for."""
+        """When set, no further batch begins, and nothing waits."""
 
     def __enter__(self) -> "Senders":
         for sender in self._all:
@@ -66,13 +66,13 @@ class Senders:
 
     @property
     def dead(self) -> bool:
-        """Whether the node is given up."""
+        """Whether the node was given up."""
         return self._dead is not None
 
     def answers(self, batches: Iterator[list[Step]], *, alone: bool = False) -> Iterator[list[tuple[Step, "Sent"]]]:
-        """Sends batches; yields the outcomes of their steps, some at a time, as they come.
+        """Send batches. Yield the outcomes of their steps, several at a time, as they come.
 
-        `alone`: each batch gets an association of its own. The batches are asked for in the thread of the caller.
+        `alone`: each batch gets an association of its own. The batches are read in the thread of the caller.
         """
         running, workers = 0, list[Future[None]]()
         while True:
@@ -86,7 +86,7 @@ class Senders:
             if some := [answer for answer in came if answer is not None]:
                 yield some
         for worker in workers:
-            worker.result()  # what nobody expected must not be lost
+            worker.result()  # raises what it raised
 
     def _work(self, batch: list[Step], alone: bool) -> None:
         sender = self._free.get()
@@ -98,7 +98,7 @@ class Senders:
                 for answer in self._batch(batch, sender, made):
                     self._answers.put(answer)
         finally:
-            # Some nodes serve few associations at a time: others have their turn.
+            # Some nodes accept few associations at a time: let others have theirs.
             if alone or not all(each.is_associated for each in self._all):
                 sender.release()
             self._busy.discard(sender)
@@ -106,7 +106,7 @@ class Senders:
             self._answers.put(None)
 
     def _batch(self, batch: list[Step], sender: "Sender", made: ExitStack) -> Iterator[tuple[Step, "Sent"]]:
-        """Sends a batch once, but waits for a node that cannot be reached. If it stays so, that is the outcome of the rest."""
+        """Send a batch once, but wait for a node that cannot be reached. If that does not change, the rest fails with it."""
         from pyconquest_rules.network.storage_scu import Sent
 
         waiting, began, error = dict[str, "tuple[Step, Instance]"](), monotonic(), self._dead
@@ -135,7 +135,7 @@ class Senders:
                 break
             if self.ending.wait(delay):
                 return
-            # Instances that a node cannot take often lie side by side: it goes on with others.
+            # Instances that a node cannot accept are often next to each other: go on with others.
             some = [*waiting.items()]
             waiting = dict(some[len(some) // 2 :] + some[: len(some) // 2])
         unreachable = error or self._dead
@@ -144,7 +144,7 @@ class Senders:
 
 
 def _together(answers: "SimpleQueue[T | None]") -> list[T | None]:
-    """The answers that come in a short while; None, which is the last of them, is the end of a batch."""
+    """Return the answers that come within a short time. None is the last of them, and the end of a batch."""
     found, end = [answers.get()], monotonic() + SECONDS
     while found[-1] is not None and len(found) < TOGETHER:
         try:

@@ -1,4 +1,4 @@
-"""How the actions that send do it, and how their nodes are asked for what they took."""
+"""Make the executor of a send from its table of the rules file."""
 
 import json
 from collections.abc import Callable
