@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.refusing import refusals
     from pyconquest_rules.app.remembering import remembered
     from pyconquest_rules.app.writing import check_outside, is_stdout, written
+    from pyconquest_rules.engine.saved import save
 
 __all__ = [
     "Rules",
@@ -42,6 +43,7 @@ __all__ = [
     "refusals",
     "remembered",
     "running",
+    "save",
     "stages",
     "status",
     "summary",
@@ -66,6 +68,7 @@ _ROOMS = {
     "pyconquest_rules.app.refusing": "refusals",
     "pyconquest_rules.app.remembering": "remembered",
     "pyconquest_rules.app.writing": "check_outside is_stdout written",
+    "pyconquest_rules.engine.saved": "save",
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

@@ -18,7 +18,6 @@ from pyconquest_rules.cli.common import (
     rules,
 )
 from pyconquest_rules.cli.output import Force, saving
-from pyconquest_rules.engine.saved import save
 from pyconquest_rules.errors import UsageError
 
 
@@ -70,6 +69,6 @@ def plan(
         with made:
             shown.planned(made, steps=steps)
             if file:
-                save(made, file)
+                app.save(made, file)
             counts, findings = made.statuses(), [*made.findings, refused]
     end(exit_code(counts, findings, pending=detailed_exitcode))

@@ -7,7 +7,6 @@ import typer
 
 from pyconquest_rules.cli.common import Json, Targets, end, renderer, rules
 from pyconquest_rules.cli.output import Force, saving
-from pyconquest_rules.engine.saved import save
 from pyconquest_rules.errors import UsageError
 
 
@@ -63,5 +62,5 @@ def verify(
             with app.plan(loaded, chosen) as made:
                 shown.mending(watch.counts, made, app.unmended(mending, made), listed=listed)
                 if file:
-                    save(made, file)
+                    app.save(made, file)
     end(exit_code(watch.counts))

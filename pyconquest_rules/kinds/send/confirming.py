@@ -122,9 +122,8 @@ def committing(node: Node, look: Look, stop: Stop) -> Iterator[Ask]:
 
     def words(reason: int) -> str:
         what = REASONS.get(reason, "failure reason") if reason else "no reason given"
-        return (
-            f"the node does not commit to it: {what} ({reason:04X}); {SENDS_AGAIN if reason == NO_SUCH_INSTANCE else ASKS_AGAIN}"
-        )
+        then = SENDS_AGAIN if reason == NO_SUCH_INSTANCE else ASKS_AGAIN
+        return f"the node does not commit to it: {what} ({reason:04X}); {then}"
 
     context = server_context(node, node.tls) if node.tls is not None and node.tls.certificate is not None else None
     with Waiting(node.calling_ae_title, node.commitment_host, node.commitment_port, context) as waiting:
