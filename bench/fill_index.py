@@ -19,8 +19,8 @@ from pyconquest_rules import app
 from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.engine.ledger import Ledger, now
+from pyconquest_rules.index.store.schema import TABLES, Schema, quoted
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import TABLES, Schema, quoted
 from pyconquest_rules.steps import Step
 
 RULES = """\

@@ -25,7 +25,6 @@ LONG_MODULES = {
     "index.scan.scan": "to be divided: what is told, and what is read",
     "index.store.rows": "to be divided: writing rows, and taking them out",
     "index.store.store": "to be divided: opening, transactions, contests",
-    "index.store.tables": "the text of all tables and views",
     "network.commitment": "one service class as its user",
     "network.query_retrieve": "one service class as its user",
     "render.console": "one renderer",

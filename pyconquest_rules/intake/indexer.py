@@ -14,8 +14,8 @@ from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.headers.header import Header, Reader, Wanted
 from pyconquest_rules.index.store.order import Order
 from pyconquest_rules.index.store.records import Record, records
+from pyconquest_rules.index.store.schema import Schema
 from pyconquest_rules.index.store.store import NO_ORDER, Place, Store
-from pyconquest_rules.index.store.tables import Schema
 
 SOP_CLASS = tag_path("SOPClassUID")
 # So many instances come into the index in one transaction, at the most.

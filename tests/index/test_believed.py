@@ -15,8 +15,8 @@ from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
 from pyconquest_rules.index.store.foreign import objects
 from pyconquest_rules.index.store.intact import check_objects, is_intact
+from pyconquest_rules.index.store.schema import schema
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Instance, Workplace
 from tests.index.indexing import dump, index
 

@@ -12,8 +12,9 @@ import pytest
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.conquest.dicom_sql import parse
-from pyconquest_rules.index.store.tables import LEVELS, TABLES, declared
-from pyconquest_rules.index.store.tables import schema as schema_of
+from pyconquest_rules.index.store.schema import LEVELS, TABLES
+from pyconquest_rules.index.store.schema import schema as schema_of
+from pyconquest_rules.index.store.tables import declared
 from tests.conftest import REPOSITORY, Instance, Workplace
 from tests.index.indexing import counts, dump, index, rows
 

@@ -23,8 +23,8 @@ from pyconquest_rules.index.scan.scan import Scan
 from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.scan.workers import here, pool
 from pyconquest_rules.index.store.order import Order
+from pyconquest_rules.index.store.schema import schema
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Instance, Workplace
 from tests.index.indexing import counts, dump, index, rows
 from tests.waiting import until

@@ -23,8 +23,8 @@ from pyconquest_rules.index.scan.chunks import MOST_KILLERS, Chunk, Reading, rea
 from pyconquest_rules.index.scan.scan import Scan
 from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.scan.workers import Workers, here
+from pyconquest_rules.index.store.schema import schema
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Instance
 
 NUMBER, CHUNK = 60, 8

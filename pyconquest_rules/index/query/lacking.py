@@ -5,7 +5,7 @@ import re
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.index.query.sql import Value
-from pyconquest_rules.index.store.tables import VIEWS, column_names, quoted
+from pyconquest_rules.index.store.schema import VIEWS, column_names, quoted
 
 TEXTS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

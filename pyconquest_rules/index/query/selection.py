@@ -13,7 +13,8 @@ from pyconquest_rules.index.query.clock import check_clock
 from pyconquest_rules.index.query.sql_mistakes import table_names
 from pyconquest_rules.index.store.budget import Budget
 from pyconquest_rules.index.store.read_only import limit_temporary
-from pyconquest_rules.index.store.tables import PATIENT_ID, VIEWS, Schema, column_names, patient_of_images, quoted
+from pyconquest_rules.index.store.schema import PATIENT_ID, VIEWS, Schema, column_names, quoted
+from pyconquest_rules.index.store.views import patient_of_images
 from pyconquest_rules.steps import Selected
 
 DEEPEST = 50

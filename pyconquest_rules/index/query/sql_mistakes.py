@@ -10,7 +10,7 @@ from time import monotonic
 from pyconquest_rules.dicom import dictionary, tags
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index.query.deadline import TOO_MUCH_SPACE
-from pyconquest_rules.index.store.tables import VIEWS, column_names
+from pyconquest_rules.index.store.schema import VIEWS, column_names
 
 READS = "a query must be one SELECT that only reads"
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UNION SELECT name FROM sqlite_temp_master"

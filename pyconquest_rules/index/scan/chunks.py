@@ -22,7 +22,7 @@ from pyconquest_rules.headers.opening import Reason, Rejected
 from pyconquest_rules.index.derived.rt import MODALITY
 from pyconquest_rules.index.scan.workers import Workers
 from pyconquest_rules.index.store.records import Record, Records, records
-from pyconquest_rules.index.store.tables import Schema
+from pyconquest_rules.index.store.schema import Schema
 
 RT_OBJECTS = ("RTSTRUCT", "RTPLAN", "RTDOSE")
 

@@ -4,7 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Self
 
-from pyconquest_rules.index.store.tables import column_names
+from pyconquest_rules.index.store.schema import column_names
 
 KIB, MIB = 1 << 10, 1 << 20
 

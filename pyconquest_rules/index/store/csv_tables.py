@@ -16,7 +16,7 @@ from pyconquest_rules.disk.named_files import is_inside, open_named
 from pyconquest_rules.disk.young import is_young, wait_for_tick
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.index.store.budget import Budget
-from pyconquest_rules.index.store.tables import quoted
+from pyconquest_rules.index.store.schema import quoted
 
 LARGEST = 1 << 30
 LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16, 18, 1000
@@ -232,6 +232,3 @@ def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str, mos
             raise table.error(line, "a key is there twice") from None
     connection.execute("INSERT OR REPLACE INTO rules_tables VALUES (?, ?)", (table.name, fingerprint))
     return taken
-
-
-TABLE = "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID"

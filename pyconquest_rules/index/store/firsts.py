@@ -3,7 +3,7 @@
 import sqlite3
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.index.store.tables import LEVELS, Schema, quoted
+from pyconquest_rules.index.store.schema import LEVELS, Schema, quoted
 
 ABOVE = tuple(level.value for level in LEVELS[:-1])
 STALE = f"FROM rules_stale WHERE level IN {ABOVE}"

@@ -11,8 +11,8 @@ from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.store.decisions import Decision
 from pyconquest_rules.index.store.obeying import CHOSEN, COVERED, LEFT_OUT, choose
+from pyconquest_rules.index.store.schema import LEVELS
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import LEVELS
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,9 @@ from pyconquest_rules.index.derived import contradictions, geometry, references
 from pyconquest_rules.index.store.databases import why_not
 from pyconquest_rules.index.store.foreign import Object, is_plain_index, is_plain_table, is_view, objects
 from pyconquest_rules.index.store.read_only import open_read_only
-from pyconquest_rules.index.store.tables import (
-    LEVELS,
-    OUR_TABLES,
-    TABLES,
-    UIDMODS,
-    Schema,
-    column_names,
-    patient_of_images,
-    quoted,
-    statements,
-)
+from pyconquest_rules.index.store.schema import LEVELS, TABLES, Schema, column_names, quoted
+from pyconquest_rules.index.store.tables import OUR_TABLES, UIDMODS, statements
+from pyconquest_rules.index.store.views import patient_of_images
 
 MAGIC = b"SQLite format 3\0"
 

@@ -12,7 +12,8 @@ from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header
 from pyconquest_rules.index.store.records import is_changed, stored_in, text_of_value
-from pyconquest_rules.index.store.tables import FORMAT, LEVELS, MODALITY, TABLES, Field, Schema, declared, quoted, statements
+from pyconquest_rules.index.store.schema import FORMAT, LEVELS, MODALITY, TABLES, Field, Schema, quoted
+from pyconquest_rules.index.store.tables import declared, statements
 
 # Groups of elements that only RT objects have (PS3.6).
 RADIOTHERAPY = frozenset({0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C, 0x300E, 0x3010})

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.store.decisions import DEVICE, Decision, Decisions, DecisionsFile
-from pyconquest_rules.index.store.tables import BESIDE, LEVELS
+from pyconquest_rules.index.store.schema import LEVELS
+from pyconquest_rules.index.store.tables import BESIDE
 
 RECORDED = "decisions"
 """The key of `rules_index` under which an index keeps the decisions that it obeys."""

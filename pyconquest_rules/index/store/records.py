@@ -9,7 +9,7 @@ from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags, unpadded
 from pyconquest_rules.headers.header import Header, Wanted
 from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.index.derived import geometry, references, rt
-from pyconquest_rules.index.store.tables import LEVELS, REFERENCED, Field, Schema
+from pyconquest_rules.index.store.schema import LEVELS, REFERENCED, Field, Schema
 
 Row = tuple[str | None, ...]
 """The columns of one level, key first and link to the level above last."""

@@ -12,7 +12,7 @@ from pyconquest_rules.disk.file import File
 from pyconquest_rules.index.derived.contradictions import OF_ONE_PATIENT
 from pyconquest_rules.index.derived.geometry import measure, postpone
 from pyconquest_rules.index.store.records import Full, Record, Row
-from pyconquest_rules.index.store.tables import LEVELS, MODALITIES_IN_STUDY, MODALITY, PYCONQUEST_COLUMNS, TABLES, Schema, quoted
+from pyconquest_rules.index.store.schema import LEVELS, MODALITIES_IN_STUDY, MODALITY, PYCONQUEST_COLUMNS, TABLES, Schema, quoted
 
 At = tuple[int, bytes]
 """The place of a file in the order of all: the number of its source, and its path."""

@@ -19,6 +19,7 @@ from pyconquest_rules.index.derived.geometry import measure_stale, stale
 from pyconquest_rules.index.store import databases, owner
 from pyconquest_rules.index.store.contest import CLAIMS, THE_ONE_THAT_COUNTS, Claim, Contest, Outcome
 from pyconquest_rules.index.store.decisions import Decisions, DecisionsFile, free_device
+from pyconquest_rules.index.store.derived_views import fill_referenced
 from pyconquest_rules.index.store.firsts import choose_first, is_stale
 from pyconquest_rules.index.store.intact import (
     check_objects,
@@ -37,7 +38,8 @@ from pyconquest_rules.index.store.read_only import text_of
 from pyconquest_rules.index.store.records import Record, records
 from pyconquest_rules.index.store.reordering import contested, order_text, remember
 from pyconquest_rules.index.store.rows import Rows
-from pyconquest_rules.index.store.tables import WRITING, Field, Schema, fill_referenced, statements
+from pyconquest_rules.index.store.schema import Field, Schema
+from pyconquest_rules.index.store.tables import WRITING, statements
 
 BUSY_SECONDS = 60
 
