@@ -173,7 +173,7 @@ WRONG = {
         "plan",
         1,
         'error: source "archive": there is no folder FOLDER/data; '
-        "mount it, correct its path, or say --allow-vanish if it is gone for good",
+        "mount it, correct its path, or use --allow-vanish if it is gone for good",
         prepare=lambda folder: (folder / "data").rename(folder / "elsewhere"),
     ),
     # folders in which nothing can be read

@@ -174,7 +174,7 @@ def scan(workplace: Workplace, emit: Any) -> Counter[str]:
     with Store(workplace.folder / "conquest.db", schema(parse(standard_text()))) as store:
         scan = Scan(store, emit)
         scan.run([Tree("archive", workplace.folder / "data", ("**/.*",))], here)
-    return scan.reasons
+    return scan.tally.reasons
 
 
 # What leaves
@@ -723,7 +723,7 @@ def test_an_index_that_is_made_anew_meanwhile_is_not_filled_by_the_old_rules(arc
     with Store(database, layout) as store:
         archive.rules(RULES + '[[schema.image]]\ncolumn = "Kilovolts"\ntag = "KVP"\n')
         index(archive)
-        with pytest.raises(Exception, match="made anew for other columns"), store.transaction():
+        with pytest.raises(Exception, match="has rebuilt .* with other columns"), store.transaction():
             raise AssertionError("nothing may be written")
 
 
@@ -881,14 +881,14 @@ import os, signal
 from pyconquest_rules.cli import main
 from pyconquest_rules.index.scan import workers
 from pyconquest_rules.index.store.order import Order
-from pyconquest_rules.index.scan.scan import Scan
+from pyconquest_rules.index.scan.tally import Tally
 
 def tell(self, path, outcome):
     told(self, path, outcome)
     if self.counts["seen"] == 700:
         os.killpg(0, signal.SIGINT)
 
-workers.WORTH_PROCESSES, told, Scan._tell = 1, Scan._tell, tell
+workers.WORTH_PROCESSES, told, Tally.report = 1, Tally.report, tell
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it runs in the background ignore it
 main()
 """

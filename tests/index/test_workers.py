@@ -115,7 +115,7 @@ def test_a_file_that_killed_its_worker_is_told_and_tried_again_by_the_next_run(c
         with Store(tmp_path / "conquest.db", schema(parse(standard_text()))) as store:
             scan = Scan(store, silent)
             scan.run([Tree(name, tmp_path / name) for name in "01"], workers)
-            return {name: number for name, number in scan.counts.items() if number}, dict(scan.reasons)
+            return {name: number for name, number in scan.tally.counts.items() if number}, dict(scan.tally.reasons)
 
     assert index(workers(b"23.dcm")) == (
         {"seen": NUMBER, "read": NUMBER, "indexed": NUMBER - 1, "rejected": 1},

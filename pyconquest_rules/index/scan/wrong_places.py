@@ -49,9 +49,9 @@ def _begins(file: Path) -> bytes:
 def missing(root: Path, why: str, *, known: bool) -> str:
     """A source that cannot be listed; `known`: the index has files of it."""
     if os.path.lexists(root):
-        return f"the folder {root} cannot be read ({why}); make it readable, or say --allow-vanish if it is gone for good"
+        return f"the folder {root} cannot be read ({why}); make it readable, or use --allow-vanish if it is gone for good"
     if known:
-        return f"there is no folder {root}; mount it, correct its path, or say --allow-vanish if it is gone for good"
+        return f"there is no folder {root}; mount it, correct its path, or use --allow-vanish if it is gone for good"
     return f"there is no folder {root}; correct its path, or make it with: mkdir -p {quote(str(root))}"
 
 

@@ -38,7 +38,7 @@ CLAIMS = """
 SELECT s.name, s.rank, f.device, s.path, CAST(f.path AS BLOB), f.mtime_ns
 FROM rules_files AS f JOIN rules_sources AS s USING (device) WHERE f.SOPInstanceUID = ?
 """
-THE_ONE_THAT_COUNTS = f"{CLAIMS} AND f.outcome = 'indexed'"
+INDEXED_CLAIM = f"{CLAIMS} AND f.outcome = 'indexed'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class Contest:
         newest = -claim.mtime_ns if self.on_conflict is OnConflict.NEWEST else 0
         return not self._is_chosen(uid, claim), newest, claim.rank, claim.path
 
-    def beside(self, uid: str, counts: Claim, other: Claim) -> Outcome:
-        """What a file is beside the one that counts."""
-        if same_bytes(counts.whole, other.whole):
+    def outcome(self, uid: str, indexed: Claim, other: Claim) -> Outcome:
+        """Return the outcome of another file of an instance, given the one that is indexed. It compares their bytes."""
+        if same_bytes(indexed.whole, other.whole):
             return Outcome("duplicate", "same-bytes")
-        if self.on_conflict is OnConflict.ERROR and not self._is_chosen(uid, counts):
+        if self.on_conflict is OnConflict.ERROR and not self._is_chosen(uid, indexed):
             return Outcome("rejected", "conflict")
         return Outcome("duplicate", "superseded")
 

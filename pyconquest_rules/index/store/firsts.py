@@ -13,19 +13,19 @@ SAYS = "SELECT 1 FROM rules_first WHERE level = ? AND key = ? AND device = ? AND
 
 
 def choose_first(connection: sqlite3.Connection, schema: Schema) -> bool:
-    """Puts the first file of each stale row that another file says into `temp.to_tell`; whether there are any.
+    """Puts the first file of each stale row that another file says into `temp.to_define`; whether there are any.
 
     Rows that are right are stale no more. Within a transaction.
     """
-    connection.execute("DELETE FROM temp.to_tell")
+    connection.execute("DELETE FROM temp.to_define")
     queries = {level.value: _first(schema, level) for level in LEVELS[:-1]}
     for level, key in connection.execute(f"SELECT level, key {STALE}").fetchall():
         first = connection.execute(queries[level], {"key": key}).fetchone()
         if first is None or connection.execute(SAYS, (level, key, *first[:2])).fetchone():
             connection.execute(NOTED, (level, key))
         else:
-            connection.execute("INSERT OR IGNORE INTO temp.to_tell VALUES (?, ?, ?, ?)", first)
-    return connection.execute("SELECT 1 FROM temp.to_tell LIMIT 1").fetchone() is not None
+            connection.execute("INSERT OR IGNORE INTO temp.to_define VALUES (?, ?, ?, ?)", first)
+    return connection.execute("SELECT 1 FROM temp.to_define LIMIT 1").fetchone() is not None
 
 
 def is_stale(connection: sqlite3.Connection) -> bool:

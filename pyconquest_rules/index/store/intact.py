@@ -12,7 +12,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from shlex import quote
 
-from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.derived import contradictions, geometry, references
 from pyconquest_rules.index.store.databases import why_not
@@ -20,7 +19,6 @@ from pyconquest_rules.index.store.foreign import Object, is_plain_index, is_plai
 from pyconquest_rules.index.store.read_only import open_read_only
 from pyconquest_rules.index.store.schema import LEVELS, TABLES, Schema, column_names, quoted
 from pyconquest_rules.index.store.tables import OUR_TABLES, UIDMODS, statements
-from pyconquest_rules.index.store.views import patient_of_images
 
 MAGIC = b"SQLite format 3\0"
 
@@ -193,34 +191,6 @@ def _has_columns(connection: sqlite3.Connection, schema: Schema) -> bool:
         if not set(column_names(connection, TABLES[level])).issuperset(field.column for field in schema.level(level)):
             return False
     return True
-
-
-def touched_files(schema: Schema) -> Iterator[str]:
-    """Queries for the files (device, path, size, mtime_ns) that say anew what others touched.
-
-    Of a touched image that is its own file; of a row above, the first file of each of its series, and all strays of a study.
-    """
-    file = "SELECT f.device, CAST(f.path AS BLOB), f.size, f.mtime_ns FROM rules_files AS f WHERE f.outcome = 'indexed'"
-    touched = "SELECT key FROM rules_touched WHERE level = '{}'".format
-    yield f"{file} AND f.SOPInstanceUID IN ({touched(Level.IMAGE.value)})"
-    strays = f"SELECT SOPInstanceUID FROM rules_strays WHERE StudyInstanceUID IN ({touched(Level.STUDY.value)})"
-    yield f"{file} AND f.SOPInstanceUID IN ({strays})"
-    image, link = quoted(schema.key(Level.IMAGE)), quoted(schema.level(Level.IMAGE)[-1].column)
-    order = f"({image} IN (SELECT SOPInstanceUID FROM rules_strays)) || DeviceName || '/' || ObjectFile"  # strays last
-    for level in LEVELS[:-1]:
-        images = f"({patient_of_images(schema)})" if level is Level.PATIENT else "images"
-        series = f"SELECT SeriesInstanceUID FROM {images} WHERE {level.key} IN ({touched(level.value)})"
-        first = f"SELECT {image}, min({order}) FROM DICOMImages WHERE {link} IN ({series}) GROUP BY {link}"
-        yield f"{file} AND f.SOPInstanceUID IN (SELECT {image} FROM ({first}))"
-
-
-def strange_images(schema: Schema) -> str:
-    """A query for the keys of touched image rows that no file of the index has."""
-    key = quoted(schema.key(Level.IMAGE))
-    return (
-        f"SELECT {key} FROM DICOMImages WHERE {key} IN (SELECT key FROM rules_touched WHERE level = '{Level.IMAGE.value}')"
-        f" AND NOT EXISTS (SELECT 1 FROM rules_files AS f WHERE f.SOPInstanceUID = {key} AND f.outcome = 'indexed')"
-    )
 
 
 def no_place_for(database: Path) -> str | None:

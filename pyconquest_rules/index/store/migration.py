@@ -92,6 +92,11 @@ def pending(connection: sqlite3.Connection, schema: Schema) -> list[tuple[Level,
     return [(level, field) for level in LEVELS for field in schema.level(level) if (level, field.column) in names]
 
 
+def clear_pending(connection: sqlite3.Connection) -> None:
+    """Note that no column has to be filled any more."""
+    connection.execute("DELETE FROM rules_pending")
+
+
 def choose_concerned(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Level, Field]]) -> None:
     """Puts the files of the instances that these columns can concern into `temp.to_fill`."""
     chosen = " UNION ".join(_instances(schema, level, field) for level, field in columns)

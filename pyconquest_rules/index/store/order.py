@@ -29,3 +29,6 @@ class Order:
     def rank(self, name: str, device: str) -> int:
         """The number of a source. Sources that the rules no longer name come last."""
         return self.sources.index(name) if name in self.sources else len(self.sources) + int(device[3:])
+
+
+NO_ORDER = Order()
