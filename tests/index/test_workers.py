@@ -93,7 +93,7 @@ def test_a_file_that_kills_its_worker_is_named_and_all_others_are_read(
 
 
 def test_where_every_worker_is_killed_no_file_is_blamed(chunks: list[Chunk], tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="was killed, perhaps as there was too little memory"):
+    with pytest.raises(SourceError, match="was killed, perhaps because memory ran out"):
         list(outcomes(workers(b"", limit=10), chunks, tmp_path))
 
 

@@ -8,13 +8,13 @@ from pyconquest_rules.index.store.schema import MODALITY, REFERENCED, Schema, qu
 
 
 def reference_views(schema: Schema) -> Iterator[str]:
-    """The views of what points at what; `referenced` only if the layout has the columns that it is made of."""
+    """Yield the views of references; `referenced` only if the table layout has the columns that it needs."""
     series = {field.tag: quoted(field.column) for field in schema.level(Level.SERIES)}
     keys = {"image": quoted(schema.key(Level.IMAGE)), "series": quoted(schema.key(Level.SERIES))}
     keys["series_link"] = quoted(schema.level(Level.IMAGE)[-1].column)
     own = {field.tag: quoted(field.column) for field in schema.level(Level.IMAGE)}
-    told = [f"trim({at}.{fields[MODALITY]})" for at, fields in (("i", own), ("s", series)) if MODALITY in fields]
-    yield references.INSTANCES_VIEW.format(**keys, modality=(told or ["NULL"])[0], referenced=references.NAMED)
+    modalities = [f"trim({at}.{fields[MODALITY]})" for at, fields in (("i", own), ("s", series)) if MODALITY in fields]
+    yield references.INSTANCES_VIEW.format(**keys, modality=(modalities or ["NULL"])[0], referenced=references.NAMED)
     if MODALITY in series and references.FRAME in series:
         names = {"modality": series[MODALITY], "frame": series[references.FRAME]}
         yield references.VIEW.format(**names, **keys, derived=", ".join(f"'{modality}'" for modality in references.DERIVED))
@@ -22,9 +22,9 @@ def reference_views(schema: Schema) -> Iterator[str]:
 
 
 def fill_referenced(schema: Schema) -> tuple[str, str] | None:
-    """The SQL that finds whether it is out of date which series plans and doses are made for, and the SQL that says it anew.
+    """Return a query for outdated values of the column Referenced, and the SQL that updates them.
 
-    None where the layout has no such column.
+    None if the table layout does not have this column.
     """
     series = {field.tag: quoted(field.column) for field in schema.level(Level.SERIES)}
     if REFERENCED not in series or MODALITY not in series:
@@ -36,7 +36,7 @@ def fill_referenced(schema: Schema) -> tuple[str, str] | None:
 
 
 def contradiction_views(schema: Schema) -> Iterator[str]:
-    """The views of what instances say against each other. Without PatientID in its images, a layout tells of one patient only."""
+    """Yield the views of contradictions. If the table layout has no PatientID of images, they show no patients of images."""
     names = {"image": Level.IMAGE, "series": Level.SERIES, "study": Level.STUDY}
     links = {"series_link": Level.IMAGE, "study_link": Level.SERIES, "patient": Level.STUDY}
     columns = {name: quoted(schema.key(level)) for name, level in names.items()}

@@ -27,7 +27,7 @@ NUMERIC_VR = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "SV", "U
 
 PYCONQUEST_COLUMNS = (*rt.COLUMNS, ("DatabaseTimeStamp", "real"), ("hash", "text"))
 
-# pyconquest's column Referenced of a series has this tag in its layout, and holds the series that an RTSTRUCT is made for.
+# The tag of pyconquest's column Referenced of a series in its table layout. The column has the series that an RTSTRUCT is for.
 REFERENCED = TagPath((), 0x00081155)
 
 
@@ -42,7 +42,7 @@ class Addition:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column of a level: as the Conquest table calls it (`column`) and as the view calls it (`name`)."""
+    """A column of a level. `column` is its name in the Conquest table, `name` its name in the view."""
 
     column: str
     name: str
@@ -53,49 +53,49 @@ class Field:
 
     @property
     def numeric(self) -> bool:
-        """Whether the view shows the value as a number: IS, DS and the binary numbers (PS3.5 6.2)."""
+        """Whether the view has the value as a number: for IS, DS and the binary numbers (PS3.5 6.2)."""
         element = dictionary().get(self.tag.tag)
         return element is not None and element.VR in NUMERIC_VR
 
     @property
     def single(self) -> bool:
-        """Whether PS3.6 gives the element one value."""
+        """Whether the value multiplicity of the element is 1 (PS3.6)."""
         element = dictionary().get(self.tag.tag)
         return element is not None and element.VM == "1"
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The columns of the four levels, key first and link to the level above last, and of the worklist."""
+    """The columns of the four levels and of the worklist. The key comes first, the link to the level above last."""
 
     levels: tuple[tuple[Field, ...], ...]
     worklist: tuple[Column, ...]
     content_hash: bool = False
 
     def level(self, level: Level) -> tuple[Field, ...]:
-        """The columns of one level."""
+        """Return the columns of one level."""
         return self.levels[LEVELS.index(level)]
 
     def key(self, level: Level) -> str:
-        """The 10-letter key column of a level's Conquest table."""
+        """Return the key column, of at most 10 letters, of a level's Conquest table."""
         return self.level(level)[0].column
 
     def patient_id(self, level: Level) -> str | None:
-        """The column, quoted, in which a level itself tells the PatientID; None where the layout has none."""
+        """Return the quoted column of a level that has the PatientID; None if the table layout has none."""
         return next((quoted(field.column) for field in self.level(level) if field.tag == PATIENT_ID), None)
 
     def tags(self) -> tuple[TagPath, ...]:
-        """Every tag that a file must be asked for, each once."""
+        """Return every tag to read from a file, each once."""
         return tuple(dict.fromkeys(field.tag for level in LEVELS for field in self.level(level)))
 
     @property
     def fingerprint(self) -> str:
-        """Changes when an index made for another schema cannot be brought up to date file by file."""
+        """A digest of the schema. An index with another fingerprint has to be changed or rebuilt."""
         return hashlib.sha256(f"{FORMAT}\n{self!r}".encode()).hexdigest()
 
 
 def schema(layout: Layout, additions: tuple[Addition, ...] = (), *, content_hash: bool = False) -> Schema:
-    """The schema of a `dicom.sql` with the columns that a rules file adds; these stand before the link to the level above."""
+    """Return the schema of a `dicom.sql`, with the columns that a rules file adds before the link to the level above."""
 
     def fields(level: Level) -> tuple[Field, ...]:
         stock = _named(layout.level(level))
@@ -108,7 +108,7 @@ def schema(layout: Layout, additions: tuple[Addition, ...] = (), *, content_hash
 
 
 def _named(columns: tuple[Column, ...]) -> tuple[Field, ...]:
-    """Columns with the name of their keyword. Of two columns for one tag the view has the first: they hold the same."""
+    """Return columns named by their keyword. Of two columns for one tag, the view uses the first; both have the same value."""
     fields = []
     for column in columns:
         name = "ReferencedSeriesInstanceUID" if column.tag == REFERENCED else keyword(column.tag.tag) or column.name
@@ -117,13 +117,13 @@ def _named(columns: tuple[Column, ...]) -> tuple[Field, ...]:
 
 
 def column_names(connection: sqlite3.Connection, table: str) -> list[str]:
-    """The columns of a table or view; none if it is not there.
+    """Return the columns of a table or view; none if it does not exist.
 
-    By the statement, not by `pragma_table_info`: the first use of that lets the queries of the rules use it too.
+    It does not use the function `pragma_table_info`: after its first use, queries of the rules could call it too.
     """
     return [column[1] for column in connection.execute(f"PRAGMA table_info({quoted(table)})")]
 
 
 def quoted(name: str) -> str:
-    """A name as SQL takes it whatever its letters."""
+    """Return a name in double quotes for SQL."""
     return '"' + name.replace('"', '""') + '"'

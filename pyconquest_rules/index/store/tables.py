@@ -16,7 +16,7 @@ BOOKKEEPING = ("AccessTime", "qTimeStamp", "qFlags", "qSpare")
 
 
 def statements(schema: Schema) -> Iterator[str]:
-    """The SQL that makes an empty index: Conquest's tables and lookups, pyconquest's views, our tables and views."""
+    """Yield the SQL that creates an empty index: Conquest's tables and indexes, pyconquest's views, and our tables and views."""
     yield _worklist(schema.worklist)
     for level in LEVELS:
         yield _table(level, schema.level(level))
@@ -58,13 +58,13 @@ def _bookkeeping() -> list[str]:
 
 
 def declared(column: Column | Field) -> str:
-    """A column as CREATE TABLE takes it."""
+    """Return the definition of a column for CREATE TABLE."""
     kind = "char" if column.sql_type is SQLType.DATE else "varchar"
     return f"{quoted(column.column)} {kind}({column.length})"
 
 
 def _lookups(schema: Schema) -> Iterator[str]:
-    """The server's lookups; its index `idx_patientid` on the patient's sex is a slip of its own and left out."""
+    """Yield the server's indexes, but not `idx_patientid`, which is on the sex of the patient by mistake."""
     study, series, image = (schema.key(level) for level in LEVELS[1:])
     patient, study_link, series_link = (schema.level(level)[-1].column for level in LEVELS[1:])
     yield f"CREATE INDEX study_lnk ON DICOMStudies ({quoted(patient)})"
@@ -96,39 +96,39 @@ PYCONQUEST_VIEWS = (
     " WHERE DICOMSeries.Modality IN ('RTSTRUCT', 'RTDOSE', 'RTPLAN')",
 )
 
-BESIDE = "reason IN ('conflict', 'superseded')"
-"""Of files that have the SOPInstanceUID of another one, and other bytes."""
+OTHER_BYTES = "reason IN ('conflict', 'superseded')"
+"""The condition for files with the SOPInstanceUID of an indexed file, but different bytes."""
 
-CONTESTED = f"SELECT SOPInstanceUID FROM rules_files WHERE {BESIDE}"
+CONTESTED = f"SELECT SOPInstanceUID FROM rules_files WHERE {OTHER_BYTES}"
 
 OUR_TABLES = (
     "CREATE TABLE rules_index (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
-    # rank is the number of a source in the rules
+    # rank: the number of a source in the rules
     "CREATE TABLE rules_sources (device TEXT PRIMARY KEY, name TEXT UNIQUE, path TEXT, rank INT) WITHOUT ROWID",
-    # path counts from the root of the source, with "/"; it holds the bytes of the name as the file system has them
+    # path: relative to the root of the source, with "/", in the bytes of the file system
     "CREATE TABLE rules_files (device TEXT, path TEXT, size INT, mtime_ns INT, outcome TEXT, reason TEXT,"
     " SOPInstanceUID TEXT, TransferSyntaxUID TEXT, digest TEXT, PRIMARY KEY (device, path)) WITHOUT ROWID",
     "CREATE INDEX rules_files_instance ON rules_files (SOPInstanceUID)",
     "CREATE INDEX rules_files_refused ON rules_files (reason) WHERE outcome = 'rejected' AND reason != 'not-dicom'",
-    f"CREATE INDEX rules_files_contested ON rules_files (SOPInstanceUID) WHERE {BESIDE}",
-    # the file that says a patient, study or series row: the first of all files that could
+    f"CREATE INDEX rules_files_contested ON rules_files (SOPInstanceUID) WHERE {OTHER_BYTES}",
+    # the file that defines a patient, study or series row: the first of all its files
     "CREATE TABLE rules_first (level TEXT, key TEXT, device TEXT, path TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
     "CREATE INDEX rules_first_file ON rules_first (device, path)",
-    # columns that came, for which instances are still to be read
+    # new columns whose instances have not been read yet
     "CREATE TABLE rules_pending (level TEXT, name TEXT, PRIMARY KEY (level, name)) WITHOUT ROWID",
     "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID",
-    # the full text of values that the Conquest columns hold cut or changed
+    # the full text of values that the Conquest columns store cut or changed
     "CREATE TABLE rules_full (level TEXT, key TEXT, name TEXT, value TEXT, PRIMARY KEY (level, key, name)) WITHOUT ROWID",
-    # rows of which the file that said them changed or went; and of level 'geometry', series to be measured
+    # rows whose defining file changed or vanished; with level 'geometry', series to be measured
     "CREATE TABLE rules_stale (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
-    # instances that tell another study than the one that their series is in: a series has but one row
+    # instances whose study is not that of their series: a series has only one row, in one study
     "CREATE TABLE rules_strays (SOPInstanceUID TEXT PRIMARY KEY, StudyInstanceUID TEXT) WITHOUT ROWID",
     "CREATE INDEX rules_strays_study ON rules_strays (StudyInstanceUID)",
-    # rows of the Conquest tables that somebody else inserted, changed or deleted since the last `index`
+    # rows of the Conquest tables that another program inserted, changed or deleted since the last `index`
     "CREATE TABLE rules_touched (level TEXT, key TEXT, PRIMARY KEY (level, key)) WITHOUT ROWID",
 )
 
-# What became of each file. What paths hold is bytes; a root that is "/" has its slash already.
+# The root "/" ends in a slash already.
 WHOLE_PATH = "CASE {source}.path WHEN '/' THEN '' ELSE {source}.path END || '/' || {file}.path".format
 
 FILES = f"""
@@ -143,16 +143,16 @@ FROM rules_files AS f JOIN rules_sources AS s USING (device)
 """
 
 REFUSED = "SELECT reason, count(*) FROM rules_files WHERE outcome = 'rejected' AND reason != 'not-dicom' GROUP BY reason"
-"""The files that could not be indexed, though they are DICOM or were to be, by reason. It has an index of its own."""
+"""The number of files that are or should be DICOM but could not be indexed, by reason. An index of its own makes it fast."""
 
 WRITING = "writing"
-"""While `rules_index` has this key, the triggers of `rules_touched` are silent: we ourselves write."""
+"""While `rules_index` has this key, this program writes and the triggers of `rules_touched` do nothing."""
 
 
 def _triggers(schema: Schema, level: Level) -> Iterator[str]:
-    """The triggers that note what others write. What a server changes in passing, such as AccessTime, is left out.
+    """Yield the triggers that note what other programs write.
 
-    So is `hash`, which programs may set for themselves.
+    They ignore columns that a server updates itself, such as AccessTime, and `hash`, which programs may set.
     """
     key, columns = quoted(schema.key(level)), [quoted(field.column) for field in schema.level(level)]
     if level is Level.IMAGE:

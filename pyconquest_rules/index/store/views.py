@@ -8,16 +8,16 @@ from pyconquest_rules.index.conquest.dicom_sql import DICOMType, SQLType
 from pyconquest_rules.index.derived import geometry
 from pyconquest_rules.index.store.schema import LEVELS, PATIENT_ID, PYCONQUEST_COLUMNS, TABLES, Field, Schema, quoted
 
-# Of several values the server stores the first of these types.
+# Types of which the server stores only the first value.
 FIRST_ONLY = frozenset({DICOMType.UINT16, DICOMType.UINT32, DICOMType.FL, DICOMType.FD})
 
 ALIAS = {Level.PATIENT: "p", Level.STUDY: "st", Level.SERIES: "se", Level.IMAGE: "i"}
 
 
 def level_view(schema: Schema, level: Level) -> str:
-    """The SELECT of a level's view: its own columns, those of the levels above, and counts of the levels below.
+    """Return the SELECT of a level's view: its own columns, those of the levels above, and counts of the levels below.
 
-    LEFT JOIN throughout: SQLite leaves out a left join whose columns a query does not use.
+    All joins are LEFT JOINs, because SQLite omits a left join whose columns a query does not use.
     """
     columns: dict[str, str] = {}
     for at in reversed(LEVELS[: LEVELS.index(level) + 1]):
@@ -38,10 +38,10 @@ def level_view(schema: Schema, level: Level) -> str:
 
 
 def _all_joins(schema: Schema, level: Level) -> list[str]:
-    """The joins to the levels above, and the one that gives the PatientID.
+    """Return the joins to the levels above, and the join for the PatientID.
 
-    The tables hold '' for a missing PatientID, where it is a key; the views show NULL. It is joined, as an expression would have
-    no lookup, and comes first if the level itself tells it: SQLite moves no outer join to the front.
+    A missing PatientID is '' in the tables, where it is a key, and NULL in the views. This is a join, because an expression
+    could not use an index. It comes first if the level has its own PatientID: SQLite does not reorder outer joins.
     """
     at = next(at for at in reversed(LEVELS[: LEVELS.index(level) + 1]) if schema.patient_id(at))
     key = f"pid.{quoted(schema.key(Level.PATIENT))}"
@@ -50,7 +50,7 @@ def _all_joins(schema: Schema, level: Level) -> list[str]:
 
 
 def patient_of_images(schema: Schema) -> str:
-    """A query for SOPInstanceUID, SeriesInstanceUID and PatientID of every image, as the tables hold them: '' if missing."""
+    """Return a query for SOPInstanceUID, SeriesInstanceUID and PatientID of every image. A missing PatientID is ''."""
     at = next(at for at in reversed(LEVELS) if schema.patient_id(at))
     above = [Level.SERIES, Level.STUDY][: LEVELS[::-1].index(at)]
     links = [f"{ALIAS[of]}.{quoted(schema.level(of)[-1].column)}" for of in (Level.IMAGE, Level.SERIES)]
@@ -66,7 +66,7 @@ def patient_of_images(schema: Schema) -> str:
 
 
 def _joins(schema: Schema, level: Level) -> Iterator[str]:
-    """The joins to the levels above. A patient is found by the level's own PatientID where it has one: a study may hold two."""
+    """Yield the joins to the levels above. If the level has its own PatientID, that one is joined: a study may have two."""
     for below, above in zip(reversed(LEVELS), list(reversed(LEVELS))[1:], strict=False):
         if LEVELS.index(below) > LEVELS.index(level):
             continue
@@ -78,14 +78,14 @@ def _joins(schema: Schema, level: Level) -> Iterator[str]:
 
 
 def _counts(schema: Schema, level: Level) -> dict[str, str]:
-    """`StudyCount`, `SeriesCount` and `ImageCount` of the levels below, as subqueries that run only where they are asked for."""
+    """Return `StudyCount`, `SeriesCount` and `ImageCount` of the levels below, as subqueries that run only if selected."""
     counts = {}
     source, on = "", f"{ALIAS[level]}.{quoted(schema.key(level))}"
     for above, below in pairwise(LEVELS):
         if LEVELS.index(below) <= LEVELS.index(level):
             continue
         table, link = TABLES[below], f"{TABLES[below]}.{quoted(schema.level(below)[-1].column)}"
-        # As in the joins: what tells a patient itself is counted for that one, whoever its study belongs to.
+        # As in the joins, a row with its own PatientID counts for that patient, not for the patient of its study.
         own = schema.patient_id(below) if level is Level.PATIENT else None
         if own or not source:
             source, where = table, f"{f'{table}.{own}' if own else link} = {on}"
@@ -96,7 +96,7 @@ def _counts(schema: Schema, level: Level) -> dict[str, str]:
 
 
 def _value(schema: Schema, level: Level, field: Field) -> str:
-    """A column as people want it: keys as stored, numbers as numbers, other text trimmed and in full length."""
+    """Return the SQL of a column of a view: keys as stored, numbers as numbers, other text trimmed and in full length."""
     if field.tag == PATIENT_ID:
         return f"pid.{quoted(schema.key(Level.PATIENT))}"
     column, fields = f"{ALIAS[level]}.{quoted(field.column)}", schema.level(level)
@@ -109,17 +109,18 @@ def _value(schema: Schema, level: Level, field: Field) -> str:
     )
     if field.dicom_type in FIRST_ONLY and not field.single:
         return f"coalesce({full}, {shown(column)})"
-    # Only what fills its column, but for the rest of a letter or the points of a date, can have been cut: few are looked up.
+    # Only a value that nearly fills its column can have been cut, so few are looked up. It may lack the rest of a cut
+    # character, or the points of a date.
     least = field.length // 2 if field.sql_type is SQLType.DATE else max(0, field.length - 3)
     may_be_cut = f"length(CAST({column} AS BLOB)) >= {least}"
     return f"CASE WHEN {may_be_cut} THEN coalesce({full}, {shown(column)}) ELSE {shown(column)} END"
 
 
 SPACE = "\t\n\r "
-"""What may stand around a number: PS3.5 6.2 has spaces only, but readers take line ends too."""
+"""Padding around a number. PS3.5 6.2 permits spaces only, but readers accept line ends too."""
 
-# What a text that is one number does not hold, in turn: other letters; space within; no digit or point at the end, space aside;
-# a sign within; two points; a point or e after an e; no digit before an e.
+# Patterns that match no number, in this order: other characters; a space inside; a wrong end; a sign inside; two points; a point
+# or e after an e; no digit before an e.
 NO_NUMBERS = (
     *(f"*[^-+.0-9eE{SPACE}]*", f"*[-+.0-9eE][{SPACE}]*[-+.0-9eE]*"),
     *("*[-+eE]", f"*[-+eE][{SPACE}]*", "*[-+.0-9][-+]*", "*.*.*", "*[eE]*[.eE]*"),
@@ -128,8 +129,8 @@ NO_NUMBERS = (
 
 
 def _number(text: str) -> str:
-    """A number where a text is one number, as pydicom reads IS and DS, that SQLite can hold; else the text."""
-    right = " AND ".join([f"{text} GLOB '*[0-9]*'", *(f"{text} NOT GLOB '{glob}'" for glob in NO_NUMBERS)])
-    right += f" AND abs(CAST({text} AS REAL)) < 9e999"
-    digits = f"{text} GLOB '[0-9]*' AND {text} NOT GLOB '*[^0-9]*'"  # most, and soon told
-    return f"CASE WHEN length({text}) < 300 AND ({digits} OR ({right})) THEN CAST({text} AS NUMERIC) ELSE trim({text}) END"
+    """Return SQL for a text as a number, if pydicom would read it as one IS or DS and SQLite can store it; else as text."""
+    is_number = " AND ".join([f"{text} GLOB '*[0-9]*'", *(f"{text} NOT GLOB '{glob}'" for glob in NO_NUMBERS)])
+    is_number += f" AND abs(CAST({text} AS REAL)) < 9e999"
+    digits = f"{text} GLOB '[0-9]*' AND {text} NOT GLOB '*[^0-9]*'"  # most numbers, and a fast test
+    return f"CASE WHEN length({text}) < 300 AND ({digits} OR ({is_number})) THEN CAST({text} AS NUMERIC) ELSE trim({text}) END"
