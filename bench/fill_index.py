@@ -20,8 +20,8 @@ from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.recorded import now
+from pyconquest_rules.index.store.schema import TABLES, Schema, quoted
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import TABLES, Schema, quoted
 from pyconquest_rules.steps import Step
 
 RULES = """\

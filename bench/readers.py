@@ -135,7 +135,7 @@ def standard() -> Elements:
     """What the index asks every file for where the rules add no column."""
     from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
     from pyconquest_rules.index.store.records import records
-    from pyconquest_rules.index.store.tables import schema
+    from pyconquest_rules.index.store.schema import schema
 
     return [(path.path, path.tag) for path in records(schema(parse(standard_text()))).wanted.paths]
 

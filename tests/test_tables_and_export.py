@@ -64,9 +64,9 @@ def test_a_table_is_replaced_when_its_file_changes(clinic: Workplace) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mrn;subject;age;dose\nP1;a;1;1\nP1;b;1;1\n", "cohort.csv:3: a key is there twice"),
+        ("mrn;subject;age;dose\nP1;a;1;1\nP1;b;1;1\n", "cohort.csv:3: a key is repeated"),
         ("mrn;subject;age;dose\n;a;1;1\n", "cohort.csv:2: a key is empty"),
-        ("mrn;subject;age;dose\nP1;a;old;1\n", "cohort.csv:2: a value is no integer"),
+        ("mrn;subject;age;dose\nP1;a;old;1\n", "cohort.csv:2: a value is not of type integer"),
         ("mrn;subject;age;dose\nP1;a;1\n", "cohort.csv:2: 3 values for 4 columns"),
     ],
 )

@@ -110,7 +110,7 @@ def odd_table(line: str, message: str, **keys: str) -> Wrong:
 NOT_OURS = "this program did not write the existing file; name another file, or say --force if nobody needs the existing one"
 CLOSED = 'close it with "]"; to match "[" itself, write "[[]"'
 WHOLE = 'write "**/*.txt" for all folders, or "*" within a name'
-FROM_SOURCE = 'patterns count from the folder of the source: "scratch/**"'
+FROM_SOURCE = 'patterns begin at the folder of the source: "scratch/**"'
 
 WRONG = {
     # sources that are no folders
@@ -138,14 +138,14 @@ WRONG = {
     "a DICOMDIR": Wrong(
         "index",
         1,
-        'error: source "archive": FOLDER/cd/DICOMDIR is a DICOMDIR, not a folder; name the folder that it is in: FOLDER/cd',
+        'error: source "archive": FOLDER/cd/DICOMDIR is a DICOMDIR, not a folder; name the folder that contains it: FOLDER/cd',
         source("cd/DICOMDIR"),
         dicomdir,
     ),
     "a DICOM file": Wrong(
         "index",
         1,
-        'error: source "archive": FOLDER/data/1.dcm is a file, not a folder; name the folder that it is in: FOLDER/data',
+        'error: source "archive": FOLDER/data/1.dcm is a file, not a folder; name the folder that contains it: FOLDER/data',
         source("data/1.dcm"),
     ),
     "a folder in a zip": Wrong(
@@ -173,7 +173,7 @@ WRONG = {
         "plan",
         1,
         'error: source "archive": there is no folder FOLDER/data; '
-        "mount it, correct its path, or say --allow-vanish if it is gone for good",
+        "mount it, correct its path, or use --allow-vanish if it is gone for good",
         prepare=lambda folder: (folder / "data").rename(folder / "elsewhere"),
     ),
     # folders in which nothing can be read
@@ -239,7 +239,7 @@ WRONG = {
     "a database that is a pipe": Wrong(
         "index",
         1,
-        "error: cannot open the index FOLDER/pipe: it is not a regular file; name another one as [index] database",
+        "error: cannot open the index FOLDER/pipe: it is not a regular file; name another file as [index] database",
         index_at("pipe"),
         lambda folder: os.mkfifo(folder / "pipe"),
     ),
@@ -254,7 +254,7 @@ WRONG = {
     # patterns
     "a bracket": broken("[abc", 'a "[" is never closed', CLOSED),
     "an empty bracket": broken("scan[]", 'a "[" is never closed', CLOSED),
-    "a slash in brackets": broken("a[b/c]d", 'a "/" cannot stand in brackets', "brackets match one letter of a name"),
+    "a slash in brackets": broken("a[b/c]d", 'a "/" is not allowed in brackets', "brackets match one letter of a name"),
     "a range": broken("[z-a]*", 'the range "z-a" has no letters', 'write it as "a-z"'),
     "stars in a name": broken("a**b", '"**" must be the whole name of a folder', WHOLE),
     "stars and a suffix": broken("**.txt", '"**" must be the whole name of a folder', WHOLE),

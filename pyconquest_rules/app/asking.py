@@ -17,7 +17,7 @@ from pyconquest_rules.index.query.export import export as write_rows
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.index.query.sql_mistakes import table_names
 from pyconquest_rules.index.store.decisions import DEVICE
-from pyconquest_rules.index.store.tables import VIEWS
+from pyconquest_rules.index.store.schema import VIEWS
 from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.rules import Rules
 

@@ -61,13 +61,13 @@ def index(
         store.measure_stale()  # left by a listener that was killed
         bring_tables_up_to_date(store.connection, rules.tables, store.transaction)
         # Looking through the whole index would make a run that reads nothing a slow one.
-        for name, number, only in archives(store.connection) if scan.counts["read"] or _is_bare(store) else ():
+        for name, number, only in archives(store.connection) if scan.tally.counts["read"] or _is_bare(store) else ():
             emit(SourceNoted(name, _archives(number, only)))
-        contradictions = count_contradictions(store.connection) if scan.counts["read"] else {}
+        contradictions = count_contradictions(store.connection) if scan.tally.counts["read"] else {}
         if not names:
             store.own()
-        refused = refusals_in(store.connection, rules, scan.reasons)
-    return Indexed(dict(scan.counts), dict(scan.reasons), dict(scan.notes), contradictions, refused)
+        refused = refusals_in(store.connection, rules, scan.tally.reasons)
+    return Indexed(dict(scan.tally.counts), dict(scan.tally.reasons), dict(scan.tally.notes), contradictions, refused)
 
 
 def under_other_names(trees: Sequence[Tree]) -> Iterator[SourceNoted]:

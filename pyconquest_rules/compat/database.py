@@ -12,9 +12,10 @@ from typing import Any
 from pyconquest_rules.compat.design import Design
 from pyconquest_rules.compat.indexing import SOURCE
 from pyconquest_rules.errors import DatabaseError, UsageError
+from pyconquest_rules.index.store.opening import BUSY_SECONDS
 from pyconquest_rules.index.store.read_only import open_read_only, text_of
-from pyconquest_rules.index.store.store import BUSY_SECONDS, Store
-from pyconquest_rules.index.store.tables import TABLES, VIEWS
+from pyconquest_rules.index.store.schema import TABLES, VIEWS
+from pyconquest_rules.index.store.store import Store
 
 log = logging.getLogger("pyconquest")
 

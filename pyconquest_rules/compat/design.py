@@ -9,10 +9,9 @@ from pathlib import Path
 from pyconquest_rules.dicom import Level, tag_path
 from pyconquest_rules.errors import Mistake, UsageError
 from pyconquest_rules.index.conquest.dicom_sql import IMAGE_SERVER_COLUMNS, parse, standard_text
-from pyconquest_rules.index.store import tables
-from pyconquest_rules.index.store.tables import LEVELS, PYCONQUEST_COLUMNS, Addition, Schema
+from pyconquest_rules.index.store.schema import LEVELS, PYCONQUEST_COLUMNS, TABLES, Addition, Schema, schema
 
-LEVEL_OF = {name.lower(): level for level, name in tables.TABLES.items()}
+LEVEL_OF = {name.lower(): level for level, name in TABLES.items()}
 
 # A column as pyconquest defines it: group, element, name; for an element of an item also the item, group and element.
 Definition = Sequence[str | int]
@@ -39,7 +38,7 @@ class Design:
     @cached_property
     def schema(self) -> Schema:
         """The columns of the four levels. Those that were added keep their whole name, as in pyconquest."""
-        made = tables.schema(parse(self.dicom_sql, self.file), self.added)
+        made = schema(parse(self.dicom_sql, self.file), self.added)
         levels = (
             tuple(
                 replace(field, column=field.name) if Addition(level, field.name, field.tag) in self.added else field
@@ -56,7 +55,7 @@ class Design:
         if column.level is Level.IMAGE:
             taken |= {name.lower() for name, _ in PYCONQUEST_COLUMNS}
         if column.column.lower() in taken | {name.lower() for name in IMAGE_SERVER_COLUMNS}:
-            raise UsageError(f"{tables.TABLES[column.level]} has a column {column.column} already")
+            raise UsageError(f"{TABLES[column.level]} has a column {column.column} already")
         return replace(self, added=(*others, column))
 
     def to_json(self) -> str:
@@ -79,7 +78,7 @@ def column(table: str, definition: Definition) -> Addition:
     """
     level = LEVEL_OF.get(table.lower())
     if level is None:
-        raise UsageError(f'no level has a table "{table}"; tables are: {", ".join(tables.TABLES.values())}')
+        raise UsageError(f'no level has a table "{table}"; tables are: {", ".join(TABLES.values())}')
     try:
         group, element, name, *nested = definition
         steps = [_tag(group, element)]

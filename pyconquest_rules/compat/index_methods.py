@@ -14,7 +14,7 @@ from pyconquest_rules.compat.files import instances
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.derived.content import digest
-from pyconquest_rules.index.store.tables import quoted
+from pyconquest_rules.index.store.schema import quoted
 
 log = logging.getLogger("pyconquest")
 

@@ -22,8 +22,8 @@ from pyconquest_rules.index.scan.scan import Scan
 from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.scan.walk import Skipped, walk
 from pyconquest_rules.index.scan.workers import here
+from pyconquest_rules.index.store.schema import LEVELS, TABLES, quoted
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import LEVELS, TABLES, quoted
 
 SOURCE = "data"
 PART = ".pyconquest-rules-compat"  # begins the names of files that are not whole yet

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyconquest_rules.index.store.tables import quoted
+from pyconquest_rules.index.store.schema import quoted
 
 DEFAULT_FORMAT = "character varying(128)"
 

@@ -10,8 +10,8 @@ from typing import Any
 from pyconquest_rules.compat.connection import Connection
 from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.index.derived.geometry import ALL, measure_stale, stale
+from pyconquest_rules.index.store.schema import quoted
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import quoted
 
 log = logging.getLogger("pyconquest")
 

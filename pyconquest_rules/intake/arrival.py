@@ -16,7 +16,7 @@ from pyconquest_rules.headers.header import Header
 from pyconquest_rules.headers.notes import reason
 from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.headers.written import written
-from pyconquest_rules.index.store.store import Place
+from pyconquest_rules.index.store.places import Place
 from pyconquest_rules.network.part10 import data_set_offset, file_meta_information
 from pyconquest_rules.network.statuses import Status
 from pyconquest_rules.network.syntaxes import DEFLATED, NotAsAgreed, real_syntax

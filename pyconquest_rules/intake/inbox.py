@@ -12,9 +12,8 @@ from pyconquest_rules.dicom import Level, Value
 from pyconquest_rules.disk.folders import INCOMING
 from pyconquest_rules.disk.placing import Places, sync_file
 from pyconquest_rules.headers.opening import Rejected
-from pyconquest_rules.index.store.order import Order
-from pyconquest_rules.index.store.store import NO_ORDER
-from pyconquest_rules.index.store.tables import LEVELS, Schema
+from pyconquest_rules.index.store.order import NO_ORDER, Order
+from pyconquest_rules.index.store.schema import LEVELS, Schema
 from pyconquest_rules.intake.arrival import Part, Received
 from pyconquest_rules.intake.indexer import SOP_CLASS, Indexer
 from pyconquest_rules.network.statuses import Status

@@ -12,10 +12,11 @@ from time import monotonic
 from pyconquest_rules.dicom import tag_path
 from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.headers.header import Header, Reader, Wanted
-from pyconquest_rules.index.store.order import Order
+from pyconquest_rules.index.store.order import NO_ORDER, Order
+from pyconquest_rules.index.store.places import Place, place_of
 from pyconquest_rules.index.store.records import Record, records
-from pyconquest_rules.index.store.store import NO_ORDER, Place, Store
-from pyconquest_rules.index.store.tables import Schema
+from pyconquest_rules.index.store.schema import Schema
+from pyconquest_rules.index.store.store import Store
 
 SOP_CLASS = tag_path("SOPClassUID")
 # So many instances come into the index in one transaction, at the most.
@@ -92,7 +93,7 @@ class Indexer:
         try:
             with self._using:
                 self._follow()
-                return self._store.place_of(sop_instance)
+                return place_of(self._store.connection, sop_instance)
         except (sqlite3.Error, DatabaseError, OSError):
             raise OSError(errno.EIO, "the index cannot be read") from None
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Protocol
 
 from pyconquest_rules.events import FromListener
-from pyconquest_rules.index.store.order import Order
-from pyconquest_rules.index.store.store import NO_ORDER
-from pyconquest_rules.index.store.tables import Schema
+from pyconquest_rules.index.store.order import NO_ORDER, Order
+from pyconquest_rules.index.store.schema import Schema
 from pyconquest_rules.intake.inbox import Inbox, Received
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.network.server import ListenError

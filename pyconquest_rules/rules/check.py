@@ -12,7 +12,8 @@ from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
 from pyconquest_rules.index.scan.patterns import broken, too_many
 from pyconquest_rules.index.scan.trees import Tree, divided
 from pyconquest_rules.index.store.order import Order
-from pyconquest_rules.index.store.tables import schema, statements
+from pyconquest_rules.index.store.schema import schema
+from pyconquest_rules.index.store.tables import statements
 from pyconquest_rules.rules import dicom_sql
 from pyconquest_rules.rules.columns import additions
 from pyconquest_rules.rules.fields import Form, Marked, NamedFile, marked

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pyconquest_rules.dicom import TagPath, tag_path
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem
 from pyconquest_rules.index.conquest.dicom_sql import Layout
-from pyconquest_rules.index.store.tables import LEVELS, TABLES, VIEWS, Addition, column_names, schema, statements
+from pyconquest_rules.index.store.schema import LEVELS, TABLES, VIEWS, Addition, column_names, schema
+from pyconquest_rules.index.store.tables import statements
 from pyconquest_rules.rules.model import SchemaTable
 from pyconquest_rules.rules.places import Places
 

@@ -13,7 +13,7 @@ from pyconquest_rules.index.query.selection import Selection
 from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.store.csv_tables import CsvTable
 from pyconquest_rules.index.store.order import Order
-from pyconquest_rules.index.store.tables import Schema
+from pyconquest_rules.index.store.schema import Schema
 from pyconquest_rules.network.node import Node
 from pyconquest_rules.rules.kinds import Action
 from pyconquest_rules.templates import Template

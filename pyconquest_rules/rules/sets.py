@@ -13,7 +13,7 @@ from pyconquest_rules.index.query.sql_mistakes import TABLE_NAMES
 from pyconquest_rules.index.store.budget import Budget
 from pyconquest_rules.index.store.csv_tables import CsvTable
 from pyconquest_rules.index.store.read_only import set_up
-from pyconquest_rules.index.store.tables import VIEWS, Schema, column_names
+from pyconquest_rules.index.store.schema import VIEWS, Schema, column_names
 from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places

@@ -7,7 +7,7 @@ from pathlib import Path
 from pyconquest_rules.errors import Problem, SourceError
 from pyconquest_rules.index.query.sql_mistakes import TABLE_NAMES
 from pyconquest_rules.index.store.csv_tables import CsvTable
-from pyconquest_rules.index.store.tables import quoted
+from pyconquest_rules.index.store.schema import quoted
 from pyconquest_rules.rules.model import CsvFile
 from pyconquest_rules.rules.places import Places
 

@@ -15,7 +15,7 @@ from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.headers.values import BINARY
 from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
 from pyconquest_rules.index.store.records import records
-from pyconquest_rules.index.store.tables import schema
+from pyconquest_rules.index.store.schema import schema
 from tests.headers.reading import as_text, bare, careful, mutant, outcome
 
 # What every index wants, and what is read in other ways: items, private creators, values whose VR depends on others.

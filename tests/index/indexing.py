@@ -1,5 +1,8 @@
 """Runs of `index`, and the rows of the database."""
 
+import base64
+import json
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +11,19 @@ from typing import Any
 from tests.conftest import Done, Workplace
 
 CHANGES_WITH_TIME = {"AccessTime", "DatabaseTimeStamp"}
+
+RULES = """
+[sources.archive]
+path = "data"
+exclude = ["**/.*"]
+"""
+
+TWO = """
+[sources.first]
+path = "a"
+[sources.second]
+path = "b"
+"""
 
 
 def index(workplace: Workplace, *arguments: str) -> Done:
@@ -42,3 +58,19 @@ def stored(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
     """The rows of a query by SQLite alone: the views need nothing of ours."""
     with closing(sqlite3.connect(workplace.folder / "conquest.db")) as connection:
         return connection.execute(sql).fetchall()
+
+
+def sizes(workplace: Workplace) -> list[int]:
+    """The numbers of rows in the four Conquest tables."""
+    tables = ("DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages")
+    return [rows(workplace, f"SELECT count(*) FROM {table}")[0][0] for table in tables]
+
+
+def report(workplace: Workplace, *arguments: str) -> dict[str, tuple[str, str | None]]:
+    """Outcome and reason of each file by its path from the workplace; every file is told once."""
+    file = workplace.folder / "report.jsonl"
+    index(workplace, "--report", str(file), *arguments)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    paths = [os.path.relpath(base64.b64decode(line["path_b64"]), os.fsencode(workplace.folder)) for line in lines]
+    assert len(paths) == len(set(paths))
+    return {os.fsdecode(path): (line["outcome"], line["reason"]) for path, line in zip(paths, lines, strict=True)}

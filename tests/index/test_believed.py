@@ -15,8 +15,8 @@ from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
 from pyconquest_rules.index.store.foreign import objects
 from pyconquest_rules.index.store.intact import check_objects, is_intact
+from pyconquest_rules.index.store.schema import schema
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Instance, Workplace
 from tests.index.indexing import dump, index
 
@@ -119,8 +119,8 @@ def test_what_could_run_is_refused_before_anything_is_run(archive: Workplace, st
 def test_the_error_names_what_is_foreign_and_says_the_way_out(archive: Workplace) -> None:
     sent(archive, *FOREIGN["a trigger on a table of ours"])
     assert archive.run("plan").err.strip() == (
-        f'error: the index {archive.folder}/conquest.db has the trigger "evil", which this program did not make and does not run;'
-        " drop it, or delete the index, which is a cache, and index again"
+        f'error: the index {archive.folder}/conquest.db has the trigger "evil", which this program did not create and will not run;'
+        " drop it, or delete the index (it is a cache) and index again"
     )
     for file in archive.folder.glob("conquest.db*"):
         file.unlink()
@@ -276,7 +276,7 @@ def test_an_index_with_two_names_is_refused(archive: Workplace) -> None:
     (archive.folder / "other.db").hardlink_to(archive.folder / "conquest.db")
     done = archive.run("plan")
     assert done.code == 1
-    assert "it has another name by a hard link" in done.err
+    assert "it has a second name (a hard link)" in done.err
     assert "cp " in done.err
 
 

@@ -1,10 +1,7 @@
 """Columns that come and go: only what they can concern is read again, and the rest of the index stays."""
 
-from collections.abc import Callable
-
 import pytest
 
-from pyconquest_rules.index.store.store import Store
 from tests.conftest import Instance, Workplace
 
 SOURCE = '[sources.archive]\npath = "data"\n'
@@ -77,11 +74,10 @@ def test_a_run_that_was_stopped_before_the_column_was_filled_is_made_good(
     def stopped(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    real: Callable[..., object] = Store.fill
-    monkeypatch.setattr(Store, "fill", stopped)
     archive.rules(SOURCE + column("image", "EchoTime", "EchoTime"))
-    assert archive.run("index").code == 130
-    monkeypatch.setattr(Store, "fill", real)
+    with monkeypatch.context() as patched:
+        patched.setattr("pyconquest_rules.index.scan.scan.fill", stopped)
+        assert archive.run("index").code == 130
     assert archive.run("index", "--json").summary["read"] == 5
     assert archive.run("query", "select count(EchoTime) as n from images", "--json").lines[0]["values"] == {"n": 4}
 

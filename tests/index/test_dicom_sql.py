@@ -160,7 +160,7 @@ def test_the_20_cases_of_the_log_are_all_here() -> None:
         ('"PatientName"', '"1st"', "cannot be the name of a column", "letters, digits and _"),
         ('"PID.4"', "PID.4", "expected 1 to 31 letters in quotes", 'write "PID.4"'),
         ('"PID.4"', '"PID.4", ', 'expected "}", found ","', "a row of *WorkList* is"),
-        ("0x0010, 0x0010", "0x0010, 0x0000", "element 0 is the end of the section", "leave this row out"),
+        ("0x0010, 0x0010", "0x0010, 0x0000", "Conquest takes element 0 for the end of the section", "remove this row"),
         ("0x0010, 0x0010", "0x00100010, 0x0010", "expected a number from 0 to 0xFFFF", "a row is {"),
         ("0x0010, 0x0010", "65536, 0x0010", "expected a number from 0 to 0xFFFF", "a row is {"),
         ("0x0010, 0x0010", "1" * 5000 + ", 0x0010", "expected a number from 0 to 0xFFFF", "a row is {"),
@@ -213,7 +213,7 @@ def test_mistakes_of_meaning_are_told_all_at_once() -> None:
 """
     assert [(found.line, found.column, found.message) for found in problems(text)] == [
         (3, 23, "*Patient* must begin with PatientID"),
-        (5, 23, '"PatientNames" is, cut to 10 letters, the same as "PatientName" of line 3'),
+        (5, 23, '"PatientNames" has the same first 10 letters as "PatientName" of line 3'),
         (10, 23, "*Series* must end with StudyInstanceUID"),
         (11, 2, "section *Image* is missing or empty"),
         (11, 2, "section *Study* is missing or empty"),

@@ -16,8 +16,9 @@ from pyconquest_rules.index.derived.rt import COLUMNS
 from pyconquest_rules.index.scan.scan import Scan
 from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.scan.workers import here
+from pyconquest_rules.index.store.schema import schema
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import schema, statements
+from pyconquest_rules.index.store.tables import statements
 
 STOCK = schema(parse((Path(__file__).parents[1] / "data" / "stock_dicom.sql").read_text()))
 TABLES = ("DICOMWorkList", "DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages", "UIDMODS")

@@ -12,8 +12,9 @@ import pytest
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.conquest.dicom_sql import parse
-from pyconquest_rules.index.store.tables import LEVELS, TABLES, declared
-from pyconquest_rules.index.store.tables import schema as schema_of
+from pyconquest_rules.index.store.schema import LEVELS, TABLES
+from pyconquest_rules.index.store.schema import schema as schema_of
+from pyconquest_rules.index.store.tables import declared
 from tests.conftest import REPOSITORY, Instance, Workplace
 from tests.index.indexing import counts, dump, index, rows
 
@@ -266,8 +267,8 @@ def empty(file: Path) -> None:
 NOT_OURS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a text": (no_database, "it is not a database; name another file as [index] database"),
     "a short text": (short_text, "it is not a database; name another file as [index] database"),
-    "a database": (foreign, "is a database, but not an index of pyconquest-rules; name another one as [index] database"),
-    "a server's": (conquest, "is that of a Conquest server or of pyconquest, but not an index of pyconquest-rules"),
+    "a database": (foreign, "is a database, not an index of pyconquest-rules; name another file as [index] database"),
+    "a server's": (conquest, "is the database of a Conquest server or of pyconquest, not an index of pyconquest-rules"),
     "a folder": (folder, "it is a folder; name a file as [index] database"),
     "an empty file": (empty, "there is no index"),
 }

@@ -74,7 +74,7 @@ def check_that_the_second_is_refused(two: Workplace, first: Path, second: Path, 
     for command in ("index", "plan", "apply", "apply --no-index", "summary", "forget P1 --yes"):
         done = run(two, second, *options, *command.split())
         assert (done.code, done.out) == (1, ""), command
-        assert f"belongs to the rules file {first}; name another one as [index] database, or delete" in done.err
+        assert f"belongs to the rules file {first}; name another file as [index] database, or delete" in done.err
     assert not (second.parent / "export").exists()
     assert dump(database) == before
     assert run(two, first, *options, "apply").code == 0

@@ -16,8 +16,8 @@ from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
 from pyconquest_rules.index.scan.scan import Scan
 from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.scan.workers import here
+from pyconquest_rules.index.store.schema import schema
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import schema
 from tests.conftest import save
 
 LAYOUT = schema(parse(standard_text()))

@@ -14,7 +14,8 @@ from pydicom.sequence import Sequence
 
 from pyconquest_rules.dicom import Level, keyword
 from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
-from pyconquest_rules.index.store.tables import LEVELS, VIEWS, schema, statements
+from pyconquest_rules.index.store.schema import LEVELS, VIEWS, schema
+from pyconquest_rules.index.store.tables import statements
 from tests.conftest import Instance, Workplace
 from tests.index.indexing import stored
 

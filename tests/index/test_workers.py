@@ -23,8 +23,8 @@ from pyconquest_rules.index.scan.chunks import MOST_KILLERS, Chunk, Reading, rea
 from pyconquest_rules.index.scan.scan import Scan
 from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.scan.workers import Workers, here
+from pyconquest_rules.index.store.schema import schema
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import schema
 from tests.conftest import Instance
 
 NUMBER, CHUNK = 60, 8
@@ -93,7 +93,7 @@ def test_a_file_that_kills_its_worker_is_named_and_all_others_are_read(
 
 
 def test_where_every_worker_is_killed_no_file_is_blamed(chunks: list[Chunk], tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="was killed, perhaps as there was too little memory"):
+    with pytest.raises(SourceError, match="was killed, perhaps because memory ran out"):
         list(outcomes(workers(b"", limit=10), chunks, tmp_path))
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_killed_its_worker_is_told_and_tried_again_by_the_next_run(c
         with Store(tmp_path / "conquest.db", schema(parse(standard_text()))) as store:
             scan = Scan(store, silent)
             scan.run([Tree(name, tmp_path / name) for name in "01"], workers)
-            return {name: number for name, number in scan.counts.items() if number}, dict(scan.reasons)
+            return {name: number for name, number in scan.tally.counts.items() if number}, dict(scan.tally.reasons)
 
     assert index(workers(b"23.dcm")) == (
         {"seen": NUMBER, "read": NUMBER, "indexed": NUMBER - 1, "rejected": 1},

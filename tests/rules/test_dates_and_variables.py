@@ -168,7 +168,7 @@ def test_a_set_does_not_read_the_clock(workplace: Workplace, where: str) -> None
     table = f'[select.x]\nlevel = "study"\nwhere = """{where}"""\n'
     done = workplace.rules(BEGIN + table).run("check")
     assert done.code == 2
-    assert "a set cannot read the clock" in done.err
+    assert "a set must not read the clock" in done.err
     assert "write :today" in done.err
 
 

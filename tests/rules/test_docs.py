@@ -11,7 +11,8 @@ import tomli
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
-from pyconquest_rules.index.store.tables import VIEWS, schema, statements
+from pyconquest_rules.index.store.schema import VIEWS, schema
+from pyconquest_rules.index.store.tables import statements
 from pyconquest_rules.paths import safe_part
 from pyconquest_rules.templates import FILTERS, Template
 from tests.conftest import REPOSITORY, Workplace

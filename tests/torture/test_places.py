@@ -82,13 +82,13 @@ def waiting_for_a_lock(process: int) -> bool:
 
 def test_an_index_that_stays_locked_ends_the_run_with_what_to_do(three: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert three.run("index").code == 0
-    monkeypatch.setattr("pyconquest_rules.index.store.store.BUSY_SECONDS", 0)
+    monkeypatch.setattr("pyconquest_rules.index.store.opening.BUSY_SECONDS", 0)
     (three.folder / "data/1.dcm").touch()
     with closing(sqlite3.connect(three.folder / "conquest.db", isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         refused = three.run("apply")
     assert refused.code != 0
-    assert "is locked by another program; end that, or run again when it is done" in refused.err
+    assert "is locked by another program; end that program, or try again later" in refused.err
     assert three.run("apply").code == 0
     assert len(three.files("export")) == 3
 

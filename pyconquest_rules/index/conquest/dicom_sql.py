@@ -1,8 +1,8 @@
 """Conquest's `dicom.sql`: which element becomes which column of which table.
 
-The grammar is the one that the parser of the server takes (measured on Conquest 1.5.0e), plus one leniency for files
-that were written for pyconquest: a line whose first character is `#` is a comment. What the server takes but then
-crashes, overruns a buffer or fails to make tables from, is an error here.
+The grammar is that of the server's parser (measured on Conquest 1.5.0e), with one addition for files that were written for
+pyconquest: a line that begins with `#` is a comment. Text that the server accepts, but that makes it crash, overrun a
+buffer or fail to create tables, is an error here.
 """
 
 import re
@@ -18,7 +18,7 @@ from pyconquest_rules.errors import Problem, RulesError, did_you_mean
 
 
 class SQLType(StrEnum):
-    """What SQL type a column has in Conquest's tables: text, or a date of eight digits."""
+    """The SQL type of a column in Conquest's tables: text, or a date of eight digits."""
 
     CHAR = "SQL_C_CHAR"
     DATE = "SQL_C_DATE"
@@ -43,7 +43,7 @@ class DICOMType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: the element that fills it, its name as written, its length in bytes and its types."""
+    """A column: the element with its value, its name as written, its length in bytes and its types."""
 
     tag: TagPath
     name: str
@@ -53,13 +53,13 @@ class Column:
 
     @property
     def column(self) -> str:
-        """The name that the column has in the Conquest table: the first ten letters."""
+        """The name of the column in the Conquest table: the first ten letters."""
         return self.name[:10]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The columns of each table, the key first and the link to the level above last. `worklist` may be empty."""
+    """A table layout: the columns of each table, key first, link to the level above last. `worklist` may be empty."""
 
     patient: tuple[Column, ...]
     study: tuple[Column, ...]
@@ -68,7 +68,7 @@ class Layout:
     worklist: tuple[Column, ...] = ()
 
     def level(self, level: Level) -> tuple[Column, ...]:
-        """The columns of the table of a Query/Retrieve level."""
+        """Return the columns of the table of a Query/Retrieve level."""
         match level:
             case Level.PATIENT:
                 return self.patient
@@ -81,11 +81,10 @@ class Layout:
 
 
 def parse(text: str, file: str = "dicom.sql") -> Layout:
-    """The layout that the text of a `dicom.sql` describes; `file` is the name to report problems under.
+    """Return the table layout that the text of a `dicom.sql` describes. `file` is its name in errors.
 
-    Rows of START- and ENDSEQUENCE make no column, HL7 fields are read and dropped. Raises RulesError: with the first
-    mistake of grammar, or else with all sections that are missing, names that are alike when cut, and keys and links that
-    are not in their place.
+    Rows of START- and ENDSEQUENCE make no column. HL7 fields are ignored. Raises RulesError with the first error of grammar,
+    or else with all missing sections, names that are equal in their first ten letters, and misplaced keys and links.
     """
     source = _Source(file, text)
     sections = _Reader(source).sections()
@@ -97,21 +96,21 @@ def parse(text: str, file: str = "dicom.sql") -> Layout:
 
 
 def is_dicom_sql(text: str) -> bool:
-    """Whether a text begins as a `dicom.sql` does, with a section; what follows may be wrong."""
+    """Return whether a text begins like a `dicom.sql`, with a section. The rest may be invalid."""
     return next((token.text in SECTIONS for token in _Source("", text).tokens() if not _is_comment(token.text)), False)
 
 
 def standard_text() -> str:
-    """The text of the standard layout that comes with the package. Raises FileNotFoundError in a broken installation."""
+    """Return the text of the standard table layout in the package. Raises FileNotFoundError if the installation is broken."""
     packaged = files("pyconquest_rules") / "dicom.sql"
-    # In a checkout the file lies at the top, where users look for it; only the wheel has it inside the package.
+    # In a checkout the file is in the top folder, where users look for it. Only a wheel has it inside the package.
     return (packaged if packaged.is_file() else Path(__file__).parents[3] / "dicom.sql").read_text(encoding="utf-8")
 
 
 TITLES = {Level.PATIENT: "*Patient*", Level.STUDY: "*Study*", Level.SERIES: "*Series*", Level.IMAGE: "*Image*"}
 WORKLIST = "*WorkList*"
 SECTIONS = [*TITLES.values(), WORKLIST]
-# A second column of such a name would stop the server's CREATE TABLE.
+# A second column with one of these names would make the server's CREATE TABLE fail.
 SERVER_COLUMNS = ("AccessTime", "qTimeStamp", "qFlags", "qSpare")
 IMAGE_SERVER_COLUMNS = (*SERVER_COLUMNS, "ObjectFile", "DeviceName")
 
@@ -120,7 +119,7 @@ TOKEN = re.compile(
     re.DOTALL | re.MULTILINE | re.ASCII,
 )
 NUMBER = re.compile(r"0[xX]0*(?P<hex>[0-9A-Fa-f]{1,4})|0*(?P<decimal>[0-9]{1,5})")
-# The server copies names and HL7 fields into buffers of 32 bytes, and does not look whether they fit.
+# The server copies names and HL7 fields into buffers of 32 bytes without checking their length.
 QUOTED = re.compile(r'"[!-~]{1,31}"')
 IDENTIFIER = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 ROW = 'a row is { 0x0010, 0x0020, "PatientID", 64, SQL_C_CHAR, DT_STR }'
@@ -128,7 +127,7 @@ WORKLIST_ROW = 'a row of *WorkList* is { 0x0008, 0x0050, "AccessionNumber", 16, 
 
 
 class _Kind(StrEnum):
-    """What can be expected at a place, in the words of a message."""
+    """What the grammar expects, in the words of a message."""
 
     SECTION = "a section"
     OPEN = '"{"'
@@ -177,7 +176,7 @@ class _Source:
 
 
 class _Reader:
-    """Takes one token after the other; the first that does not fit raises RulesError."""
+    """Reads one token after another. Raises RulesError at the first unexpected one."""
 
     def __init__(self, source: _Source) -> None:
         self.source, self.tokens = source, source.tokens()
@@ -198,7 +197,7 @@ class _Reader:
         self.take(_Kind.OPEN, form)
         while self.token.text == "{":
             row = self.row(worklist, form)
-            # The server does not make columns of these two either.
+            # The server makes no columns for these two either.
             if row.column.dicom_type not in (DICOMType.STARTSEQUENCE, DICOMType.ENDSEQUENCE):
                 yield self.checked(row)
             if self.token.text == ",":
@@ -220,7 +219,7 @@ class _Reader:
         if not IDENTIFIER.fullmatch(row.column.name):
             raise self.error(row.name, f"{row.name.text} cannot be the name of a column", "use letters, digits and _")
         if row.column.tag.tag & 0xFFFF == 0:
-            raise self.error(row.name, "element 0 is the end of the section to Conquest", "leave this row out")
+            raise self.error(row.name, "Conquest takes element 0 for the end of the section", "remove this row")
         return row
 
     def take(self, kind: _Kind, form: str) -> _Token:
@@ -260,9 +259,9 @@ def _hint(text: str, kind: _Kind) -> str | None:
     if text == "/*":
         return "this comment is never closed: end it with */"
     if _is_comment(text) or text in ("//", "#"):
-        return "comments are written /* … */ and stand between sections"
+        return "write comments as /* … */, between sections"
     if kind in WORDS:
-        return did_you_mean(text, WORDS[kind]) or f"known are: {', '.join(WORDS[kind])}"
+        return did_you_mean(text, WORDS[kind]) or f"use one of: {', '.join(WORDS[kind])}"
     return f'write "{text}"' if kind is _Kind.QUOTED and IDENTIFIER.match(text) else None
 
 
@@ -274,7 +273,7 @@ def _problems(source: _Source, sections: Mapping[str, Sequence[_Row]]) -> Iterat
     for level, above in zip(Level, [None, *Level], strict=False):
         title, rows = TITLES[level], sections.get(TITLES[level])
         if not rows:
-            yield source.problem(source.end(), f"section {title} is missing or empty", f"its first row is that of {level.key}")
+            yield source.problem(source.end(), f"section {title} is missing or empty", f"its first row must be {level.key}")
             continue
         if not _holds(rows[0], level):
             yield source.problem(rows[0].name, f"{title} must begin with {level.key}", "the first column is the key of the table")
@@ -292,9 +291,9 @@ def _holds(row: _Row, level: Level) -> bool:
 def _alike(source: _Source, rows: Iterable[_Row], server: Iterable[str]) -> Iterator[Problem]:
     taken = {name.casefold(): f"the column {name} that the server adds" for name in server}
     for row in rows:
-        # Without case, as SQLite compares names of columns.
+        # SQLite compares the names of columns without case.
         short = row.column.column.casefold()
         if short in taken:
-            message = f"{row.name.text} is, cut to 10 letters, the same as {taken[short]}"
+            message = f"{row.name.text} has the same first 10 letters as {taken[short]}"
             yield source.problem(row.name, message, "choose a name that differs in its first 10 letters")
         taken.setdefault(short, f"{row.name.text} of line {source.line(row.name)}")

@@ -1,1 +1,1 @@
-"""What the index works out from instances beyond single elements: geometry, references, ROIs, contradictions."""
+"""Data that the index derives from instances: geometry, references, ROIs, contradictions."""

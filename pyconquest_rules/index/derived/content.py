@@ -1,6 +1,6 @@
-"""A digest of what an RT object says, which stays when its identity is changed: UIDs, names, dates and texts do not count.
+"""A digest of the content of an RT object. It does not depend on UIDs, names, dates and texts, which anonymisation changes.
 
-Asked for by `[index] hash = true`. Read by pydicom: it needs whole contours and dose grids, which the header reader skips.
+`[index] hash = true` enables it. It reads with pydicom, because the header reader skips contours and dose grids.
 """
 
 import os
@@ -20,31 +20,30 @@ DOSE = (
     *("ImageOrientationPatient", "GridFrameOffsetVector", "DoseGridScaling", "DoseUnits", "DoseType", "DoseSummationType"),
 )
 
-
-# pydicom takes 16 microseconds and 700 bytes for each.
 MOST_ELEMENTS = 200_000
+"""The limit on the elements of a file. pydicom takes 16 microseconds and 700 bytes for each."""
 
 
 def digest(path: bytes, modality: str | None) -> str | None:
-    """SHA-256 in hexadecimal of the contours, beams or dose of an RT object.
+    """Return the SHA-256, in hexadecimal, of the contours, beams or dose of an RT object.
 
-    None for all else, and where it cannot be read or has more than MOST_ELEMENTS.
+    None for other objects, and if the file cannot be read or has more than MOST_ELEMENTS.
     """
     parts = PARTS.get(modality or "")
     if parts is None:
         return None
     try:
         check_elements(path, MOST_ELEMENTS)
-        with catch_warnings(action="ignore"):  # their texts hold values, and go to standard error
+        with catch_warnings(action="ignore"):  # their texts contain values, and go to standard error
             found = [part.encode() if isinstance(part, str) else part for part in parts(dcmread(os.fsdecode(path)))]
-    except Exception:  # noqa: BLE001 - a digest is an extra; what is wrong with the file was told when its header was read
+    except Exception:  # noqa: BLE001 - the digest is optional; errors of the file were reported with its header
         return None
     digests = [sha256(part).digest() for part in found]
     return sha256(b"".join(digests)).hexdigest() if digests else None
 
 
 def _contours(dataset: Dataset) -> Iterator[str]:
-    """One part for each ROI, in the order of their points: tools renumber and reorder ROIs."""
+    """Yield one part for each ROI. They are sorted by their points, because tools renumber and reorder ROIs."""
     rois = []
     for roi in dataset.get("ROIContourSequence") or ():
         contours = [
@@ -56,7 +55,7 @@ def _contours(dataset: Dataset) -> Iterator[str]:
 
 
 def _beams(dataset: Dataset) -> Iterator[str]:
-    """The numbers and codes of all beams and fraction groups."""
+    """Yield the numbers and codes of all beams and fraction groups."""
     for keyword in ("FractionGroupSequence", "BeamSequence", "IonBeamSequence"):
         for item in dataset.get(keyword) or ():
             yield ";".join(_counted(item))
@@ -73,7 +72,7 @@ def _counted(item: Dataset) -> Iterator[str]:
 
 
 def _dose(dataset: Dataset) -> Iterator[str | bytes]:
-    """The grid and its values."""
+    """Yield the dose grid, then its values."""
     yield ";".join(f"{keyword}={_text(dataset[keyword])}" for keyword in DOSE if keyword in dataset)
     yield dataset.get("PixelData") or b""
 
@@ -84,7 +83,7 @@ def _text(element: DataElement) -> str:
 
 
 def _number(value: object) -> str:
-    """A number as any tool would write it again; other values as they are."""
+    """Return a number in one form, however a tool wrote it; other values unchanged."""
     try:
         return repr(float(str(value)))
     except ValueError:

@@ -1,7 +1,7 @@
-"""What instances of one index say against each other: view `contradictions`, one row an instance that differs from the rest.
+"""Contradictions between instances: the view `contradictions` has a row for each instance that differs from the others.
 
-Table `rules_several_patients` has the studies in which instances were seen that hold another PatientID than their study. It
-may have more of them than there still are, never fewer: only these are looked through, however large the index is.
+Table `rules_several_patients` has all studies with instances whose PatientID is not that of the study. It may also have
+studies that are consistent again. Only these studies are searched, so the time does not depend on the size of the index.
 """
 
 import sqlite3
@@ -28,7 +28,7 @@ WHERE PatientID != of_study AND SOPInstanceUID NOT IN (SELECT SOPInstanceUID FRO
 """,
 )
 
-# IS NOT: where a layout does not have the PatientID of its images, nothing is known.
+# IS NOT, because the PatientID of images is NULL if the table layout lacks it.
 OF_ONE_PATIENT = """
 DELETE FROM rules_several_patients WHERE StudyInstanceUID IN (SELECT key FROM temp.touched WHERE level = 'study')
     AND NOT EXISTS (SELECT 1 FROM rules_patient_of AS o WHERE o.StudyInstanceUID = rules_several_patients.StudyInstanceUID
@@ -42,14 +42,14 @@ FROM contradictions GROUP BY Kind
 
 
 def count(connection: sqlite3.Connection) -> dict[str, int]:
-    """How many series lie in two studies, and how many studies have two patients; {} where there are none."""
+    """Return how many series are in two studies, and how many studies have two patients; {} if there are none."""
     return dict(connection.execute(COUNT).fetchall())
 
 
 def brought_along(connection: sqlite3.Connection, level: Level, keys: str) -> int:
-    """Return how many instances of some studies or series hold another PatientID than these.
+    """Return how many instances of some studies or series have another PatientID than these.
 
-    `keys` is SQL that gives the UIDs of the studies or series.
+    `keys` is a query for the UIDs of the studies or series.
     """
     if not connection.execute("SELECT 1 FROM rules_several_patients LIMIT 1").fetchone():
         return 0

@@ -1,4 +1,4 @@
-"""Where the slices of image series lie: table `rules_slices`, and from it `geometry`, one row a series."""
+"""The positions of the slices of image series: table `rules_slices`, and `geometry` with one row for each series."""
 
 import math
 import sqlite3
@@ -15,11 +15,12 @@ LOCATION = tag_path("SliceLocation")
 
 PATHS = (POSITION, ORIENTATION, LOCATION)
 
-# Distances between neighbours may differ by so much and still count as uniform: a tenth of a millimetre, as in pyconquest.
 TOLERANCE = 0.1
+"""How much the distances of neighbours may differ in a uniform series, in mm. As in pyconquest."""
 
-# The "level" of `rules_stale` whose keys are series to be measured.
 STALE = "geometry"
+"""The level of `rules_stale` whose keys are series to be measured."""
+
 ALL = -1
 
 COLUMNS = ("NumberOfSlices", "FirstPosition", "LastPosition", "ScanRange", "SliceSpacing", "IsUniform")
@@ -34,16 +35,16 @@ TABLES = (
 
 
 class Slice(NamedTuple):
-    """Where a slice lies: its position along its normal in mm, and its orientation rounded, as text; "" where it tells none."""
+    """A slice: its position along its normal in mm, and its rounded orientation as text; "" if it has none."""
 
     position: float
     orientation: str
 
 
 def slice_of(image_position: Value, image_orientation: Value, slice_location: Value) -> Slice | None:
-    """The slice of an instance with these values of PATHS.
+    """Return the slice of an instance with these values of PATHS; None if they do not define one.
 
-    From ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2), else from SliceLocation; None without either.
+    ImagePositionPatient and ImageOrientationPatient (PS3.3 C.7.6.2) are preferred to SliceLocation.
     """
     position, orientation = _numbers(image_position, 3), _orientation(image_orientation)
     if position and orientation:
@@ -55,7 +56,7 @@ def slice_of(image_position: Value, image_orientation: Value, slice_location: Va
 
 @lru_cache(256)  # all slices of a series have the same
 def _orientation(value: Value) -> tuple[list[float], str] | None:
-    """The normal of the slices of an orientation, and the orientation rounded, as text."""
+    """Return the normal of an orientation, and the rounded orientation as text."""
     orientation = _numbers(value, 6)
     if not orientation:
         return None
@@ -73,7 +74,7 @@ def _numbers(value: Value, count: int) -> list[float] | None:
 
 
 def measure(connection: sqlite3.Connection, series: Iterable[str]) -> None:
-    """Fills `geometry` for these series out of `rules_slices`."""
+    """Compute the rows of `geometry` of these series from `rules_slices`."""
     for uid in series:
         slices = connection.execute(
             "SELECT Position, Orientation FROM rules_slices WHERE SeriesInstanceUID = ?", (uid,)
@@ -85,7 +86,7 @@ def measure(connection: sqlite3.Connection, series: Iterable[str]) -> None:
 
 
 def postpone(connection: sqlite3.Connection, series: Iterable[str]) -> None:
-    """Note series that are to be measured later, in `rules_stale`, where a kill cannot lose them."""
+    """Note series to be measured later. A kill cannot lose them, because they are in `rules_stale`."""
     connection.executemany("INSERT OR IGNORE INTO rules_stale VALUES (?, ?)", ((STALE, uid) for uid in series))
 
 
@@ -103,9 +104,9 @@ def measure_stale(connection: sqlite3.Connection, series: Iterable[str]) -> None
 
 
 def _summary(slices: list[tuple[float, str]]) -> tuple[int, float, float, float, float | None, int]:
-    """Number, first and last position, range, spacing (NULL for one slice or uneven ones), and whether they are uniform.
+    """Return number, first and last position, range, spacing (None for one slice or uneven ones), and whether they are uniform.
 
-    Several slices at one place, as in time series, count as one place. Slices of several orientations are not uniform.
+    Several slices at one position, as in time series, count as one position. Slices of several orientations are not uniform.
     """
     places = sorted({round(position, 3) for position, _ in slices})
     gaps = [after - before for before, after in pairwise(places)]

@@ -1,7 +1,7 @@
-"""What an instance points at: other instances, series and frames of reference.
+"""References of an instance to other instances, series and frames of reference.
 
-Table `rules_references` has the links of a chain, for the view `referenced`. Table `rules_pointers` has every instance that is
-named one by one, for the view `referenced_instances`.
+Table `rules_references` has references to series, RT objects and frames, for the view `referenced`. Table `rules_pointers` has
+every instance that is referenced one by one, for the view `referenced_instances`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ STRUCTURE_SET = "ReferencedFrameOfReferenceSequence[*]"
 SERIES = tuple(
     tag_path(f"{path}.SeriesInstanceUID")
     for path in (
-        "ReferencedSeriesSequence[*]",  # SEG, REG, PR and whatever else has it (PS3.3 C.12.4)
+        "ReferencedSeriesSequence[*]",  # SEG, REG, PR and others (PS3.3 C.12.4)
         OTHER_STUDIES,
         EVIDENCE,  # SR and KO (PS3.3 C.17.2)
         f"{STRUCTURE_SET}.RTReferencedStudySequence[*].RTReferencedSeriesSequence[*]",
@@ -35,13 +35,12 @@ FRAMES = tuple(tag_path(path) for path in (f"{STRUCTURE_SET}.FrameOfReferenceUID
 
 PATHS = (MODALITY, FRAME, *SERIES, *INSTANCES, *FRAMES)
 
-# What is made from images and lies in their frame of reference; an image series itself refers to nothing by it.
+# Objects that are made from images, in their frame of reference. An image series does not refer to another by its frame.
 DERIVED = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTIMAGE", "SEG", "REG", "SR", "KO", "PR", "RWV", "FID", "ANN", "M3D")
-
 
 RT_SERIES = f"{STRUCTURE_SET}.RTReferencedStudySequence[*].RTReferencedSeriesSequence[*]"
 
-# Ways to items with a Referenced SOP Instance UID: those that may tell its series first, with what leads on from there.
+# Paths to items with a Referenced SOP Instance UID. Keys are items with a SeriesInstanceUID, values lead on from there.
 IN_SERIES = {
     RT_SERIES: ("ContourImageSequence[*]",),  # RTSTRUCT (PS3.3 C.8.8.5)
     "ReferencedSeriesSequence[*]": (
@@ -56,6 +55,7 @@ IN_SERIES = {
 }
 FUNCTIONAL_GROUPS = ("DerivationImageSequence[*].SourceImageSequence[*]", "ReferencedImageSequence[*]")  # SEG (C.7.6.16)
 BEAMS = ("ReferencedReferenceImageSequence[*]", "ReferencedDoseSequence[*]")  # RTPLAN (C.8.8.14, C.8.8.25)
+# The same for items without a SeriesInstanceUID.
 ALONE = {
     "ReferencedStructureSetSequence[*]": (),
     "ReferencedRTPlanSequence[*]": (),
@@ -92,16 +92,17 @@ def _items(way: str) -> tuple[tuple[int, int], ...]:
 
 
 POINTING = Pointing(frozenset(DERIVED), tuple(_places()))
-"""What is read of an instance to find the instances that it names."""
+"""The elements to read for the instances that an instance references."""
 
-# So many names are in one row: `rules_numbers` counts them.
 MOST_TOGETHER = 100
+"""How many references one row of `rules_pointers` has at most. `rules_numbers` counts that far."""
 
 
 class Packed(NamedTuple):
-    """Instances named alike: their UIDs are `prefix` and each of `total` texts in `suffixes`, which take `width` characters each.
+    """A row of `rules_pointers`: references that differ only in the end of their UIDs.
 
-    A row of `rules_pointers`. A `total` of 0 stands for instances that could not be read.
+    `suffixes` has `total` texts of `width` characters. `prefix` and one of them make a UID. A `total` of 0 stands for references
+    that could not be read.
     """
 
     SOPClassUID: str | None
@@ -114,7 +115,7 @@ class Packed(NamedTuple):
 
 
 def packed(pointers: Iterable[Pointer]) -> tuple[Packed, ...]:
-    """The rows for the instances that an instance names."""
+    """Return the rows of `rules_pointers` for the references of an instance."""
     alike = dict[tuple[str | None, str | None, str], list[str]]()
     rows = list[Packed]()
     for uid, sop_class, series, sequences in pointers:
@@ -122,18 +123,18 @@ def packed(pointers: Iterable[Pointer]) -> tuple[Packed, ...]:
             rows.append(Packed(None, None, ",".join(sequences), "", 0, 0, ""))
         else:
             alike.setdefault((sop_class, series, ",".join(sequences)), []).append(uid)
-    for told, uids in alike.items():
+    for same, uids in alike.items():
         for start in range(0, len(uids), MOST_TOGETHER):
             together = uids[start : start + MOST_TOGETHER]
-            prefix = commonprefix(together)  # noqa: RUF071 - these are no paths
+            prefix = commonprefix(together)  # noqa: RUF071 - these are not paths
             width = max(map(len, together)) - len(prefix)
             suffixes = "".join(uid[len(prefix) :].ljust(width) for uid in together)
-            rows.append(Packed(*told, prefix, len(together), width, suffixes))
+            rows.append(Packed(*same, prefix, len(together), width, suffixes))
     return tuple(rows)
 
 
 def references(modality: Value, frame: Value, *found: Value) -> list[tuple[str, str]]:
-    """What an instance with these values of PATHS points at: `series`, `image` or `frame`, and UID; each once."""
+    """Return the references of an instance with these values of PATHS: `series`, `image` or `frame`, and the UID; each once."""
     pairs = [(kind, uid) for kind, value in zip(KINDS, found, strict=True) if value for uid in _uids(value)]
     if isinstance(modality, str) and unpadded(modality) in DERIVED:
         pairs += [("frame", uid) for uid in _uids(frame)]
@@ -157,7 +158,7 @@ TABLE = (
     f"INSERT INTO rules_numbers VALUES {', '.join(f'({number})' for number in range(MOST_TOGETHER))}",
 )
 
-# pyconquest's column Referenced of a series: a plan and a dose point at an instance, whose series is known once it is indexed.
+# pyconquest's column Referenced of a series. A plan or dose references an instance, whose series is known once it is indexed.
 REFERENCED_NOW = """(
     SELECT t.{series_link} FROM DICOMImages i JOIN DICOMImages t ON t.{image} = i.ReferencedSOPUID
     WHERE i.{series_link} = DICOMSeries.{series} ORDER BY i.{image} LIMIT 1)"""
@@ -165,8 +166,8 @@ OUTDATED = f"WHERE trim({{modality}}) IN ('RTPLAN', 'RTDOSE') AND {{referenced}}
 FIND_OUTDATED = f"SELECT 1 FROM DICOMSeries {OUTDATED} LIMIT 1"
 FILL_REFERENCED = f"UPDATE DICOMSeries SET {{referenced}} = {REFERENCED_NOW} {OUTDATED}"
 
-# A row for each instance and each series or instance that it points at, whether that is in the index or not. By a frame of
-# reference it points at every image series of that frame in the index, unless it names series by their UID.
+# A row for each reference of an instance to a series or an instance, whether that is in the index or not. A frame of reference
+# is a reference to every image series of that frame in the index, unless the instance references series by UID.
 VIEW = """
 CREATE VIEW referenced AS
 SELECT r.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, trim(s.{modality}) AS Modality, 'uid' AS Method,
@@ -183,9 +184,9 @@ WHERE r.kind = 'frame' AND NOT EXISTS (
     SELECT 1 FROM rules_references n WHERE n.SOPInstanceUID = r.SOPInstanceUID AND n.kind = 'series')
 """
 
-# A row for each instance and each instance that it names, whether that is in the index or not. What could not be read is a row
-# without ReferencedSOPInstanceUID, so that nobody takes the others for all. A Conquest server brings SQLite 3.8.5, which opens no
-# database with a view that it cannot parse: no json_each.
+# A row for each reference of an instance to an instance, whether that is in the index or not. References that could not be read
+# are a row without ReferencedSOPInstanceUID, which shows that some are missing. A Conquest server has SQLite 3.8.5, which
+# opens no database with a view that it cannot parse, so json_each is not used.
 INSTANCES_VIEW = """
 CREATE VIEW referenced_instances AS
 SELECT p.SOPInstanceUID, i.{series_link} AS SeriesInstanceUID, {modality} AS Modality, p.sequences AS Sequences,

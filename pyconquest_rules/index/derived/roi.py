@@ -1,4 +1,4 @@
-"""`roi_match(names, include, exclude)` in SQL: the ROI names that one wants, as pyconquest's `filter_roinames` chooses them."""
+"""The SQL function `roi_match(names, include, exclude)`: it filters ROI names as pyconquest's `filter_roinames` does."""
 
 import json
 import re
@@ -8,13 +8,13 @@ from typing import NamedTuple
 MOST_PATTERNS, LONGEST_PATTERN, LONGEST_NAME, MOST_REPEATS, MOST_NAMES = 50, 200, 64, 3, 2000
 
 MOST_WAYS = 10**8
-"""Of all names and patterns of a call together: about a tenth of a second."""
+"""The limit for all names and patterns of a call: about a tenth of a second."""
 
 TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]])*\]|([*+?{(|)])", re.DOTALL)
 
 
 class Pattern(NamedTuple):
-    """A pattern. A name of n letters is matched in no more than `ways * n ** repeats` ways."""
+    """A pattern. Matching a name of n letters takes at most `ways * n ** repeats` attempts."""
 
     compiled: re.Pattern[str]
     repeats: int
@@ -22,11 +22,12 @@ class Pattern(NamedTuple):
 
 
 def roi_match(names: str | None, include: str | None, exclude: str | None = None) -> str | None:
-    """The names of a JSON list that a pattern of `include` matches and none of `exclude`, as a JSON list; NULL if there is none.
+    """Return the names of a JSON list that match `include` but not `exclude`, as a JSON list; None if there are none.
 
-    Patterns are regular expressions, or a JSON list of them; they match from the beginning of a name, without case. NULL, ""
-    or "[]" as `include` is every name, as `exclude` none. Raises ValueError for a pattern that is wrong or could run for ever,
-    and where there are too many names for the patterns.
+    `include` and `exclude` are a regular expression, or a JSON list of them. They match from the beginning of a name, without
+    case. None, "" or "[]" as `include` matches every name, as `exclude` none.
+
+    Raises ValueError for a pattern that is invalid or could take too long, and if there are too many names for the patterns.
     """
     try:
         listed = json.loads(names) if names else []
@@ -46,7 +47,7 @@ def roi_match(names: str | None, include: str | None, exclude: str | None = None
 
 @lru_cache(64)
 def patterns(text: str | None) -> tuple[Pattern, ...]:
-    """The patterns of an argument."""
+    """Return the patterns of an argument. Raises ValueError as `roi_match` does."""
     found = _listed(text or "[]")
     if len(found) > MOST_PATTERNS:
         raise ValueError("too many patterns")
@@ -54,7 +55,7 @@ def patterns(text: str | None) -> tuple[Pattern, ...]:
 
 
 def _listed(text: str) -> list[str]:
-    """The texts of a JSON list; what is none, as the class of characters `[12]`, is one pattern."""
+    """Return the texts of a JSON list; any other text, such as `[12]`, is one pattern."""
     try:
         found = json.loads(text) if text.startswith("[") else None
     except (ValueError, RecursionError):
@@ -63,7 +64,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _pattern(text: str) -> Pattern:
-    """A pattern that ends soon on every name: few repeats, none of a group, no look back at what was matched."""
+    """Return a pattern that is fast on every name: with few repeats, no repeated groups and no back-references."""
     signs = "".join(found[1] or "" for found in TOKEN.finditer(text))
     repeats = len(re.findall(r"[*+?{]", signs))
     if len(text) > LONGEST_PATTERN or repeats > MOST_REPEATS or re.search(r"\)[*+?{]|\\[1-9]|\(\?", text):
@@ -71,11 +72,11 @@ def _pattern(text: str) -> Pattern:
     try:
         return Pattern(re.compile(text, re.IGNORECASE), repeats, _ways(signs))
     except re.error:
-        raise ValueError("the pattern is no regular expression") from None
+        raise ValueError("the pattern is not a valid regular expression") from None
 
 
 def _ways(signs: str) -> int:
-    """In how many ways the groups of a pattern, and the pattern as a whole, can choose."""
+    """Return how many combinations of alternatives a pattern has."""
     ways, open_groups = 1, [1]
     for sign in signs:
         match sign:
@@ -89,7 +90,7 @@ def _ways(signs: str) -> int:
 
 
 def _check_work(names: list[str], wanted: tuple[Pattern, ...]) -> None:
-    """Raises ValueError where matching would take long."""
+    """Raise ValueError if matching would take too long."""
     if len(names) > MOST_NAMES:
         raise ValueError("there are too many names")
     lengths = [min(len(name), LONGEST_NAME) for name in names]

@@ -1,6 +1,6 @@
-"""What pyconquest adds to DICOMImages: the ROIs of a structure set, the beams of a plan, and what an object is made for.
+"""The columns that pyconquest adds to DICOMImages: ROIs of a structure set, beams of a plan, and references of RT objects.
 
-Lists are JSON, so that names with quotes, commas and umlauts stay whole: `json_each(ElementList)` gives them in SQL.
+Lists are JSON, which keeps names with quotes, commas and umlauts intact. In SQL, `json_each(ElementList)` reads them.
 """
 
 import json
@@ -30,8 +30,8 @@ REFERENCED_BEAMS = tuple(
     for keyword in ("ReferencedBeamNumber", "BeamDose", "BeamMeterset")
 )
 
-# As pyconquest lists them: name, type, radiation, wedges, control points; of control point 0 energy and gantry angle, and
-# after dose and monitor units its isocentre.
+# In the order of pyconquest: name, type, radiation, wedges, number of control points, then the energy and gantry angle of control
+# point 0, dose and monitor units, and the isocentre of control point 0.
 BEAM_KEYWORDS = ("BeamNumber", "BeamName", "BeamType", "RadiationType", "NumberOfWedges", "NumberOfControlPoints")
 CONTROL_POINT_KEYWORDS = ("NominalBeamEnergy", "GantryAngle", "IsocenterPosition")
 
@@ -73,11 +73,11 @@ class Extras(NamedTuple):
 
 
 MODALITIES = frozenset({"RTSTRUCT", "RTPLAN", "RTDOSE", "REG"})
-"""Those of instances that have any extras."""
+"""The modalities whose instances have extras."""
 
 
 def extras(record: Record) -> Extras:
-    """What pyconquest's columns hold for an instance, whose `record` has the values of PATHS."""
+    """Return pyconquest's columns of an instance. `record` has the values of PATHS."""
     modality = record[MODALITY]
     match unpadded(modality) if isinstance(modality, str) else None:
         case "RTSTRUCT":
@@ -96,9 +96,9 @@ def extras(record: Record) -> Extras:
 
 
 def _listed(record: Record, paths: tuple[TagPath, ...]) -> Iterator[list[object]]:
-    """A list for each beam of a plan."""
-    told = zip(*(_items(record, path) for path in REFERENCED_BEAMS), strict=False)
-    delivered = {_number(number): (_number(dose), _number(units)) for number, dose, units in told}
+    """Yield a list for each beam of a plan."""
+    referenced = zip(*(_items(record, path) for path in REFERENCED_BEAMS), strict=False)
+    delivered = {_number(number): (_number(dose), _number(units)) for number, dose, units in referenced}
     for number, name, kind, radiation, *numbers, isocentre in zip(*(_items(record, path) for path in paths), strict=False):
         dose, units = delivered.get(_number(number), (None, None))
         position = [_number(part) for part in isocentre.split("\\", 3)] if isocentre else None
@@ -106,7 +106,7 @@ def _listed(record: Record, paths: tuple[TagPath, ...]) -> Iterator[list[object]
 
 
 def _fractions(record: Record) -> str | None:
-    """The planned fractions of the one fraction group; of several a JSON list."""
+    """Return the planned fractions of the only fraction group, or of several ones as a JSON list."""
     numbers = [_number(text) for text in _items(record, FRACTIONS)]
     return str(numbers[0]) if len(numbers) == 1 and numbers[0] is not None else _json(numbers) if len(numbers) > 1 else None
 
@@ -125,7 +125,7 @@ def _first(record: Record, path: TagPath) -> str | None:
 
 
 def _number(text: str | None) -> int | float | str | None:
-    """A number where the text is one, so that JSON holds 6 and not "6"; else the text."""
+    """Return a text that is a number as a number, so that the JSON has 6 and not "6"; else the text."""
     try:
         number = float(text if text and len(text) <= LONGEST_NUMBER else "")
     except ValueError:
@@ -139,6 +139,6 @@ LONGEST_NUMBER = 64
 
 
 def _json(value: object) -> str | None:
-    """None for a list that is longer than a value may be."""
+    """Return JSON; None if it is longer than a value may be."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= values.LIMIT else None

@@ -1,4 +1,4 @@
-"""The one clock of sets: `:today`. SQLite's own clock moves within a run, is of UTC, and knows nothing of `--today`."""
+"""The only clock of sets is `:today`. SQLite's own clock moves during a run, is in UTC, and ignores `--today`."""
 
 from itertools import pairwise
 
@@ -12,11 +12,11 @@ HINT = "write :today, the day of the run: date(:today, '-7 days'), strftime('%Y%
 
 
 def check_clock(text: str) -> None:
-    """Raises Mistake for the SQL of a set that reads the clock of SQLite."""
+    """Raise Mistake if the SQL of a set reads the clock of SQLite."""
     words = [token for token in TOKEN.findall(text) if not token[0].isspace() and token[:2] not in ("--", "/*")]
-    asks = any(word.lower() in READ_THE_CLOCK and after == "(" for word, after in pairwise(words))
+    reads = any(word.lower() in READ_THE_CLOCK and after == "(" for word, after in pairwise(words))
     empty = (a for a, b, c in zip(words, words[1:], words[2:], strict=False) if (b, c) == ("(", ")"))
-    clocks = (word for word in words if word.lower() in CLOCKS or (asks and word[0] in "'\"" and word[1:-1].lower() == "now"))
+    clocks = (word for word in words if word.lower() in CLOCKS or (reads and word[0] in "'\"" and word[1:-1].lower() == "now"))
     word = next((word for word in empty if word.lower() in READ_THE_CLOCK), None) or next(clocks, None)
     if word is not None:
-        raise Mistake("a set cannot read the clock: it would be another set each time", fragment=word.strip("'\""), hint=HINT)
+        raise Mistake("a set must not read the clock, or each run selects other rows", fragment=word.strip("'\""), hint=HINT)

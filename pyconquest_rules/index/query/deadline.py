@@ -1,4 +1,4 @@
-"""The time and the temporary space that a statement may take, also where SQLite does not come to ask."""
+"""Limits on the time and the temporary space of a statement. They hold even if SQLite does not call its progress handler."""
 
 import math
 import os
@@ -8,16 +8,17 @@ from contextlib import suppress
 from threading import Event, Thread
 from time import monotonic
 
-AGAIN, GLANCE = 0.05, 0.01
+INTERRUPT_SECONDS, SPACE_SECONDS = 0.05, 0.01
+"""The pauses between two interrupts of one statement, and between two checks of the temporary space."""
 
 INTERRUPTED, TOO_MUCH_SPACE = "interrupted", "interrupted: temporary space"
 
 
 class Deadline:
-    """Within it, what a connection computes is interrupted after `seconds`, or once it has `space` more bytes in temporary files.
+    """A context in which the statements of a connection are interrupted after `seconds`, or at `space` more temporary bytes.
 
-    SQLite then raises OperationalError, "interrupted"; for the space, TOO_MUCH_SPACE. A thread does that: SQLite's own progress
-    handler would have to be called so often that every query suffers.
+    SQLite then raises OperationalError with the text INTERRUPTED, for the space with TOO_MUCH_SPACE. A thread watches, because
+    SQLite's progress handler would have to be called so often that it slows down every query.
     """
 
     def __init__(self, connection: sqlite3.Connection, seconds: float, space: int | None = None) -> None:
@@ -28,11 +29,11 @@ class Deadline:
         self.start()
 
     def start(self) -> None:
-        """From now on the time counts anew."""
+        """Start the time again."""
         self._end = monotonic() + self._seconds
 
     def stop(self) -> None:
-        """Until the next `start` no time counts."""
+        """Stop the time until the next `start`."""
         self._end = math.inf
 
     def __enter__(self) -> "Deadline":
@@ -46,17 +47,18 @@ class Deadline:
             raise sqlite3.OperationalError(TOO_MUCH_SPACE) from None
 
     def _watch(self) -> None:
-        # Who starts anew has all of the seconds: to look after so many is soon enough.
-        while not self._over.wait(max(0.0, min(self._end - monotonic(), self._seconds, GLANCE if self._space else math.inf))):
+        # `start` sets the end `seconds` later, so waiting that long never misses an end.
+        pause = SPACE_SECONDS if self._space else math.inf
+        while not self._over.wait(max(0.0, min(self._end - monotonic(), self._seconds, pause))):
             self._full = self._full or (self._space is not None and _temporary() > self._most)
             if self._full or monotonic() >= self._end:
-                # An interrupt between two statements is lost.
+                # An interrupt between two statements has no effect, so it is repeated.
                 self._connection.interrupt()
-                self._over.wait(AGAIN)
+                self._over.wait(INTERRUPT_SECONDS)
 
 
 def _temporary() -> float:
-    """The bytes of the open files of this process that have no name, as those have in which SQLite sorts."""
+    """Return the size of all open files of this process without a name. SQLite's temporary files have none."""
     total = 0
     with suppress(OSError):
         for name in os.listdir("/dev/fd"):

@@ -1,4 +1,4 @@
-"""Rows of a query in a file: CSV, JSON lines or Parquet."""
+"""Writing the rows of a query to a file: CSV, JSON lines or Parquet."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Value]], file: Tex
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Ends lines with LF. A writer that did so itself would not quote a CR, which ends a line for whoever reads it."""
+    """Ends lines with LF. A csv.writer with that line terminator would not quote a CR, which readers take for a line end."""
 
     file: TextIO
 
@@ -61,7 +61,7 @@ def _json(columns: Sequence[str], rows: Rows, file: TextIO) -> int:
 
 
 def _parquet(columns: Sequence[str], rows: Rows, file: BinaryIO) -> int:
-    """Types by the values of the first batch that has any; a column of several types is text."""
+    """Write rows as Parquet. The first batch decides the type of each column; a column with values of several types is text."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -91,8 +91,8 @@ def _type(values: Sequence[Value]) -> type[int] | type[float] | type[str]:
 
 
 def _as(type_: type[int] | type[float] | type[str], value: Value, column: str) -> Value:
-    """A value in the type of its column. Raises UsageError where it does not fit what the first rows gave."""
+    """Return a value in the type of its column. Raises UsageError if it does not have the type that the first rows have."""
     try:
         return None if value is None else type_(value)
     except (ValueError, OverflowError):
-        raise UsageError(f'column "{column}" has values of several types; make them one in the query, with CAST') from None
+        raise UsageError(f'column "{column}" has values of several types; convert them to one with CAST in the query') from None

@@ -1,11 +1,11 @@
-"""What SQL of others may do: read, with functions of a list, within limits."""
+"""What foreign SQL may do: read, call functions of an allow-list, and stay within limits."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SHORTEST_LIMIT = 256 * 1024
-"""Every query may read texts of so many bytes."""
+"""The length of texts, in bytes, that every query may read."""
 
 LIMITS = {
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 32 * 1024,
@@ -27,15 +27,15 @@ FUNCTIONS = frozenset(
     json json_array json_array_length json_extract json_group_array json_group_object json_object json_type json_valid
     json_quote -> ->> json_each json_tree
     roi_match
-    """.split()  # noqa: SIM905 - a list of a hundred quoted words is no better
+    """.split()  # noqa: SIM905 - a list of a hundred quoted words is harder to read
 )
 
 
 @contextmanager
 def guarded(connection: sqlite3.Connection, into: str | None = None, longest: int = SHORTEST_LIMIT) -> Iterator[None]:
-    """Within it, `connection` only reads, and within LIMITS. `into` names the one temporary table that may be filled.
+    """Restrict a connection to reading within LIMITS and texts of up to `longest` bytes.
 
-    `longest` is the length of texts in bytes.
+    `into` is the only temporary table that may be filled.
     """
     limits = {**LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: longest}
     before = {category: connection.setlimit(category, limit) for category, limit in limits.items()}

@@ -1,20 +1,20 @@
-"""Why a set does not hold an instance: what the row of the instance has in the columns that the SQL of the set names."""
+"""Why a set does not select an instance: the values that the instance has in the columns named in the SQL of the set."""
 
 import re
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.index.query.sql import Value
-from pyconquest_rules.index.store.tables import VIEWS, column_names, quoted
+from pyconquest_rules.index.store.schema import VIEWS, column_names, quoted
 
 TEXTS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def values(sets: Sets, name: str, SOPInstanceUID: str) -> dict[str, Value]:
-    """Return the values of an instance by column: those of the view of the set's level, then those of the instance itself.
+    """Return the values of an instance by column, first from the view of the set's level, then from the view `images`.
 
-    A query names the key of its level because it must give it; a condition that names it means it.
+    The key of the level is left out for a query, which has to select it, but not for a condition.
     """
     selection = sets.selections[name]
     words = {word.lower() for word in WORDS.findall(TEXTS.sub(" ", selection.text))}
@@ -24,11 +24,11 @@ def values(sets: Sets, name: str, SOPInstanceUID: str) -> dict[str, Value]:
     for level in dict.fromkeys((selection.level, Level.IMAGE)):
         view, key = VIEWS[level], level.key
         columns = column_names(sets.connection, view)
-        if asked := [column for column in columns if column.lower() in words and column not in found]:
+        if named := [column for column in columns if column.lower() in words and column not in found]:
             row = sets.connection.execute(
-                f"SELECT {', '.join(map(quoted, asked))} FROM {view}"
+                f"SELECT {', '.join(map(quoted, named))} FROM {view}"
                 f" WHERE {key} = (SELECT {key} FROM images WHERE SOPInstanceUID = ?) LIMIT 1",
                 (SOPInstanceUID,),
             ).fetchone()
-            found |= dict(zip(asked, row or (), strict=False))
+            found |= dict(zip(named, row or (), strict=False))
     return found

@@ -1,4 +1,4 @@
-"""An index to read, without any rules file."""
+"""Reading an index without a rules file."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -10,14 +10,14 @@ from pyconquest_rules.index.store.read_only import open_read_only
 
 
 class Index:
-    """The reading side of an index, or of any database in Conquest's layout, as a Conquest server or pyconquest made it."""
+    """The reading side of an index, or of a database that a Conquest server or pyconquest created."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
 
     @classmethod
     def open(cls, path: str | Path) -> "Index":
-        """The index in a file; nothing of it can be changed. Raises DatabaseError where there is none."""
+        """Open the index in a file, read-only. Raises DatabaseError if the file is not a database or does not exist."""
         return cls(open_read_only(Path(path)))
 
     def __enter__(self) -> "Index":
@@ -27,11 +27,11 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Ends the reading."""
+        """Close the connection."""
         self.connection.close()
 
     def query(self, text: str, params: Mapping[str, sql.Value] | None = None) -> Iterator[dict[str, sql.Value]]:
-        """The rows of one SELECT, each by column. Raises Mistake where it is wrong, writes, or never ends."""
+        """Yield the rows of one SELECT, each by column. Raises Mistake if it is invalid, writes, or takes too long."""
         names, rows = sql.rows(self.connection, text, params or {})
         with closing(rows):
             for row in rows:

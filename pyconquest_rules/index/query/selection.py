@@ -1,4 +1,4 @@
-"""Named sets: the queries of a rules file over an index, and the instances that their rows stand for."""
+"""Named sets: the queries of a rules file over an index, and the instances that their rows select."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,18 +13,19 @@ from pyconquest_rules.index.query.clock import check_clock
 from pyconquest_rules.index.query.sql_mistakes import table_names
 from pyconquest_rules.index.store.budget import Budget
 from pyconquest_rules.index.store.read_only import limit_temporary
-from pyconquest_rules.index.store.tables import PATIENT_ID, VIEWS, Schema, column_names, patient_of_images, quoted
+from pyconquest_rules.index.store.schema import PATIENT_ID, VIEWS, Schema, column_names, quoted
+from pyconquest_rules.index.store.views import patient_of_images
 from pyconquest_rules.steps import Selected
 
 DEEPEST = 50
 
 SECONDS_OF_A_SET = 0.005
-"""What compiling a set may add to the time of all."""
+"""The time that compiling a set adds to the budget of all sets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A set: a query that gives, row by row, the key of its level; or a condition on the view of the level."""
+    """A set: a query whose rows have the key of a level, or a condition on the view of the level."""
 
     name: str
     level: Level
@@ -34,24 +35,24 @@ class Selection:
 
     @property
     def text(self) -> str:
-        """The SQL that the user wrote."""
+        """The SQL as the user wrote it."""
         return self.query if self.query is not None else self.where or ""
 
 
 class SetMistake(Mistake):
-    """A mistake in the SQL of the set `name`. `stopped` are the sets that cannot be made because of it, `name` among them."""
+    """An error in the SQL of the set `name`. `stopped` are the sets that cannot be made because of it, including `name`."""
 
     def __init__(self, name: str, mistake: Mistake, stopped: Sequence[str]) -> None:
         super().__init__(mistake.message, fragment=mistake.fragment, hint=mistake.hint)
         self.name, self.mistake, self.stopped = name, mistake, tuple(stopped)
 
     def __str__(self) -> str:
-        """Names the set: beside the text of the file nothing else would."""
+        """Return the message with the name of the set, for callers without the position in the rules file."""
         return f'the set "{self.name}": {self.message}'
 
 
 class Sets:
-    """The sets of a rules file on one read-only connection. Each is made once, as a temporary table or view of its name."""
+    """The sets of a rules file on one read-only connection. Each set is made once, as a temporary table or view of its name."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Sets:
         budget: Budget,
         seconds: float = sql.SECONDS,
     ) -> None:
-        """`budget` is what all sets may take together, `seconds` how long each query may take."""
+        """`budget` limits all sets together, `seconds` limits each query."""
         self.connection, self.schema, self.selections, self.seconds = connection, schema, selections, seconds
         self.budget = budget
         self.left, self._rows_left, self._began = budget.seconds + SECONDS_OF_A_SET * len(selections), budget.rows, 0.0
@@ -70,17 +71,17 @@ class Sets:
         self._making: list[str] = []
 
     def make(self, name: str) -> tuple[str, ...]:
-        """Makes a set, and the sets that its query names, and gives its columns.
+        """Make a set and the sets that its query names. Return its columns.
 
-        Raises SetMistake where a query is wrong, gives no key of its level, or needs its own set.
+        Raises SetMistake if a query is invalid, does not select the key of its level, or refers to its own set.
         """
         if name in self.columns:
             return self.columns[name]
         if name in self._making:
             ring = [*self._making[self._making.index(name) :], name]
-            raise Mistake(f'the set "{name}" needs itself', fragment=name, hint=" → ".join(ring))
+            raise Mistake(f'the set "{name}" refers to itself', fragment=name, hint=" → ".join(ring))
         if len(self._making) >= DEEPEST:
-            raise Mistake(f"more than {DEEPEST} sets need each other in a row", fragment=name)
+            raise Mistake(f"more than {DEEPEST} sets refer to each other in a row", fragment=name)
         if not self._making:
             self._began = thread_time()
         self._making.append(name)
@@ -99,7 +100,7 @@ class Sets:
         return self.columns[name]
 
     def _most(self) -> sql.Most:
-        """What the next query may take. Raises Mistake if all sets together took too long."""
+        """Return the limits of the next query. Raises Mistake if the sets have used up their time."""
         left = self.left - (thread_time() - self._began)
         if left <= 0:
             hint = "a join without a condition takes longest; a larger index may take longer"
@@ -112,9 +113,9 @@ class Sets:
         return names
 
     def make_named(self, text: str, params: sql.Values, before: str = "") -> None:
-        """Makes every set that a query, `before` and `text`, names, and compiles it.
+        """Make every set that the query `before` + `text` names, and compile the query.
 
-        Raises Mistake for a name that is neither a table nor a set, and for whatever else is wrong.
+        Raises Mistake for a name that is neither a table nor a set, and for every other error of the query.
         """
         while (table := sql.unknown_table(self.connection, text, params, before)) is not None:
             name = table.lower()
@@ -131,13 +132,13 @@ class Sets:
         self.key(selection.level, columns)
         columns = self._fill(selection.name, columns, selection.text, selection.params)
         key, target = self.key(selection.level, columns)
-        if target == selection.level.key:  # as the index has it: a query or a CSV file may give it with padding
+        if target == selection.level.key:  # a query or a CSV file may have keys with padding, the index has none
             trim = f"UPDATE temp.{quoted(selection.name)} SET {quoted(key)} = trim({quoted(key)})"
             self.connection.execute(f"{trim} WHERE {quoted(key)} GLOB ' *' OR {quoted(key)} GLOB '* '")
         return columns
 
     def _by_condition(self, selection: Selection) -> tuple[str, ...]:
-        """The keys are found once, with the parameters; the view of the set's name shows every column of its level."""
+        """Store the keys once, since a view has no parameters; the view of the set's name has every column of its level."""
         view, key, keys = VIEWS[selection.level], selection.level.key, f"{selection.name} keys"
         self.make_named(selection.text, selection.params, f"SELECT {key} FROM main.{view} WHERE\n")
         query = f"SELECT {key} FROM main.{view} WHERE (\n{selection.text}\n)"
@@ -150,9 +151,10 @@ class Sets:
         return tuple(column_names(self.connection, view))
 
     def key(self, level: Level, columns: Sequence[str]) -> tuple[str, str]:
-        """The column by which rows name their patient, study, series or image, and what it is in the view `images`.
+        """Return the column that has the key of the level, and the name of that column in the view `images`.
 
-        Old queries on the Conquest tables count too: `SeriesInst`, `ImagePat`, for images also `ObjectFile`.
+        Names of the Conquest tables are known too: `SeriesInst`, `ImagePat`, and for images `ObjectFile`. Raises Mistake if there
+        is no such column.
         """
         known = {level.key: level.key, self.schema.key(level): level.key}
         if level is Level.PATIENT:
@@ -164,26 +166,26 @@ class Sets:
             if name.lower() in by_fold:
                 return by_fold[name.lower()], target
         others = [f', or set level = "{at}"' for at in Level if at.key.lower() in by_fold]
-        hint = f"add {level.key} to what it selects{''.join(others[-1:])}"
-        raise Mistake(f"the query gives no {level.key}, by which a {level} is known", hint=hint)
+        hint = f"select {level.key}{''.join(others[-1:])}"
+        raise Mistake(f"the query does not select {level.key}, the key of the level {level}", hint=hint)
 
     def _rows(self, name: str) -> tuple[tuple[str, ...], str]:
-        """The columns of a set that are its own, and the table of its rows."""
+        """Return the columns of the table that stores a set, and the name of that table."""
         columns = self.make(name)
         if self.selections[name].query is not None:
             return columns, f"temp.{quoted(name)}"
         return (self.selections[name].level.key,), f"temp.{quoted(f'{name} keys')}"
 
     def instances(self, name: str, names: Sequence[str]) -> Iterator[Selected]:
-        """The instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`.
+        """Yield the instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`.
 
-        Raises DatabaseError for a row of the index that leads out of its source.
+        Raises DatabaseError if the index has a path outside its source.
         """
         columns, rows = self._rows(name)
         key, target = self.key(self.selections[name].level, columns)
         own = {column.lower(): column for column in columns}
         values = [f"q.{quoted(own[n.lower()])}" if n.lower() in own else f"i.{quoted(n)}" for n in names]
-        # What the paths hold is bytes. A root that is "/" has its slash already.
+        # Paths are bytes. The root "/" ends in a slash already.
         source = "CAST(CASE s.path WHEN '/' THEN '' ELSE s.path END || '/' || f.path AS BLOB)"
         found = self.connection.execute(
             f"SELECT i.SOPInstanceUID, {source}, f.size, f.mtime_ns{''.join(f', {value}' for value in values)}"
@@ -193,11 +195,13 @@ class Sets:
         )
         for row in found:
             if row[1] is None or (b"/.." in row[1] and b".." in row[1].split(b"/")):
-                raise DatabaseError("the index has a file outside of its source: somebody changed it; delete it and index again")
+                raise DatabaseError(
+                    "the index has a path outside its source: another program changed it; delete it and index again"
+                )
             yield row
 
     def keys(self, name: str) -> tuple[Level, list[str]]:
-        """The level of a set, and the keys of its rows that are in the index; for rows of files, SOPInstanceUIDs."""
+        """Return the level of a set, and the keys of its rows that are in the index; for rows of files, SOPInstanceUIDs."""
         columns, rows = self._rows(name)
         level = self.selections[name].level
         key, target = self.key(level, columns)
@@ -205,7 +209,7 @@ class Sets:
         return level, [str(value) for (value,) in self.connection.execute(query) if value is not None]
 
     def holds(self, SOPInstanceUID: str, name: str) -> bool:
-        """Whether a set holds an instance."""
+        """Return whether a set selects an instance."""
         columns, rows = self._rows(name)
         key, target = self.key(self.selections[name].level, columns)
         found = self.connection.execute(
@@ -215,7 +219,7 @@ class Sets:
         return found.fetchone() is not None
 
     def _images(self, key: str, target: str) -> str:
-        """The join of the rows `q` of a set with their images `i`. Images without a PatientID are those of one patient."""
+        """Return the join of the rows `q` of a set with their images `i`. Images without a PatientID belong to one patient."""
         if target != Level.PATIENT.key:
             return f" JOIN images AS i ON i.{target} = q.{quoted(key)}"
         of_patient = f" JOIN ({patient_of_images(self.schema)}) AS o ON o.PatientID = coalesce(q.{quoted(key)}, '')"

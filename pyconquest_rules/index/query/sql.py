@@ -1,10 +1,10 @@
 """SQL of the rules file and of `query`: read-only by construction.
 
-The connection is opened read-only, an authorizer lets through reading and an allow-list of functions, and a deadline
-stops what never ends. One statement, values always bound.
+The connection is opened read-only, an authorizer permits only reading and an allow-list of functions, and a deadline
+stops long queries. A query is one statement, and its values are always bound.
 
-SQLite asks whether to stop only where a statement loops. What one row takes is kept short by limits: on the length of the
-statement and of every text, and on the number of functions.
+SQLite can be interrupted only where a statement loops. The work on one row is limited by the length of the statement, the
+length of every text, and the number of functions.
 """
 
 import re
@@ -30,7 +30,7 @@ SECONDS = 300.0
 
 
 class Most(NamedTuple):
-    """What a query may take: seconds, rows, and bytes in temporary files."""
+    """The limits of a query: seconds, rows, and bytes in temporary files."""
 
     seconds: float
     rows: int
@@ -40,16 +40,16 @@ class Most(NamedTuple):
 MOST_COLUMNS, MOST_FUNCTIONS = 500, 64
 
 LONGEST_VALUE = LIMIT + 64 * 1024
-"""The longest text of a query that only reads: any value of a file, and the rest of its row."""
+"""The longest text, in bytes, that a query without functions may read: any value of a file, and the rest of its row."""
 
 MOST_OF_A_ROW = 2 * LONGEST_VALUE
-"""The texts of one row of a result together, in bytes."""
+"""The limit on the texts of one row of a result together, in bytes."""
 
 
 def columns(connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS) -> tuple[str, ...]:
-    """The names of the columns that a query gives, found without reading a row.
+    """Return the names of the columns of a query without reading a row.
 
-    Raises Mistake where it is not one read-only statement, names what does not exist, or takes too long or too much.
+    Raises Mistake if it is not one read-only statement, uses an unknown name, or exceeds a limit.
     """
     compiled(connection, _one(query), params)
     return names(connection, query, params, seconds)
@@ -58,23 +58,23 @@ def columns(connection: sqlite3.Connection, query: str, params: Values, seconds:
 def names(
     connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS, space: int | None = None
 ) -> tuple[str, ...]:
-    """As `columns`, of a query that was compiled as the user wrote it.
+    """Return the names of the columns of a query that is known to compile. Raises Mistake as `columns` does.
 
-    No row is read, but SQLite computes what is materialised first: so there is a bound on its temporary `space` too.
+    No row is read, but SQLite may materialise subqueries first, so `space` limits the temporary files.
     """
     longest, deadline = _longest(query, columns=1), Deadline(connection, seconds, space)
     with explained(connection, query, params, FUNCTIONS), guarded(connection, longest=longest), deadline:
         cursor = connection.execute(f"SELECT * FROM ({_one(query)}\n) LIMIT 0", params)
         found = tuple(column[0] for column in cursor.description)
     if len(found) > MOST_COLUMNS:
-        raise Mistake(f"the query gives more than {MOST_COLUMNS} columns")
+        raise Mistake(f"the query returns more than {MOST_COLUMNS} columns")
     return found
 
 
 def compiled(connection: sqlite3.Connection, text: str, params: Values, before: str = "") -> None:
-    """Compiles `text`, a query or the end of one, just as the user wrote it. Raises Mistake as `columns` does.
+    """Compile `text`, a query or the end of one, exactly as the user wrote it. Raises Mistake as `columns` does.
 
-    What is put around it later would show up in the errors: an open bracket would be closed by ours.
+    The SQL that is later put around it would hide errors: it could close a parenthesis that the user left open.
     """
     check_functions(text)
     with explained(connection, text, params, FUNCTIONS, before), guarded(connection):
@@ -82,7 +82,7 @@ def compiled(connection: sqlite3.Connection, text: str, params: Values, before: 
 
 
 def unknown_table(connection: sqlite3.Connection, query: str, params: Values, before: str = "") -> str | None:
-    """Compiles as `compiled` does, but gives the first table that the database does not have; None where it has all."""
+    """Compile as `compiled` does, but return the first table that the database does not have; None if it has all."""
     text = query if before else _one(query)
     check_functions(text)
     with explained(connection, text, params, FUNCTIONS, before), guarded(connection):
@@ -96,16 +96,16 @@ def unknown_table(connection: sqlite3.Connection, query: str, params: Values, be
 
 
 def check_functions(text: str) -> None:
-    """Raises Mistake where a query names more functions than may be."""
+    """Raise Mistake if a query uses too many functions."""
     if _functions(_words(text)) > MOST_FUNCTIONS:
-        raise Mistake(f"the query uses more than {MOST_FUNCTIONS} functions", hint="LIKE and GLOB are functions too")
+        raise Mistake(f"the query uses more than {MOST_FUNCTIONS} functions", hint="LIKE and GLOB count as functions")
 
 
 def _longest(query: str, columns: int) -> int:
-    """The length of the texts that a query may read and make, in bytes.
+    """Return the length of the texts, in bytes, that a query may read and create.
 
-    It is that of any value if the query only reads. What functions do with a text takes long, and nothing stops it: they share
-    LONGEST among them. Columns that may hold blobs, whose length nobody counts, share it too.
+    A query without functions may read any value. A function on a long text takes long and cannot be interrupted, so all
+    functions share LONGEST. Columns that may be blobs share it too, since `_Texts` does not count blobs.
     """
     words = _words(query)
     makes = _functions(words) + sum(1 for word, next_ in pairwise(words) if word == next_ == "|")
@@ -120,7 +120,7 @@ def _words(text: str) -> list[str]:
 
 
 def _functions(words: list[str]) -> int:
-    """How many functions a query names, from its words."""
+    """Return how many functions are in the words of a query."""
     called = sum(1 for word, next_ in pairwise(words) if next_ == "(" and _may_be_function(word))
     return called + sum(words.count(word) for word in ("like", "glob", "match", "->", "->>"))
 
@@ -132,9 +132,9 @@ def _may_be_function(word: str) -> bool:
 def rows(
     connection: sqlite3.Connection, query: str, params: Values, seconds: float = SECONDS
 ) -> tuple[tuple[str, ...], Generator[Row, None, None]]:
-    """The names of the columns of a query and its rows, one by one. Raises Mistake as `columns` does.
+    """Return the names of the columns of a query and an iterator over its rows. Raises Mistake as `columns` does.
 
-    A query that goes on giving rows may go on: `seconds` are those until the next one.
+    `seconds` limits the time until the next row, not the time of all rows.
     """
     names = columns(connection, query, params, seconds)
     longest = _longest(query, len(names))
@@ -155,25 +155,25 @@ def rows(
 
 
 class _Texts:
-    """Makes the texts of one row after another."""
+    """Decodes the texts of rows, and limits the size of each row."""
 
     def __init__(self) -> None:
         self.room = MOST_OF_A_ROW
 
     def of(self, stored: bytes) -> str:
-        """As `text_of`. Raises Mistake for a row that would take too much memory."""
+        """Decode as `text_of` does. Raises Mistake if the row takes too much memory."""
         self.room -= len(stored)
         if self.room < 0:
-            raise Mistake(f"the texts of a row are longer than {MOST_OF_A_ROW} bytes", hint="ask for fewer columns")
+            raise Mistake(f"the texts of a row are longer than {MOST_OF_A_ROW} bytes", hint="select fewer columns")
         return text_of(stored)
 
 
 def fill(
     connection: sqlite3.Connection, table: str, columns: Sequence[str], query: str, params: Values, most: Most
 ) -> tuple[tuple[str, ...], int]:
-    """Makes the temporary table `table` of the rows of a query; returns its columns and how many rows it has.
+    """Create the temporary table `table` with the rows of a query. Return its columns and its number of rows.
 
-    Raises Mistake as `columns` does, and for more rows than `most`.
+    Raises Mistake as `columns` does, and if there are more rows than `most` allows.
     """
     names = _distinct(columns)
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
@@ -186,12 +186,12 @@ def fill(
         insert = f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n) LIMIT {most.rows + 1}'
         rows = connection.execute(insert, params).rowcount
     if rows > most.rows:
-        raise Mistake("the sets give too many rows", hint="a join without a condition gives every row with every other one")
+        raise Mistake("the sets return too many rows", hint="a join without a condition returns every combination of rows")
     return names, rows
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Of columns that are called alike (without case, as SQL compares), the later ones get a number."""
+    """Return the names with a number behind repeated ones. SQL compares names without case."""
     seen: dict[str, int] = {}
     distinct = []
     for name in names:
@@ -201,9 +201,9 @@ def _distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _one(query: str) -> str:
-    """The query without a closing semicolon. Raises Mistake for what does not begin as a SELECT does."""
+    """Return the query without its closing semicolon. Raises Mistake if it does not begin like a SELECT."""
     text = query.strip().rstrip(";").rstrip()
-    # Token by token: one expression for all that comes before a word would try comments in every combination.
+    # Token by token: a single expression for everything before the first word would backtrack through all comments.
     tokens = (token[0] for token in TOKEN.finditer(text))
     first = next((token for token in tokens if not token.isspace() and token[:2] not in ("--", "/*")), None)
     if first is None or first.lower() not in {"select", "with", "values"}:

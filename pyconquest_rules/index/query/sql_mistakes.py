@@ -1,4 +1,4 @@
-"""SQLite's errors in the words of who wrote the query, at the word that is wrong."""
+"""SQLite's errors in the terms of the rules file, with the word of the query that is wrong."""
 
 import re
 import sqlite3
@@ -10,7 +10,7 @@ from time import monotonic
 from pyconquest_rules.dicom import dictionary, tags
 from pyconquest_rules.errors import Mistake, did_you_mean
 from pyconquest_rules.index.query.deadline import TOO_MUCH_SPACE
-from pyconquest_rules.index.store.tables import VIEWS, column_names
+from pyconquest_rules.index.store.schema import VIEWS, column_names
 
 READS = "a query must be one SELECT that only reads"
 TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') UNION SELECT name FROM sqlite_temp_master"
@@ -19,12 +19,13 @@ TOO_MUCH = {
     TOO_MUCH_SPACE: "the query takes too much temporary space and was stopped",
     "database or disk is full": "the sets take too much temporary space",
     "out of memory": "the query takes too much memory and was stopped",
-    "string or blob too big": "a text is too long for this query: fewer functions, || and columns let it read longer ones",
+    "string or blob too big": "a text is too long for this query; use fewer functions, || and columns",
     "query string is too large": "the SQL is longer than 32768 bytes",
     "LIKE or GLOB pattern too complex": "a pattern of LIKE or GLOB is longer than 80 bytes",
-    "user-defined function raised exception": "a function cannot use a value: it is too long, or no text in UTF-8",
+    "user-defined function raised exception": "a function cannot use a value: it is too long, or not valid UTF-8",
 }
-SECONDS = 0.5  # to find a place; of most queries they need a thousandth
+SECONDS = 0.5
+"""The time to search for the position of an error. Most queries need a thousandth of it."""
 WRITES = re.compile(
     r"(?i)\b(?:insert|replace|update|delete|drop|create|alter|attach|detach|vacuum|reindex|analyze|pragma\w*)\b(?!\s*\()"
     r"|\bpragma_\w+"
@@ -32,7 +33,7 @@ WRITES = re.compile(
 
 
 class SQLMistake(Mistake):
-    """A mistake in a query. `nth` tells, from 1, which of the places where `fragment` stands as a word is meant."""
+    """An error in a query. `nth`, from 1, is the occurrence of the word `fragment` that is wrong."""
 
     def __init__(self, message: str, *, fragment: str | None = None, hint: str | None = None, nth: int = 1) -> None:
         super().__init__(message, fragment=fragment, hint=hint)
@@ -43,7 +44,7 @@ class SQLMistake(Mistake):
 def explained(
     connection: sqlite3.Connection, text: str, params: Iterable[str], functions: Iterable[str], before: str = ""
 ) -> Iterator[None]:
-    """Within it, what SQLite says of `text`, the end of the statement `before` + `text`, becomes a Mistake.
+    """Turn errors of SQLite about `text`, the end of the statement `before` + `text`, into a Mistake.
 
     `params` and `functions` are the names that `text` may use.
     """
@@ -52,7 +53,7 @@ def explained(
     except MemoryError:
         said = "out of memory"
     except UnicodeEncodeError:
-        raise Mistake("the SQL or a parameter is no text in UTF-8") from None
+        raise Mistake("the SQL or a parameter is not valid UTF-8") from None
     except OverflowError:
         raise Mistake("a parameter is a number that is too large") from None
     except (sqlite3.Error, sqlite3.Warning) as error:
@@ -65,34 +66,34 @@ def explained(
     if match := re.fullmatch(r'no such column: "?(?:.+\.)?(.+?)"?(?: - .*)?', said):
         raise Mistake(f'unknown column "{match[1]}"', fragment=match[1], hint=_column(connection, match[1]))
     if match := re.search(r"binding (?:parameter )?:?(\w+)", said):
-        hint = did_you_mean(match[1], params) or "give it in params or in [vars]"
+        hint = did_you_mean(match[1], params) or "set it in params or in [vars]"
         raise Mistake(f'the parameter ":{match[1]}" has no value', fragment=f":{match[1]}", hint=hint)
     if match := re.search(r"no such function: (\w+)|not authorized to use function: (\w+)", said):
         word = match[1] or match[2]
-        what = f'unknown function "{word}"' if match[1] else f'the function "{word}" may not be used'
+        what = f'unknown function "{word}"' if match[1] else f'the function "{word}" is not allowed'
         raise Mistake(what, fragment=word, hint=did_you_mean(word, functions))
     raise _other(said, text)
 
 
 def _other(said: str, text: str) -> Mistake:
-    """The Mistakes that need no more than what SQLite said."""
+    """Return the Mistake for an error whose text by itself tells enough."""
     if said in TOO_MUCH:
         return Mistake(TOO_MUCH[said])
     if said == "incomplete input":
-        return Mistake("the SQL ends too early", hint="a bracket is not closed, or something is missing at the end")
+        return Mistake("the SQL is incomplete", hint="a parenthesis is not closed, or the end is missing")
     if match := re.fullmatch(r'unrecognized token: "(.+)"', said, re.DOTALL):
         quoted = match[1][0] in "'\"`["
         return Mistake("a quote is never closed" if quoted else f"{match[1]} is not SQL", fragment=match[1])
     if match := re.fullmatch(r"(no such \w+|ambiguous column name): (.+)", said):
         words = {"no such table": "unknown table", "ambiguous column name": "more than one table has the column"}
-        hint = f"write its table before it: TABLE.{match[2]}" if match[1].startswith("ambiguous") else None
+        hint = f"name its table: TABLE.{match[2]}" if match[1].startswith("ambiguous") else None
         return Mistake(f'{words.get(match[1], match[1])} "{match[2]}"', fragment=match[2], hint=hint)
     if match := re.search(r"(?:function|aggregate:) (\w+)(?:\(\))?", said):
         return Mistake(f"SQL: {said}", fragment=match[1])
     if "has no name" in said:
-        return Mistake("values are bound by name", fragment="?", hint="write :name, and give it in params or in [vars]")
+        return Mistake("parameters need names", fragment="?", hint="write :name, and set it in params or in [vars]")
     if "one statement at a time" in said:
-        return Mistake(READS, fragment=";", hint="leave out what follows the semicolon")
+        return Mistake(READS, fragment=";", hint="remove everything after the semicolon")
     if match := re.fullmatch(r"vtable constructor failed: (\w+)", said):
         return Mistake(READS, fragment=match[1])
     if "not authorized" in said or "prohibited" in said:
@@ -102,7 +103,7 @@ def _other(said: str, text: str) -> Mistake:
 
 
 def _nth(connection: sqlite3.Connection, text: str, word: str, said: str, before: str) -> int:
-    """Which of the places of `word` SQLite means: the first up to which the text makes it say the same."""
+    """Return which occurrence of `word` SQLite means: the first one up to which the text yields the same error."""
     places = re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)" if re.fullmatch(r"\w+", word) else re.escape(word), text)
     end = monotonic() + SECONDS
     for nth, place in enumerate(islice(places, 100), start=1):
@@ -117,7 +118,7 @@ def _nth(connection: sqlite3.Connection, text: str, word: str, said: str, before
 
 
 def _column(connection: sqlite3.Connection, word: str) -> str | None:
-    """The way out for a column that is not where the query looks for it."""
+    """Return the hint for an unknown column."""
     columns = [(name, table) for table in table_names(connection) for name in _columns(connection, table)]
     tables = [table for name, table in columns if name.lower() == word.lower()]
     if tables:
@@ -129,20 +130,20 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
     try:
         return column_names(connection, table)
     except sqlite3.Error:
-        # A view of pyconquest's names columns that the dicom.sql of the user may not have.
+        # A view of pyconquest may name columns that the user's dicom.sql does not have.
         return []
 
 
 def table_names(connection: sqlite3.Connection) -> list[str]:
-    """The tables and views that a query may well name: not those of our own bookkeeping."""
+    """Return the tables and views that users query, without the internal ones."""
     names = [name for (name,) in connection.execute(TABLE_NAMES)]
     return [name for name in names if not name.startswith(("rules_", "sqlite_")) and " " not in name]
 
 
 def how_to_index(keyword: str) -> str | None:
-    """How an element gets into the index; None for what is no keyword of PS3.6."""
+    """Return how to add an element to the index; None if this is not a keyword of PS3.6."""
     if keyword not in tags():
         return None
     if dictionary()[tags()[keyword]].VR == "SQ":
-        return f'it is a sequence; add an element of it to the index: [[schema.image]] column = "…" tag = "{keyword}[0].…"'
+        return f'it is a sequence; add one of its elements to the index: [[schema.image]] column = "…" tag = "{keyword}[0].…"'
     return f'add it to the index: [[schema.image]] column = "{keyword}" tag = "{keyword}"'

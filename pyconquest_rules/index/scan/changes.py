@@ -1,4 +1,4 @@
-"""What changed: the files that are there now beside those that are known, whole runs at once where nothing did."""
+"""Comparing existing files with known files. Runs of unchanged files are compared at once."""
 
 from bisect import bisect
 from collections.abc import Iterable, Iterator
@@ -9,17 +9,17 @@ from sqlite3 import Cursor
 from pyconquest_rules.disk.file import File
 from pyconquest_rules.index.scan.walk import Run, Skipped, entries
 
-AT_ONCE = 1000
+ROWS_AT_ONCE = 1000
 
 Pair = tuple[File | Skipped | None, File | None]
-"""What is there at a path, and what was known of it; None where one lacks it."""
+"""The existing file and the known file of a path; None for the one that is missing."""
 
 
 def changes(found: Iterable[Run | Skipped], rows: Cursor) -> Iterator[int | Run | Pair]:
-    """Joins what `runs` gives with rows of (path, size, mtime_ns), both in the order of their paths.
+    """Join the results of `runs` with rows of (path, size, mtime_ns), both ordered by path.
 
-    Gives a number for so many files that are as they were known, a run of files of which none was known, and a pair for every
-    other path, and for some as they were.
+    Yield the number of files in an unchanged run, a run whose files are all new, and a pair for every other path. A pair may
+    be unchanged too.
     """
     known = _Known(rows)
     for part in found:
@@ -35,7 +35,7 @@ def changes(found: Iterable[Run | Skipped], rows: Cursor) -> Iterator[int | Run 
 
 
 def compare(now_stream: Iterable[File | Skipped], then_stream: Iterable[File]) -> Iterator[Pair]:
-    """Joins two streams in the order of their paths: what is there now beside what was known; None where one lacks it."""
+    """Join existing and known files, both ordered by path, and yield them in pairs."""
     walked, known = iter(now_stream), iter(then_stream)
     now, then = next(walked, None), next(known, None)
     while now or then:
@@ -51,14 +51,14 @@ def compare(now_stream: Iterable[File | Skipped], then_stream: Iterable[File]) -
 
 
 class _Known:
-    """Rows that are taken from the first to the last."""
+    """Known rows, taken in order."""
 
     def __init__(self, rows: Cursor) -> None:
         self.rows = rows
         self.ahead: Run = []
 
     def begins_with(self, run: Run) -> bool:
-        """Whether the next rows are these; if so they are taken."""
+        """Return whether the next rows are these. If so, take them."""
         number = len(run)
         if number > len(self.ahead):
             self.ahead += self.rows.fetchmany(number - len(self.ahead))
@@ -68,16 +68,16 @@ class _Known:
         return True
 
     def is_behind(self, last: bytes) -> bool:
-        """Whether there is no row up to a path."""
-        self.ahead = self.ahead or self.rows.fetchmany(AT_ONCE)
+        """Return whether there is no row up to a path."""
+        self.ahead = self.ahead or self.rows.fetchmany(ROWS_AT_ONCE)
         return not self.ahead or self.ahead[0][0] > last
 
     def up_to(self, last: bytes | None) -> Iterator[File]:
-        """Takes the rows up to a path, or all that are left."""
+        """Take the rows up to a path, or all remaining rows."""
         while True:
             number = len(self.ahead) if last is None else bisect(self.ahead, last, key=itemgetter(0))
             taken, self.ahead = self.ahead[:number], self.ahead[number:]
             yield from starmap(File, taken)
-            if self.ahead or not (more := self.rows.fetchmany(AT_ONCE)):
+            if self.ahead or not (more := self.rows.fetchmany(ROWS_AT_ONCE)):
                 return
             self.ahead = more

@@ -1,7 +1,7 @@
-"""Reading many files: they go to the workers in chunks, and what was read comes back in order.
+"""Reading many files: workers get them in chunks, and the results come back in order.
 
-A worker may be killed, by the system that runs out of memory or by a file that breaks what reads it. What was lost with it is
-read again, nothing else at the same time, and halved until the one file is known that kills whoever reads it.
+A worker may be killed, because memory runs out or because a file crashes the reader. The lost chunks are read again with
+nothing else running, and halved until the file is found that kills its reader.
 """
 
 import os
@@ -22,14 +22,14 @@ from pyconquest_rules.headers.opening import Reason, Rejected
 from pyconquest_rules.index.derived.rt import MODALITY
 from pyconquest_rules.index.scan.workers import Workers
 from pyconquest_rules.index.store.records import Record, Records, records
-from pyconquest_rules.index.store.tables import Schema
+from pyconquest_rules.index.store.schema import Schema
 
 RT_OBJECTS = ("RTSTRUCT", "RTPLAN", "RTDOSE")
 
 CHUNKS_IN_FLIGHT = 16
 
-# Where so many files in a row kill who reads them, it is not they that are broken.
 MOST_KILLERS = 20
+"""If this many files in a row kill their reader, the files are not the cause."""
 
 T = TypeVar("T")
 
@@ -37,16 +37,16 @@ Chunk = tuple[str, list[File]]
 """The name of a root, and files below it."""
 
 Read = list[T | str]
-"""What was read of each of some files, or the reason why there is nothing."""
+"""For each file, what was read or the reason why it was not."""
 
 Reads = Callable[[bytes, Sequence[File]], Read[T]]
-"""Reads files below a root. Can be sent to worker processes."""
+"""A function that reads files below a root. It can be pickled for worker processes."""
 
 _Running = deque[tuple[Chunk, Future[Read[T]]]]
 
 
 class Reading(Generic[T]):
-    """The reading of many files by `workers`, a chunk at a time. Use as a context manager."""
+    """Reads many files with `workers`, one chunk at a time. Use it as a context manager."""
 
     def __init__(self, workers: Workers, chunks: Iterator[Chunk], reads: Reads[T], roots: Mapping[str, Path]) -> None:
         first = list(islice(chunks, CHUNKS_IN_FLIGHT))
@@ -61,9 +61,9 @@ class Reading(Generic[T]):
         self.executor.shutdown(cancel_futures=True)
 
     def in_order(self) -> Iterator[tuple[str, list[tuple[File, T | str]]]]:
-        """The chunks in their order, each file with what was read of it; workers are a few chunks ahead.
+        """Yield the chunks in order, each file with its result. Workers are a few chunks ahead.
 
-        A file that kills its worker has a reason in place of what was read. Raises SourceError where every worker is killed.
+        The result of a file that kills its worker is a reason. Raises SourceError if every worker is killed.
         """
         running: _Running[T] = deque()
         for chunk in self.chunks:
@@ -74,7 +74,7 @@ class Reading(Generic[T]):
             yield from self._next(running)
 
     def _next(self, running: _Running[T]) -> Iterator[tuple[str, list[tuple[File, T | str]]]]:
-        """The first of what is running; where it was lost all of it, so that what was lost can be read alone."""
+        """Yield the first running chunk. If its worker was killed, yield all of them, each lost one after reading it alone."""
         lost = _is_lost(running[0][1])
         if lost:
             self._restart()
@@ -96,7 +96,7 @@ class Reading(Generic[T]):
         self.executor = self.workers(self.files)
 
     def _alone(self, chunk: Chunk) -> Read[T]:
-        """Reads files while nothing else is read."""
+        """Read files while no other worker is reading."""
         name, files = chunk
         future = self._start(chunk)
         if not _is_lost(future):
@@ -108,8 +108,8 @@ class Reading(Generic[T]):
             return self._alone((name, files[:half])) + self._alone((name, files[half:]))
         self.killers += 1
         if self.killers == MOST_KILLERS or _is_lost(self._start((name, []))):
-            why = "a process that was reading files was killed, perhaps as there was too little memory"
-            raise SourceError(f"{why}; what was read is in the index, and the next run does the rest")
+            why = "a worker process was killed, perhaps because memory ran out"
+            raise SourceError(f"{why}; the files read so far are in the index; run again to continue")
         return [Reason.READER_KILLED.value]
 
 
@@ -118,13 +118,13 @@ def _is_lost(future: Future[Read[T]]) -> bool:
 
 
 def read_headers(wanted: Wanted, root: bytes, files: Sequence[File]) -> Read[Header]:
-    """The header of each file."""
+    """Return the header of each file, or the reason why it was rejected."""
     reads, inside = reader(wanted), root.rstrip(b"/") + b"/"
     return [_header(inside + file.path, reads) for file in files]
 
 
 def reads_records(schema: Schema) -> Reads[Record]:
-    """What gives the record of each file."""
+    """Return a function that reads the record of each file."""
     return partial(_read_records, pickle.dumps(schema))
 
 
@@ -136,8 +136,8 @@ def _read_records(schema: bytes, root: bytes, files: Sequence[File]) -> Read[Rec
 
 @lru_cache(4)
 def _records(schema: bytes) -> Records:
-    """The Records of a pickled schema: to take it apart for every chunk would cost more than to make the records."""
-    return records(pickle.loads(schema))  # noqa: S301 - of ours
+    """Return the Records of a pickled schema. Unpickling it for every chunk would take longer than the records."""
+    return records(pickle.loads(schema))  # noqa: S301 - pickled by this program
 
 
 def _header(path: bytes, reader: Reader) -> Header | str:

@@ -1,8 +1,8 @@
-"""Patterns of `exclude`, on the path from the folder of the source: `*`, `?`, `[ab]` within a name, `**` across folders.
+"""Patterns of `exclude`, matched on the path from the root of the source: `*`, `?`, `[ab]` within a name, `**` across folders.
 
-They may be a stranger's, and paths too. So a pattern becomes an expression that never tries again what it decided: after each `*`
-and each `**` the first place that fits is as good as any later one, as the next `*` or `**` can still take what is between.
-The work for a path is at most its length times that of the patterns.
+Patterns and paths may be hostile, so a pattern becomes an expression that never backtracks: after each `*` and `**`, the first
+match is as good as any later one, because the next `*` or `**` can still match the text between. The work for a path is at most
+the length of the path times the length of the patterns.
 """
 
 import re
@@ -13,7 +13,7 @@ from itertools import groupby
 
 MOST_PATTERNS, LONGEST_PATTERN, LONGEST_TOGETHER = 100, 1000, 10_000
 
-# How Python makes names of files text, and bytes again.
+# The encoding by which Python turns file names into text and back.
 ENCODING, ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 TOKEN = re.compile(r"\*\*|\*|\?|\[!?.[^\]]*\]|.", re.DOTALL)
@@ -21,13 +21,13 @@ ANY_FOLDERS = "(?:[^/]++/)*"
 
 
 def expression(patterns: Sequence[str]) -> re.Pattern[str] | None:
-    """One regular expression for the relative paths that any of the patterns matches; None if there are no patterns."""
+    """Return one regular expression for the relative paths that any pattern matches; None if there are no patterns."""
     return re.compile("|".join(f"(?:{_expression(pattern)})" for pattern in patterns)) if patterns else None
 
 
 def _expression(pattern: str) -> str:
     names = pattern.strip("/").split("/")
-    # Names in a row, and what stands between them: `**` or nothing.
+    # Names in a row, with a `**` between one row and the next.
     runs = [[*run] for any_, run in groupby(names, lambda name: name == "**") if not any_]
     first, last = names[0] != "**", names[-1] != "**"
     parts = []
@@ -42,7 +42,7 @@ def _expression(pattern: str) -> str:
 
 
 def _name(pattern: str) -> str:
-    """An expression for one whole name of a path; a "/" or the end must follow."""
+    """Return an expression for one name of a path. A "/" or the end must follow."""
     pieces: list[list[str]] = [[]]
     for token in TOKEN.findall(pattern):
         if token in ("*", "**"):
@@ -58,12 +58,12 @@ def _name(pattern: str) -> str:
 def _letter(part: str) -> str:
     if part == "?":
         return "[^/]"
-    # Letters in brackets; fnmatch knows all that can be wrong with them.
+    # fnmatch translates brackets, with all their special cases.
     return "(?!/)" + translate(part)[: -len(r"\Z")] if len(part) > 1 else re.escape(part)
 
 
 def broken(pattern: str) -> tuple[str, str] | None:
-    """What is wrong with a pattern that would match nothing, or something else than it seems to; and what to write."""
+    """Return the error of a pattern and a hint; None if it is valid. Patterns that cannot match as they look are errors."""
     if len(pattern) > LONGEST_PATTERN:
         return f"the pattern is longer than {LONGEST_PATTERN} characters", "write several shorter ones"
     names = pattern.strip("/").split("/")
@@ -71,7 +71,7 @@ def broken(pattern: str) -> tuple[str, str] | None:
         if part == "[":
             return 'a "[" is never closed', 'close it with "]"; to match "[" itself, write "[[]"'
         if part[0] == "[" and "/" in part:
-            return 'a "/" cannot stand in brackets', "brackets match one letter of a name"
+            return 'a "/" is not allowed in brackets', "brackets match one letter of a name"
         if part[0] == "[" and (empty := _empty_range(part)):
             return f'the range "{empty}" has no letters', f'write it as "{empty[::-1]}"'
     if not pattern.strip("/"):
@@ -79,14 +79,14 @@ def broken(pattern: str) -> tuple[str, str] | None:
     if any("**" in name and name != "**" for name in names):
         return '"**" must be the whole name of a folder', 'write "**/*.txt" for all folders, or "*" within a name'
     if {".", "..", ""} & {*names}:
-        return 'no path has a folder "", "." or ".."', 'patterns count from the folder of the source: "scratch/**"'
+        return 'no path has a folder "", "." or ".."', 'patterns begin at the folder of the source: "scratch/**"'
     if re.search(r"\{[^{}/]*,[^{}]*\}", pattern):
         return "braces have no meaning in a pattern", 'write one pattern for each: ["*.txt", "*.csv"]'
     return None
 
 
 def too_many(patterns: Sequence[str]) -> str | None:
-    """What is wrong with the patterns of a source together."""
+    """Return the error of the patterns of a source together; None if they are within the limits."""
     if len(patterns) > MOST_PATTERNS:
         return f"a source has more than {MOST_PATTERNS} patterns"
     if sum(map(len, patterns)) > LONGEST_TOGETHER:

@@ -1,4 +1,4 @@
-"""Sources as the index takes them, and which of them has the files of folders that several sources share."""
+"""Sources as trees of files. If several sources share a folder, the first of them has its files."""
 
 import os
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from pathlib import Path
 from pyconquest_rules.index.scan.patterns import ENCODING, ERRORS, expression
 
 NO_NAME = b"\0"
-"""The name of no file: a pattern that matches it in a folder matches whatever is there."""
+"""A name that no file can have. A pattern that matches it in a folder matches every file there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A source: a name, the real path of its root, and the patterns of what is left out.
+    """A source: its name, the real path of its root, and its `exclude` patterns.
 
-    `before` are the sources above it in the rules file that share files with it: these files are theirs alone.
+    `before` are the sources above it in the rules file that share files with it. Shared files belong to the first source.
     """
 
     name: str
@@ -24,16 +24,16 @@ class Tree:
     before: tuple["Tree", ...] = ()
 
     def overlap(self, other: "Tree") -> str:
-        """How this source lies to another one."""
+        """Return how this source overlaps another one, as a verb phrase for a message."""
         return "is the same folder as" if self.root == other.root else "lies inside" if self.is_inside(other) else "contains"
 
     def is_inside(self, other: "Tree") -> bool:
-        """Whether the root is that of another source, or lies below it."""
+        """Return whether the root is the root of another source or lies below it."""
         return self.root.is_relative_to(other.root)
 
 
 def divided(trees: Iterable[Tree]) -> tuple[Tree, ...]:
-    """Sources in the order of the rules file, each with those before it that share files with it."""
+    """Return the sources, in the order of the rules file, with their `before` filled in."""
     done: list[Tree] = []
     for tree in trees:
         done.append(replace(tree, before=tuple(earlier for earlier in done if _share(earlier, tree))))
@@ -42,41 +42,41 @@ def divided(trees: Iterable[Tree]) -> tuple[Tree, ...]:
 
 def _share(one: Tree, other: Tree) -> bool:
     outer, inner = (one, other) if other.is_inside(one) else (other, one)
-    return inner.is_inside(outer) and not _Left(outer).out(_below(inner.root, outer.root) + NO_NAME)
+    return inner.is_inside(outer) and not _Excluded(outer).has(_below(inner.root, outer.root) + NO_NAME)
 
 
 def _below(root: Path, above: Path) -> bytes:
-    """The path from one root to another one below it, with a "/" at its end; empty if they are the same."""
+    """Return the path from `above` to a root below it, with a "/" at its end; empty if they are the same."""
     return b"" if root == above else os.fsencode(root.relative_to(above)) + b"/"
 
 
-class _Left:
-    """What a source leaves out itself."""
+class _Excluded:
+    """The files that a source excludes."""
 
     def __init__(self, tree: Tree) -> None:
-        self.excluded = expression(tree.exclude)
+        self.expression = expression(tree.exclude)
 
-    def out(self, path: bytes) -> bool:
-        """Whether a pattern matches a path from the root, or a folder on the way to it."""
-        if self.excluded is None:
+    def has(self, path: bytes) -> bool:
+        """Return whether a pattern matches a path from the root, or a folder above it."""
+        if self.expression is None:
             return False
         names = path.decode(ENCODING, ERRORS).split("/")
-        return any(self.excluded.match("/".join(names[: number + 1])) for number in range(len(names)))
+        return any(self.expression.match("/".join(names[: number + 1])) for number in range(len(names)))
 
 
 class Shared:
-    """What an earlier source has of the tree below another root."""
+    """The files below a root that belong to an earlier source."""
 
     def __init__(self, earlier: Tree, root: bytes) -> None:
         here = Path(os.fsdecode(root))
         inside = here.is_relative_to(earlier.root)
-        self.way = _below(here, earlier.root) if inside else b""  # from its root to here
-        self.only = b"" if inside else _below(earlier.root, here)  # from here to its root
-        self.left = _Left(earlier)
+        self.above = _below(here, earlier.root) if inside else b""  # the path from the earlier root to this one
+        self.below = b"" if inside else _below(earlier.root, here)  # the path from this root to the earlier one
+        self.excluded = _Excluded(earlier)
 
     def has(self, part: bytes) -> bool:
-        """Whether the earlier source has a file, or all of a folder, which has a "/" at its end."""
-        if not part.startswith(self.only):
+        """Return whether a file, or a folder with a "/" at its end and everything in it, belongs to the earlier source."""
+        if not part.startswith(self.below):
             return False
-        path = self.way + part.removeprefix(self.only)
-        return self.left.excluded is None if path.endswith(b"/") or not path else not self.left.out(path)
+        path = self.above + part.removeprefix(self.below)
+        return self.excluded.expression is None if path.endswith(b"/") or not path else not self.excluded.has(path)

@@ -1,4 +1,4 @@
-"""Walking a source: every file below a root exactly once, in the order of the bytes of its path."""
+"""Walking a source: every file below a root exactly once, in the byte order of its path."""
 
 import errno
 import os
@@ -14,18 +14,18 @@ from pyconquest_rules.disk.file import File
 from pyconquest_rules.index.scan.patterns import ENCODING, ERRORS, expression
 from pyconquest_rules.index.scan.trees import Shared, Tree
 
-# What is said of a link whose target is not there, cannot be, or is the link itself.
-LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+# The errors for a link whose target is missing, impossible, or the link itself.
+BROKEN_LINK = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 OTHER = "other-source"
-"""The reason of what an earlier source has. Nothing is said of it: the other source does so."""
+"""The reason of files that belong to an earlier source. They are not reported, because that source reports them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What is not read, and why.
+    """A path that is not read, and the reason.
 
-    `excluded, own, other-source, not-regular, link-outside, link-to-folder, link-broken, unreadable`.
+    Reasons are `excluded, own, other-source, not-regular, link-outside, link-to-folder, link-broken, unreadable`.
     """
 
     path: bytes
@@ -33,22 +33,22 @@ class Skipped:
 
 
 Run = list[tuple[bytes, int, int]]
-"""Files that follow each other in one folder: path, size and mtime of each, as the file system tells them."""
+"""Consecutive files of one folder: path, size and mtime of each, as the file system has them."""
 
 
 def walk(root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = frozenset()) -> Iterator[File | Skipped]:
-    """Everything below `root`, a real path, in the byte order of the relative paths; a folder as if its path ended in "/".
+    """Yield everything below `root`, a real path, in the byte order of relative paths. Folders sort as if they ended in "/".
 
-    Links to folders are not followed, links to files only where they stay inside `root`. What a pattern of `exclude`
-    matches is left out whole. `own` are real paths of files and folders of ours. A folder is told only where it is left out.
-    Nothing is opened but folders. Raises OSError where `root` itself cannot be listed.
+    Links to folders are not followed, links to files only if the target is inside `root`. A folder that `exclude` matches is
+    skipped with everything in it. `own` are real paths of files and folders of this program. Folders are yielded only if
+    they are skipped. Only folders are opened. Raises OSError if `root` itself cannot be listed.
     """
     for found in runs(root, exclude, own):
         yield from entries(found)
 
 
 def entries(found: Run | Skipped) -> Iterator[File | Skipped]:
-    """What `runs` gives, one by one, with times that SQLite can hold."""
+    """Yield one result of `runs` entry by entry, with times that fit into SQLite."""
     if isinstance(found, Skipped):
         yield found
     else:
@@ -56,7 +56,7 @@ def entries(found: Run | Skipped) -> Iterator[File | Skipped]:
 
 
 def files_of(run: Run) -> Iterator[File]:
-    """The files of a run, with times that SQLite can hold."""
+    """Yield the files of a run, with times that fit into SQLite."""
     for path, size, mtime_ns in run:
         yield File(path, size, min(max(EARLIEST, mtime_ns), LATEST))
 
@@ -64,9 +64,9 @@ def files_of(run: Run) -> Iterator[File]:
 def runs(
     root: bytes, exclude: Sequence[str] = (), own: frozenset[bytes] = frozenset(), before: Sequence[Tree] = ()
 ) -> Iterator[Run | Skipped]:
-    """As `walk`, but with files in runs, none of them empty; a folder with nothing but files in it is one.
+    """Walk as `walk` does, but yield files in runs. A folder that has only files is one run. No run is empty.
 
-    What the sources `before` have is left out too.
+    Files of the sources `before` are skipped too.
     """
     inside = root.rstrip(b"/") + b"/"
     left_out = _LeftOut(
@@ -75,7 +75,7 @@ def runs(
         _own_names(own),
         tuple(Shared(tree, root) for tree in before),
     )
-    # The folders on the way down, each as what is still to be seen of it: memory grows with depth, not with the tree.
+    # The open folders from the root down, each with its remaining entries. Memory grows with the depth, not with the tree.
     trail = [_parts(root, b"", left_out)]
     while trail:
         part = next(trail[-1], None)
@@ -98,7 +98,7 @@ def runs(
 
 @dataclass(frozen=True, slots=True)
 class _LeftOut:
-    """What is left out of a walk: what a pattern matches, paths of ours, and what other sources have."""
+    """What a walk skips: excluded paths, paths of this program, and files of other sources."""
 
     excluded: re.Pattern[str] | None
     own: set[bytes]
@@ -109,13 +109,13 @@ class _LeftOut:
         return bool(self.excluded or self.own or self.own_names or self.shared)
 
     def enter(self, folder: bytes, descriptor: int) -> None:
-        """Note what is ours in an open folder, whatever path leads to it."""
+        """Note the paths of this program in an open folder. They are found by inode, whatever path leads to the folder."""
         status = os.fstat(descriptor)
         for name in self.own_names.get((status.st_dev, status.st_ino), ()):
             self.own.add(folder + name)
 
     def reason(self, part: bytes) -> str | None:
-        """Why a path, that of a folder with a "/" at its end, is left out; None if it is not."""
+        """Return why a path is skipped; None if it is not. The path of a folder has a "/" at its end."""
         path = part.removesuffix(b"/")
         if self.excluded and self.excluded.match(path.decode(ENCODING, ERRORS)):
             return "excluded"
@@ -125,7 +125,7 @@ class _LeftOut:
 
 
 def _own_names(own: Iterable[bytes]) -> dict[tuple[int, int], list[bytes]]:
-    """The names of paths of ours by device and inode of their folders."""
+    """Return the names of the paths `own` by device and inode of their folders."""
     found = dict[tuple[int, int], list[bytes]]()
     for path in own:
         with suppress(OSError):
@@ -135,9 +135,10 @@ def _own_names(own: Iterable[bytes]) -> dict[tuple[int, int], list[bytes]]:
 
 
 def _parts(root: bytes, folder: bytes, left_out: _LeftOut) -> Iterator[Run | bytes]:
-    """What is in a folder, whose path is empty or ends in "/": its files in runs, and between them the paths of all else.
+    """Yield the files of a folder in runs, and between them the paths of everything else in it.
 
-    The paths of folders have a "/" at the end: so sorted, all paths below are sorted too.
+    The path of the folder is empty or ends in "/". So do the paths of folders in it: sorted like this, all paths below them
+    are in order too.
     """
     files, others = _listing(root, folder, left_out)
     return _divided(sorted(files), sorted(others))
@@ -156,11 +157,11 @@ def _divided(files: Run, others: list[bytes]) -> Iterator[Run | bytes]:
 
 
 def _listing(root: bytes, folder: bytes, left_out: _LeftOut) -> tuple[Run, list[bytes]]:
-    """The files of a folder, and the paths of what is none, is left out, or went away."""
+    """Return the files of a folder, and the paths of everything else: what is not a file, is skipped, or vanished."""
     files: Run = []
     others: list[bytes] = []
     reason = left_out.reason if left_out else None
-    # Below an open folder the system finds a file sooner than by its whole path.
+    # The system finds a file faster below an open folder than by its absolute path.
     flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if folder else 0)
     descriptor = os.open(os.path.join(root, folder.removesuffix(b"/")), flags)
     try:
@@ -185,7 +186,7 @@ def _listing(root: bytes, folder: bytes, left_out: _LeftOut) -> tuple[Run, list[
 
 
 def _file(root: bytes, path: bytes) -> File | Skipped | None:
-    """What is at a path that is no folder; None where it vanished since the folder was listed."""
+    """Return the entry at a path that is not a folder; None if it vanished since its folder was listed."""
     whole = os.path.join(root, path)
     try:
         status = os.lstat(whole)
@@ -195,7 +196,7 @@ def _file(root: bytes, path: bytes) -> File | Skipped | None:
             try:
                 status = os.stat(whole)
             except OSError as error:
-                return Skipped(path, "link-broken" if error.errno in LEADS_NOWHERE else "unreadable")
+                return Skipped(path, "link-broken" if error.errno in BROKEN_LINK else "unreadable")
             if stat.S_ISDIR(status.st_mode):
                 return Skipped(path, "link-to-folder")
     except (FileNotFoundError, NotADirectoryError):

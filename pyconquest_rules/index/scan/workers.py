@@ -1,4 +1,4 @@
-"""Who reads the files, this process for a few, others for many."""
+"""The executors that read files: this process for a few files, a pool of processes for many."""
 
 import os
 import sys
@@ -11,42 +11,41 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Workers = Callable[[int], Executor]
-"""Who reads so many files, or more."""
+"""A function that returns an executor for this many files or more."""
 
-# Fewer files are read here, if they are in the memory of the system, before processes that start could help; from a disk, or
-# from one that is far away, processes would be sooner with fewer.
 WORTH_PROCESSES = 1000
+"""The number of files from which a pool is faster, if the files are cached. From a disk or a network it would be fewer."""
 
 
 class Here(Executor):
-    """Does everything at once, in this process."""
+    """An executor that runs everything immediately, in this process."""
 
     def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> Future[T]:
-        """A Future that is done."""
+        """Return a finished Future."""
         future: Future[T] = Future()
         try:
             future.set_result(function(*arguments, **keywords))
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever asks for the result
+        except Exception as error:  # noqa: BLE001 - raised for the caller of `result`
             future.set_exception(error)
         return future
 
 
 def here(files: int) -> Executor:
-    """This process, however many files there are."""
+    """Return this process as the executor for any number of files."""
     return Here()
 
 
 def processes(files: int) -> Executor:
-    """Processes where so many files are worth them, else this one."""
+    """Return a pool if there are enough files and processors for one, else this process."""
     return pool() if files >= WORTH_PROCESSES and _processors() > 1 else Here()
 
 
 def pool() -> Executor:
-    """As many processes as there are processors."""
+    """Return a pool with one process for each processor."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    # A process that forks begins at once, with all that is imported here; it must not where another thread may hold a lock.
+    # A forked process starts at once, with all modules imported. Forking is unsafe if another thread may hold a lock.
     method = "fork" if sys.platform == "linux" and active_count() == 1 else "forkserver"
     return ProcessPoolExecutor(_processors(), mp_context=get_context(method), initializer=_serve)
 
@@ -56,7 +55,7 @@ def _processors() -> int:
 
 
 def _serve() -> None:
-    """In a worker: Ctrl-C is for the process that it works for, and when that is killed it ends, or would wait for ever."""
+    """Set up a worker: it ignores Ctrl-C, which its parent handles, and ends when its parent is killed."""
     import gc
     import signal
     from multiprocessing import parent_process

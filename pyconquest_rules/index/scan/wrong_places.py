@@ -1,4 +1,4 @@
-"""What is wrong with a place that is not a source, or not a place for an index, and the way out."""
+"""Errors about the roots of sources, with what to do, and archives among the files of a source."""
 
 import os
 import sqlite3
@@ -10,14 +10,14 @@ from shlex import quote
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".iso")
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
-"""How the bytes of an archive begin: ZIP, gzip, 7z, RAR, bzip2, xz, Zstandard."""
+"""The first bytes of archives: ZIP, gzip, 7z, RAR, bzip2, xz, Zstandard."""
 
 MEDIA_DIRECTORY = b"1.2.840.10008.1.3.10\0"
-"""Media Storage Directory Storage, the SOP class of a DICOMDIR (PS3.10), as the file meta information has it."""
+"""Media Storage Directory Storage, the SOP class of a DICOMDIR (PS3.10), as it is in the file meta information."""
 
 
 def not_a_folder(root: Path) -> str | None:
-    """What else than a folder is at the root of a source, or where a folder above it should be; None if there is nothing."""
+    """Return an error if the root of a source, or a path above it, is not a folder; None if it is a folder or does not exist."""
     for place in (root, *root.parents):
         with suppress(OSError):
             mode = place.stat().st_mode
@@ -28,7 +28,7 @@ def not_a_folder(root: Path) -> str | None:
             if _is_archive(place):
                 return f"{place} is an archive; unpack it, and name the folder"
             what = "a DICOMDIR" if _is_dicomdir(place) else "a file"
-            return f"{place} is {what}, not a folder; name the folder that it is in: {place.parent}"
+            return f"{place} is {what}, not a folder; name the folder that contains it: {place.parent}"
     return None
 
 
@@ -47,16 +47,16 @@ def _begins(file: Path) -> bytes:
 
 
 def missing(root: Path, why: str, *, known: bool) -> str:
-    """A source that cannot be listed; `known`: the index has files of it."""
+    """Return the error for a source that cannot be listed. `known` is whether the index has files of it."""
     if os.path.lexists(root):
-        return f"the folder {root} cannot be read ({why}); make it readable, or say --allow-vanish if it is gone for good"
+        return f"the folder {root} cannot be read ({why}); make it readable, or use --allow-vanish if it is gone for good"
     if known:
-        return f"there is no folder {root}; mount it, correct its path, or say --allow-vanish if it is gone for good"
+        return f"there is no folder {root}; mount it, correct its path, or use --allow-vanish if it is gone for good"
     return f"there is no folder {root}; correct its path, or make it with: mkdir -p {quote(str(root))}"
 
 
 def archives(connection: sqlite3.Connection) -> list[tuple[str, int, bool]]:
-    """For each source with archives among its files: its name, how many, and whether it has no DICOM file at all."""
+    """Return name, number of archives, and whether there is no DICOM file at all, for each source with archives."""
     is_archive = " OR ".join(f"path LIKE '%{suffix}'" for suffix in ARCHIVES)
     return connection.execute(
         "SELECT name, number,"

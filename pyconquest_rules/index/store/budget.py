@@ -1,21 +1,21 @@
-"""What rules may take of a machine: in proportion to the index that they are used on, as rules may be a stranger's."""
+"""Limits on the resources that rules may use. They are in proportion to the index, because rules may be hostile."""
 
 import sqlite3
 from dataclasses import dataclass
 from typing import Self
 
-from pyconquest_rules.index.store.tables import column_names
+from pyconquest_rules.index.store.schema import column_names
 
 KIB, MIB = 1 << 10, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What all sets of a plan may take together, the plan itself, and all CSV tables that are loaded at once.
+    """The limits for all sets of a plan together, for the plan, and for all CSV tables that are loaded at once.
 
-    `seconds` of processor time and `rows` are those of sets; `seconds` count for the destinations of a plan too. The others
-    are bytes on the disk: `temporary` for tables of sets, and as much again while a query runs; `plan` for its steps;
-    `tables` for what CSV files add to the index, in at most `table_rows` rows.
+    `seconds` is the processor time of the sets and of the destinations of a plan, `rows` the number of rows of the sets. The
+    others are bytes on the disk: `temporary` for the tables of sets, and as much again while a query runs; `plan` for the
+    steps; `tables` for what CSV files add to the index, in at most `table_rows` rows.
     """
 
     seconds: float
@@ -27,13 +27,13 @@ class Budget:
 
     @classmethod
     def of(cls, index: sqlite3.Connection) -> Self:
-        """The budget for an index, by its images: of its bytes CSV tables of earlier rules may be the most.
+        """Return the budget for an index by its number of images, since most of its bytes may be CSV tables.
 
-        A thousand images take about a MiB. Of an index that came with the rules the row numbers may be anything: it counts for no
-        more than its bytes.
+        A thousand images take about a MiB. The budget never counts more than the bytes of the index, because a hostile index
+        may have any row numbers.
         """
         taken = {name.lower() for name in column_names(index, "DICOMImages")}
-        # A layout may have columns of these names; of one that has all, all rows are counted.
+        # A table layout may have columns with these names. If it has all three, the rows are counted.
         number = next((f"max({name})" for name in ("rowid", "oid", "_rowid_") if name not in taken), "count(*)")
         (images,) = index.execute(f"SELECT coalesce({number}, 0) FROM main.DICOMImages").fetchone()
         page, pages = (int(index.execute(f"PRAGMA main.{name}").fetchone()[0]) for name in ("page_size", "page_count"))

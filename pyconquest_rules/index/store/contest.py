@@ -1,4 +1,4 @@
-"""Several files of one instance: which of them counts, and what the others are."""
+"""Several files of one instance: which of them is indexed, and the outcomes of the others."""
 
 import os
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a file: `indexed | duplicate | rejected | skipped`, and the reason; of an indexed file its notes."""
+    """The outcome of a file: `indexed | duplicate | rejected | skipped`, and the reason (for indexed files: the notes)."""
 
     outcome: str
     reason: str | None = None
 
 
 class Claim(NamedTuple):
-    """A file that has an instance: its source by name, number, device and root; its path below the root, and its mtime."""
+    """A file that has an instance: the name, number, device and root of its source, its path below the root, and its mtime."""
 
     source: str
     rank: int
@@ -30,7 +30,7 @@ class Claim(NamedTuple):
 
     @property
     def whole(self) -> bytes:
-        """The whole path."""
+        """The absolute path."""
         return os.path.join(os.fsencode(self.root), self.path)
 
 
@@ -38,26 +38,29 @@ CLAIMS = """
 SELECT s.name, s.rank, f.device, s.path, CAST(f.path AS BLOB), f.mtime_ns
 FROM rules_files AS f JOIN rules_sources AS s USING (device) WHERE f.SOPInstanceUID = ?
 """
-THE_ONE_THAT_COUNTS = f"{CLAIMS} AND f.outcome = 'indexed'"
+INDEXED_CLAIM = f"{CLAIMS} AND f.outcome = 'indexed'"
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """The rule by which one of several files of an instance counts. `chosen`: of SOPInstanceUIDs the source and path chosen."""
+    """The rule that decides which of several files of an instance is indexed.
+
+    `chosen` has the source and path that a user chose, by SOPInstanceUID.
+    """
 
     on_conflict: OnConflict
     chosen: Mapping[str, tuple[str, bytes]]
 
     def key(self, uid: str, claim: Claim) -> tuple[bool, int, int, bytes]:
-        """By which the files of an instance are ordered; the first counts."""
+        """Return the sort key of a file of an instance. The first file is indexed."""
         newest = -claim.mtime_ns if self.on_conflict is OnConflict.NEWEST else 0
         return not self._is_chosen(uid, claim), newest, claim.rank, claim.path
 
-    def beside(self, uid: str, counts: Claim, other: Claim) -> Outcome:
-        """What a file is beside the one that counts."""
-        if same_bytes(counts.whole, other.whole):
+    def outcome(self, uid: str, indexed: Claim, other: Claim) -> Outcome:
+        """Return the outcome of another file of an instance, given the one that is indexed. It compares their bytes."""
+        if same_bytes(indexed.whole, other.whole):
             return Outcome("duplicate", "same-bytes")
-        if self.on_conflict is OnConflict.ERROR and not self._is_chosen(uid, counts):
+        if self.on_conflict is OnConflict.ERROR and not self._is_chosen(uid, indexed):
             return Outcome("rejected", "conflict")
         return Outcome("duplicate", "superseded")
 
@@ -66,7 +69,7 @@ class Contest:
 
 
 def same_bytes(first: bytes, second: bytes) -> bool:
-    """Whether two files hold the same; not where one of them cannot be read."""
+    """Return whether two files have the same bytes; False if one of them cannot be read."""
     try:
         if os.stat(first).st_size != os.stat(second).st_size:
             return False

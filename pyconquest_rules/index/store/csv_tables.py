@@ -16,24 +16,22 @@ from pyconquest_rules.disk.named_files import is_inside, open_named
 from pyconquest_rules.disk.young import is_young, wait_for_tick
 from pyconquest_rules.errors import SourceError
 from pyconquest_rules.index.store.budget import Budget
-from pyconquest_rules.index.store.tables import quoted
+from pyconquest_rules.index.store.schema import quoted
 
 LARGEST = 1 << 30
 LONGEST_RECORD, LONGEST_VALUE, LONGEST_INTEGER, MOST_COLUMNS = 1 << 18, 1 << 16, 18, 1000
 
-
 SUFFIXES = frozenset({".csv", ".tsv"})
 WIDE = 4
-"""A row of so many columns takes about twice as long as one of a column."""
+"""A row with this many columns takes about twice as long as a row with one."""
 
-CACHE = 32 << 10
-"""In KiB."""
+CACHE_KIB = 32 << 10
 
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
 class Type(StrEnum):
-    """What the values of a column are."""
+    """The type of the values of a column."""
 
     TEXT = "text"
     INTEGER = "integer"
@@ -42,9 +40,9 @@ class Type(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CsvTable:
-    """A CSV file and what becomes of it: `renamed` is from the file's names to the table's, `types` by the table's names.
+    """A CSV file that becomes a table. `renamed` maps column names of the file to the table; `types` are by names of the table.
 
-    `shown` is the file as the rules name it, `folder` that of the rules.
+    `shown` is the file as the rules name it, `folder` is the folder of the rules file.
     """
 
     name: str
@@ -58,11 +56,11 @@ class CsvTable:
 
     @property
     def shows_columns(self) -> bool:
-        """Whether a hint may name its columns: the first line of another file may be a secret."""
+        """Return whether a hint may name its columns. The first line of a file that is not a table may be a secret."""
         return self.file.suffix.lower() in SUFFIXES and (self.folder is None or is_inside(self.file, self.folder))
 
     def fingerprint(self) -> str:
-        """Changes with the file's size or mtime and with the description. Raises SourceError where there is no such file."""
+        """Return a digest of the description and of the size and mtime of the file. Raises SourceError if there is no file."""
         try:
             status = self.file.stat()
         except OSError as error:
@@ -72,14 +70,14 @@ class CsvTable:
         return hashlib.sha256(f"{self!r} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()
 
     def columns(self) -> tuple[str, ...]:
-        """The columns of the table, from the first line of the file. Raises SourceError where that names none, or one twice."""
+        """Return the columns, from the first line of the file. Raises SourceError if it names none, or one twice."""
         with self._opened() as file:
             return self._columns(next(self._records(file))[1])
 
     def rows(self) -> Iterator[tuple[int, list[str | int | float | None]]]:
-        """The line number and the values of each row; none for an empty line, NULL for an empty value.
+        """Yield the line number and the values of each row. An empty line has no values; an empty value is NULL.
 
-        Raises SourceError for a row that does not fit.
+        Raises SourceError for a row that does not fit the columns.
         """
         with self._opened() as file:
             records = self._records(file)
@@ -94,7 +92,7 @@ class CsvTable:
                     yield line, [self._value(*pair, line) for pair in zip(values, types, strict=True)]
 
     def _records(self, file: TextIO) -> Iterator[tuple[int, list[str]]]:
-        """The line number and the fields of each record, none of which is longer than LONGEST_RECORD; at least one record."""
+        """Yield the line number and the fields of each record, at least one. Raises SourceError if a record is too long."""
         taken = 0
 
         def lines() -> Iterator[str]:
@@ -111,19 +109,19 @@ class CsvTable:
                 yield reader.line_num, values
                 taken = 0
         except UnicodeDecodeError:
-            raise self.error(reader.line_num, "it cannot be read: it is not UTF-8") from None
-        except csv.Error as error:  # its text holds no value
-            raise self.error(reader.line_num, f"it cannot be read: {error}") from None
+            raise self.error(reader.line_num, "the line is not valid UTF-8") from None
+        except csv.Error as error:  # its text has no value of the file
+            raise self.error(reader.line_num, f"the line is not valid CSV: {error}") from None
         if not reader.line_num:
             yield 1, []
 
     def error(self, line: int, what: str) -> SourceError:
-        """An error of a line; the text must hold no value."""
+        """Return an error about a line. `what` must not have values of the file."""
         return SourceError(f'table "{self.name}": {self.shown}:{line}: {what}')
 
     def _opened(self) -> TextIO:
         if self.delimiter in '"\r\n':
-            raise self.error(1, "quotes and line ends cannot stand between values")
+            raise self.error(1, "the delimiter cannot be a quote or a line end")
         try:
             file = open_named(self.file, self.folder, LARGEST)
             if file.peek(4).startswith(b"PK\x03\x04"):
@@ -158,15 +156,15 @@ class CsvTable:
                 raise ValueError
             return None if not text else int(text) if type_ is Type.INTEGER else float(text) if type_ is Type.REAL else text
         except ValueError:
-            raise self.error(line, f"a value is no {type_}") from None
+            raise self.error(line, f"a value is not of type {type_}") from None
 
 
 def bring_up_to_date(
     connection: sqlite3.Connection, tables: Sequence[CsvTable], transaction: Callable[[], AbstractContextManager[None]]
 ) -> None:
-    """Makes the tables anew of which the file changed, each in a `transaction`, and removes those that the rules no longer name.
+    """Load the tables whose file or description changed, each in one transaction. Remove tables that the rules no longer have.
 
-    Raises SourceError where a file cannot be read, a row does not fit, or a key is empty or there twice.
+    Raises SourceError if a file cannot be read, a row does not fit, or a key is empty or repeated.
     """
     known = dict(connection.execute("SELECT name, fingerprint FROM rules_tables"))
     changed = [(table, found) for table in tables if known.pop(table.name, None) != (found := table.fingerprint())]
@@ -176,7 +174,7 @@ def bring_up_to_date(
             mtime_ns, began = table.file.stat().st_mtime_ns, time_ns()
             wait_for_tick([mtime_ns])
             with transaction():
-                # A young file is read again next time: its time does not tell whether it changes.
+                # A young file is read again next time, because its mtime may not show another change.
                 kept = "young" if is_young(mtime_ns, began, time_ns()) else fingerprint
                 rows -= _load(connection, table, kept, rows)
     for name in known:
@@ -187,14 +185,14 @@ def bring_up_to_date(
 
 @contextmanager
 def _bounded(connection: sqlite3.Connection) -> Iterator[Budget]:
-    """Within it, an index grows by no more than its budget for tables. Raises SourceError instead."""
+    """Limit the growth of the index in this context to its budget for tables. Raises SourceError if it would be exceeded."""
     page, pages, most, cache = (
         int(connection.execute(f"PRAGMA {name}").fetchone()[0])
         for name in ("page_size", "page_count", "max_page_count", "cache_size")
     )
     budget = Budget.of(connection)
     connection.execute(f"PRAGMA max_page_count = {pages + budget.tables // page}")
-    connection.execute(f"PRAGMA cache_size = -{CACHE}")  # else rows in no order are written over and over again
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")  # else unordered rows rewrite the same pages again and again
     try:
         yield budget
     except sqlite3.OperationalError as error:
@@ -209,7 +207,7 @@ def _bounded(connection: sqlite3.Connection) -> Iterator[Budget]:
 
 
 def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str, most: int) -> int:
-    """Makes a table anew of its file, with at most `most` rows; gives how many it has, a wide one counted more than once."""
+    """Load a table from its file. Return its number of rows, which may be at most `most`. Wide rows count several times."""
     columns = table.columns()
     typed = [f"{quoted(column)} {dict(table.types).get(column, Type.TEXT)}" for column in columns]
     key = f", PRIMARY KEY ({', '.join(map(quoted, table.key))})" if table.key else ""
@@ -229,9 +227,6 @@ def _load(connection: sqlite3.Connection, table: CsvTable, fingerprint: str, mos
         try:
             connection.execute(insert, values)
         except sqlite3.IntegrityError:
-            raise table.error(line, "a key is there twice") from None
+            raise table.error(line, "a key is repeated") from None
     connection.execute("INSERT OR REPLACE INTO rules_tables VALUES (?, ?)", (table.name, fingerprint))
     return taken
-
-
-TABLE = "CREATE TABLE rules_tables (name TEXT PRIMARY KEY, fingerprint TEXT) WITHOUT ROWID"

@@ -1,7 +1,7 @@
-"""The one door to a database that may come from a stranger: an index or a state that was sent with the rules.
+"""Opening databases that may be hostile: an index or a state file that came with the rules. No other module opens them.
 
-What can be wrong with its files is found before SQLite opens them. The connection then believes nothing of the schema: it is
-`foreign` that compares it with ours before any other statement is run.
+The files are checked before SQLite opens them, and the connection does not trust the schema. `foreign` compares the schema
+with that of this program before any other statement is run.
 """
 
 import os
@@ -16,33 +16,33 @@ from pyconquest_rules.disk.filesystems import Sharing, sharing
 from pyconquest_rules.errors import DatabaseError
 
 ENDS = ("-wal", "-shm", "-journal")
-"""How the files are called that SQLite keeps beside a database."""
+"""The suffixes of the files that SQLite keeps beside a database."""
 
 MOST_MEMORY = 128 * 1024 * 1024
-"""All that SQLite may have in this process, in bytes: it writes to the disk what takes more, or fails."""
+"""The memory of SQLite in this process, in bytes. SQLite writes larger data to the disk, or fails."""
 
 MOST_OBJECTS, LONGEST_TEXT = 10_000, 1 << 20
-"""What a schema may hold: tables, indexes, views and triggers, and the bytes of the text of each."""
+"""The limits of a schema: the number of tables, indexes, views and triggers, and the bytes of the text of each."""
 
 STEPS = 20 * MOST_OBJECTS
-"""Instructions of SQLite's machine that reading such a schema takes at most."""
+"""The most instructions of SQLite's virtual machine that it takes to read such a schema."""
 
 JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
 READONLY_ROLLBACK = 776
 """SQLITE_READONLY_ROLLBACK: a killed writer left a journal, which a reader cannot roll back."""
 
 WAL_VERSIONS, VERSIONS_AT = b"\x02\x02", 18
-"""Where the header of a database in WAL mode has its write and read version (https://sqlite.org/fileformat.html, 1.3)."""
+"""The write and read version of a database in WAL mode, and their offset (https://sqlite.org/fileformat.html, 1.3)."""
 
 OURS = frozenset({"rules_index", "state"})
 
 
 def connect(file: Path, *, read_only: bool = False, untouched: bool = False, timeout: float) -> sqlite3.Connection:
-    """A connection that no schema and no link can make harmful; used by one thread at a time.
+    """Return a connection that neither a schema nor a link can abuse. Use it from one thread at a time.
 
-    `untouched`: it is read only, and no file is made beside it either, unless somebody is writing it.
+    With `untouched`, it is read-only and SQLite creates no file beside it, unless another process is writing.
 
-    Raises DatabaseError for files that must not be opened, sqlite3.Error where SQLite fails.
+    Raises DatabaseError for files that must not be opened, sqlite3.Error if SQLite fails.
     """
     if why := why_not(file, read_only=read_only):
         raise DatabaseError(f"cannot open {file}: {why}")
@@ -55,9 +55,9 @@ def connect(file: Path, *, read_only: bool = False, untouched: bool = False, tim
 
 
 def why_not(file: Path, *, read_only: bool = False) -> str | None:
-    """Why a database must not be opened, and the way out; None if it may, or if it does not exist.
+    """Return why a database must not be opened and what to do; None if it may be opened or does not exist.
 
-    SQLite follows links, also those of its own files: what it writes would go to where they lead.
+    SQLite follows links, even for its own files, and would write to their targets.
     """
     for path in (file, *(file.with_name(file.name + end) for end in ENDS)):
         try:
@@ -74,8 +74,8 @@ def why_not(file: Path, *, read_only: bool = False) -> str | None:
         if status.st_nlink > 1 and path == file and not read_only:
             new = quote(f"{file}.new")
             return (
-                "it has another name by a hard link, and writing would change both;"
-                f" make it a file of its own: cp {quote(str(file))} {new} && mv {new} {quote(str(file))}"
+                "it has a second name (a hard link), and writing would change both;"
+                f" make it a separate file: cp {quote(str(file))} {new} && mv {new} {quote(str(file))}"
             )
     journal = file.with_name(file.name + "-journal")
     if _names_others(journal):
@@ -84,9 +84,9 @@ def why_not(file: Path, *, read_only: bool = False) -> str | None:
 
 
 def _names_others(journal: Path) -> bool:
-    """Whether a journal names a super-journal, which SQLite deletes once no database needs it. One of ours never does.
+    """Return whether a journal names a super-journal, which SQLite would delete. Journals of this program never do.
 
-    Its last 8 bytes are then the magic number (https://sqlite.org/fileformat.html, 3).
+    The last 8 bytes of such a journal are the magic number (https://sqlite.org/fileformat.html, 3).
     """
     with suppress(OSError), open(os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         if os.fstat(file.fileno()).st_size > 2 * len(JOURNAL_MAGIC):
@@ -96,12 +96,12 @@ def _names_others(journal: Path) -> bool:
 
 
 def may_use_wal(file: Path) -> bool:
-    """Whether the processes that may open a database all run on this machine."""
+    """Return whether only processes of this machine can open a database."""
     return sharing(file.parent) is Sharing.LOCAL
 
 
 def is_wal(file: Path) -> bool:
-    """Whether a database is in WAL mode."""
+    """Return whether a database is in WAL mode."""
     with suppress(OSError), file.open("rb") as opened:
         opened.seek(VERSIONS_AT)
         return opened.read(len(WAL_VERSIONS)) == WAL_VERSIONS
@@ -109,7 +109,7 @@ def is_wal(file: Path) -> bool:
 
 
 def roll_back(file: Path, timeout: float) -> bool:
-    """Rolls back what a killed writer of ours left; False if the database is not ours, which is not touched."""
+    """Roll back the transaction of a killed writer. Return False, and change nothing, if the database is not of this program."""
     if why_not(file):
         return False
     try:
@@ -123,16 +123,21 @@ def roll_back(file: Path, timeout: float) -> bool:
 
 
 def _leave_wal(file: Path, timeout: float) -> None:
-    """Gives a database of ours a rollback journal, alone and so without shared memory. What is not ours stays as it is."""
+    """Switch a database of this program to a rollback journal. It is locked exclusively, so that no shared memory is needed.
+
+    Other databases stay as they are.
+    """
     try:
         with closing(_opened(file, "rw", timeout, "PRAGMA locking_mode = EXCLUSIVE")) as connection:
             if not OURS.isdisjoint(_names(connection)):
                 connection.execute("PRAGMA journal_mode = DELETE")
-                file.with_name(f"{file.name}-shm").unlink(missing_ok=True)  # of a killed writer; nobody else has it open
+                file.with_name(f"{file.name}-shm").unlink(
+                    missing_ok=True
+                )  # left by a killed writer; no other process has it open
     except sqlite3.Error as error:
         raise DatabaseError(
-            f"cannot open {file}: it was made on a local disk, and lies on a network file system now; somebody who may"
-            f" write it must run a command once while nobody else does ({error})"
+            f"cannot open {file}: it was created on a local disk but is on a network file system now ({error});"
+            " run a command once as a user who may write it, while no other process uses it"
         ) from None
 
 
@@ -141,7 +146,7 @@ def _names(connection: sqlite3.Connection) -> set[str]:
 
 
 def _opened(file: Path, mode: str, timeout: float, before: str = "") -> sqlite3.Connection:
-    """A connection on which nothing is run of a schema that could do harm. The schema is parsed, within limits."""
+    """Return a connection that runs no code of the schema. It parses the schema within limits."""
     name = f"{file.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(name, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False)
     try:
@@ -155,10 +160,10 @@ def _opened(file: Path, mode: str, timeout: float, before: str = "") -> sqlite3.
         connection.set_progress_handler(lambda: 1, STEPS)
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
         connection.set_progress_handler(None, 0)
-    except MemoryError:  # of SQLite, which has a limit
+    except MemoryError:  # raised by SQLite, whose memory is limited
         connection.close()
         raise sqlite3.DatabaseError("its schema is too large") from None
-    except UnicodeDecodeError:  # of what SQLite says of it
+    except UnicodeDecodeError:  # raised for SQLite's message about the schema
         connection.close()
         raise sqlite3.DatabaseError("its schema is damaged") from None
     except BaseException:

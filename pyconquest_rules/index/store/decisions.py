@@ -1,10 +1,11 @@
-"""What a person decided about an index, as text: `decisions.txt` in the state folder, one decision a line.
+"""Decisions of users about an index, as text: `decisions.txt` in the state folder, with one decision on each line.
 
     device archive MAG0              the source `archive` is the device MAG0
     forget patient "P 1"             nothing of this patient is indexed; also `study`, `series`, `image`
-    choose 1.2.3 archive ct/1.dcm    of the files with this SOPInstanceUID, this one counts
+    choose 1.2.3 archive ct/1.dcm    of the files with this SOPInstanceUID, this one is indexed
 
-A word that is not plain is written as a JSON string. Text after ` #` is a comment. The index can be deleted; this file cannot.
+Words with special characters are written as JSON strings. Text after ` #` is a comment. The index can be rebuilt; this file
+cannot.
 """
 
 import fcntl
@@ -27,7 +28,7 @@ from pyconquest_rules.disk.young import is_young
 from pyconquest_rules.errors import DatabaseError, UsageError, did_you_mean
 
 FILE = DECISIONS
-HEAD = ("# What people decided about the index of these rules. Keep this file: the index is made anew from it.",)
+HEAD = ("# Decisions about the index of these rules. Keep this file: a rebuilt index needs it.",)
 
 LARGEST, LONGEST = 64 << 20, 8192
 PLAIN = re.compile(r"[A-Za-z0-9._/~+=:@%,-]+")
@@ -47,23 +48,23 @@ FORMS = {
 
 @dataclass(frozen=True)
 class Decisions:
-    """The decisions of a file. `lines` are those of the file, also those that are none of ours."""
+    """The decisions of a file. `lines` has all its lines, including comments and lines of later versions."""
 
     lines: tuple[str, ...] = ()
 
     @staticmethod
     def of_text(text: str) -> "Decisions":
-        """The decisions of the text of a file, which may be wrong."""
+        """Return the decisions of a text without checking it."""
         return Decisions(tuple(text.replace("\r\n", "\n").removesuffix("\n").split("\n")) if text else ())
 
     @property
     def text(self) -> str:
-        """The text of the file."""
+        """The decisions as the text of a file."""
         return "".join(f"{line}\n" for line in self.lines)
 
     @cached_property
     def all(self) -> frozenset[Decision]:
-        """Every decision."""
+        """Every decision. Raises ValueError if a line is invalid."""
         return frozenset(decision for line in self.lines if (decision := _decision(line)))
 
     @cached_property
@@ -78,17 +79,17 @@ class Decisions:
 
     @cached_property
     def chosen(self) -> dict[str, tuple[str, bytes]]:
-        """Of SOPInstanceUIDs the file that counts: its source and its path below it."""
+        """The chosen file for each SOPInstanceUID: its source, and its path below the root of the source."""
         return {words[1]: (words[2], os.fsencode(words[3])) for words in self.all if words[0] == "choose"}
 
     def forget(self, keys: Iterable[str | None]) -> bool:
-        """Whether an instance with these keys, of patient, study, series and image, is forgotten."""
+        """Return whether an instance is forgotten. `keys` are the keys of its patient, study, series and image."""
         return bool(self.forgotten) and any(
             ("forget", level.value, key) in self.forgotten for level, key in zip(Level, keys, strict=True)
         )
 
     def changed(self, added: Iterable[Decision] = (), removed: Iterable[Decision] = ()) -> "Decisions":
-        """The same with other decisions, each in its place among sorted ones; all other lines stay as they are."""
+        """Return the decisions with some added at their sorted position and some removed. All other lines stay as they are."""
         gone, waiting, lines = {*removed}, deque(sorted({*added} - self.all)), list[str]()
         for line in self.lines or HEAD:
             words = _decision(line)
@@ -108,12 +109,15 @@ def _written(word: str) -> str:
 
 
 def _decision(line: str) -> Decision | None:
-    """The decision of a line; None for a blank line, a comment, or a word of a later version. Raises ValueError, in words."""
+    """Return the decision of a line; None for a blank line, a comment, or a line of a later version.
+
+    Raises ValueError with a message for users.
+    """
     words, rest = list[str](), line.strip()
     while rest and not rest.startswith("#"):
         found = WORD.match(rest)
         if not found or (after := rest[found.end() :])[:1].strip():
-            raise ValueError("write a word with spaces or other letters in double quotes")
+            raise ValueError("put a word with spaces or special characters in double quotes")
         words.append(_read(found[0]))
         rest = after.strip()
     if not words:
@@ -146,7 +150,7 @@ def _is_right(words: list[str]) -> bool:
 
 
 class DecisionsFile:
-    """The file of the decisions of one rules file, in the state folder below `base`."""
+    """The file with the decisions of one rules file, in the state folder below `base`."""
 
     def __init__(self, base: Path) -> None:
         self.base, self.path = base, base / FOLDER / FILE
@@ -154,11 +158,11 @@ class DecisionsFile:
         self._read = Decisions()
 
     def exists(self) -> bool:
-        """Whether there is such a file."""
+        """Return whether the file exists."""
         return os.path.lexists(self.path)
 
     def read(self) -> Decisions:
-        """The decisions as the file has them now; none without a file. Raises UsageError, with the line, for what is wrong."""
+        """Return the current decisions; none if there is no file. Raises UsageError, with the line, if the file is invalid."""
         try:
             status = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
@@ -174,7 +178,7 @@ class DecisionsFile:
         return self._read
 
     def change(self, added: Iterable[Decision] = (), removed: Iterable[Decision] = ()) -> Decisions:
-        """Adds and removes decisions, durably, while no other process does. Raises UsageError, DatabaseError."""
+        """Add and remove decisions, and return all. The file is locked meanwhile and synced. Raises UsageError, DatabaseError."""
         with self._locked():
             before = self.read()
             after = before.changed(added, removed)
@@ -185,7 +189,7 @@ class DecisionsFile:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Within it nobody else changes the file. Raises DatabaseError if the state folder cannot be made."""
+        """Lock the file against other processes. Raises DatabaseError if the state folder cannot be created."""
         descriptor = os.open(made(self.base), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -194,7 +198,7 @@ class DecisionsFile:
             os.close(descriptor)
 
     def device(self, source: str, taken: Iterable[str]) -> str:
-        """The device of a source: the one that was decided, else the first that neither the file nor `taken` has."""
+        """Return the device of a source. A new source gets the first device that neither the file nor `taken` has."""
         with self._locked():
             decisions = self.read()
             if source in decisions.devices:
@@ -207,15 +211,15 @@ class DecisionsFile:
         checked(self.base)
         try:
             with open_named(self.path, None, LARGEST) as file:
-                data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)  # so many bytes are reserved
+                data = file.read(min(os.fstat(file.fileno()).st_size, LARGEST) + 1)  # `read` allocates this many bytes
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}") from None
         if len(data) > LARGEST:
-            raise UsageError(f"{self.path} is larger than {LARGEST} bytes, which no file of decisions is")
+            raise UsageError(f"{self.path} is larger than {LARGEST} bytes; it cannot be a file of decisions")
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise self._wrong(data[: error.start].count(b"\n") + 1, "it is not UTF-8 text") from None
+            raise self._wrong(data[: error.start].count(b"\n") + 1, "the line is not valid UTF-8") from None
         decisions = Decisions.of_text(text)
         self._check(decisions)
         return decisions
@@ -236,16 +240,16 @@ class DecisionsFile:
             unique = [("of", words[1]), ("is", words[2])] if words[0] == "device" else [("file", words[1])]
             for name in unique:
                 if taken.setdefault(name, words) != words:
-                    raise self._wrong(number, f"another line decides otherwise about {name[1]}; keep one of them")
+                    raise self._wrong(number, f"another line has a different decision about {name[1]}; keep one of them")
 
     def _wrong(self, line: int, what: str) -> UsageError:
         return UsageError(f"{self.path}:{line}:1: {what}; nothing was changed")
 
     def _write(self, decisions: Decisions) -> None:
-        """Replaces the file in one moment, durably."""
+        """Replace the file atomically, and sync it."""
         part = self.path.with_name(f"{FILE}.part")
         try:
-            part.unlink(missing_ok=True)  # of a run that was killed
+            part.unlink(missing_ok=True)  # left by a killed run
             with part.open("x", encoding="utf-8") as file:
                 file.write(decisions.text)
                 file.flush()
@@ -262,5 +266,5 @@ class DecisionsFile:
 
 
 def free_device(taken: Container[str]) -> str:
-    """The first device that is not taken."""
+    """Return the first device that is not taken."""
     return next(device for number in count() if (device := f"MAG{number}") not in taken)

@@ -1,45 +1,45 @@
-"""The first file of a patient, study or series: the one that says its row. Found anew where that file changed or went."""
+"""The first file of a patient, study or series, which defines its row. It is searched again if that file changed or vanished."""
 
 import sqlite3
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.index.store.tables import LEVELS, Schema, quoted
+from pyconquest_rules.index.store.schema import LEVELS, Schema, quoted
 
 ABOVE = tuple(level.value for level in LEVELS[:-1])
 STALE = f"FROM rules_stale WHERE level IN {ABOVE}"
 
-NOTED = "DELETE FROM rules_stale WHERE level = ? AND key = ?"
-SAYS = "SELECT 1 FROM rules_first WHERE level = ? AND key = ? AND device = ? AND path = CAST(? AS TEXT)"
+DELETE_STALE = "DELETE FROM rules_stale WHERE level = ? AND key = ?"
+IS_FIRST = "SELECT 1 FROM rules_first WHERE level = ? AND key = ? AND device = ? AND path = CAST(? AS TEXT)"
 
 
 def choose_first(connection: sqlite3.Connection, schema: Schema) -> bool:
-    """Puts the first file of each stale row that another file says into `temp.to_tell`; whether there are any.
+    """Put the first file of each stale row into `temp.to_define`. Return whether there are any.
 
-    Rows that are right are stale no more. Within a transaction.
+    Rows whose first file has not changed are no longer stale. Call it within a transaction.
     """
-    connection.execute("DELETE FROM temp.to_tell")
+    connection.execute("DELETE FROM temp.to_define")
     queries = {level.value: _first(schema, level) for level in LEVELS[:-1]}
     for level, key in connection.execute(f"SELECT level, key {STALE}").fetchall():
         first = connection.execute(queries[level], {"key": key}).fetchone()
-        if first is None or connection.execute(SAYS, (level, key, *first[:2])).fetchone():
-            connection.execute(NOTED, (level, key))
+        if first is None or connection.execute(IS_FIRST, (level, key, *first[:2])).fetchone():
+            connection.execute(DELETE_STALE, (level, key))
         else:
-            connection.execute("INSERT OR IGNORE INTO temp.to_tell VALUES (?, ?, ?, ?)", first)
-    return connection.execute("SELECT 1 FROM temp.to_tell LIMIT 1").fetchone() is not None
+            connection.execute("INSERT OR IGNORE INTO temp.to_define VALUES (?, ?, ?, ?)", first)
+    return connection.execute("SELECT 1 FROM temp.to_define LIMIT 1").fetchone() is not None
 
 
 def is_stale(connection: sqlite3.Connection) -> bool:
-    """Whether there are rows whose first file may be another one now."""
+    """Return whether there are rows whose first file may have changed."""
     return connection.execute(f"SELECT 1 {STALE} LIMIT 1").fetchone() is not None
 
 
 def all_are_stale(connection: sqlite3.Connection) -> None:
-    """Has the first file of every row looked for anew."""
+    """Mark every row above the instances as stale."""
     connection.execute("INSERT OR IGNORE INTO rules_stale SELECT level, key FROM rules_first")
 
 
 def _first(schema: Schema, level: Level) -> str:
-    """A query for the first file (device, path, size, mtime_ns) of a row :key."""
+    """Return a query for the first file (device, path, size, mtime_ns) of the row :key."""
     image, series = quoted(schema.key(Level.IMAGE)), quoted(schema.key(Level.SERIES))
     of_image, of_series, of_study = (quoted(schema.level(each)[-1].column) for each in reversed(LEVELS[1:]))
     in_study = f"SELECT {series} FROM DICOMSeries WHERE {of_series} = "

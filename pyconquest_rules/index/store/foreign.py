@@ -1,7 +1,7 @@
-"""What a database holds that we did not make. Its schema is text of a stranger: triggers, views and expressions are code.
+"""Finding the objects in a database that this program did not create. Triggers, views and expressions of a schema are code.
 
-Judged is the text of each object, since the other columns of `sqlite_master` may say anything. Words are compared with what is
-known to be harmless: names, types, keys. Whatever else is there is foreign.
+The text of each object is checked, because the other columns of `sqlite_master` may be forged. Its words must be known to be
+harmless: names, types, keys. Any other word makes an object foreign.
 """
 
 import json
@@ -23,7 +23,7 @@ MOST_TEXT = 16 << 20
 RUNS = frozenset({"CHECK", "AS", "GENERATED", "ALWAYS", "SELECT"})
 """Words of a table that make SQLite run something, or take its columns from elsewhere."""
 CHANGES = RUNS | {"COLLATE", "CONFLICT", "DEFAULT", "FOREIGN", "REFERENCES", "UNIQUE"}
-"""And those by which a table keeps something else than what is put into it."""
+"""These, and words that make a table reject rows or store other values than it gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class Object:
     text: str | None
 
     def __str__(self) -> str:
-        """The object as an error names it."""
+        """Return the object as an error names it."""
         kind = self.kind if self.kind in ("table", "index", "view", "trigger") else "object"
         virtual = (self.text or "").upper().startswith("CREATE VIRTUAL")
         return f"the {'virtual ' if virtual else ''}{kind} {json.dumps(self.name[:64])}"
 
 
 def objects(connection: sqlite3.Connection) -> list[Object]:
-    """All that a database holds. Reading them has SQLite parse the schema, but run nothing of it.
+    """Return all objects of a database. SQLite parses the schema for that, but runs nothing of it.
 
-    Raises sqlite3.Error, also for a schema that nobody would make.
+    Raises sqlite3.Error if SQLite fails, or if the schema exceeds the limits.
     """
     before, connection.text_factory = connection.text_factory, text_of
     found, room = list[Object](), MOST_TEXT
@@ -62,7 +62,7 @@ def objects(connection: sqlite3.Connection) -> list[Object]:
 
 
 def is_plain_table(object_: Object, *, ours: bool) -> bool:
-    """Whether a table only holds what is put into it. Of one of ours, that is all that it does."""
+    """Return whether a table runs no code. A table of this program (`ours`) must also store its rows unchanged."""
     words = _after(object_, "CREATE TABLE ")
     forbidden = CHANGES if ours else RUNS
     if object_.kind != "table" or not words or words[0] != "(" or any(word.upper() in forbidden for word in words):
@@ -72,7 +72,7 @@ def is_plain_table(object_: Object, *, ours: bool) -> bool:
 
 
 def is_plain_index(object_: Object, ours: Collection[str]) -> bool:
-    """Whether an index is of columns only; on a table of ours, whose names are `ours`, it must not keep rows out."""
+    """Return whether an index is on columns only. On a table of this program (`ours`), it must not be unique."""
     if object_.kind != "index":
         return False
     if object_.text is None:
@@ -88,28 +88,28 @@ def is_plain_index(object_: Object, ours: Collection[str]) -> bool:
 
 
 def is_view(object_: Object) -> bool:
-    """Whether a view is no more than a view, and named as it says: SQLite takes the name of the text."""
+    """Return whether an object is just a view, with the name that its text has. SQLite uses the name in the text."""
     rest = _rest(object_, "CREATE VIEW ")
     if object_.kind != "view" or not rest:
         return False
-    if ";" not in rest and VIEW.match(rest):  # as most are, which are long
+    if ";" not in rest and VIEW.match(rest):  # true for most views, whose texts are long
         return True
     words = _words(rest)
     return bool(words) and (words[0] == "(" or words[0].upper() == "AS") and ";" not in words
 
 
 def _after(object_: Object, beginning: str) -> tuple[str, ...]:
-    """The words of the text of an object after its beginning and its name; none if it begins otherwise."""
+    """Return the words of an object's text after a beginning and its name; none if it does not begin like that."""
     return _words(_rest(object_, beginning))
 
 
 def _rest(object_: Object, beginning: str) -> str:
-    """The text of an object after its beginning and its name; "" if it begins otherwise."""
+    """Return an object's text after a beginning and its name; "" if it does not begin like that."""
     text, name = object_.text or "", object_.name
     if not text.startswith(beginning):
         return ""
     doubled = name.replace('"', '""')
-    # A name that is more than a word could hide what follows it.
+    # An unquoted name of several words could hide the text after it.
     bare = [name] if BARE.fullmatch(name) else []
     others = [f"{left}{name}{right}" for left, right in ("[]", "``", "''") if right not in name]
     for written in (*bare, f'"{doubled}"', *others):

@@ -1,4 +1,4 @@
-"""Taking instances out of an index because somebody says so, not because their files are gone."""
+"""Forgetting instances: a user removes them from the index although their files exist."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,13 +11,13 @@ from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.store.decisions import Decision
 from pyconquest_rules.index.store.obeying import CHOSEN, COVERED, LEFT_OUT, choose
+from pyconquest_rules.index.store.schema import LEVELS
 from pyconquest_rules.index.store.store import Store
-from pyconquest_rules.index.store.tables import LEVELS
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file of an instance: on its device, from the root of the source, and its whole path."""
+    """A file of an instance: its device, its path from the root of the source, and its absolute path."""
 
     device: str
     path: bytes
@@ -25,7 +25,7 @@ class Place:
 
 
 class Forgetting:
-    """Instances chosen in one index, and the decisions by which they are forgotten. Within a transaction of the store."""
+    """Instances chosen in one index, and the decisions to forget them. Use it within a transaction of the store."""
 
     def __init__(self, store: Store) -> None:
         self.store, self.decisions = store, set[Decision]()
@@ -33,7 +33,7 @@ class Forgetting:
         store.connection.execute("DELETE FROM temp.chosen")
 
     def choose(self, what: str) -> None:
-        """Chooses by a PatientID or a UID of any level. Raises UsageError where the index has none such."""
+        """Choose by a PatientID or a UID of any level. Raises UsageError if the index does not have it."""
         key, chosen = unpadded(what), 0
         for level in LEVELS:
             rows = self.store.connection.execute(f"SELECT SOPInstanceUID FROM images WHERE {level.key} = ?", (key,)).fetchall()
@@ -45,16 +45,16 @@ class Forgetting:
             raise UsageError("the index has no such UID or PatientID, and the rules no such set")
 
     def choose_rows(self, level: Level, keys: Iterable[str], uids: Iterable[str]) -> None:
-        """Chooses the rows of a set: the keys of its level, and the SOPInstanceUIDs of its instances."""
+        """Choose the rows of a set: the keys of its level, and the SOPInstanceUIDs of its instances."""
         self.decisions |= {("forget", level.value, unpadded(key)) for key in keys}
         self.choose_instances(uids)
 
     def choose_instances(self, uids: Iterable[str]) -> None:
-        """Chooses by SOPInstanceUIDs, without a decision."""
+        """Choose by SOPInstanceUIDs, without a decision."""
         self.store.connection.executemany("INSERT OR IGNORE INTO temp.chosen VALUES (?)", ((uid,) for uid in uids))
 
     def decided(self) -> frozenset[Decision]:
-        """The decisions. What the chosen rows hold, but tells another study or patient itself, is named one by one."""
+        """Return the decisions. Chosen instances that the decisions on levels above do not cover get one decision each."""
         connection = self.store.connection
         connection.execute("CREATE TEMP TABLE shown AS SELECT SOPInstanceUID FROM temp.chosen")
         connection.execute("DELETE FROM temp.chosen")
@@ -65,7 +65,7 @@ class Forgetting:
         return frozenset(self.decisions | {("forget", Level.IMAGE.value, uid) for (uid,) in alone})
 
     def going(self) -> Going:
-        """What the choice comes to."""
+        """Return how many patients, studies, series, instances and files are chosen."""
         patients, studies, series, images = self.store.connection.execute(
             "SELECT count(DISTINCT coalesce(PatientID, '')), count(DISTINCT StudyInstanceUID), count(DISTINCT SeriesInstanceUID),"
             " count(*)"
@@ -77,7 +77,7 @@ class Forgetting:
         return Going(patients, studies, series, images, files)
 
     def places(self) -> Iterator[Place]:
-        """The files of the chosen instances, also those that are another place of one, or in conflict with it."""
+        """Return all files of the chosen instances, including duplicates and files in conflict."""
         rows = self.store.connection.execute(
             "SELECT f.device, CAST(f.path AS BLOB), CAST(s.path AS BLOB) FROM rules_files f JOIN rules_sources s USING (device)"
             " WHERE f.SOPInstanceUID IN temp.chosen AND f.outcome != 'skipped' ORDER BY f.device, f.path"
@@ -85,7 +85,7 @@ class Forgetting:
         return (Place(device, path, os.path.join(root, path)) for device, path, root in rows.fetchall())
 
     def forget(self, gone: Iterable[Place]) -> None:
-        """Leaves the chosen instances out without a decision: those whose files are not `gone`, until these change."""
+        """Remove the chosen instances without a decision. Files that are not `gone` are skipped until they change."""
         deleted = {(place.device, place.path) for place in gone}
         rows = self.store.connection.execute(COVERED).fetchall()
         for device, path, *_ in rows:
@@ -94,7 +94,7 @@ class Forgetting:
 
 
 def delete(places: Iterable[Place], roots: Iterable[Path]) -> tuple[list[Place], int]:
-    """Deletes files below `roots`, real paths of sources. Gives those that are gone, and how many could not be deleted."""
+    """Delete files below `roots`, real paths of sources. Return the files that are gone, and how many could not be deleted."""
     inside = tuple(os.fsencode(root) + b"/" for root in roots)
     gone, failed = [], 0
     for place in places:
@@ -111,14 +111,14 @@ def delete(places: Iterable[Place], roots: Iterable[Path]) -> tuple[list[Place],
 
 
 def delete_empty(gone: Iterable[Place], roots: Iterable[Path]) -> int:
-    """Deletes the folders below `roots`, real paths of sources, that are empty without these files; returns their number."""
+    """Delete folders below `roots`, real paths of sources, that are empty without these files. Return their number."""
     kept = {*map(os.fsencode, roots)}
     inside, number = tuple(root + b"/" for root in kept), 0
     pending = list(dict.fromkeys(os.path.dirname(place.whole) for place in gone))
     while pending:
         folder = pending.pop()
         there = os.path.realpath(folder)
-        with suppress(OSError):  # something else is in it, or it is a link
+        with suppress(OSError):  # it is not empty, or it is a link
             if there.startswith(inside) and there not in kept:
                 os.rmdir(folder)
                 number += 1

@@ -1,7 +1,7 @@
-"""Whether an index is ours and as we left it. A Conquest server, or anybody with SQL, may write the same database.
+"""Checking that a database is an index of this program with intact tables. Conquest servers and SQL of users may change it.
 
 Triggers note the rows of the Conquest tables that others insert, change or delete; the next `index` reads their files again.
-A table that somebody made anew has lost its triggers: the whole index is then made anew, as it is a cache.
+A table that another program replaced has lost its triggers. Then the whole index is rebuilt, since it is a cache.
 """
 
 import os
@@ -12,43 +12,30 @@ from contextlib import closing, suppress
 from pathlib import Path
 from shlex import quote
 
-from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError
 from pyconquest_rules.index.derived import contradictions, geometry, references
 from pyconquest_rules.index.store.databases import why_not
 from pyconquest_rules.index.store.foreign import Object, is_plain_index, is_plain_table, is_view, objects
 from pyconquest_rules.index.store.read_only import open_read_only
-from pyconquest_rules.index.store.tables import (
-    LEVELS,
-    OUR_TABLES,
-    TABLES,
-    UIDMODS,
-    Schema,
-    column_names,
-    patient_of_images,
-    quoted,
-    statements,
-)
+from pyconquest_rules.index.store.schema import LEVELS, TABLES, Schema, column_names, quoted
+from pyconquest_rules.index.store.tables import OUR_TABLES, UIDMODS, statements
 
 MAGIC = b"SQLite format 3\0"
 
-# What stays when the tables are made anew: where sources are, and what a server keeps beside the images.
 OUR_STATEMENTS = (*OUR_TABLES, *references.TABLE, *geometry.TABLES, contradictions.TABLE, *UIDMODS)
 OUR_TEXTS = frozenset(statement for statement in OUR_STATEMENTS if statement.startswith("CREATE "))
-"""What we make whatever the columns are, some of it with words that nobody else's may have."""
+"""Texts of this program that do not depend on the columns. Some have words that are forbidden in foreign objects."""
 OUR_TRIGGER = re.compile(r"rules_(patient|study|series|image)_(inserted|updated|deleted)")
 OUR_TABLES_LOWER = frozenset(text.split()[2].lower() for text in OUR_TEXTS if text.startswith("CREATE TABLE")) | {
     name.lower() for name in (*TABLES.values(), "DICOMWorkList")
 }
 
+# Tables that stay when the others are rebuilt: the sources, and data of a server that no file has.
 KEPT = frozenset({"rules_index", "rules_sources", "rules_tables", "rules_files", "UIDMODS", "DICOMWorkList"})
 
 
 def check_owner(database: Path) -> None:
-    """Raise DatabaseError for an existing file that is not an index of ours, or for a place where no index can be.
-
-    Nothing is changed.
-    """
+    """Raise DatabaseError if a file is not an index of this program, or if no index can be created there. Change nothing."""
     if why := no_place_for(database) or why_not(database):
         raise DatabaseError(f"cannot open the index {database}: {why}")
     with suppress(FileNotFoundError):
@@ -56,7 +43,7 @@ def check_owner(database: Path) -> None:
             return
         try:
             with database.open("rb") as file:
-                is_sqlite = file.read(len(MAGIC)) == MAGIC  # SQLite takes the shortest of other files for an empty database
+                is_sqlite = file.read(len(MAGIC)) == MAGIC  # SQLite takes very short files for empty databases
         except OSError as error:
             raise DatabaseError(f"cannot open the index {database}: {error.strerror}") from None
         if not is_sqlite:
@@ -65,15 +52,17 @@ def check_owner(database: Path) -> None:
             found = _objects(connection, database)
         names = {each.name for each in found}
         if names and "rules_index" not in names:
-            whose = "that of a Conquest server or of pyconquest" if "dicomimages" in map(str.lower, names) else "a database"
-            raise DatabaseError(
-                f"{database} is {whose}, but not an index of pyconquest-rules; name another one as [index] database"
-            )
+            is_conquest = "dicomimages" in map(str.lower, names)
+            what = "the database of a Conquest server or of pyconquest" if is_conquest else "a database"
+            raise DatabaseError(f"{database} is {what}, not an index of pyconquest-rules; name another file as [index] database")
         _check_objects(found, database)
 
 
 def check_objects(connection: sqlite3.Connection, database: Path) -> None:
-    """Raise DatabaseError if an index holds what could run anything, and is not ours. Runs no other statement."""
+    """Raise DatabaseError if an index has an object that could run code and is not of this program.
+
+    No statement is run before this check.
+    """
     _check_objects(_objects(connection, database), database)
 
 
@@ -90,16 +79,16 @@ def _check_objects(found: Iterable[Object], database: Path) -> None:
     for each in found:
         if not _is_harmless(each):
             raise DatabaseError(
-                f"the index {database} has {each}, which this program did not make and does not run; drop it, or delete"
-                " the index, which is a cache, and index again"
+                f"the index {database} has {each}, which this program did not create and will not run; drop it, or delete"
+                " the index (it is a cache) and index again"
             )
 
 
 def _is_harmless(found: Object) -> bool:
-    """Whether an object can be ours, of whatever columns and version, or somebody else's that runs nothing.
+    """Return whether an object can be one of this program, of any version and columns, or runs no code.
 
-    Views and triggers with our names are not run before `restore` or `migration.alter` made them anew. No statement of ours names
-    views of others.
+    Views and triggers with names of this program are not run before `restore` or `migration.alter` has created them again. No
+    statement of this program uses other views.
     """
     if found.text in OUR_TEXTS:
         return True
@@ -117,29 +106,29 @@ def _is_harmless(found: Object) -> bool:
 
 
 def names_in(connection: sqlite3.Connection) -> set[str]:
-    """The names of all tables, views, indices and triggers."""
+    """Return the names of all tables, views, indexes and triggers."""
     return {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
 
 
 def is_intact(connection: sqlite3.Connection, schema: Schema) -> bool:
-    """Whether all that we made is there, as we make it, and the Conquest tables have at least our columns."""
-    return not _amiss(connection, schema) and _has_columns(connection, schema)
+    """Return whether all objects of this program are as it creates them, and the Conquest tables have all its columns."""
+    return not _damaged(connection, schema) and _has_columns(connection, schema)
 
 
 def has_own_tables(connection: sqlite3.Connection, schema: Schema) -> bool:
-    """Whether the tables are those that we made: a table that somebody else made anew has no trigger.
+    """Return whether the tables are those that this program created: a table that others have replaced has no trigger.
 
-    What the triggers are is not compared: in an index of other columns they are others.
+    The text of triggers is not compared, because it depends on the columns.
     """
-    amiss = {(made.kind, made.name) for made in _amiss(connection, schema) if made.kind in ("table", "trigger")}
+    damaged = {(made.kind, made.name) for made in _damaged(connection, schema) if made.kind in ("table", "trigger")}
     there = {(each.kind, each.name) for each in objects(connection) if each.kind == "trigger"}
-    return not amiss - there
+    return not damaged - there
 
 
-def _amiss(connection: sqlite3.Connection, schema: Schema) -> list[Object]:
-    """What of ours is missing or is not what we make, and triggers that are not ours.
+def _damaged(connection: sqlite3.Connection, schema: Schema) -> list[Object]:
+    """Return the objects of this program that are missing or different, and foreign triggers.
 
-    Of the tables that a server makes too it does not matter how they are written; nor of the views of pyconquest.
+    The texts of the server's tables and of pyconquest's views are not compared.
     """
     there, ours = {each.name.lower(): each for each in objects(connection)}, list(_made(schema))
     names = {made.name for made in ours}
@@ -164,17 +153,17 @@ def _is_as_made(found: Object | None, made: Object) -> bool:
 
 
 def restore(connection: sqlite3.Connection, schema: Schema) -> None:
-    """Make what is missing, within a transaction. If tables are not ours any more, all are made anew, empty.
+    """Create missing objects, within a transaction. If tables were replaced, all tables are rebuilt, empty.
 
-    Sources keep their devices, and what was forgotten stays forgotten.
+    Sources keep their devices, and forgotten files stay forgotten.
     """
-    amiss = _amiss(connection, schema)
-    if any(made.kind in ("table", "trigger") for made in amiss) or not _has_columns(connection, schema):
-        drop(connection, schema, KEPT - {made.name for made in amiss})
+    damaged = _damaged(connection, schema)
+    if any(made.kind in ("table", "trigger") for made in damaged) or not _has_columns(connection, schema):
+        drop(connection, schema, KEPT - {made.name for made in damaged})
         if "rules_files" in names_in(connection):
             connection.execute("DELETE FROM rules_files WHERE reason IS NOT 'forgotten'")
     else:
-        again = {made.name.lower() for made in amiss}  # views, whatever is called so, and lookups
+        again = {made.name.lower() for made in damaged}  # views and lookups, and any object with such a name
         for each in objects(connection):
             if each.name.lower() in again:
                 connection.execute(f"DROP {each.kind} {quoted(each.name)}")
@@ -185,7 +174,7 @@ def restore(connection: sqlite3.Connection, schema: Schema) -> None:
 
 
 def drop(connection: sqlite3.Connection, schema: Schema, kept: frozenset[str] = frozenset()) -> None:
-    """Remove the tables and views of ours but for those `kept`, and those of CSV files; what somebody else made stays."""
+    """Remove the tables and views of this program, except those in `kept`, and the tables of CSV files. Others stay."""
     made = {statement.split()[2] for statement in statements(schema) if statement.split()[1] in ("TABLE", "VIEW")}
     all_there = "SELECT type, name FROM sqlite_master WHERE type IN ('view', 'table') ORDER BY type DESC"
     there = connection.execute(all_there).fetchall()
@@ -203,41 +192,13 @@ def _has_columns(connection: sqlite3.Connection, schema: Schema) -> bool:
     return True
 
 
-def touched_files(schema: Schema) -> Iterator[str]:
-    """Queries for the files (device, path, size, mtime_ns) that say anew what others touched.
-
-    Of a touched image that is its own file; of a row above, the first file of each of its series, and all strays of a study.
-    """
-    file = "SELECT f.device, CAST(f.path AS BLOB), f.size, f.mtime_ns FROM rules_files AS f WHERE f.outcome = 'indexed'"
-    touched = "SELECT key FROM rules_touched WHERE level = '{}'".format
-    yield f"{file} AND f.SOPInstanceUID IN ({touched(Level.IMAGE.value)})"
-    strays = f"SELECT SOPInstanceUID FROM rules_strays WHERE StudyInstanceUID IN ({touched(Level.STUDY.value)})"
-    yield f"{file} AND f.SOPInstanceUID IN ({strays})"
-    image, link = quoted(schema.key(Level.IMAGE)), quoted(schema.level(Level.IMAGE)[-1].column)
-    order = f"({image} IN (SELECT SOPInstanceUID FROM rules_strays)) || DeviceName || '/' || ObjectFile"  # strays last
-    for level in LEVELS[:-1]:
-        images = f"({patient_of_images(schema)})" if level is Level.PATIENT else "images"
-        series = f"SELECT SeriesInstanceUID FROM {images} WHERE {level.key} IN ({touched(level.value)})"
-        first = f"SELECT {image}, min({order}) FROM DICOMImages WHERE {link} IN ({series}) GROUP BY {link}"
-        yield f"{file} AND f.SOPInstanceUID IN (SELECT {image} FROM ({first}))"
-
-
-def strange_images(schema: Schema) -> str:
-    """A query for the keys of touched image rows that no file of the index has."""
-    key = quoted(schema.key(Level.IMAGE))
-    return (
-        f"SELECT {key} FROM DICOMImages WHERE {key} IN (SELECT key FROM rules_touched WHERE level = '{Level.IMAGE.value}')"
-        f" AND NOT EXISTS (SELECT 1 FROM rules_files AS f WHERE f.SOPInstanceUID = {key} AND f.outcome = 'indexed')"
-    )
-
-
 def no_place_for(database: Path) -> str | None:
-    """Why there can be no index at a path; None if there can be one."""
+    """Return why no index can be created at a path and what to do; None if it can."""
     folder = database.parent
     if database.is_dir():
         return "it is a folder; name a file as [index] database"
     if database.exists() and not database.is_file():
-        return "it is not a regular file; name another one as [index] database"
+        return "it is not a regular file; name another file as [index] database"
     if folder.is_dir():
         return None
     if os.path.lexists(folder):

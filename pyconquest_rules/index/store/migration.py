@@ -1,7 +1,7 @@
-"""An index that shall have other columns: columns that came or went are changed in place.
+"""Changing the columns of an index in place.
 
-For a column that came only the instances are read again that it can concern: of a patient, study or series one each, and
-for an element of the radiotherapy groups only RT objects. Until they are read, `rules_pending` names the column.
+For a new column, only instances that can have a value are read again: one for each patient, study or series, and only RT
+objects for an element of the radiotherapy groups. Until they are read, `rules_pending` has the column.
 """
 
 import json
@@ -12,25 +12,24 @@ from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.headers import notes
 from pyconquest_rules.headers.header import Header
 from pyconquest_rules.index.store.records import is_changed, stored_in, text_of_value
-from pyconquest_rules.index.store.tables import FORMAT, LEVELS, MODALITY, TABLES, Field, Schema, declared, quoted, statements
+from pyconquest_rules.index.store.schema import FORMAT, LEVELS, MODALITY, TABLES, Field, Schema, quoted
+from pyconquest_rules.index.store.tables import declared, statements
 
 # Groups of elements that only RT objects have (PS3.6).
 RADIOTHERAPY = frozenset({0x3002, 0x3004, 0x3006, 0x3008, 0x300A, 0x300C, 0x300E, 0x3010})
-
 
 MADE_OF_COLUMNS = (
     "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'index', 'trigger') AND sql IS NOT NULL"
 )
 MAKES = ("CREATE VIEW", "CREATE INDEX", "CREATE TRIGGER")
-OURS = {"referenced", "contradictions", "rules_patient_of"}  # views that not every layout has
-
+OURS = {"referenced", "contradictions", "rules_patient_of"}  # views that only some table layouts have
 
 FIRST = "FROM rules_first JOIN rules_files USING (device, path)"
-"""The rows above the instances, each with the file that says it."""
+"""The rows above the instances, each with the file that defines it."""
 
 
 def described(schema: Schema) -> str:
-    """A schema as the index remembers it."""
+    """Return a schema as the text that the index keeps of it."""
     levels = {level.value: {field.column: _description(field) for field in schema.level(level)} for level in LEVELS}
     ends = {level.value: [schema.level(level)[0].column, schema.level(level)[-1].column] for level in LEVELS[1:]}
     kept = {"format": FORMAT, "content_hash": schema.content_hash, "worklist": repr(schema.worklist), "ends": ends}
@@ -42,10 +41,10 @@ def _description(field: Field) -> list[object]:
 
 
 def alter(connection: sqlite3.Connection, schema: Schema) -> bool:
-    """Changes an index in place, within the transaction of the caller; False where that cannot be done."""
+    """Change an index in place, within the caller's transaction. Return False, and change nothing, if it has to be rebuilt."""
     row = connection.execute("SELECT value FROM rules_index WHERE key = 'columns'").fetchone()
     after: dict[str, Any] = json.loads(described(schema))
-    try:  # somebody else may have written it
+    try:  # another program may have written it
         before: dict[str, Any] = json.loads(row[0]) if row else {"kept": None}
         if before["kept"] != after["kept"]:
             return False
@@ -58,7 +57,7 @@ def alter(connection: sqlite3.Connection, schema: Schema) -> bool:
         return False
     made = [statement for statement in statements(schema) if statement.lstrip().startswith(MAKES)]
     there = connection.execute(MADE_OF_COLUMNS).fetchall()
-    # A column cannot go while anything is made of it. Views that somebody else made come back as they were.
+    # SQLite drops a column only if no view, index or trigger uses it. Views of others are created again unchanged.
     for kind, name, table, text in there:
         if kind == "view" or (table in TABLES.values() and text not in made):
             connection.execute(f"DROP {kind} {quoted(name)}")
@@ -86,13 +85,18 @@ def _change(connection: sqlite3.Connection, schema: Schema, level: Level, old: d
 
 
 def pending(connection: sqlite3.Connection, schema: Schema) -> list[tuple[Level, Field]]:
-    """The columns for which instances are still to be read."""
+    """Return the new columns whose instances have not been read yet."""
     names = {(Level(level), name) for level, name in connection.execute("SELECT level, name FROM rules_pending")}
     return [(level, field) for level in LEVELS for field in schema.level(level) if (level, field.column) in names]
 
 
+def clear_pending(connection: sqlite3.Connection) -> None:
+    """Note that no column has to be filled any more."""
+    connection.execute("DELETE FROM rules_pending")
+
+
 def choose_concerned(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Level, Field]]) -> None:
-    """Puts the files of the instances that these columns can concern into `temp.to_fill`."""
+    """Put the files of the instances that can have values for these columns into `temp.to_fill`."""
     chosen = " UNION ".join(_instances(schema, level, field) for level, field in columns)
     files = (
         "SELECT f.device, CAST(f.path AS BLOB), f.size, f.mtime_ns FROM DICOMImages AS i"
@@ -106,20 +110,20 @@ def choose_concerned(connection: sqlite3.Connection, schema: Schema, columns: li
 
 
 def _instances(schema: Schema, level: Level, field: Field) -> str:
-    """A query for the SOPInstanceUIDs that a column can concern."""
-    first = field.tag.path[0][0] if field.tag.path else field.tag.tag
+    """Return a query for the SOPInstanceUIDs of the instances that can have a value for a column."""
+    tag = field.tag.path[0][0] if field.tag.path else field.tag.tag
     has_modality = any(each.tag == MODALITY for each in schema.level(Level.SERIES))
-    where = " WHERE Modality IS NULL OR Modality LIKE 'RT%'" if first >> 16 in RADIOTHERAPY and has_modality else ""
+    where = " WHERE Modality IS NULL OR Modality LIKE 'RT%'" if tag >> 16 in RADIOTHERAPY and has_modality else ""
     if level is Level.IMAGE:
         return f"SELECT SOPInstanceUID FROM images{where}"
-    says = f"SELECT SOPInstanceUID {FIRST} WHERE level = '{level.value}'"
-    return f"{says} AND SOPInstanceUID IN (SELECT SOPInstanceUID FROM images{where})" if where else says
+    first = f"SELECT SOPInstanceUID {FIRST} WHERE level = '{level.value}'"
+    return f"{first} AND SOPInstanceUID IN (SELECT SOPInstanceUID FROM images{where})" if where else first
 
 
 def fill(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Level, Field]], header: Header) -> None:
-    """Puts the values of one instance, read for just these columns in their order, into its rows."""
+    """Store the values of one instance, whose header was read for exactly these columns, in its rows."""
     uid = header.SOPInstanceUID
-    # Above its own row, an instance says only those of which its file is the first.
+    # Of the rows above, a file defines only those of which it is the first.
     keys = {Level(level): key for level, key in connection.execute(f"SELECT level, key {FIRST} WHERE SOPInstanceUID = ?", (uid,))}
     keys[Level.IMAGE] = uid
     for (level, field), value in zip(columns, header.values, strict=True):
@@ -137,7 +141,7 @@ def fill(connection: sqlite3.Connection, schema: Schema, columns: list[tuple[Lev
 
 
 def _note(connection: sqlite3.Connection, header: Header) -> None:
-    """Adds the notes of an instance to those that its file has."""
+    """Add the notes of a header to those of the indexed file."""
     where = "WHERE SOPInstanceUID = ? AND outcome = 'indexed'"
     for (before,) in connection.execute(f"SELECT reason FROM rules_files {where}", (header.SOPInstanceUID,)).fetchall():
         reason = notes.reason((*notes.notes(before), *header.notes))

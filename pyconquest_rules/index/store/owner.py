@@ -1,7 +1,7 @@
-"""To which rules file an index belongs. Two that shared one would drop each other's sources, and export each other's images.
+"""The rules file to which an index belongs. Two rules files with one index would drop each other's sources.
 
-The index names the rules file from its own folder, so that a project that was moved or copied with its index is the same one.
-A pyconquest script and a Conquest server have no rules file, and share the index of one.
+The index stores the path of the rules file relative to its own folder, so a project may be moved or copied with its index.
+pyconquest scripts and Conquest servers have no rules file and may use any index.
 """
 
 import json
@@ -13,21 +13,21 @@ from pathlib import Path
 from pyconquest_rules.errors import DatabaseError
 
 KEY = "rules"
-"""The key of `rules_index` under which an index keeps its rules file."""
+"""The key of `rules_index` for the path of the rules file."""
 
 
 def check(connection: sqlite3.Connection, database: Path, rules: Path, *, reads: bool = False) -> None:
-    """Raise DatabaseError if an index belongs to another rules file; if that one is gone, only for who `reads`.
+    """Raise DatabaseError if an index belongs to another rules file. If that file is gone, raise only if the caller `reads`.
 
-    The next `index` of all sources makes such an index one of these rules.
+    The next `index` of all sources takes over an index whose rules file is gone.
     """
     other = _other(connection, database, rules)
     if other is None:
         return
     if os.path.lexists(other):
         raise DatabaseError(
-            f"the index {database} belongs to the rules file {other}; name another one as [index] database, or delete the"
-            " index, which is a cache, and index again"
+            f"the index {database} belongs to the rules file {other}; name another file as [index] database, or delete the"
+            " index (it is a cache) and index again"
         )
     if reads:
         raise DatabaseError(
@@ -36,13 +36,13 @@ def check(connection: sqlite3.Connection, database: Path, rules: Path, *, reads:
 
 
 def claim(connection: sqlite3.Connection, database: Path, rules: Path) -> None:
-    """Note that an index belongs to a rules file."""
+    """Record that an index belongs to a rules file."""
     if _recorded(connection) != (name := _name(database, rules)):
         connection.execute("INSERT OR REPLACE INTO rules_index VALUES (?, ?)", (KEY, name))
 
 
 def is_anybodys(connection: sqlite3.Connection) -> bool:
-    """Whether an index belongs to no rules file: a new one, one of an earlier version or of a pyconquest script."""
+    """Return whether an index belongs to no rules file: it is new, or an earlier version or a pyconquest script created it."""
     return _recorded(connection) is None
 
 
@@ -52,7 +52,7 @@ def _recorded(connection: sqlite3.Connection) -> str | None:
 
 
 def _name(database: Path, rules: Path) -> str:
-    """The rules file as its index names it; as JSON, since a path may be no UTF-8."""
+    """Return the path of the rules file as its index stores it. It is JSON, because a path may not be UTF-8."""
     return json.dumps(os.path.relpath(os.path.realpath(rules), os.path.realpath(database.parent)))
 
 
@@ -60,7 +60,7 @@ def _other(connection: sqlite3.Connection, database: Path, rules: Path) -> Path 
     recorded = _recorded(connection)
     if recorded is None or recorded == _name(database, rules):
         return None
-    with suppress(ValueError):  # somebody else wrote it
+    with suppress(ValueError):  # another program wrote it
         name = json.loads(recorded)
         if isinstance(name, str) and name.isprintable() and name:
             return Path(os.path.normpath(os.path.join(os.path.realpath(database.parent), name)))

@@ -1,4 +1,4 @@
-"""Opening an index to read it: nothing of it can be changed, and statements have only functions that end."""
+"""Opening an index read-only. SQL functions that could run for very long are replaced."""
 
 import sqlite3
 from pathlib import Path
@@ -11,9 +11,9 @@ WAITING = 30.0
 
 
 def open_read_only(database: Path, *, untouched: bool = False) -> sqlite3.Connection:
-    """A connection on which nothing of the database can be changed. Raises DatabaseError where there is none.
+    """Return a read-only connection to an index. Raises DatabaseError if it does not exist or cannot be opened.
 
-    `untouched`: no file is made beside it either, unless somebody is writing it.
+    With `untouched`, SQLite creates no file beside it either, unless another process is writing.
     """
     try:
         try:
@@ -42,7 +42,7 @@ def _connected(database: Path, *, untouched: bool) -> sqlite3.Connection:
 
 
 def set_up(connection: sqlite3.Connection) -> None:
-    """Makes functions usable: table-valued ones are set up by their first use, which `guarded` would not let through."""
+    """Set limits and functions. The first use of a table-valued function sets it up, which `guarded` would deny later."""
     connection.execute(f"PRAGMA hard_heap_limit = {databases.MOST_MEMORY}")
     connection.execute("SELECT 1 FROM sqlite_master, json_each('[]'), json_tree('[]')")
     for arguments in (2, 3):
@@ -51,11 +51,11 @@ def set_up(connection: sqlite3.Connection) -> None:
 
 
 def limit_temporary(connection: sqlite3.Connection, most: int) -> None:
-    """Lets the temporary tables of a connection have so many bytes together."""
+    """Limit the size of all temporary tables of a connection, in bytes."""
     (size,) = connection.execute("PRAGMA temp.page_size").fetchone()
     connection.execute(f"PRAGMA temp.max_page_count = {most // size}")
 
 
 def text_of(stored: bytes) -> str:
-    """Text of a database, also where its bytes are not UTF-8: paths, and rows that a Conquest server wrote."""
+    """Return text of a database, even if its bytes are not UTF-8: paths, and rows that a Conquest server wrote."""
     return stored.decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""What the index takes of an instance: from its header to what the columns of its rows will hold. No database is asked."""
+"""From the header of an instance to the values of its rows. Nothing here queries the database."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,27 +9,27 @@ from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags, unpadded
 from pyconquest_rules.headers.header import Header, Wanted
 from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.index.derived import geometry, references, rt
-from pyconquest_rules.index.store.tables import LEVELS, REFERENCED, Field, Schema
+from pyconquest_rules.index.store.schema import LEVELS, REFERENCED, Field, Schema
 
 Row = tuple[str | None, ...]
 """The columns of one level, key first and link to the level above last."""
 
 Full = tuple[tuple[str, str], ...]
-"""The names of columns that hold a text cut or changed, each with the whole text."""
+"""The columns whose text was cut or changed, each with the full text."""
 
 NO_EXTRAS = rt.Extras()
 MOST_TEXTS, LONGEST_TEXT = 5000, 256
 
-# What names a patient, a study, a series or an instance is never cut and never NULL: cutting would make two of them one.
-# Spaces around it are padding (PS3.5 6.2): keeping them would make two of one.
+# The keys of patients, studies, series and instances are never cut, which would make two of them one, and never NULL. Spaces
+# around them are padding (PS3.5 6.2), which would make one of them two.
 IDENTIFIERS = frozenset(TagPath((), tags()[key]) for key in KEYS.values())
 
-# Other UIDs by which rows are joined are not cut either, and are without padding too.
+# Other UIDs that join rows are neither cut nor padded.
 KEPT_WHOLE = IDENTIFIERS | {references.FRAME, REFERENCED}
 
 
 class Record(NamedTuple):
-    """An instance as the index holds it. `rows` and `full` have one for each level, that of the patient first."""
+    """An instance as the index stores it. `rows` and `full` have one entry for each level, patient first."""
 
     SOPInstanceUID: str
     TransferSyntaxUID: str | None
@@ -44,12 +44,12 @@ class Record(NamedTuple):
 
 
 class Records:
-    """Makes the records of many headers. What it remembers of them makes it fast."""
+    """Makes the records of many headers. It is fast because it remembers values of earlier ones."""
 
     def __init__(self, schema: Schema) -> None:
         paths = tuple(dict.fromkeys((*schema.tags(), *rt.PATHS, *references.PATHS, *geometry.PATHS)))
         self.wanted = Wanted(paths, schema.content_hash, references.POINTING)
-        """What a header must have been asked for: its values are taken in this order."""
+        """What a header must be read with: `record` takes its values in this order."""
         self._levels = [_Level(schema, level, paths) for level in LEVELS]
         self._uid_at = self._levels[-1].places[0]
         self._lists = [paths.index(tag) for tag in schema.tags() if tag.all_items]
@@ -61,12 +61,12 @@ class Records:
         )
 
     def record(self, header: Header) -> Record:
-        """The record of an instance, whose header has the values of `wanted`, and may have more behind them."""
+        """Return the record of an instance. Its header has the values of `wanted`, and may have others after them."""
         found, uid, extras = header.values, header.SOPInstanceUID, NO_EXTRAS
-        values = cast("list[str | None]", [*found])  # where columns of ours are made of lists, they become texts now
+        values = cast("list[str | None]", [*found])  # values of sequences become texts below
         for at in self._lists:
             values[at] = text_of_value(found[at])
-        # Not as text: what makes it a UID does not depend on the VR that the file tells.
+        # The header has it as a UID, whatever VR the file gives it.
         values[self._uid_at] = uid
         if unpadded(values[self._modality_at]) in rt.MODALITIES:
             extras = rt.extras(dict(zip(rt.PATHS, self._rt_of(found), strict=True)))
@@ -83,7 +83,7 @@ class Records:
 
 @lru_cache(4)
 def records(schema: Schema) -> Records:
-    """The Records of this process for a schema."""
+    """Return the Records of this process for a schema."""
     return Records(schema)
 
 
@@ -91,7 +91,7 @@ class _Level:
     """Makes the row of one level."""
 
     def __init__(self, schema: Schema, level: Level, paths: Sequence[TagPath]) -> None:
-        """`paths` are those of the values that rows are made of, in their order."""
+        """`paths` are the paths of the values from which rows are made, in their order."""
         self.fields = schema.level(level)
         self.places = [paths.index(field.tag) for field in self.fields]
         self._texts_of = itemgetter(*self.places) if len(self.places) > 1 else self._only_text
@@ -99,7 +99,7 @@ class _Level:
         self._last: tuple[Row, tuple[Row, Full]] = ((), ((), ()))
 
     def row(self, values: Sequence[str | None]) -> tuple[Row, Full]:
-        """The row, and what it does not hold whole. Most rows above the instances come again, and are the same object then."""
+        """Return the row, and the full texts of its cut values. A row equal to the last one is the same object."""
         texts = self._texts_of(values)
         before, made = self._last
         if texts != before:
@@ -120,7 +120,7 @@ class _Level:
 
 
 class _Stored(dict[str | None, str | None]):
-    """What a column holds of each text; most texts come again."""
+    """A cache of the stored value for each text, since most texts are repeated."""
 
     def __init__(self, field: Field) -> None:
         self._field = field
@@ -135,12 +135,12 @@ class _Stored(dict[str | None, str | None]):
 
 
 def text_of_value(value: Value) -> str | None:
-    """Of all items of a sequence their texts, joined as several values are."""
+    """Return a value as text. The values of the items of a sequence are joined by backslashes."""
     return "\\".join(text or "" for text in value) if isinstance(value, tuple) else value
 
 
 def stored_in(field: Field, text: str | None) -> str | None:
-    """What the column of a Conquest table holds of a full value."""
+    """Return a value as a column of a Conquest table stores it."""
     if field.tag in IDENTIFIERS:
         return unpadded(text)
     if field.tag in KEPT_WHOLE:
@@ -149,16 +149,16 @@ def stored_in(field: Field, text: str | None) -> str | None:
 
 
 def is_changed(field: Field, text: str, kept: str | None) -> bool:
-    """Whether a column holds a value cut or changed, so that its whole text must be kept beside it."""
+    """Return whether a column stores a value cut or changed, so that its full text must be kept too."""
     return text != kept and field.tag not in KEPT_WHOLE
 
 
 def stored(text: str | None, dicom_type: str, sql_type: str, length: int) -> str | None:
-    """What a column of Conquest's layout holds of a full value, as `text` gives it; None stays None.
+    """Return a value as the server stores it; None stays None.
 
-    `dicom_type`, `sql_type` and `length` are those of the column's row in dicom.sql. Of several numbers the first is
-    stored. The text is cut to `length` bytes of UTF-8, never within a character; a date loses the `.` and `/` of
-    ACR-NEMA after that, as in the server: `1997.04.30` in eight bytes becomes `199704`.
+    `dicom_type`, `sql_type` and `length` are those of the column's row in dicom.sql. Of several numbers, the first is stored.
+    The text is cut to `length` bytes of UTF-8, never within a character. Then a date loses the `.` and `/` of ACR-NEMA:
+    `1997.04.30` in eight bytes becomes `199704`.
     """
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""An index whose order of files changed: another order of sources, another `on_conflict`, or another file chosen."""
+"""Changes of the order of files: another order of sources, another `on_conflict`, or another chosen file."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pyconquest_rules.index.store.firsts import all_are_stale
 from pyconquest_rules.index.store.order import Order
 
 KEY = "order"
-"""The key of `rules_index` under which an index keeps the order that it was made in."""
+"""The key of `rules_index` for the order that the index has."""
 
 CONTESTED = """
 SELECT device, CAST(path AS BLOB), size, mtime_ns, SOPInstanceUID FROM rules_files
@@ -20,21 +20,21 @@ WHERE outcome != 'skipped' AND SOPInstanceUID IN (
 
 
 def order_text(order: Order, decisions: Decisions) -> str:
-    """An order as the index keeps it."""
+    """Return an order as the text that the index keeps of it."""
     chosen = sorted([uid, source, os.fsdecode(path)] for uid, (source, path) in decisions.chosen.items())
     return json.dumps({"on_conflict": order.on_conflict, "sources": order.sources, "chosen": chosen})
 
 
 def remember(connection: sqlite3.Connection, now: str) -> None:
-    """Notes in which order the index is."""
+    """Record the order that the index has."""
     if _before(connection) != now:
         connection.execute("INSERT OR REPLACE INTO rules_index VALUES (?, ?)", (KEY, now))
 
 
 def contested(connection: sqlite3.Connection, now: str) -> list[tuple[str, bytes, int, int]]:
-    """The files (device, path, size, mtime_ns) of instances of which another file may count in another order.
+    """Return the files (device, path, size, mtime_ns) of instances of which the new order may index another file.
 
-    Where sources changed places, the files that say rows are looked for anew.
+    If the order of sources changed, mark all rows above the instances as stale.
     """
     kept = _before(connection)
     if kept is None or kept == now:

@@ -1,6 +1,6 @@
-"""Functions of SQL that take SQLite a long time, or any length, in one step that nothing can stop: ours take their place.
+"""Replacements for the SQL functions that could run for very long, or use much memory, in one uninterruptible step.
 
-All others take a time that grows with their arguments, and `guard.guarded` keeps those short.
+The time of all other functions is proportional to their arguments, which `guard.guarded` keeps short.
 """
 
 import re
@@ -9,21 +9,21 @@ from collections.abc import Callable
 from functools import partial
 
 LONGEST = 16 * 1024 * 1024
-"""No text or blob that a function makes or reads is longer, in bytes."""
+"""The limit on texts and blobs that a function reads or returns, in bytes."""
 
 LONGEST_FORMAT, LONGEST_PART = 1000, 256
-# Widths and precisions of more than three digits, or such as an argument gives.
+# Widths and precisions with more than three digits, or taken from an argument.
 LARGE = re.compile(r"%[^%A-Za-z]*(?:\*|[0-9]{4})")
 
 Value = str | bytes | int | float | None
 
 
 def set_up(connection: sqlite3.Connection) -> None:
-    """Puts our functions in the place of SQLite's. They give what SQLite's give, and raise for what would take too long.
+    """Replace SQLite's functions on a connection. The results are the same, but calls that would take too long raise.
 
-    As all functions that are not SQLite's own, they cannot use a text that is not UTF-8.
+    Unlike SQLite's own functions, they cannot use text that is not UTF-8.
     """
-    # What is not texts is left to SQLite, which knows best how it writes a number.
+    # Other values than texts are left to SQLite, which converts numbers in its own way.
     plain = sqlite3.connect(":memory:", check_same_thread=False)
     plain.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
     trims = {"trim": str.strip, "ltrim": str.lstrip, "rtrim": str.rstrip}
@@ -36,7 +36,7 @@ def set_up(connection: sqlite3.Connection) -> None:
 
 
 def _instr(plain: sqlite3.Connection, text: Value, part: Value) -> Value:
-    """Python finds in linear time; SQLite looks at the whole of `part` at every place."""
+    """Return what `instr` returns. Python searches in linear time; SQLite compares all of `part` at every position."""
     match text, part:
         case str(), str():
             return text.find(part) + 1
@@ -48,7 +48,7 @@ def _instr(plain: sqlite3.Connection, text: Value, part: Value) -> Value:
 def _replace(plain: sqlite3.Connection, text: Value, old: Value, new: Value) -> Value:
     match text, old, new:
         case str(), str(), str():
-            if not old or old[0] == "\0":  # for SQLite a text of no letters
+            if not old or old[0] == "\0":  # an empty text for SQLite
                 return text
             if len(text) + text.count(old) * (len(new) - len(old)) > LONGEST:
                 raise ValueError("the text gets too long")
@@ -59,7 +59,7 @@ def _replace(plain: sqlite3.Connection, text: Value, old: Value, new: Value) -> 
 def _trim(plain: sqlite3.Connection, name: str, strip: Callable[[str, str], str], text: Value, letters: Value) -> Value:
     _short(letters)
     if isinstance(text, str) and isinstance(letters, str):
-        return strip(text, letters.partition("\0")[0])  # where SQLite stops to read
+        return strip(text, letters.partition("\0")[0])  # SQLite reads up to the first NUL
     return _by_sqlite(plain, name, text, letters)
 
 

@@ -1,8 +1,8 @@
-"""SQL as tokens."""
+"""The tokens of SQL."""
 
 import re
 
-# Words, what is in quotes, comments, and all else letter by letter.
+# Words, quoted texts and names, comments, and single characters.
 TOKEN = re.compile(
     r"""(?sx) '[^']*'? | "[^"]*"? | `[^`]*`? | \[[^\]]*\]? | --[^\n]* | /\*.*?(?:\*/|\Z) | \s+ | [\w$]+ | ->>? | . """
 )
