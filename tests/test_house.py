@@ -30,7 +30,6 @@ LONG_MODULES = {
     "network.query_retrieve": "one service class as its user",
     "render.console": "one renderer",
     "rules.model": "one model of the rules file",
-    "templates": "one environment: parsing, checks, filters",
 }
 LONG_FUNCTIONS = {
     "headers.dialect.scan": "the innermost loop of the reader: calls would cost more than they explain",
