@@ -28,7 +28,6 @@ LONG_MODULES = {
     "index.store.tables": "the text of all tables and views",
     "network.commitment": "one service class as its user",
     "network.query_retrieve": "one service class as its user",
-    "rules.model": "one model of the rules file",
 }
 LONG_FUNCTIONS = {
     "headers.dialect.scan": "the innermost loop of the reader: calls would cost more than they explain",
