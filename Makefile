@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test torture check lint types floors sbom lock bench clean
+.PHONY: demo test torture check lint types floors dead sbom lock bench clean
 
 .venv/ready: pyproject.toml requirements-dev.txt dicom.sql
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -35,7 +35,11 @@ types: .venv/ready
 floors: .venv/ready                        ## imports go downwards only
 	$(BIN)/lint-imports
 
-check: lint types floors test              ## all that must hold before a commit
+dead: .venv/ready                          ## code that nothing uses, or only a test; only the tests of compat call its methods
+	$(BIN)/vulture pyconquest_rules bench docs tests/compat
+	$(BIN)/vulture pyconquest_rules bench docs tests
+
+check: lint types floors dead test         ## everything that must pass before a commit
 
 sbom: .venv/ready                          ## what the environment is made of, for those who must know: build/sbom.json
 	@mkdir -p build

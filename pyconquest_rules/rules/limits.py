@@ -55,6 +55,9 @@ def _wrong(path: Path, value: object) -> str | None:
             return f"this text is longer than {LONGEST_TEXT} characters"
         case str() if "\0" in value:
             return "this text has the character U+0000"
-    if path and isinstance(path[-1], str) and ("\0" in path[-1] or len(path[-1]) > LONGEST_TEXT):
-        return f"this key has the character U+0000, or more than {LONGEST_TEXT} characters"
+    match path:
+        case (*_, str(key)) if len(key) > LONGEST_TEXT:
+            return f"this key is longer than {LONGEST_TEXT} characters"
+        case (*_, str(key)) if "\0" in key:
+            return "this key has the character U+0000"
     return None
