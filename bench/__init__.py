@@ -1,1 +1,1 @@
-"""Measures the program side by side with its peers: `make bench`, or `python -m bench header copy`. See docs/performance.md."""
+"""Measure the program and its peers side by side: `make bench`, or `python -m bench header copy`. See docs/performance.md."""

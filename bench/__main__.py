@@ -30,13 +30,13 @@ ROWS: Mapping[str, Callable[[Workplace], Iterator[Contest]]] = {
 
 
 def main() -> int:
-    """Measures, prints the table, and gives the exit code: 1 where a run failed."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures the program side by side with its peers.")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; all if left out")
-    parser.add_argument("--quick", action="store_true", help="tiny trees and one run each: shows that it works, not how fast")
-    parser.add_argument("--folder", type=Path, default=HERE, help="where to work (build/bench)")
-    parser.add_argument("--peers", type=Path, default=HERE / "venv" / "bin" / "python", help="a Python that has the peers")
-    parser.add_argument("--page", type=Path, help="write the page with the table to this file, too")
+    """Measure, print the table, and return the exit code: 1 if a run failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the program and its peers side by side.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}. Default: all.")
+    parser.add_argument("--quick", action="store_true", help="use tiny trees and run once, to test the bench itself")
+    parser.add_argument("--folder", type=Path, default=HERE, help="the folder to work in (build/bench)")
+    parser.add_argument("--peers", type=Path, default=HERE / "venv" / "bin" / "python", help="a Python with the peers installed")
+    parser.add_argument("--page", type=Path, help="also write the page with the table to this file")
     asked = parser.parse_args()
     if unknown := set(asked.rows) - ROWS.keys():
         parser.error(f"no such row: {', '.join(sorted(unknown))}; rows are {', '.join(ROWS)}")
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def measure(place: Workplace, rows: list[str], *, once: bool) -> Iterator[Compared]:
-    """The lines of these rows, one contest after another, each also told at once: all of it takes a while."""
+    """Yield the lines of the rows, one contest after another. Each line is also printed at once, because a run takes long."""
     for row in rows:
         print(f"{row} …", file=sys.stderr, flush=True)
         for each in ROWS[row](place):

@@ -1,7 +1,7 @@
 """Contests: sides that take turns at one task, and the lines that compare two of them.
 
-Every side runs once before any runs again, so that whatever else the machine does hits all of them. Of each side the run
-in the middle counts.
+Every side runs once before any side runs again, so that other load on the machine affects all of them. The median run of
+each side counts.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,40 +14,40 @@ RUNS = 5
 
 
 class By(StrEnum):
-    """What of a run counts in a line."""
+    """The time of a run that a line compares."""
 
     CPU = "CPU"
     WALL = "wall"
 
     def of(self, sample: Sample) -> float:
-        """The seconds of a run that count."""
+        """Return the seconds of a run that count."""
         return sample.cpu if self is By.CPU else sample.wall
 
 
 @dataclass(frozen=True, slots=True)
 class AtLeast:
-    """Ours is at least so many times as fast as the peer."""
+    """Target: ours is at least `times` times as fast as the peer."""
 
     times: float
 
 
 @dataclass(frozen=True, slots=True)
 class AtMost:
-    """Ours takes at most so many times as long as the peer."""
+    """Target: ours takes at most `times` times as long as the peer."""
 
     times: float
 
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """Ours takes at most so many seconds."""
+    """Target: ours takes at most `seconds`."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Ours has at most so many megabytes of memory (10^6 bytes) at its peak."""
+    """Target: the peak memory of ours is at most `megabytes` (10^6 bytes)."""
 
     megabytes: int
 
@@ -57,10 +57,10 @@ Target = AtLeast | AtMost | Within | Memory
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of those that take turns. `run` is one whole run, made ready before and checked after it, outside what is timed.
+    """A side of a contest. `run` does one complete run; its preparation and its check are not timed.
 
-    `files`: how many files or instances a run handles, 0 where that is not what it does, and `bytes` how many bytes, where
-    these count. `absent`: why it cannot take part, "" where it can.
+    `files` is the number of files or instances of a run, or 0 if it handles none. `bytes` is their size, if it counts. `absent`
+    is the reason why the side cannot take part, or "".
     """
 
     run: Callable[[], Sample]
@@ -71,7 +71,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of the table: one side of ours beside a peer, or alone. `longer`: the ratio is of times, not of speeds."""
+    """A line of the table: a side of ours, compared with a peer or alone. `longer`: the ratio compares times, not speeds."""
 
     name: str
     ours: str
@@ -92,7 +92,7 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What came of a side: its run in the middle, or in a sentence why there is none."""
+    """The result of a side: its median run, or the reason why there is none."""
 
     sample: Sample | None
     files: int = 0
@@ -102,7 +102,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A line with its figures. `ratio` and whether the targets are met are None where a side has no figures."""
+    """A line with its figures. `ratio` and `met` are None if a side has no figures."""
 
     line: Line
     ours: Measured
@@ -110,7 +110,7 @@ class Compared:
 
     @property
     def ratio(self) -> float | None:
-        """How many times as fast ours is, or as long it takes."""
+        """How many times as fast ours is, or how many times as long it takes."""
         if self.ours.sample is None or self.peer is None or self.peer.sample is None:
             return None
         ours, peer = (self.line.by.of(sample) for sample in (self.ours.sample, self.peer.sample))
@@ -119,7 +119,7 @@ class Compared:
         return peer / ours * (self.ours.files or 1) / (self.peer.files or 1)
 
     def met(self, target: Target) -> bool | None:
-        """Whether a target is met."""
+        """Return whether a target is met."""
         sample, ratio = self.ours.sample, self.ratio
         match target:
             case AtLeast(times):
@@ -133,7 +133,7 @@ class Compared:
 
 
 def run(contest: Contest, *, once: bool = False) -> Iterator[Compared]:
-    """Runs a contest, in turns; gives its lines. A side that is absent or fails has no figures, and the others go on."""
+    """Run a contest and yield its lines. A side that is absent or fails has no figures; the others continue."""
     samples: dict[str, list[Sample]] = {name: [] for name in contest.sides}
     why = {name: side.absent for name, side in contest.sides.items()}
     for _ in range(1 if once else contest.runs):

@@ -1,4 +1,4 @@
-"""Where the real files are: the developers' corpus beside the project, or where that is not there what pydicom ships."""
+"""The folder of the real files: the developers' corpus beside the project, or else the files that pydicom ships."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,12 +7,12 @@ CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 
 
 def has_corpus() -> bool:
-    """Whether the corpus is there."""
+    """Return whether the developers' corpus exists."""
     return CORPUS.is_dir()
 
 
 def real_files() -> Path:
-    """The folder of the real files. Does not import pydicom."""
+    """Return the folder of the real files, without importing pydicom."""
     if has_corpus():
         return CORPUS
     package = find_spec("pydicom")

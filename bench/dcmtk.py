@@ -1,4 +1,4 @@
-"""Where DCMTK's programs are. pynetdicom installs scripts of the same names, which come first in an active environment."""
+"""Find DCMTK's programs. pynetdicom installs scripts of the same names, which come first in an active environment."""
 
 import os
 from functools import cache
@@ -8,7 +8,7 @@ MORE = ("/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin")
 
 
 def dcmtk(name: str) -> str | None:
-    """The path of a program of DCMTK, whatever else is called so; None where there is none."""
+    """Return the path of a program of DCMTK, ignoring other programs of that name; None if it is not installed."""
     return _found(name, os.environ["PATH"])
 
 
@@ -19,5 +19,5 @@ def _found(name: str, path: str) -> str | None:
 
 
 def _is_of_dcmtk(file: Path) -> bool:
-    """Every program of DCMTK holds the text that it prints as its version: `$dcmtk: storescp v3.6.7 2022-04-22 $`."""
+    """Every program of DCMTK contains the text of its version: `$dcmtk: storescp v3.6.7 2022-04-22 $`."""
     return b"$dcmtk: " in file.read_bytes()

@@ -1,10 +1,10 @@
-"""Makes a folder with rules and an index of any number of instances, without a DICOM file: for measuring plans.
+"""Make a folder with rules and an index of any number of instances, without DICOM files, to measure plans.
 
     python bench/fill_index.py FOLDER 1000000 [--done]
     pyconquest-rules -f FOLDER/rules.toml plan --no-index
 
-With `--done` the ledger says that every step of the plan was done, and sparse files of the recorded size and mtime stand at
-the destinations.
+With `--done`, the ledger records every step of the plan as done, and the destinations are sparse files of the recorded size and
+mtime.
 """
 
 import argparse
@@ -61,7 +61,7 @@ Rows = dict[Level, list[tuple[object, ...]]]
 
 
 def fill(folder: Path, instances: int) -> Rules:
-    """Writes rules.toml and the index of so many instances into an empty folder. Gives the rules."""
+    """Write rules.toml and the index into an empty folder, and return the rules."""
     (folder / "data").mkdir(parents=True)
     (folder / "rules.toml").write_text(RULES.replace("\\\n", ""), "utf-8")
     rules = Rules.load(folder / "rules.toml")
@@ -75,7 +75,7 @@ def fill(folder: Path, instances: int) -> Rules:
 
 
 def finish(rules: Rules) -> None:
-    """Makes every step of the plan one that was done: a row of the ledger, and a sparse file."""
+    """Record every step of the plan as done, and make a sparse file at its destination."""
     with app.plan(rules) as plan, Ledger(rules.base, write=True) as ledger:
         run = ledger.runs.begin("")
         marks = ", ".join("?" * 21)
@@ -102,7 +102,7 @@ def _done(steps: Iterable[Step], base: Path, run: int) -> Iterator[tuple[object,
 
 
 def _series(instances: int) -> Iterator[list[Values]]:
-    """The values of all levels by keyword, for the instances of one series after another: 100 to 200 of each."""
+    """Yield the values of all levels by keyword for the instances of each series. A series has 100 to 200 instances."""
     left = instances
     for number in count():
         images = min(left, 100 + number * 37 % 101)
@@ -171,7 +171,7 @@ def _image(series: int, number: int) -> Values:
 
 
 def _uid(kind: str, number: int) -> str:
-    """Like those of a UUID (PS3.5 B.2): in no order, and as long as UIDs are."""
+    """Return a UID like those of UUIDs (PS3.5 B.2): unordered, and of a typical length."""
     return f"2.25.{int(sha256(f'{kind} {number}'.encode()).hexdigest()[:32], 16)}"
 
 
@@ -209,11 +209,11 @@ def _insert(
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="is made; must not be there")
+    parser.add_argument("folder", type=Path, help="a new folder")
     parser.add_argument("instances", type=int)
-    parser.add_argument("--done", action="store_true", help="as if every step had been done")
+    parser.add_argument("--done", action="store_true", help="record every step as done")
     asked = parser.parse_args()
     rules = fill(asked.folder, asked.instances)
     if asked.done:

@@ -1,8 +1,8 @@
-"""Runs a command and writes down what it used: `python launch.py FIGURES CPUS COMMAND…`. Exits as the command does.
+"""Run a command and record its resources: `python launch.py FIGURES CPUS COMMAND…`. Exits with the code of the command.
 
-A process of its own, and a small one: what a process has in memory when it starts a command counts as that command's peak
-(getrusage(2)), and only a process without other children can wait for all that a command leaves behind. FIGURES is a file
-for {"wall": seconds, "cpu": seconds, "peak": bytes}; CPUS is `one` or `all`.
+This is a small process of its own, for two reasons: the memory of the parent counts as the peak of the command
+(getrusage(2)), and only a process without other children can wait for all processes that the command leaves behind. FIGURES
+is the file for {"wall": seconds, "cpu": seconds, "peak": bytes}. CPUS is `one` or `all`.
 """
 
 import ctypes
@@ -16,8 +16,8 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(figures: str, cpus: str, *command: str) -> int:
-    """Gives the exit code of the command. The CPU time is that of all its processes, the peak that of the largest."""
-    if sys.platform == "linux":  # what outlives its parent becomes ours to wait for
+    """Return the exit code of the command. The CPU time is that of all its processes, the peak that of the largest one."""
+    if sys.platform == "linux":  # become the parent of orphaned processes, to wait for them
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     if cpus == "one":
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -1,4 +1,4 @@
-"""One measured run of a command as a whole process: wall time, CPU time and peak memory, as the system counts them."""
+"""Measure one run of a command: wall time, CPU time and peak memory, as the system counts them."""
 
 import json
 import os
@@ -13,12 +13,12 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 
 
 class Failed(Exception):
-    """A run that did not do what it should have done: no figure of it counts."""
+    """A run did not do its task, so its figures do not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one run cost: seconds, and bytes. `output` is what it wrote to standard output."""
+    """The figures of one run, in seconds and bytes. `output` is its standard output."""
 
     wall: float
     cpu: float
@@ -29,9 +29,9 @@ class Sample:
 def measured(
     command: Sequence[str | Path], *, cwd: Path, environment: Mapping[str, str] | None = None, one_cpu: bool = False
 ) -> Sample:
-    """Runs a command. Its CPU time is that of all its processes, its peak memory that of the largest of them.
+    """Run a command and measure it. The CPU time is that of all its processes, the peak memory that of the largest one.
 
-    Raises Failed where it exits with anything but 0; what it wrote to standard error is in the text.
+    Raises Failed, with the standard error of the command, if its exit code is not 0.
     """
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder, "figures.json")
@@ -46,7 +46,7 @@ def outside(
     environment: Mapping[str, str] | None = None,
     launcher: Sequence[str | Path] = (),
 ) -> str:
-    """Runs a command outside what is measured, or by a launcher; gives what it prints. Raises Failed as `measured` does."""
+    """Run a command without measuring it, or with a launcher, and return its output. Raises Failed as `measured` does."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         every = {**clean_environment(), **(environment or {})}
         done = subprocess.run(
@@ -61,22 +61,22 @@ def outside(
 
 
 def together(*samples: Sample) -> Sample:
-    """Several commands one after another as one run."""
+    """Return the runs of several commands, one after another, as one run."""
     wall, cpu = sum(sample.wall for sample in samples), sum(sample.cpu for sample in samples)
     return Sample(wall, cpu, max(sample.peak for sample in samples))
 
 
 def middle(samples: Sequence[Sample], by: Callable[[Sample], float]) -> Sample:
-    """The run in the middle (of an even number the quicker one)."""
+    """Return the median run; of an even number, the faster of the two in the middle."""
     return sorted(samples, key=by)[(len(samples) - 1) // 2]
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what would make one run another than the next: Python may keep the bytecode that it makes."""
+    """Return the environment without variables that affect a run. Python must be able to keep its bytecode."""
     left_out = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYCONQUEST_RULES", "EXPORT_ROOT")
     return {name: value for name, value in os.environ.items() if name not in left_out}
 
 
 def has_affinity() -> bool:
-    """Whether the system can keep a process on one processor."""
+    """Return whether the system can keep a process on one processor."""
     return hasattr(os, "sched_setaffinity")

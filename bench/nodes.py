@@ -1,4 +1,4 @@
-"""DICOM nodes on this machine to send to: each in a process of its own, on a port that was free, ended by whoever started it."""
+"""DICOM nodes on this machine, each in its own process and on a free port. The context manager that starts a node ends it."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from bench.ours import PROGRAM
 from bench.workplace import Workplace
 
 ENVIRONMENT: Mapping[str, str] = {"TCP_NODELAY": "1"}
-"""Without it DCMTK's tools wait 40 ms for an answer, which is no work that could be compared."""
+"""Without TCP_NODELAY, DCMTK's tools wait 40 ms for each answer, which would distort the comparison."""
 
 SECONDS = 60
 
 
 @contextmanager
 def storescp(*options: str | Path, cwd: Path) -> Iterator[int]:
-    """DCMTK's, which takes several associations at once: its port."""
+    """Run DCMTK's storescp, which accepts several associations at once, and yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     with _process([str(dcmtk("storescp")), "--fork", *map(str, options), str(port)], cwd) as process:
@@ -34,7 +34,7 @@ def storescp(*options: str | Path, cwd: Path) -> Iterator[int]:
 
 @contextmanager
 def listener(cwd: Path, **counts: int) -> Iterator[int]:
-    """Ours, the only one of the rules in `cwd`: its port. Raises Failed where its summary has other counts than these."""
+    """Run the only listener of the rules in `cwd`, and yield its port. Raises Failed if its summary has other counts."""
     with _process([str(PROGRAM), "listen", "--json"], cwd) as process:
         if process.stdout is None or not (first := process.stdout.readline()):
             raise Failed("the listener did not start")
@@ -42,7 +42,7 @@ def listener(cwd: Path, **counts: int) -> Iterator[int]:
         process.send_signal(signal.SIGTERM)
         summary = json.loads([*process.stdout][-1])
     if (found := {name: summary.get(name) for name in counts}) != counts:
-        raise Failed(f"listen: the summary should say {counts}, and says {found}")
+        raise Failed(f"listen: expected {counts} in the summary, found {found}")
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def _process(command: Sequence[str], cwd: Path) -> Iterator["subprocess.Popen[st
             yield process
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # and the processes that it made for associations
+                os.killpg(process.pid, signal.SIGKILL)  # with its processes for associations
 
 
 def _until_it_listens(process: "subprocess.Popen[str]", port: int) -> None:
@@ -72,7 +72,7 @@ def _until_it_listens(process: "subprocess.Popen[str]", port: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The files of a tree that go over the wire. `names` is a file with their names in the tree, one a line."""
+    """The files of a tree to send. `names` is a file with their paths in the tree, one per line."""
 
     kind: str
     tree: Path
@@ -82,7 +82,7 @@ class Load:
 
 
 def loads(place: Workplace) -> Iterator[Load]:
-    """CT and MR slices of series in which what changes from slice to slice does change."""
+    """Yield CT and MR slices of series whose elements change from slice to slice."""
     ct, mr = place.sizes.ct // 2, place.sizes.mr // 2
     tree = place.tree(ct=ct, mr=mr, varied=True)
     for kind in ("ct", "mr"):
@@ -93,7 +93,7 @@ def loads(place: Workplace) -> Iterator[Load]:
 
 
 def storescu(load: Load, port: int, at_once: int) -> Sample:
-    """So many of DCMTK's at once, each of which sends as many of the files over an association of its own."""
+    """Run `at_once` DCMTK storescu in parallel. Each sends an equal share of the files over its own association."""
     each = str(-(-load.files // at_once))
     command = [str(dcmtk("storescu")), "--quiet", "--aetitle", "BENCH", "--call", "RULES", "127.0.0.1", str(port)]
     split: list[str | Path] = ["xargs", "--arg-file", load.names, "--max-procs", str(at_once), "--max-args", each]
@@ -101,6 +101,6 @@ def storescu(load: Load, port: int, at_once: int) -> Sample:
 
 
 def missing() -> str:
-    """What to say where DCMTK's tools are missing."""
+    """Return a message if one of DCMTK's tools is missing, or ""."""
     lacking = (name for name in ("storescu", "storescp") if not dcmtk(name))
     return next((f"DCMTK's {name} is missing: install it with the system's packages" for name in lacking), "")

@@ -1,4 +1,4 @@
-"""Runs the program, and believes a run only if its summary says that it did what it should have done."""
+"""Run the program. A run counts only if its summary has the expected counts."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ PROGRAM = Path(sys.executable).with_name("pyconquest-rules")
 
 
 def run(*arguments: str | Path, cwd: Path, one_cpu: bool = False, **counts: int) -> Sample:
-    """One measured run of a command with `--json`. Raises Failed where its summary has other counts."""
+    """Measure one run of a command with `--json`. Raises Failed if its summary has other counts."""
     sample = measured([PROGRAM, *arguments, "--json"], cwd=cwd, one_cpu=one_cpu)
     summary = json.loads(sample.output.splitlines()[-1])
     found = {name: summary.get(name) for name in counts}
     if found != counts:
-        raise Failed(f"{' '.join(map(str, arguments))}: the summary should say {counts}, and says {found}")
+        raise Failed(f"{' '.join(map(str, arguments))}: expected {counts} in the summary, found {found}")
     return sample

@@ -1,4 +1,4 @@
-"""docs/performance.md: the table with its date and its machine, and how to read each row."""
+"""The page docs/performance.md: the table with its date and machine, and an explanation of each row."""
 
 import os
 import platform

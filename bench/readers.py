@@ -1,10 +1,10 @@
-"""Reads the headers of all files below a folder, in one process, by one library.
+"""Read the headers of all files below a folder, in one process, with one library.
 
-    python -m bench.readers wanted > WANTED                what the index asks every file for
+    python -m bench.readers wanted > WANTED                the elements that the index reads from every file
     python -m bench.readers time READER WANTED FOLDER      {"files": …, "cpu": …, "wall": …} of the reading alone
-    python -m bench.readers texts READER WANTED FOLDER     for each file a digest of its texts, or null where it is refused
+    python -m bench.readers texts READER WANTED FOLDER     a digest of the texts of each file, or null if it is refused
 
-The readers of pydicom and GDCM need nothing of ours, and run with a Python that has them.
+The readers of pydicom and GDCM import nothing of ours. They run with the Python of the peers.
 """
 
 import json
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 ALL = -1
 BINARY = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW"})
 
-# The items of sequences on the way to an element, each the tag and the number of the item or ALL; and the element's tag.
+# The path of an element: for each sequence its tag and the number of the item, or ALL; then the tag of the element.
 Steps = Sequence[tuple[int, int]]
 Elements = Sequence[tuple[Steps, int]]
 
-# A text or None for each element, for an element of all items a tuple of them; None for a file that is refused.
+# For each element a text or None, or a tuple of these for an element of all items. None for a refused file.
 Text = str | tuple[str | None, ...] | None
 Read = Callable[[Sequence[str]], Iterable[Sequence[Text] | None]]
 
 
 def ours(elements: Elements) -> Read:
-    """The header reader of the index."""
+    """Return the header reader of the index."""
     from pyconquest_rules.dicom import TagPath
     from pyconquest_rules.headers.header import Reader, Wanted
     from pyconquest_rules.headers.opening import Rejected
@@ -51,7 +51,7 @@ def ours(elements: Elements) -> Read:
 
 
 def pydicom(elements: Elements, *, values: bool = True) -> Read:
-    """`dcmread` for these elements alone, and the text of each; or without a look at any value."""
+    """Return a reader that uses `dcmread` for only these elements, and the text of each; without `values`, no value is read."""
     from pydicom import dcmread
 
     warnings.simplefilter("ignore")
@@ -61,14 +61,14 @@ def pydicom(elements: Elements, *, values: bool = True) -> Read:
         try:
             dataset = dcmread(file, stop_before_pixels=True, specific_tags=tags)
             return [text_at(dataset, steps, tag) for steps, tag in elements] if values else ()
-        except Exception:  # noqa: BLE001 - pydicom raises almost anything for what is wrong with a file
+        except Exception:  # noqa: BLE001 - pydicom raises almost any exception for an invalid file
             return None
 
     return lambda files: map(texts, files)
 
 
 def text_at(dataset: "Dataset", steps: Steps, tag: int) -> Text:
-    """What our header reader gives for an element, made by pydicom."""
+    """Return the text of an element from pydicom, in the form of our header reader."""
     if not steps:
         return text(dataset.get(tag))
     found = [text(level.get(tag)) for level in levels(dataset, steps)]
@@ -78,7 +78,7 @@ def text_at(dataset: "Dataset", steps: Steps, tag: int) -> Text:
 
 
 def levels(dataset: "Dataset", steps: Steps) -> Iterator["Dataset"]:
-    """The items that steps lead to."""
+    """Yield the items at the end of the steps."""
     if not steps:
         yield dataset
         return
@@ -90,7 +90,7 @@ def levels(dataset: "Dataset", steps: Steps) -> Iterator["Dataset"]:
 
 
 def text(element: "DataElement | None") -> str | None:
-    """The value of an element as a text."""
+    """Return the value of an element as a text."""
     if element is None or element.is_empty or element.VR in BINARY:
         return None
     several = element.value if element.VM > 1 else [element.value]
@@ -107,7 +107,7 @@ def text(element: "DataElement | None") -> str | None:
 
 
 def gdcm(elements: Elements) -> Read:
-    """`gdcm.Scanner` for the same elements, those of items but for their sequences. What it found stays with it."""
+    """Return a reader that uses `gdcm.Scanner`. For elements of items it reads their sequence. Its results stay in its memory."""
     import gdcm as library
 
     library.Trace.WarningOff()
@@ -132,7 +132,7 @@ READERS: dict[str, Callable[[Elements], Read]] = {
 
 
 def standard() -> Elements:
-    """What the index asks every file for where the rules add no column."""
+    """Return the elements that the index reads if the rules add no column."""
     from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
     from pyconquest_rules.index.store.records import records
     from pyconquest_rules.index.store.schema import schema
@@ -141,19 +141,19 @@ def standard() -> Elements:
 
 
 def digest(texts: Sequence[Text]) -> str:
-    """Of the texts of a file, but for what pydicom does not tell: spaces around values, and nothing from spaces alone."""
+    """Return a digest of the texts of a file, without the differences that pydicom cannot show: spaces around values."""
     return sha256(
         json.dumps([[*map(bare, text)] if isinstance(text, tuple) else bare(text) for text in texts]).encode()
     ).hexdigest()
 
 
 def bare(text: str | None) -> str | None:
-    """A text without the spaces around each of its values, and without empty groups at the end of a name."""
+    """Return a text without spaces around its values, and without empty component groups at the end of a name."""
     return "\\".join(part.strip(" \0\ufffd").rstrip("=") for part in text.split("\\")) or None if text else None
 
 
 def main(what: str, *arguments: str) -> object:
-    """The command line; gives what is printed as JSON."""
+    """Run the command line, and return the result to print as JSON."""
     if what == "wanted":
         return standard()
     reader, wanted, folder = arguments

@@ -1,6 +1,7 @@
-"""The whole index with pyconquest 0.1.12, in the current folder: `python -m bench.rebuild TREE DICOM_SQL`. Prints its images.
+"""Build an index with pyconquest 0.1.12 in the current folder: `python -m bench.rebuild TREE DICOM_SQL`.
 
-Called as its README does. It keeps every row by a transaction of its own, and its log in the current folder.
+It prints the number of images. pyconquest is called as in its README. It writes each row in its own transaction, and its log into
+the current folder.
 """
 
 import sys
@@ -9,7 +10,7 @@ from pyconquest import pyconquest
 
 
 def main(tree: str, dicom_sql: str) -> int:
-    """Makes `conquest.db`; gives the number of images in it."""
+    """Make `conquest.db`, and return the number of images in it."""
     index = pyconquest(data_directory=tree, sql_inifile_name=dicom_sql, database_filename="conquest.db")
     index.create_standard_dicom_tables()
     index.rebuild_database_from_dicom()

@@ -1,6 +1,6 @@
-"""Applies the rules of the folder that it is called in, and tells how long that took without start-up: `python -m bench.sending`.
+"""Apply the rules of the current folder and print the time without start-up: `python -m bench.sending`.
 
-Imports and the plan come before; negotiating, sending and the ledger are in the figures. Prints JSON.
+The figures contain negotiation, sending and the ledger, but not imports and the plan. The output is JSON.
 """
 
 import json
@@ -13,7 +13,7 @@ from pyconquest_rules.network import storage_scu as _imported_too  # noqa: F401
 
 
 def main() -> None:
-    """Prints {"wall": seconds, "cpu": seconds, "done": instances that have the status of the peer}."""
+    """Print {"wall": seconds, "cpu": seconds, "done": number of instances that the peer acknowledged}."""
     rules = app.Rules.load(Path("rules.toml").absolute())
     with app.running(rules), app.plan(rules) as made:
         wall, cpu = time.perf_counter(), time.process_time()

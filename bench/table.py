@@ -1,4 +1,4 @@
-"""The table: one line for each comparison, ours and the peer side by side, as text or as Markdown."""
+"""The table of comparisons, as text or as Markdown."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,7 +10,7 @@ NOTHING = "-"
 
 
 def cells(compared: Compared) -> tuple[str, ...]:
-    """A line of the table. Where both are measured, a cell has ours first, then the peer's."""
+    """Return a line of the table. A cell with two figures has ours first, then the peer's."""
     line, sides = compared.line, [side for side in (compared.ours, compared.peer) if side]
     targets = line.targets
     return (
@@ -31,13 +31,13 @@ def cells(compared: Compared) -> tuple[str, ...]:
 
 
 def notes(lines: Sequence[Compared]) -> list[str]:
-    """Why what is missing in the table is missing, each once."""
+    """Return the reasons for missing figures, each once."""
     sides = [(c.line.ours, c.ours) for c in lines] + [(c.line.peer, c.peer) for c in lines]
     return list(dict.fromkeys(f"{name}: {side.why}" for name, side in sides if side and side.why))
 
 
 def as_text(lines: Sequence[Compared]) -> str:
-    """The table for a terminal, with the notes below it."""
+    """Return the table for a terminal, with the notes below it."""
     rows = [HEAD, *map(cells, lines)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     padded = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -45,7 +45,7 @@ def as_text(lines: Sequence[Compared]) -> str:
 
 
 def as_markdown(lines: Sequence[Compared]) -> str:
-    """The same as Markdown."""
+    """Return the same as Markdown."""
     rows = [HEAD, ["---"] * len(HEAD), *map(cells, lines)]
     table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
     return table + "".join(f"\n* {note.splitlines()[0]}\n" for note in notes(lines))
@@ -63,7 +63,7 @@ def _ratio(compared: Compared) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits of it."""
+    """Return a number with three significant digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else f"{value:.4f}"
 
 

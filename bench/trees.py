@@ -1,12 +1,12 @@
-"""Makes a large, realistic tree of DICOM files out of real ones: `python -m bench.trees FOLDER --ct 2000 --mr 4000`.
+"""Make a large, realistic tree of DICOM files from real ones: `python -m bench.trees FOLDER --ct 2000 --mr 4000`.
 
-Every file is a copy of a real one in which only SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID and PatientID have new
-values of the same length: headers, private blocks, nesting and pixel data stay real. With `--varied` what changes along a
-real series changes too, with other lengths: SOPInstanceUID, InstanceNumber, ImagePositionPatient, SliceLocation and times.
-The same arguments give the same bytes. The real files are those of `bench.corpus`.
+Every file is a copy of a real one with new values of the same length for SOPInstanceUID, SeriesInstanceUID, StudyInstanceUID and
+PatientID. Headers, private blocks, nesting and pixel data stay real. With `--varied`, elements that change along a real
+series change too, also in length: SOPInstanceUID, InstanceNumber, ImagePositionPatient, SliceLocation and times. The same
+arguments give the same bytes. The real files are those of `bench.corpus`.
 
-ct: slices, of the corpus 512 x 512 and 0.5 MB. mr: slices of 30 to 320 kB, some with large private headers. rt: RTSTRUCT,
-RTPLAN, RTDOSE. The files are FOLDER/KIND/study/series/0000000.dcm; each patient has one study.
+ct: slices; those of the corpus have 512 x 512 pixels and 0.5 MB. mr: slices of 30 to 320 kB, some with large private
+headers. rt: RTSTRUCT, RTPLAN, RTDOSE. The files are FOLDER/KIND/study/series/0000000.dcm; each patient has one study.
 """
 
 import argparse
@@ -33,7 +33,7 @@ OF_PYDICOM: Mapping[str, Sequence[str]] = {"ct": ("CT_small.dcm",), "mr": ("MR_s
 KINDS = ("ct", "mr", "rt")
 MOST_OF_A_PATTERN = 3
 
-# Each with the least length in which enough values can be told apart.
+# Each with the smallest length that allows enough different values.
 IDENTIFIERS = {"SOPInstanceUID": 24, "SeriesInstanceUID": 24, "StudyInstanceUID": 24, "PatientID": 4}
 SERIES_OF_A_STUDY = 3
 DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -41,20 +41,20 @@ DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The bytes of a real file in parts: every second one is an identifier, which `keywords` tells, the rest stays."""
+    """The parts of a real file, in order. Every second part is an identifier, whose keyword is in `keywords`."""
 
     parts: Sequence[bytes]
     keywords: Mapping[bytes, str]
     lengths: Mapping[str, int]
 
     def renamed(self, new: Mapping[str, str]) -> bytes:
-        """The file with other identifiers of the same length."""
+        """Return the file with other identifiers of the same length."""
         values = {old: old[: -self.lengths[keyword]] + new[keyword].encode() for old, keyword in self.keywords.items()}
         return b"".join(values.get(part, part) if number % 2 else part for number, part in enumerate(self.parts))
 
 
 def templates(kind: str, *, pixels: bool) -> list[Template]:
-    """The real files of a kind whose identifiers can be replaced."""
+    """Return the real files of a kind whose identifiers can be replaced."""
     folder, patterns = real_files(), OF_THE_CORPUS if has_corpus() else OF_PYDICOM
     found: list[Template] = []
     for pattern in patterns[kind]:
@@ -64,7 +64,7 @@ def templates(kind: str, *, pixels: bool) -> list[Template]:
 
 
 def template(path: Path, *, pixels: bool) -> Template | None:
-    """A real file as a template; None where it is no DICOM file, or an identifier is missing or too short."""
+    """Return a real file as a template; None if it is not a DICOM file, or if an identifier is missing or too short."""
     file = BytesIO(path.read_bytes())
     try:
         dataset = pydicom.dcmread(file, stop_before_pixels=True)
@@ -72,7 +72,7 @@ def template(path: Path, *, pixels: bool) -> Template | None:
         return None
     data = file.getvalue() if pixels else file.getvalue()[: file.tell()]
     found = {keyword: str(dataset.get(keyword, "")) for keyword in IDENTIFIERS}
-    # A UID is replaced wherever it stands, a PatientID, which may be any text, only in its element.
+    # A UID is replaced everywhere. A PatientID may be any text, so it is replaced only in its element.
     places = {value.encode(): keyword for keyword, value in found.items() if keyword != "PatientID"}
     places |= {head + found["PatientID"].encode(): "PatientID" for head in patient_id_heads(found["PatientID"])}
     if any(len(found[keyword]) < least for keyword, least in IDENTIFIERS.items()):
@@ -85,13 +85,13 @@ def template(path: Path, *, pixels: bool) -> Template | None:
 
 
 def patient_id_heads(value: str) -> tuple[bytes, bytes]:
-    """What stands before the value of a PatientID in a little endian file, with a VR and without (PS3.5 7.1)."""
+    """Return the bytes before the value of a PatientID in a little endian file, with and without a VR (PS3.5 7.1)."""
     length = len(value) + len(value) % 2
     return struct.pack("<HH2sH", 0x0010, 0x0020, b"LO", length), struct.pack("<HHL", 0x0010, 0x0020, length)
 
 
 def new_identifiers(template: Template, kind: str, series: int, instance: int) -> dict[str, str]:
-    """Identifiers of the instance with that number in that series, as long as those of the template."""
+    """Return the identifiers of an instance by its number and its series, as long as those of the template."""
     study = series // SERIES_OF_A_STUDY
     numbers = {"SOPInstanceUID": instance, "SeriesInstanceUID": series, "StudyInstanceUID": study}
     new = {}
@@ -103,12 +103,12 @@ def new_identifiers(template: Template, kind: str, series: int, instance: int) -
 
 
 def base36(number: int) -> str:
-    """A number in digits and letters."""
+    """Return a number in base 36."""
     return (base36(number // 36) if number >= 36 else "") + DIGITS[number % 36]
 
 
 def varied(data: bytes, series: int, number: int) -> bytes:
-    """The file as that slice of that series: what changes from slice to slice is as long as it happens to be."""
+    """Return the file as a slice of a series: elements that change from slice to slice get values of any length."""
     dataset = pydicom.dcmread(BytesIO(data))
     uid = UID(f"{dataset.SOPInstanceUID[:-9]}{series}.{number + 1}")
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
@@ -131,7 +131,7 @@ def varied(data: bytes, series: int, number: int) -> bytes:
 
 
 def files(kind: str, count: int, per_series: int, *, vary: bool = False, pixels: bool = True) -> Iterator[tuple[str, bytes]]:
-    """The relative paths and bytes of so many files of a kind."""
+    """Yield the relative paths and the bytes of `count` files of a kind."""
     real = templates(kind, pixels=pixels)
     for number in range(count):
         series, slice_ = divmod(number, per_series)
@@ -142,13 +142,15 @@ def files(kind: str, count: int, per_series: int, *, vary: bool = False, pixels:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     for kind in KINDS:
-        parser.add_argument(f"--{kind}", type=int, default=0, help=f"so many {kind.upper()} files")
-    parser.add_argument("--per-series", type=int, default=100, help="slices of a series (100); an RT object is one of its own")
-    parser.add_argument("--varied", action="store_true", help="what changes along a series changes, with other lengths")
+        parser.add_argument(f"--{kind}", type=int, default=0, help=f"the number of {kind.upper()} files")
+    parser.add_argument(
+        "--per-series", type=int, default=100, help="slices per series (100); an RT object is a series of its own"
+    )
+    parser.add_argument("--varied", action="store_true", help="elements that change along a series change, also in length")
     parser.add_argument("--no-pixels", action="store_true", help="every file ends before its pixel data")
     asked = parser.parse_args()
     for kind in KINDS:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pyconquest_rules.dicom import tags
 
-CT, STRUCT, PLAN, DOSE = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "481.3", "481.5", "481.2"))
+CT, PLAN, DOSE = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "481.5", "481.2"))
 IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED, JPEG = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2", ".1.99", ".4.50"))
 ROOT = "1.2.826.0.1.3680043.10.11"
 UNDEFINED = 0xFFFFFFFF
@@ -93,7 +93,6 @@ class Written:
 
 
 LITTLE, IMPLICIT_LITTLE, BIG = Written(), Written(implicit=True), Written(sign=">")
-BY_SYNTAX = {IMPLICIT: IMPLICIT_LITTLE, BIG_ENDIAN: BIG}
 
 
 def file(data_set: bytes, syntax: str = EXPLICIT, *, uid: str = f"{ROOT}.1", sop_class: str = CT, more: bytes = b"") -> bytes:

@@ -93,7 +93,7 @@ def test_check_knows_the_columns_of_the_table(clinic: Workplace) -> None:
     [
         ('key = ["PatientID"]', 'key = ["Patient"]', 'there is no column "Patient"'),
         ('csv = "cohort.csv"', 'csv = "cohrt.csv"', "cannot read"),
-        ("[tables.cohort]", "[tables.series]", 'a table of the index is called "series"'),
+        ("[tables.cohort]", "[tables.series]", 'the index already has a table "series"'),
         ('age = "integer"', 'age = "number"', "must be"),
     ],
 )

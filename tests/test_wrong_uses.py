@@ -107,7 +107,7 @@ def odd_table(line: str, message: str, **keys: str) -> Wrong:
     return Wrong("check", 2, shown.removesuffix("\n      = x"), table(**keys), put("cohort.csv", line))
 
 
-NOT_OURS = "this program did not write the existing file; name another file, or say --force if nobody needs the existing one"
+NOT_OURS = "this program did not write the existing file; name another file, or use --force to replace the existing one"
 CLOSED = 'close it with "]"; to match "[" itself, write "[[]"'
 WHOLE = 'write "**/*.txt" for all folders, or "*" within a name'
 FROM_SOURCE = 'patterns begin at the folder of the source: "scratch/**"'
@@ -264,34 +264,36 @@ WRONG = {
     "two slashes": broken("a//b", 'no path has a folder "", "." or ".."', FROM_SOURCE),
     "braces": broken("*.{txt,csv}", "braces have no meaning in a pattern", 'write one pattern for each: ["*.txt", "*.csv"]'),
     # names
-    "a mistyped set": Wrong("query scanz", 2, 'error: no set, table or view is called "scanz"; did you mean "scans"?'),
-    "a mistyped view": Wrong("query Imagse", 2, 'error: no set, table or view is called "Imagse"; did you mean "images"?'),
+    "a mistyped set": Wrong("query scanz", 2, 'error: unknown set, table or view "scanz"; did you mean "scans"?'),
+    "a mistyped view": Wrong("query Imagse", 2, 'error: unknown set, table or view "Imagse"; did you mean "images"?'),
     "a mistyped set to export": Wrong(
-        "export scnas -o x.csv", 2, 'error: no set, table or view is called "scnas"; did you mean "scans"?'
+        "export scnas -o x.csv", 2, 'error: unknown set, table or view "scnas"; did you mean "scans"?'
     ),
     "no set": Wrong(
         "query qqq",
         2,
-        'error: no set, table or view is called "qqq"; sets are: scans; views are: patients, studies, series, images',
+        'error: unknown set, table or view "qqq"; sets are: scans; views are: patients, studies, series, images',
     ),
-    "a mistyped action": Wrong("plan copy.exprot", 2, 'error: no action is called "copy.exprot"; did you mean "copy.export"?'),
+    "a mistyped action": Wrong("plan copy.exprot", 2, 'error: unknown target "copy.exprot"; did you mean "copy.export"?'),
     # files to write
     "a folder that is not there to write to": Wrong(
         "export images -o nodir/x.csv",
         2,
-        "error: cannot write nodir/x.csv: there is no folder nodir; make it with: mkdir -p nodir",
+        "error: cannot write nodir/x.csv: there is no folder nodir; create it with: mkdir -p nodir",
     ),
     "a folder to write to": Wrong(
         "export images -o export --format csv",
         2,
-        "error: cannot write export: it is a folder; name a file in it, as export/FILE",
+        "error: cannot write export: it is a folder; name a file in it, such as export/FILE",
         prepare=lambda folder: (folder / "export").mkdir(),
     ),
     "below a file": Wrong(
         "index --report mine/x", 2, "error: cannot write mine/x: mine is not a folder; name a file elsewhere", prepare=put("mine")
     ),
     "somebody's file": Wrong("plan -o notes", 2, f"error: cannot write notes: {NOT_OURS}", prepare=put("notes")),
-    "a plan to a pipe": Wrong("plan -o /dev/stdout", 2, "error: cannot write /dev/stdout: it is not a regular file; name one"),
+    "a plan to a pipe": Wrong(
+        "plan -o /dev/stdout", 2, "error: cannot write /dev/stdout: it is not a regular file; name another file"
+    ),
     "events and rows": Wrong(
         "export images -o - --format csv --json",
         2,

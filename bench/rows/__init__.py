@@ -1,1 +1,1 @@
-"""The rows of the table: what is compared with what, how a run is made ready and checked, and the targets."""
+"""The rows of the table. Each module prepares, runs and checks its contests, and has their targets."""

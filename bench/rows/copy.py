@@ -1,7 +1,7 @@
-"""Copying the CT files of the tree to a new place on the same disk, by wall time.
+"""Copy the CT files of the tree to a new folder on the same disk, by wall time.
 
-Ours hashes, syncs and records every file before it says so; the peers leave their bytes to the page cache. They are
-shown alone, and with a sync of what they wrote.
+Ours hashes, syncs and records every file before it counts as done. The peers leave their bytes in the page cache, so they
+are measured alone, and with a sync of what they wrote.
 """
 
 import os
@@ -27,7 +27,7 @@ PEERS = ("rsync -a", "cp -r")
 
 
 def contests(place: Workplace) -> Iterator[Contest]:
-    """Before each run the last one's files are removed, and the disk is at rest."""
+    """Yield the contest. Before each run, the files of the last run are deleted and the disk is idle."""
     tree, files = place.tree(ct=place.sizes.ct, mr=place.sizes.mr) / "ct", place.sizes.ct
     job = place.job("copy", tree, RULES)
     ours.run("index", cwd=job, seen=files)
@@ -55,14 +55,14 @@ def contests(place: Workplace) -> Iterator[Contest]:
 
 
 def made_ready(job: Path) -> None:
-    """Nothing is copied, nothing is in the ledger, and nobody's bytes wait for the disk."""
+    """Delete the copies and the ledger, and wait until the disk is idle."""
     for folder in (job / "export", job / ".pyconquest-rules"):
         shutil.rmtree(folder, ignore_errors=True)
     os.sync()
 
 
 def checked(sample: Sample, export: Path, files: int) -> Sample:
-    """A run that made so many files. Raises Failed where it made others."""
+    """Return a run that made so many files. Raises Failed if the number differs."""
     if (found := sum(path.is_file() for path in export.rglob("*"))) != files:
-        raise Failed(f"{found} of {files} files are there")
+        raise Failed(f"found {found} of {files} files")
     return sample

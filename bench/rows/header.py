@@ -1,4 +1,4 @@
-"""Reading the headers of all files of a folder in one process, by the CPU time of the reading alone."""
+"""Read the headers of all files of a folder in one process, by the CPU time of the reading alone."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ PYDICOM, UNTOUCHED, GDCM = "pydicom, every value", "pydicom, no value", "GDCM Sc
 
 
 def contests(place: Workplace) -> Iterator[Contest]:
-    """Slices as they are in the tree, slices that differ as those of a real series do, and the real files themselves."""
+    """Yield the contests: slices of the tree, slices that differ as in a real series, and the real files themselves."""
     ct, mr = place.sizes.ct, place.sizes.mr
     tree = place.tree(ct=ct, mr=mr)
     yield contest(place, "header ct", tree / "ct", {PYDICOM: 30, UNTOUCHED: None, GDCM: 10})
@@ -29,7 +29,7 @@ def contests(place: Workplace) -> Iterator[Contest]:
 
 
 def contest(place: Workplace, name: str, folder: Path, peers: Mapping[str, float | None]) -> Contest:
-    """Ours beside each of the peers, which is to be so many times as slow."""
+    """Return the contest of ours with each peer. The number of a peer is the target: how many times as fast ours is."""
     files = sum(path.is_file() for path in folder.rglob("*"))
     reading = Reading(place, folder)
     absent = place.missing_module("pydicom", "pydicom")
@@ -48,7 +48,7 @@ def _targets(times: float | None) -> tuple[Target, ...]:
 
 
 class Reading:
-    """The reading of one folder by any reader of `bench.readers`."""
+    """Reads one folder with any reader of `bench.readers`."""
 
     def __init__(self, place: Workplace, folder: Path) -> None:
         self.place, self.folder = place, folder
@@ -56,16 +56,16 @@ class Reading:
         self.wanted.write_text(python("-m", "bench.readers", "wanted"), encoding="utf-8")
 
     def time(self, reader: str) -> Sample:
-        """One run; its seconds are those of the reading alone."""
+        """Measure one run. Its seconds are those of the reading alone."""
         environment = {"PYTHONPATH": str(REPOSITORY)}
         sample = measured(self._command("time", reader), cwd=self.place.folder, environment=environment)
         took = json.loads(sample.output)
         return replace(sample, wall=took["wall"], cpu=took["cpu"])
 
     def different_texts(self) -> str:
-        """What to say where pydicom reads other texts than ours, which would be another task; nothing where it reads the same.
+        """Return a message if pydicom reads other texts than ours, because the tasks would then differ; otherwise "".
 
-        Files that one of them refuses do not count. Reads all files once, so that they are in the page cache afterwards.
+        Files that one of them refuses do not count. All files are read once and are in the page cache afterwards.
         """
         ours, theirs = (json.loads(outside(self._command("texts", reader), REPOSITORY)) for reader in ("ours", "pydicom"))
         different = sum(None not in pair and pair[0] != pair[1] for pair in zip(ours, theirs, strict=True))

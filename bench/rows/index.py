@@ -1,4 +1,4 @@
-"""The whole index of a tree, and the index of files that did not change: whole commands, start-up included."""
+"""Index a tree, and index files that did not change: complete commands, start-up included."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ ONE, CALLED, PYCONQUEST, READER = "one process", "as called", "pyconquest 0.1.12
 
 
 def whole(place: Workplace) -> Iterator[Contest]:
-    """The first index of a tree, in one process and as it is called, which is with one more for each processor."""
+    """Yield the contest of the first index of a tree: in one process, and as called, with one more process per processor."""
     sizes = place.sizes
     tree, files = place.tree(ct=sizes.ct, mr=sizes.mr), sizes.ct + sizes.mr
     job = place.job("index", tree)
@@ -39,7 +39,7 @@ def whole(place: Workplace) -> Iterator[Contest]:
 
 
 def rebuilt(place: Workplace, tree: Path, files: int) -> Sample:
-    """The same by pyconquest."""
+    """Measure the same with pyconquest."""
     job = place.folder / "pyconquest"
     job.mkdir(exist_ok=True)
     (job / "conquest.db").unlink(missing_ok=True)
@@ -51,7 +51,7 @@ def rebuilt(place: Workplace, tree: Path, files: int) -> Sample:
 
 
 def unchanged(place: Workplace) -> Iterator[Contest]:
-    """The second index of many files, which opens none of them."""
+    """Yield the contest of the second index of many files, which opens none of them."""
     files = place.sizes.unchanged
     tree = place.tree(ct=files, pixels=False)
     job = place.job("unchanged", tree)

@@ -1,4 +1,4 @@
-"""Planning an index of many instances, filled by a generator: nothing of it is done yet, or all of it."""
+"""Plan the copies of many instances. A generator fills the index; either no step is done yet, or all are."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,7 +12,7 @@ TARGETS = (Within(45), Memory(300))
 
 
 def contests(place: Workplace) -> Iterator[Contest]:
-    """Whole commands; the index is taken as it is, as there are no files to look for."""
+    """Yield the contest: complete commands. The index is not updated, because there are no files."""
     few, many, most = (f"{number:,} new" for number in place.sizes.plans)
     done = many.replace("new", "done")
     sides = {
@@ -31,7 +31,7 @@ def contests(place: Workplace) -> Iterator[Contest]:
 
 
 def plan(place: Workplace, number: int, *, done: bool = False) -> Sample:
-    """One plan of so many instances."""
+    """Measure one plan of so many instances."""
     options = ["--done"] * done
     generator = REPOSITORY / "bench" / "fill_index.py"
     name = "".join([f"plan-{number}", *options])

@@ -1,6 +1,6 @@
-"""Receiving CT and MR files from DCMTK's storescu, by the time that it takes: from one, and from four at once.
+"""Receive CT and MR files from DCMTK's storescu, by the time that it takes: from one, and from four at once.
 
-Ours has every file synced, at its place and in the index before it answers; storescp leaves its bytes to the page cache.
+Ours answers after each file is synced, at its path and in the index. storescp leaves its bytes in the page cache.
 """
 
 import os
@@ -27,7 +27,7 @@ OURS, PEER = "ours", "storescp"
 
 
 def contests(place: Workplace) -> Iterator[Contest]:
-    """The sender is the same on both sides, and so is its work, which is in the figures."""
+    """Yield the contests. Both sides have the same sender. Its work is part of the figures."""
     whole = place.folder / "receive"
     shutil.rmtree(whole, ignore_errors=True)
     for load in loads(place):
@@ -42,7 +42,7 @@ def contests(place: Workplace) -> Iterator[Contest]:
 
 
 def received(whole: Path, load: Load, senders: int) -> Sample:
-    """One run of ours."""
+    """Measure one run of ours."""
     folder = made_ready(whole)
     (folder / "rules.toml").write_text(RULES, encoding="utf-8")
     with listener(folder, received=load.files, duplicates=0, refused=0) as port:
@@ -51,7 +51,7 @@ def received(whole: Path, load: Load, senders: int) -> Sample:
 
 
 def received_by_storescp(whole: Path, load: Load, senders: int) -> Sample:
-    """One run of the peer."""
+    """Measure one run of the peer."""
     folder = made_ready(whole)
     with storescp("--output-directory", folder / "archive", cwd=folder) as port:
         sample = storescu(load, port, senders)
@@ -59,10 +59,10 @@ def received_by_storescp(whole: Path, load: Load, senders: int) -> Sample:
 
 
 def made_ready(whole: Path) -> Path:
-    """An empty folder, while nobody's bytes wait for the disk.
+    """Return an empty folder, after the disk is idle.
 
-    What earlier runs received gives its room back and stays: ext4 does not use the inode of a file again that was removed in
-    the last five minutes, and looks for another one, so that making a file would cost more than receiving it.
+    Files of earlier runs are truncated instead of deleted: ext4 searches for another inode if a file was deleted in the last
+    five minutes, so that creating a file would take longer than receiving it.
     """
     for path in whole.rglob("*"):
         if path.is_file():
@@ -74,7 +74,7 @@ def made_ready(whole: Path) -> Path:
 
 
 def checked(sample: Sample, folder: Path, load: Load) -> Sample:
-    """A run in which all files came. Raises Failed where others did."""
+    """Return a run in which all files arrived. Raises Failed if the number differs."""
     if (found := sum(path.is_file() for path in (folder / "archive").rglob("*"))) != load.files:
-        raise Failed(f"{found} of {load.files} files are there")
+        raise Failed(f"found {found} of {load.files} files")
     return sample

@@ -1,6 +1,6 @@
-"""Sending CT and MR files to DCMTK's storescp, by wall time: over one association, and over four at once.
+"""Send CT and MR files to DCMTK's storescp, by wall time: over one association, and over four at once.
 
-Ours without start-up and plan, with the answer to every instance in its ledger.
+The time of ours has no start-up and no plan, but contains the ledger row of every instance.
 """
 
 import json
@@ -34,7 +34,7 @@ OURS, PEER = "ours", "storescu"
 
 
 def contests(place: Workplace) -> Iterator[Contest]:
-    """What the peer receives it throws away, so that no disk is waited for."""
+    """Yield the contests. The receiver discards the instances, so that no side waits for a disk."""
     for load in loads(place):
         for number, times in ((1, 1), (4, 1.5)):
             sides = {
@@ -46,7 +46,7 @@ def contests(place: Workplace) -> Iterator[Contest]:
 
 
 def sent(place: Workplace, load: Load, associations: int) -> Sample:
-    """One run of ours: nothing is in the ledger before."""
+    """Measure one run of ours, with an empty ledger."""
     with storescp("--ignore", cwd=place.folder) as port:
         rules = RULES.format(modality=load.kind.upper(), port=port, associations=associations)
         job = place.job(f"send-{load.kind}", load.tree, rules)
@@ -61,6 +61,6 @@ def sent(place: Workplace, load: Load, associations: int) -> Sample:
 
 
 def sent_by_storescu(folder: Path, load: Load, at_once: int) -> Sample:
-    """One run of the peer. It ends with an error where an answer was none of success."""
+    """Measure one run of the peer. It fails if an answer is not success."""
     with storescp("--ignore", cwd=folder) as port:
         return storescu(load, port, at_once)

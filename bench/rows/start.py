@@ -1,4 +1,4 @@
-"""Starting the program for what needs no data, beside a Python that does nothing, by wall time."""
+"""Start the program for commands without data, compared with a Python that does nothing, by wall time."""
 
 import sys
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 def contests(place: Workplace) -> Iterator[Contest]:
-    """The check is that of examples/quickstart."""
+    """Yield the contest. `check` reads the rules of examples/quickstart."""
 
     def side(*command: str) -> Side:
         return Side(lambda: measured(command, cwd=place.folder))

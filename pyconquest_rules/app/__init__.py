@@ -1,6 +1,7 @@
-"""The use cases, joined here and only here: what a command does, without how it is asked or shown.
+"""The use cases: what each command does, without its options and its output. Only here do rules, index, engine and kinds meet.
 
-Each is imported when it is first used: no command needs them all, and to import them takes as long as a small index.
+Each module is imported when one of its names is first used. No command needs all of them, and importing all takes as long as
+indexing a small folder.
 """
 
 from importlib import import_module
@@ -8,7 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyconquest_rules.app.applying import apply, running
-    from pyconquest_rules.app.asking import conquest_config, export, query, summary
     from pyconquest_rules.app.forgetting import forget, to_forget, undo_forget
     from pyconquest_rules.app.indexing import index
     from pyconquest_rules.app.listening import listen
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.nodes import echo, find
     from pyconquest_rules.app.opening import opened
     from pyconquest_rules.app.planning import load_plan, plan, plan_offline, stages
+    from pyconquest_rules.app.querying import conquest_config, export, query, summary
     from pyconquest_rules.app.refusing import refusals
     from pyconquest_rules.app.remembering import remembered
     from pyconquest_rules.app.writing import check_outside, is_stdout, written
@@ -54,9 +55,9 @@ __all__ = [
     "written",
 ]
 
-_ROOMS = {
+_NAMES = {
     "pyconquest_rules.app.applying": "apply running",
-    "pyconquest_rules.app.asking": "conquest_config export query summary",
+    "pyconquest_rules.app.querying": "conquest_config export query summary",
     "pyconquest_rules.app.forgetting": "forget to_forget undo_forget",
     "pyconquest_rules.app.indexing": "index",
     "pyconquest_rules.app.listening": "listen",
@@ -70,11 +71,11 @@ _ROOMS = {
     "pyconquest_rules.app.writing": "check_outside is_stdout written",
     "pyconquest_rules.engine.saved": "save",
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:
-    """The use case of that name. Raises AttributeError for none of `__all__`."""
-    if name not in _ROOM_OF:
+    """Import and return a name of `__all__`. Raises AttributeError for any other name."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_ROOM_OF[name]), name)
+    return getattr(import_module(_MODULE_OF[name]), name)

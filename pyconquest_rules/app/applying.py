@@ -1,4 +1,4 @@
-"""Doing what a plan says."""
+"""Carry out plans."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from functools import partial
 from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.opening import opened, writing
 from pyconquest_rules.app.planning import prunes, refuse
-from pyconquest_rules.app.stopping import stop_asked
+from pyconquest_rules.app.stopping import stop_requested
 from pyconquest_rules.disk.state_folder import FOLDER
 from pyconquest_rules.engine import makers
 from pyconquest_rules.engine.kinds import Running
@@ -30,11 +30,11 @@ def apply(
     clock: Callable[[], datetime] = datetime.now,
     result: Result | None = None,
 ) -> Result:
-    """Does what a plan says, or plans one after another (`stages`), under the run lock that the caller holds (`running`).
+    """Carry out a plan, or several plans one after another (`stages`), and return the counts of their steps.
 
-    Raises OutputError, before anything is done, for a plan with outputs that lost most of their files.
-    Ctrl-C ends it after the files in flight. `clock` is the local time, which windows are of. What is done is added to `result`,
-    if there is one (`remembered`).
+    The caller holds the run lock (`running`). Ctrl-C ends the run after the steps in progress. `clock` returns the local
+    time, for the windows of actions. The counts are added to `result`, if one is given (`remembered`).
+    Raises OutputError before the first step of a plan if outputs have lost most of their files.
     """
     result, running = result or Result.of(outcomes()), Running(rules, partial(opened, rules), clock)
     executors = {name: kind_of(name).executor(name, action, running) for name, action in rules.actions.items()}
@@ -45,22 +45,23 @@ def apply(
             for finding in each.findings:
                 emit(LittleRoom(finding.message))
             result.run = result.run or ledger.runs.begin(" ".join(targets))
-            with stop_asked() as stop:
+            with stop_requested() as stop:
                 Runner(ledger, emit, stop, result).run(each, rules.needs, executors)
             if result.interrupted:
                 break
         with writing(rules) as store:
             forget_moved(rules, store, result.run)
-        # The end comes last: of a run that is killed before, the next one forgets what was moved.
+        # The end is recorded last: if the run is killed before, the next run removes the moved files from the index.
         ledger.runs.finish(result.run, result.counts, "interrupted" if result.interrupted else "done")
     return result
 
 
 @contextmanager
 def running(rules: Rules) -> Iterator[None]:
-    """Holds the run lock: from planning to the last step nobody else changes what is planned. Raises Locked.
+    """Hold the run lock, so that no other run changes files between planning and the last step.
 
-    What a killed run placed but had not recorded is recorded first.
+    Files that a killed run placed but did not record are recorded first.
+    Raises Locked if another run holds the lock.
     """
     with locked(rules.base):
         if (rules.base / FOLDER / "state.db").exists():

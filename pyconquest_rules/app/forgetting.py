@@ -1,4 +1,4 @@
-"""Taking instances out of the index: those that somebody names, and those that were moved away."""
+"""Remove instances from the index: those that the user forgets, and those that an action moved."""
 
 import os
 from itertools import chain
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 def to_forget(rules: Rules, what: tuple[str, ...], *, files: bool) -> Going:
-    """What `forget` would do.
+    """Return what `forget` would remove. `what` are names of sets, UIDs and PatientIDs; `files`: their files are deleted too.
 
-    Raises UsageError where `what` names nothing, or where files of a source without a layout would go.
+    Raises UsageError if a name matches nothing, or if files of a source without a layout would be deleted.
     """
     with writing(rules) as store, store.transaction():
         return _chosen(rules, store, what, files=files)[0].going()
 
 
 def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False, prune_empty: bool = False) -> Forgotten:
-    """Decides that something is forgotten, and with `files` deletes its files first. Raises as `to_forget` does.
+    """Record the decision to forget instances; with `files`, delete their files first. Raises as `to_forget` does.
 
-    With `prune_empty` the folders that become empty go too. The decision comes when all of them are gone: until then the index
-    has what is to go, and the same command does what a kill left. It is in its file before the index obeys it.
+    With `prune_empty`, folders that become empty are deleted too. The decision is recorded after the deletions, so that the
+    same command completes them after a kill. It is written to its file before the index applies it.
     """
     from pyconquest_rules.index.store.forgetting import delete, delete_empty
 
@@ -51,25 +51,25 @@ def forget(rules: Rules, what: tuple[str, ...], *, files: bool = False, prune_em
 
 
 def undo_forget(rules: Rules, what: tuple[str, ...]) -> int:
-    """Takes decisions to forget something back; gives their number. The next `index` reads its files.
+    """Undo decisions to forget, and return their number. The next `index` reads the files again.
 
-    Raises UsageError where nothing of a name is forgotten.
+    Raises UsageError if there is no decision to forget one of the names.
     """
     file = DecisionsFile(rules.base)
     taken_back = set[Decision]()
     for name in what:
         of_name = {words for words in file.read().all if words[0] == "forget" and unpadded(words[2]) == unpadded(name)}
         if not of_name:
-            raise UsageError(f"no decision to forget this UID or PatientID is in {file.path}; the file shows what is forgotten")
+            raise UsageError(f"this UID or PatientID is not forgotten; {file.path} lists what is")
         taken_back |= of_name
     file.change(removed=taken_back)
     with writing(rules):
-        pass  # a store obeys
+        pass  # opening the index for writing applies the decisions
     return len(taken_back)
 
 
 def _chosen(rules: Rules, store: "Store", what: tuple[str, ...], *, files: bool) -> tuple["Forgetting", frozenset[Decision]]:
-    """What is chosen, and the decisions by which it is forgotten."""
+    """Return the chosen instances, and the decisions to forget them."""
     from pyconquest_rules.index.store.forgetting import Forgetting
 
     forgetting = Forgetting(store)
@@ -82,7 +82,7 @@ def _chosen(rules: Rules, store: "Store", what: tuple[str, ...], *, files: bool)
     decisions = forgetting.decided()
     if files and (others := {place.device for place in forgetting.places()} - _devices_with_layout(rules, store)):
         names = [name for name, source in store.sources().items() if source.device in others]
-        raise UsageError(f"files of a source without a layout are never deleted: {', '.join(names)}")
+        raise UsageError(f"cannot delete files of a source without a layout: {', '.join(names)}; run forget without --files")
     return forgetting, decisions
 
 
@@ -91,7 +91,7 @@ def _devices_with_layout(rules: Rules, store: "Store") -> set[str]:
 
 
 def forget_moved(rules: Rules, store: "Store", run: int | None = None) -> None:
-    """Takes the files that a run, or those that were killed, moved away out of the index: they did not vanish."""
+    """Remove the files that a run moved from the index, so that they do not count as vanished. Without `run`: any killed run."""
     movers = [name for name, action in rules.actions.items() if action.fingerprint == Mode.MOVE.fingerprint]
     if not movers:
         return

@@ -1,4 +1,4 @@
-"""Bringing the index up to date with the sources."""
+"""Update the index from the sources."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,12 +33,11 @@ def index(
     emit: Emit = silent,
     every_file: bool = False,
 ) -> Indexed:
-    """Brings the index up to date with the sources named, or with all.
+    """Update the index from the named sources, or from all, and return the counts.
 
-    `emit` is told of files that are unchanged only where `every_file` is asked for.
-
-    Raises SourceError, and changes nothing, where a source is missing or most of it vanished; UsageError for a name that
-    is no source.
+    `every_file`: emit an event for unchanged files too.
+    Raises SourceError, and changes nothing, if a source is missing or if most of its files vanished without `allow_vanish`.
+    Raises UsageError for an unknown source.
     """
     from pyconquest_rules.index.scan.scan import Scan
 
@@ -53,15 +52,15 @@ def index(
     for noted in under_other_names(rules.trees):
         emit(noted)
     with writing(rules) as store:
-        forget_moved(rules, store)  # by runs that were killed before they could
+        forget_moved(rules, store)  # killed runs may have left this undone
         scan = Scan(store, emit, every_file=every_file, takes_back=True)
         for name in store.sources().keys() - known.keys() if not names else ():
             scan.drop(name)
         scan.run([known[name] for name in names or known], workers, own=_own(rules), allow_vanish=allow_vanish)
-        store.measure_stale()  # left by a listener that was killed
+        store.measure_stale()  # a killed listener may have left this undone
         bring_tables_up_to_date(store.connection, rules.tables, store.transaction)
-        # Looking through the whole index would make a run that reads nothing a slow one.
-        for name, number, only in archives(store.connection) if scan.tally.counts["read"] or _is_bare(store) else ():
+        # These queries read the whole index, which would slow down a run without changes.
+        for name, number, only in archives(store.connection) if scan.tally.counts["read"] or _is_empty(store) else ():
             emit(SourceNoted(name, _archives(number, only)))
         contradictions = count_contradictions(store.connection) if scan.tally.counts["read"] else {}
         if not names:
@@ -71,7 +70,7 @@ def index(
 
 
 def under_other_names(trees: Sequence[Tree]) -> Iterator[SourceNoted]:
-    """Yield the sources that share files with one above them although their paths do not tell, as by a bind mount."""
+    """Yield an event for each source that shares files with an earlier one under another path, for example by a bind mount."""
     for tree, earlier in ((tree, earlier) for number, tree in enumerate(trees) for earlier in trees[:number]):
         if tree.is_inside(earlier) or earlier.is_inside(tree):
             continue
@@ -86,8 +85,8 @@ def _holds(one: Tree, other: Tree) -> bool:
     return Identities([str(one.root)]).which_path(str(other.root)) is not None
 
 
-def _is_bare(store: "Store") -> bool:
-    """Whether the index has no instance at all."""
+def _is_empty(store: "Store") -> bool:
+    """Whether the index has no instance."""
     return store.connection.execute("SELECT 1 FROM DICOMImages LIMIT 1").fetchone() is None
 
 
@@ -97,7 +96,7 @@ def _archives(number: int, only: bool) -> str:
 
 
 def _own(rules: Rules) -> frozenset[bytes]:
-    """The real paths of what this program itself keeps, which may lie inside a source."""
+    """Return the real paths of this program's own files and folders, which may lie inside a source."""
     database = os.path.realpath(rules.database)
     files = [database + end for end in ("", "-wal", "-shm", "-journal")]
     incoming = [os.path.join(tree.root, name) for tree in rules.trees for name in (INCOMING, OLDER)]

@@ -1,4 +1,4 @@
-"""Receiving what others send, and what is done then."""
+"""Run a listener: receive instances, and run its actions after a study is complete."""
 
 import sqlite3
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from pyconquest_rules.app.applying import apply, running
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.app.planning import stages
 from pyconquest_rules.app.remembering import reason, remembered
-from pyconquest_rules.app.stopping import stop_asked
+from pyconquest_rules.app.stopping import stop_requested
 from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.errors import Error
 from pyconquest_rules.events import Emit, Event, Healthy, Listens, Ran, ThenWaits, silent
@@ -21,9 +21,10 @@ HEALTH_SECONDS = 60.0
 
 
 def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
-    """Receives until Ctrl-C or SIGTERM; runs `then` when a study has been quiet, and again if that fails. Gives what it did.
+    """Receive instances until Ctrl-C or SIGTERM, and return the counts.
 
-    Raises UsageError for a name that no listener has, ListenError and DatabaseError where it cannot listen.
+    The actions of `then` run when a study has been quiet, and again if they fail.
+    Raises UsageError for an unknown listener, and ListenError or DatabaseError if it cannot listen.
     """
     from pyconquest_rules.intake.listening import Listening
     from pyconquest_rules.kinds.listen.waiting import Waiting
@@ -35,30 +36,30 @@ def listen(rules: Rules, name: str, *, emit: Emit = silent) -> Healthy:
 
     def came(study: str) -> None:
         if waiting is not None and waiting.came(study):
-            woken.set()  # of the others it is known until when they must be waited for at least
+            woken.set()  # this study is due first; the waiting time of the others does not change
 
-    with stop_asked(woken.set) as stop, Listening(settings, *where, came, emit, nodes, rules.order) as listening:
+    with stop_requested(woken.set) as stop, Listening(settings, *where, came, emit, nodes, rules.order) as listening:
         emit(Listens(name, settings.ae_title, settings.host, listening.port))
-        told, interrupted = monotonic(), False
+        reported, interrupted = monotonic(), False
         while not (stop() or interrupted):
             waits = [HEALTH_SECONDS, waiting.seconds() if waiting is not None else None]
             woken.wait(min(wait for wait in waits if wait is not None))
             woken.clear()
             if waiting is not None and not stop() and (studies := waiting.due()):
                 ran = _then(rules, settings.then, emit)
-                interrupted = isinstance(ran, Result) and ran.interrupted  # Ctrl-C and SIGTERM were for it, and are for us too
+                interrupted = isinstance(ran, Result) and ran.interrupted  # Ctrl-C during `then` ends the listener too
                 if not (unfinished := _unfinished(ran)):
                     waiting.done(studies)
                 elif not interrupted:
                     emit(ThenWaits(name, unfinished, waiting.again(studies)))
-            if monotonic() >= told + HEALTH_SECONDS:
+            if monotonic() >= reported + HEALTH_SECONDS:
                 emit(Healthy(name, asdict(listening.health())))
-                told = monotonic()
+                reported = monotonic()
     return Healthy(name, asdict(listening.health()))
 
 
 def one_at_a_time(emit: Emit) -> Emit:
-    """The same for several threads at once."""
+    """Return a thread-safe version of `emit`."""
     lock = Lock()
 
     def take(event: Event) -> None:
@@ -69,7 +70,7 @@ def one_at_a_time(emit: Emit) -> Emit:
 
 
 def _then(rules: Rules, targets: tuple[str, ...], emit: Emit) -> Result | str:
-    """Runs actions on the index as it is, today; returns what they did, or why they could not."""
+    """Run actions on the index as it is, with today's date. Return the result, or why they could not run."""
     today = rules.on(date.today())
     try:
         with remembered(rules.base, targets) as result, running(rules):
@@ -81,7 +82,7 @@ def _then(rules: Rules, targets: tuple[str, ...], emit: Emit) -> Result | str:
 
 
 def _unfinished(ran: Result | str) -> str:
-    """Return what is left for another try, or why there must be one; "" if all was done."""
+    """Return why the actions must run again, or "" if all steps were done."""
     if isinstance(ran, str):
         return ran
     left = {what: ran.counts[what] for what in ("failed", "blocked", "waiting")}

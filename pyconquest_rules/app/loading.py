@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
+from typing import Self
 
 from pyconquest_rules.kinds.all import kinds
 from pyconquest_rules.rules import loader, rules
@@ -14,16 +14,11 @@ class Rules(rules.Rules):
 
     __slots__ = ()
 
-    @staticmethod
-    def load(path: str | Path, database: Path | None = None) -> "Rules":
-        """Return the rules of a file, on the index `database` if one is named.
+    @classmethod
+    def load(cls, path: str | Path, database: Path | None = None, environment: Mapping[str, str] = os.environ) -> Self:
+        """Return the rules of a file. `database` replaces the path of the index in the rules.
 
-        Raises RulesError with every mistake, UsageError if there is no such file.
+        `environment` has the values of `{ env = "NAME" }`.
+        Raises RulesError with every error of the file, and UsageError if the file cannot be read.
         """
-        return load(Path(path), database=database)
-
-
-def load(file: Path, environment: Mapping[str, str] = os.environ, database: Path | None = None) -> Rules:
-    """Return the same; `{ env = "X" }` is of `environment`."""
-    checked = loader.load(file, kinds(), environment, database)
-    return Rules(**{field.name: getattr(checked, field.name) for field in fields(checked)})
+        return loader.load(Path(path), kinds(), cls, environment, database)

@@ -1,4 +1,4 @@
-"""What was done, held against what is there: destinations, actions, instances."""
+"""Compare the ledger with the disk, the index and the rules: `verify`, `status` and `explain`."""
 
 import os
 from collections.abc import Iterator
@@ -28,12 +28,13 @@ def verify(
     looked_at: LookedAt = every,
     mending: Mending | None = None,
 ) -> Iterator[Verified]:
-    """Every destination in the ledger of the targets, or of all actions there ever were, against what is on the disk.
+    """Compare every destination in the ledger with the disk, and yield a finding for each.
 
-    With `mending`, under the run lock that the caller holds, what can be mended is noted for the next plan to do so.
+    The destinations are those of the targets, or of all actions that ever ran. `deep`: read and hash each file. With
+    `mending`, possible repairs are recorded for the next plan; the caller holds the run lock.
     """
     with Ledger(rules.base, write=mending is not None) as ledger:
-        if mending is None:  # else the run lock came with it
+        if mending is None:  # otherwise `running` has recorded them
             ledger.show_placed(rules.outputs)
         actions = rules.chosen(targets) if targets else tuple({*rules.actions, *ledger.totals()})
         prefixes = tuple(filter(None, (rules.templates[name].prefix for name in actions if name in rules.templates)))
@@ -42,15 +43,15 @@ def verify(
 
 
 def unmended(mending: Mending, made: Plan) -> Iterator[tuple[str, str]]:
-    """The destinations that were found missing or changed and that a plan does not mend, and why."""
+    """Yield the missing and changed destinations that a plan does not repair, each with the reason."""
     yield from mending.troubles()
     yield from made.without(mending.mendable())
 
 
 def status(rules: Rules, targets: tuple[str, ...] = ()) -> list[ActionStatus]:
-    """Where every action stands, by the ledger and a plan on the index as it is.
+    """Return the state of each action, from the ledger and from a plan on the index as it is.
 
-    No node is asked: of what is to be retrieved is only known what was brought, and what failed, which is due again.
+    No node is queried. So a retrieval has only the instances that were retrieved, and those that failed and are due again.
     """
     chosen = rules.chosen(targets)
     with planned(rules, without_nodes(rules, chosen)) as made, Ledger(rules.base) as ledger:
@@ -85,9 +86,9 @@ WHERE s.path || '/' || f.path = CAST(? AS TEXT)
 
 
 def explain(rules: Rules, what: str) -> list[Explained]:
-    """The instances that a path of a source or destination, or a UID or PatientID, stands for: at most MOST_EXPLAINED.
+    """Return the instances of a path, a UID or a PatientID, at most MOST_EXPLAINED. The path may be a source or a destination.
 
-    Raises UsageError where it stands for none, and says why a file of a source is not in the index.
+    Raises UsageError if there is none. For a file of a source, the message says why it is not in the index.
     """
     local = without_nodes(rules, (*rules.actions,))
     with opened(rules) as sets, planned(rules, local) as made, Ledger(rules.base) as ledger:
@@ -106,13 +107,13 @@ def explain(rules: Rules, what: str) -> list[Explained]:
 
 
 def _sets(rules: Rules, sets: Sets, uid: str) -> tuple[tuple[str, ...], tuple[NotIn, ...]]:
-    """The sets that hold an instance, and those that do not, with what its row has."""
+    """Return the sets that have an instance, and those that do not, with the values of the instance that decide this."""
     held = tuple(name for name in rules.selections if sets.holds(uid, name))
     return held, tuple(NotIn(name, values(sets, name, uid)) for name in rules.selections if name not in held)
 
 
 def _explained(step: Step, made: Plan, ledger: Ledger) -> ExplainedStep:
-    """A step with what stands in its way: the steps that it collides with, or the instance that was put there earlier."""
+    """Return a step with what blocks it: the steps that it collides with, or the instance that owns the destination."""
     found, others = partners(made, step)
     if step.reason is Reason.CONFLICT and (holder := ledger.holder(step.operation.destination)):
         action, uid, source = holder
@@ -121,7 +122,7 @@ def _explained(step: Step, made: Plan, ledger: Ledger) -> ExplainedStep:
 
 
 def _instance_at(rules: Rules, sets: Sets, made: Plan, what: str) -> str | None:
-    """The SOPInstanceUID of the file of a source, or of what a step would put, at a path."""
+    """Return the SOPInstanceUID of the file at a path of a source, or of the step whose destination the path is."""
     path = os.path.abspath(what)
     row = sets.connection.execute(AT_PATH, (os.fsencode(os.path.realpath(path)),)).fetchone()
     if row and row[1] == "rejected":

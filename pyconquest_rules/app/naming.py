@@ -1,4 +1,4 @@
-"""What a name of the command line stands for in the rules."""
+"""Look up names of the command line in the rules."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -9,8 +9,8 @@ T = TypeVar("T")
 
 
 def named(what: str, name: str, known: Mapping[str, T]) -> T:
-    """The node, listener or source that has a name. Raises UsageError where none has, which says what they are called."""
+    """Return the node, listener or source with a name; `what` is the word for it. Raises UsageError for an unknown name."""
     if name not in known:
         hint = did_you_mean(name, known) or f"{what}s are: {', '.join(known) or 'none'}"
-        raise UsageError(f'no {what} is called "{name}"; {hint}')
+        raise UsageError(f'unknown {what} "{name}"; {hint}')
     return known[name]

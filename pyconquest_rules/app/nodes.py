@@ -1,4 +1,4 @@
-"""Asking the nodes of the rules: whether they are there, and what they have."""
+"""Query the nodes of the rules: C-ECHO and C-FIND."""
 
 from collections.abc import Iterator, Mapping
 from itertools import count
@@ -15,30 +15,30 @@ from pyconquest_rules.templates import with_vars
 
 
 def echo(rules: Rules, name: str) -> float:
-    """Asks a node whether it is there (C-ECHO); gives the seconds until its answer.
+    """Verify that a node answers (C-ECHO), and return the seconds until its answer.
 
-    Raises UsageError for a name that no node has, NodeError where it does not answer with success.
+    Raises UsageError for an unknown node, and NodeError if it does not answer with success.
     """
-    from pyconquest_rules.network.association import echo as ask
+    from pyconquest_rules.network.association import echo as verify
 
     node, start = named("node", name, rules.nodes), monotonic()
-    ask(node)
+    verify(node)
     return monotonic() - start
 
 
 def find(
     rules: Rules, name: str, level: Level, match: Mapping[str, str], emit: Emit = silent
 ) -> tuple[tuple[str, ...], Iterator[sql.Row]]:
-    """What a node has at a level, by C-FIND: the keys that were asked for, and for each match their values.
+    """Query a node at a level (C-FIND). Return the requested keys, and an iterator over the matches with a value for each key.
 
-    If matches were skipped, one event after the last row has their number.
-    Raises UsageError for a name that no node has, Mistake for a key that cannot be asked for, NodeError where the node fails.
+    `match` has keys and values to match. If matches were skipped, an event after the last row has their number.
+    Raises UsageError for an unknown node, Mistake for a key or value that cannot be queried, and NodeError if the node fails.
     """
     from pyconquest_rules.network.query import find as found
 
     keys = tuple(dict.fromkeys([*UNIQUE[level], *match]))
     node, skipped = named("node", name, rules.nodes), count(1)
-    match = {key: _asked(key, value, rules) for key, value in match.items()}
+    match = {key: _matching_value(key, value, rules) for key, value in match.items()}
     matches = found(node, level, match, skipped=lambda: next(skipped))
 
     def rows() -> Iterator[sql.Row]:
@@ -49,8 +49,8 @@ def find(
     return keys, rows()
 
 
-def _asked(key: str, value: str, rules: Rules) -> str:
-    """A value with the values of variables. Raises Mistake for a template that has no value, and for what is no date."""
+def _matching_value(key: str, value: str, rules: Rules) -> str:
+    """Return a value with variables filled in. Raises Mistake for an invalid template, key or date."""
     text = with_vars(value, rules.params)
     known_key(key)
     check_value(key, text)

@@ -1,4 +1,4 @@
-"""The index of the rules, to be asked or to be written."""
+"""Open the index of the rules, for queries or for writing."""
 
 import os
 import sqlite3
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(rules: Rules, *, as_it_is: bool = False) -> Iterator[Sets]:
-    """The sets of the rules over the index, read-only. Raises DatabaseError where there is no index for these rules.
+    """Open the index read-only, and yield the sets of the rules.
 
-    What the index has still to do is done first: it obeys decisions, and series are measured. Not so if it is taken `as_it_is`.
+    Unless it is opened `as_it_is`, pending work is done first: decisions are applied, and series are measured.
+    Raises DatabaseError if there is no index, or if it is not an index of these rules.
     """
-    no_index = DatabaseError(f"there is no index {rules.database} yet; make it with: pyconquest-rules index")
+    no_index = DatabaseError(f"there is no index {rules.database} yet; create it with: pyconquest-rules index")
     if not rules.database.exists():
         raise no_index
     if not as_it_is:
@@ -43,7 +44,7 @@ def opened(rules: Rules, *, as_it_is: bool = False) -> Iterator[Sets]:
         if row is None and not names_in(connection):
             raise no_index
         if row != (rules.schema.fingerprint,):
-            raise DatabaseError("the index was made for other columns; bring it up to date with: pyconquest-rules index")
+            raise DatabaseError("the index was created with other columns; update it with: pyconquest-rules index")
         if not intact:
             raise DatabaseError(
                 f"another program changed the tables of the index {rules.database}; restore them with: pyconquest-rules index"
@@ -59,20 +60,20 @@ def opened(rules: Rules, *, as_it_is: bool = False) -> Iterator[Sets]:
 def _catch_up(rules: Rules, connection: sqlite3.Connection) -> None:
     if not obeys(rules, connection):
         with writing(rules):
-            pass  # a store obeys
+            pass  # opening the index for writing applies the decisions
     if stale(connection):
         _measure(rules)
 
 
 def obeys(rules: Rules, connection: sqlite3.Connection) -> bool:
-    """Whether an index is what the decisions say."""
+    """Whether all decisions have been applied to an index."""
     return DecisionsFile(rules.base).read().text == (recorded(connection) or Decisions()).text
 
 
 def check_sources(rules: Rules, connection: sqlite3.Connection) -> None:
-    """Raise DatabaseError if an index has files of sources that the rules do not have, or have at other places.
+    """Raise DatabaseError if an index has files of a source that the rules do not have, or have with another path.
 
-    What an index says may be anybody's: who opens the files that it names must not be led out of the sources.
+    An index may be forged. Its paths must not lead out of the sources of the rules.
     """
     roots = {tree.name: tree.root for tree in rules.trees}
     rows = connection.execute(
@@ -83,21 +84,21 @@ def check_sources(rules: Rules, connection: sqlite3.Connection) -> None:
         if roots.get(name) != (root := Path(os.fsdecode(path or b""))) or not DEVICE.fullmatch(str(device)):
             what = f"at {str(root)!r}" if name in roots else "which the rules do not have"
             raise DatabaseError(
-                f"the index {rules.database} has the source {name!r} {what}; bring it up to date with: pyconquest-rules index"
+                f"the index {rules.database} has the source {name!r} {what}; update it with: pyconquest-rules index"
             )
 
 
 def _measure(rules: Rules) -> None:
-    """Measure the series that a listener, which may have been killed, left for later.
+    """Measure the geometry of series that a listener has not measured yet, because it was killed or will do so soon.
 
-    A reader who cannot write the index sees them as they were measured last; the listener measures every few seconds.
+    If the index cannot be written, queries see the last measurement.
     """
     with suppress(DatabaseError, sqlite3.Error), writing(rules) as store:
         store.measure_stale()
 
 
 def writing(rules: Rules) -> "Store":
-    """The writing side of the index. Imported late, like all that reads files: what only asks the index needs neither."""
+    """Open the index for writing. The import is lazy, because commands that only query the index need not read files."""
     from pyconquest_rules.index.store.store import Store
 
     return Store(rules.database, rules.schema, rules.order)

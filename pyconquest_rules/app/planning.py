@@ -1,4 +1,4 @@
-"""What would be done, and why: the rules, the index, the ledger and the disk make a plan."""
+"""Make plans from the rules, the index, the ledger and the disk."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -39,12 +39,12 @@ def plan(
     allow_vanish: bool = False,
     emit: Emit = silent,
 ) -> Plan:
-    """What would be done for the targets, and why; the index is taken as it is. Close the plan when done with it.
+    """Return the plan of the targets, on the index as it is. The caller closes the plan.
 
-    Where it is to be retrieved, the node is asked. An action that would prune more than half of what it made is blocked, unless
-    `allow_prune`. If most files vanished from an output and that is not allowed, or if there is too little room, the plan has a
-    finding. Raises UsageError for a target that names nothing, Mistake for a query that fails on the data, or that a node
-    cannot be asked.
+    The nodes of retrievals are queried. An action that would prune more than half of its files is blocked, unless
+    `allow_prune`. If most files vanished from an output, unless `allow_vanish`, or if there is too little space, the plan has
+    a finding.
+    Raises UsageError for an unknown target, and Mistake for a query that fails on the data or that a node cannot answer.
     """
     return planned(rules, rules.chosen(targets), allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)
 
@@ -57,15 +57,15 @@ def plan_offline(
     allow_vanish: bool = False,
     emit: Emit = silent,
 ) -> Plan:
-    """What would be done by the index as it is: no node is connected to, no source read and nothing written.
+    """Return the plan of the targets without connecting to a node, reading a source, or writing anything.
 
-    Events name what cannot be known so. Raises as `plan` does.
+    Events report what such a plan cannot know. Raises as `plan` does.
     """
     chosen = rules.chosen(targets)
     local = without_nodes(rules, chosen)
     for name in chosen:
         if name not in local:
-            emit(NodeNoted(name, "not planned: only the node knows what is to be retrieved"))
+            emit(NodeNoted(name, "not planned: only the node knows which instances to retrieve"))
     return planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit, offline=True)
 
 
@@ -77,9 +77,9 @@ def stages(
     allow_vanish: bool = False,
     emit: Emit = silent,
 ) -> Iterator[Plan]:
-    """The plans of `apply`, each to be done before the next is asked for: what is retrieved, then the rest on the new index.
+    """Yield the plans of `apply`: first the retrievals, then all other actions. The caller carries out each before the next.
 
-    Raises OutputError, before anything is retrieved, where the rest could not be done as a whole.
+    Raises OutputError, before anything is retrieved, if outputs of the other actions have lost most of their files.
     """
     chosen = rules.chosen(targets)
     local = without_nodes(rules, chosen)
@@ -93,38 +93,45 @@ def stages(
 
 
 def refuse(made: Plan) -> None:
-    """Raise OutputError if outputs lost most of their files. Too little room is no reason: what fits is done, and stays done."""
+    """Raise OutputError if outputs have lost most of their files.
+
+    Too little space does not stop a run: the steps that fit are done, and the next run continues.
+    """
     if gone := [finding.message for finding in made.findings if isinstance(finding, Vanished)]:
         raise OutputError("\n".join(gone))
 
 
 def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emit = silent) -> Plan:
-    """A plan that was saved. It keeps its day: that midnight has passed makes no plan stale.
+    """Return a saved plan. It keeps its date, so it does not become stale at midnight.
 
-    Raises StalePlan where another one would be made now, UsageError where the file is no plan.
+    Raises StalePlan if the current plan differs, and UsageError if the file is not a plan.
     """
     saved = load(file)
     try:
         names = tuple(saved.actions())
         if names != rules.chosen(names):
-            raise StalePlan(f"the rules changed since {file} was made; plan again")
+            raise _stale(file, "the rules")
         allowed = {"allow_prune": saved.allows_prune, "allow_vanish": allow_vanish or saved.allows_vanish}
         with plan(rules.on(saved.day), names, **allowed, emit=emit) as now:
             if now.digest() != saved.digest():
-                raise StalePlan(f"the data, the rules or the destinations changed since {file} was made; plan again")
+                raise _stale(file, "the data, the rules or the destinations")
             saved.findings, saved.recipes = now.findings, now.recipes
     except UsageError:
-        raise StalePlan(f"the rules changed since {file} was made; plan again") from None
+        raise _stale(file, "the rules") from None
     return saved
 
 
+def _stale(file: Path, what: str) -> StalePlan:
+    return StalePlan(f"{what} changed after {file} was saved; plan again")
+
+
 def without_nodes(rules: Rules, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The actions that can be planned without asking a node."""
+    """Return the actions that can be planned without querying a node."""
     return tuple(name for name in names if not kind_of(name).remote)
 
 
 def prunes(rules: Rules, names: Iterable[str]) -> dict[str, bool]:
-    """Return the actions of these that make files, and whether they prune."""
+    """Return those of the actions that create files, and whether they prune."""
     found = {name: kind_of(name).prunes(rules.actions[name]) for name in names}
     return {name: prune for name, prune in found.items() if prune is not None}
 
@@ -138,7 +145,7 @@ def planned(
     emit: Emit = silent,
     offline: bool = False,
 ) -> Plan:
-    """The plan of just these actions. `offline`: of the index as it is, without a look into sources."""
+    """Return the plan of the actions, without those that they need. `offline`: no source is read and nothing is written."""
     with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
         check_sources(rules, sets.connection)
         makers.check(ledger.connection, rules.file, prunes(rules, names))
@@ -149,7 +156,7 @@ def planned(
         if allow_vanish:
             made.allow_vanish()
         for name in names:
-            # What is retrieved comes first, and is as much as the node has.
+            # Retrievals come first. Their size depends on the node, so the limit begins after them.
             kind, action = kind_of(name), rules.actions[name]
             if not limited and not kind.remote:
                 made.limit(sets.budget.plan)
@@ -173,7 +180,7 @@ def planned(
 
 @contextmanager
 def _bounded(sets: Sets) -> Iterator[None]:
-    """Within it, a plan that gets too large is a Mistake of the rules."""
+    """Raise Mistake if a plan becomes too large within the block."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -185,20 +192,20 @@ def _bounded(sets: Sets) -> Iterator[None]:
 
 
 def _in_time(wishes: Iterator[Wish], sets: Sets) -> Iterator[Wish]:
-    """The wishes, as long as the processor time that printing destinations takes is left for the plan."""
+    """Yield the requests. Raises Mistake when rendering the destinations has used up the processor time of the plan."""
     began = thread_time()
     for number, wish in enumerate(wishes):
         if number % 64 == 0:
             sets.left, began = sets.left - (thread_time() - began), thread_time()
             if sets.left <= 0:
                 hint = "a template may be very long, or a set may give rows more than once"
-                raise Mistake("the sets and templates take too long together", hint=hint)
+                raise Mistake("the sets and templates together take too long", hint=hint)
         yield wish
 
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """The ledger and the disk, as a plan asks of them."""
+    """The facts of the ledger and the disk that decide a plan."""
 
     ledger: Ledger
     outputs: Outputs
@@ -224,7 +231,7 @@ class _Facts:
 
 @dataclass(frozen=True, slots=True)
 class _OfflineFacts(_Facts):
-    """The same without the content of any file: what only the content can say counts as changed."""
+    """The same without reading the content of files. A file that only its content could confirm counts as changed."""
 
     unknown: list[str] = field(default_factory=list)
 
@@ -237,8 +244,8 @@ class _OfflineFacts(_Facts):
 
 
 def _note_unknown(facts: _Facts, sets: Sets, rules: Rules, emit: Emit) -> None:
-    """Reports what a plan that was made offline cannot know."""
+    """Emit events about what an offline plan cannot know."""
     if isinstance(facts, _OfflineFacts) and (number := len(facts.unknown)):
-        emit(NodeNoted("", f"{number:,} existing files were not compared with their sources: they count as other content"))
+        emit(NodeNoted("", f"{number:,} existing files were not compared with their sources: they count as changed"))
     if not obeys(rules, sets.connection):
-        emit(NodeNoted("", "the index does not obey decisions.txt yet: what was forgotten or chosen since is not known to it"))
+        emit(NodeNoted("", "the index does not have the latest decisions of decisions.txt yet; the next command applies them"))

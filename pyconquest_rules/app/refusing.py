@@ -1,4 +1,4 @@
-"""The files that could not be indexed: they make the exit code 1 until somebody deals with them or accepts them."""
+"""The files that could not be indexed. They cause exit code 1 until the user removes or accepts them."""
 
 from collections.abc import Mapping
 from sqlite3 import Connection
@@ -11,13 +11,13 @@ from pyconquest_rules.rules.rules import Rules
 
 
 def refusals(rules: Rules, *, as_it_is: bool = False) -> Refusals:
-    """The refused files of the index, without a look at the sources; `as_it_is`: without a write either."""
+    """Return the refused files of the index, without reading sources. `as_it_is`: nothing is written either."""
     with opened(rules, as_it_is=as_it_is) as sets:
         return refusals_in(sets.connection, rules)
 
 
 def refusals_in(connection: Connection, rules: Rules, seen: Mapping[str, int] | None = None) -> Refusals:
-    """Those of an open index. `seen`: reasons of this run, as folders that cannot be read are in no table."""
+    """Return the refused files of an open index. `seen` are the counts of this run: unreadable folders are in no table."""
     found: dict[str, int] = dict(connection.execute(REFUSED).fetchall())
     if unreadable := max(found.get(Reason.UNREADABLE, 0), (seen or {}).get(Reason.UNREADABLE, 0)):
         found[Reason.UNREADABLE.value] = unreadable

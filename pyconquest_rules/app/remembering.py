@@ -1,4 +1,4 @@
-"""Runs that an error ends: the history has them, with the reason."""
+"""Record runs that end with an error, so that `history` shows them with the reason."""
 
 import os
 import sqlite3
@@ -15,9 +15,9 @@ from pyconquest_rules.kinds.all import outcomes
 
 @contextmanager
 def remembered(base: Path, targets: tuple[str, ...]) -> Iterator[Result]:
-    """Yields the result of a run, whose number is 0 until it begins. If an error ends it, the history has the reason.
+    """Yield the result of a run, whose number is 0 until it begins. If an error ends the block, record the reason.
 
-    `base` is the folder of the rules file. If the rules are invalid, and nothing was ever done there, nothing is written.
+    `base` is the folder of the rules file. For invalid rules or options, nothing is written unless the state folder exists.
     """
     result = Result.of(outcomes())
     try:
@@ -30,14 +30,14 @@ def remembered(base: Path, targets: tuple[str, ...]) -> Iterator[Result]:
 
 
 def reason(error: BaseException) -> str:
-    """Return what an error means, on one line, without a value of a patient: no text of an error that is not ours or SQLite's."""
+    """Return the reason of an error, on one line and without patient data: only texts of our errors and of SQLite are used."""
     match error:
         case RulesError():
-            return "the rules are not valid: " + str(error).partition("\n")[0]
+            return "the rules are invalid: " + str(error).partition("\n")[0]
         case Error() | sqlite3.Error():
             return str(error).partition("\n")[0]
-        case OSError(errno=int(number)) if number:  # its text has a path in it, which may name a patient
+        case OSError(errno=int(number)) if number:  # its text has a path, which may have patient data
             return os.strerror(number)
         case KeyboardInterrupt():
             return "interrupted"
-    return f"an error of the program itself: {type(error).__name__}"
+    return f"internal error: {type(error).__name__}"

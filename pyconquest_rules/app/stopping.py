@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, as a question."""
+"""Let a run finish its current steps after Ctrl-C or SIGTERM."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -7,24 +7,25 @@ from threading import current_thread, main_thread
 
 
 @contextmanager
-def stop_asked(woken: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
-    """Within it, Ctrl-C and SIGTERM are a question that the run asks between steps; a second Ctrl-C ends at once.
+def stop_requested(woken: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether Ctrl-C or SIGTERM has come, for a run to call between steps.
 
-    `woken` is called when they come.
+    `woken` is called when the signal comes. A second Ctrl-C raises KeyboardInterrupt at once. Outside the main thread, where
+    Python cannot handle signals, the function always returns False.
     """
-    asked: list[int] = []
+    received: list[int] = []
 
-    def ask(number: int, frame: object) -> None:
-        asked.append(number)
+    def receive(number: int, frame: object) -> None:
+        received.append(number)
         woken()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     if current_thread() is not main_thread():
         yield lambda: False
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,8 +1,8 @@
-"""The one door for files that a command writes where somebody says: reports, exports, saved plans, configurations.
+"""Write files whose path the user names: reports, exports, saved plans, configurations. No other module writes them.
 
-Nothing of the user's is replaced. Sources, the files of the rules, the program's own and what `apply` made are refused always;
-any other existing file unless this program wrote it and nobody changed it since. What was written is remembered in the state by
-path, size and mtime, before the file gets its name: if the process is killed in between, it is still known.
+Sources, the files that the rules name, this program's own files and those that `apply` created are always refused. Any other
+existing file is replaced only if this program wrote it and nobody has changed it since. The state has the path, the size and
+the mtime of each written file. They are recorded before the file gets its name, so that a killed process cannot lose them.
 """
 
 import fcntl
@@ -29,15 +29,16 @@ STANDARD_OUTPUT = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
 
 @contextmanager
 def written(rules: Rules, file: Path, *, force: bool = False, regular: bool = False, make: bool = False) -> Iterator[BinaryIO]:
-    """Yield the stream whose bytes become `file` at the end of the block; if the block raises, the file stays as it was.
+    """Yield a stream whose bytes become `file` at the end of the block. If the block raises, the file stays as it was.
 
-    Standard output, pipes and devices are written to at once, unless `regular`: then the name of the stream is the path of a
-    file. With `force` a file that this program did not write is replaced too; `make` makes a missing folder.
-    Raises UsageError for what must not be replaced, or cannot be written.
+    Standard output, pipes and devices are written directly. With `regular` they are refused, and `name` of the stream is the
+    path of a temporary file. With `force`, a file that this program did not write is replaced too. With `make`, a missing
+    folder is created.
+    Raises UsageError if the file must not be replaced, or cannot be written.
     """
     if is_stdout(file) or _is_pipe(file):
         if regular:
-            raise _refused(file, "it is not a regular file; name one")
+            raise _refused(file, "it is not a regular file; name another file")
         sys.stdout.flush()
         with open(os.dup(sys.stdout.fileno()) if is_stdout(file) else file, "wb") as stream:
             yield stream
@@ -47,17 +48,17 @@ def written(rules: Rules, file: Path, *, force: bool = False, regular: bool = Fa
     with _part(file, real) as part:
         yield part
         part.flush()
-        _check(rules, file, real, force)  # it may have been written in the meantime
+        _check(rules, file, real, force)  # another program may have written it in the meantime
         _take_place(rules, part, real)
 
 
 def is_stdout(file: Path) -> bool:
-    """Whether a name stands for standard output."""
+    """Whether a path stands for standard output."""
     return str(file) in STANDARD_OUTPUT
 
 
 def check_outside(rules: Rules, file: Path) -> None:
-    """Raise UsageError for a file inside a source, by whatever name, or inside the folder of the state."""
+    """Raise UsageError if a file is inside a source, under whatever path, or inside the state folder."""
     real = Path(os.path.realpath(file))
     for folder, what in protected_folders(rules):
         if Identities([os.path.realpath(folder)]).which_path(str(real)):
@@ -72,7 +73,7 @@ def _is_pipe(file: Path) -> bool:
 
 
 def _check(rules: Rules, file: Path, real: Path, force: bool, make: bool = False) -> None:
-    """Raise UsageError if a file must not be written: why, and what to do."""
+    """Raise UsageError if a file must not be written."""
     for path, what in protected_files(rules):
         if _is_same(real, Path(os.path.realpath(path))):
             raise _refused(file, f"it is {what}; name another file")
@@ -85,23 +86,23 @@ def _check(rules: Rules, file: Path, real: Path, force: bool, make: bool = False
     if not real.parent.is_dir():
         if real.parent.exists():
             raise _refused(file, f"{file.parent} is not a folder; name a file elsewhere")
-        raise _refused(file, f"there is no folder {file.parent}; make it with: mkdir -p {quote(str(file.parent))}")
+        raise _refused(file, f"there is no folder {file.parent}; create it with: mkdir -p {quote(str(file.parent))}")
     try:
         status = real.lstat()
     except FileNotFoundError:
         return
     if stat.S_ISDIR(status.st_mode):
-        raise _refused(file, f"it is a folder; name a file in it, as {file / 'FILE'}")
+        raise _refused(file, f"it is a folder; name a file in it, such as {file / 'FILE'}")
     if not stat.S_ISREG(status.st_mode):
         raise _refused(file, "it is not a regular file; name another file")
     with Ledger(rules.base) as ledger:
         ledger.show_placed(rules.outputs)
         if any(ledger.knows(_name(rules, path)) for path in (real, Path(os.path.abspath(file)))):
-            raise _refused(file, "apply put that file there; name another file")
+            raise _refused(file, "apply created the existing file; name another file")
         known = _known(ledger, _name(rules, real))
     if not force and Stamp.of(status) not in known:
         why = "somebody changed it after this program wrote it" if known else "this program did not write the existing file"
-        raise _refused(file, f"{why}; name another file, or say --force if nobody needs the existing one")
+        raise _refused(file, f"{why}; name another file, or use --force to replace the existing one")
 
 
 def _refused(file: Path, why: str) -> UsageError:
@@ -109,7 +110,7 @@ def _refused(file: Path, why: str) -> UsageError:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file or folder, by whatever name; also if neither exists."""
+    """Whether two paths are the same file or folder. Equal paths are the same even if neither exists."""
     with suppress(OSError):
         return one == other or one.samefile(other)
     return False
@@ -117,9 +118,9 @@ def _is_same(one: Path, other: Path) -> bool:
 
 @contextmanager
 def _part(file: Path, real: Path) -> Iterator[BinaryIO]:
-    """The temporary file beside `real`, empty; it is removed at the end if it still has its name. Its holder has it locked.
+    """Yield an empty temporary file beside `real`. It is locked, and deleted at the end if it still has its temporary name.
 
-    A run that was killed leaves it unlocked, for the next one.
+    A killed process leaves the file unlocked, so that the next one can use it.
     """
 
     def opener(path: str, flags: int) -> int:
@@ -140,7 +141,7 @@ def _part(file: Path, real: Path) -> Iterator[BinaryIO]:
         raise _refused(file, f"{os.strerror(error.errno or 0)}; name a file elsewhere") from None
     with stream:
         try:
-            if _is_other(part, stream):  # its holder finished between our two steps
+            if _is_other(part, stream):  # another process renamed it between our open and our lock
                 raise _refused(file, "another command is writing it; wait for it to end")
             stream.truncate()
             yield stream
@@ -157,13 +158,13 @@ def _is_other(path: Path, stream: BinaryIO) -> bool:
 
 
 def _take_place(rules: Rules, part: BinaryIO, real: Path) -> None:
-    """Remember the complete temporary file, then give it its name, durably. It gets the permissions of the one it replaces."""
+    """Record the complete temporary file in the state, then rename it, durably. It keeps the permissions of the replaced file."""
     with suppress(FileNotFoundError):
         os.fchmod(part.fileno(), stat.S_IMODE(real.stat().st_mode))
     os.fsync(part.fileno())
     status, name = os.fstat(part.fileno()), _name(rules, real)
     row = (os.fsencode(name), *Stamp.of(status))
-    # Who cannot write the state, as a reader of somebody else's rules, can still write a new file.
+    # A user who cannot write the state, because the rules are somebody else's, can still write a new file.
     with suppress(DatabaseError, sqlite3.Error), Ledger(rules.base, write=True) as ledger:
         ledger.connection.execute("INSERT OR IGNORE INTO written VALUES (?, ?, ?)", row)
     os.replace(part.name, real)
@@ -177,12 +178,12 @@ def _take_place(rules: Rules, part: BinaryIO, real: Path) -> None:
 
 
 def _name(rules: Rules, path: Path) -> str:
-    """A file as the state names it: from the folder of the rules file, if it is below it."""
+    """Return the path of a file in the state: relative to the folder of the rules file, if the file is below it."""
     return str(path).removeprefix(f"{rules.base}/")
 
 
 def _known(ledger: Ledger, name: str) -> set[Stamp]:
-    """How this program left a file; nothing if it never wrote it."""
+    """Return the sizes and mtimes of a file as this program wrote it; none if it never did."""
     with suppress(sqlite3.Error):
         rows = ledger.connection.execute("SELECT size, mtime_ns FROM written WHERE path = ?", (os.fsencode(name),))
         return {Stamp(size, mtime_ns) for size, mtime_ns in rows}

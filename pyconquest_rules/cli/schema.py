@@ -13,7 +13,7 @@ def schema(context: typer.Context, json: Json = False) -> None:
     Editors use it: save it and begin the rules file with `#:schema ./rules.schema.json`.
     """
     from pyconquest_rules.kinds.all import kinds
-    from pyconquest_rules.rules.model import json_schema
+    from pyconquest_rules.rules.json_schema import json_schema
 
     context.obj.json = json
     typer.echo(dumps(json_schema(kinds()), indent=None if json else 2, ensure_ascii=False))

@@ -5,36 +5,25 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from shutil import get_terminal_size
 
-from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, size
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed, Refusals, size
 from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.engine.overview import Group, overview
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import COUNTS, Result
+from pyconquest_rules.engine.runner import Result
 from pyconquest_rules.engine.runs import Run
 from pyconquest_rules.engine.verify import Finding, Verified
-from pyconquest_rules.events import (
-    Emit,
-    Event,
-    FromListener,
-    Healthy,
-    InstanceNoted,
-    InstanceRefused,
-    Listens,
-    PeerRefused,
-    Ran,
-    ThenWaits,
-)
+from pyconquest_rules.events import Emit, Event, Healthy
 from pyconquest_rules.index.query.sql import Row
+from pyconquest_rules.render.counts import plan_lines, run_counts
+from pyconquest_rules.render.explanations import explanation
 from pyconquest_rules.render.failures import failures_to
-from pyconquest_rules.render.steps import COLOURS, group_lines, step_line
-from pyconquest_rules.render.terminal import Part, Terminal, folded, printable, table, text_of, width
-from pyconquest_rules.steps import Status
+from pyconquest_rules.render.listener import local_time, log_to
+from pyconquest_rules.render.steps import group_lines, step_line
+from pyconquest_rules.render.terminal import Part, Terminal, cell, folded, printable, table, text_of, width
 
-MOST_SHOWN = 50
 NARROW = 60  # columns; a bar that wraps cannot be taken back
 USUAL = (Finding.OK, Finding.MISSING, Finding.CHANGED, Finding.EXTRA)
 
@@ -104,22 +93,8 @@ class Console:
                 self.out.print(*step_line(step))
         elif self.out.is_terminal:
             self._groups(overview(plan))
-        reasons = plan.reasons()
-        for action, of in plan.counts().items():
-            if not (of[Status.TODO] or of[Status.BLOCKED]):
-                why = f"{of[Status.UNCHANGED]:,} unchanged" if of[Status.UNCHANGED] else "nothing is selected"
-                self.out.print((action, "bold"), "  nothing to do", (f"  ({why})", "dim"))
-                continue
-            self.out.print((action, "bold"))
-            for status in Status:
-                why = ", ".join(
-                    f"{reason} {n:,}" for (name, is_, reason), n in sorted(reasons.items()) if (name, is_) == (action, status)
-                )
-                of_bytes = f", {size(of['bytes'])}" if status is Status.TODO and of["bytes"] else ""
-                if of[status]:
-                    self.out.print((f"  {status:<10} {of[status]:>9,}  ({why}{of_bytes})", COLOURS[status]))
-        if not plan.actions():
-            self.out.print("nothing to do  (nothing is selected: there is no action)")
+        for line in plan_lines(plan):
+            self.out.print(*line)
         self.findings(plan.findings)
 
     def findings(self, findings: Iterable[Against]) -> None:
@@ -141,17 +116,17 @@ class Console:
 
     def applied(self, result: Result) -> None:
         """Print the counts of the run."""
-        self.err.print(f"run {result.run}: {_counted(result.counts)}")
+        self.err.print(f"run {result.run}: {run_counts(result.counts)}")
         if result.interrupted:
             self.err.print(("interrupted; the next run does the rest", "yellow"))
 
     def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
         """Print a table row by row; the first rows decide the width of its columns."""
-        self._table(columns, ([_cell(value) for value in row] for row in rows))
+        self._table(columns, ([cell(value) for value in row] for row in rows))
 
     def summary(self, patients: Iterable[tuple[str | None, dict[str, int]]]) -> None:
         """Print a row per patient and a column per modality, or a list if the columns do not fit."""
-        found = [(_cell(patient or "(none)"), series) for patient, series in patients]
+        found = [(cell(patient or "(none)"), series) for patient, series in patients]
         modalities = sorted({modality for _, series in found for modality in series})
         columns = ("PatientID", *(printable(modality or "(none)") for modality in modalities))
         rows = [[patient, *(str(series.get(name, "")) for name in modalities)] for patient, series in found]
@@ -223,29 +198,8 @@ class Console:
     def explained(self, instances: list[Explained]) -> None:
         """Print a paragraph per instance."""
         for instance in instances:
-            self.out.print((instance.SOPInstanceUID, "bold"))
-            self.out.print(f"  file   {printable(instance.source.decode('utf-8', 'surrogateescape'))}")
-            self.out.print(f"  sets   {', '.join(instance.sets) or 'none'}")
-            for other in instance.not_in:
-                has = ", ".join(
-                    f"{column} {'has no value' if v is None else f'is {_cell(v)}'}" for column, v in other.has.items()
-                )
-                self.out.print(f"  not in {other.name}", f": {has}" if has else "")
-            for explained in instance.steps:
-                self._explained(explained)
-
-    def _explained(self, explained: ExplainedStep) -> None:
-        step = explained.step
-        where = printable(step.operation.destination) or "nowhere"
-        self.out.print(f"  {step.action}: {step.status} ({step.reason}) → {where}")
-        if step.message:
-            self.out.print(f"    {printable(step.message)}")
-        for partner in explained.partners:
-            source = printable(partner.source.decode("utf-8", "surrogateescape"))
-            self.out.print(f"    with {partner.SOPInstanceUID} of {partner.action} → {printable(partner.destination)}")
-            self.out.print(f"      file {source}")
-        if explained.others:
-            self.out.print(f"    and {explained.others:,} more")
+            for line in explanation(instance):
+                self.out.print(*line)
 
     def texts(self, files: dict[str, str]) -> None:
         """Print each file below its name."""
@@ -291,34 +245,16 @@ class Console:
     @contextmanager
     def listening(self) -> Iterator[Emit]:
         """Print, each with its time: the start, every run of `then`, failed steps, refused peers and instances, notes."""
-        with failures_to(self._at_this_time, warnings=self.warnings) as failures:
+        with failures_to(self._print_now, warnings=self.warnings) as failures:
+            yield log_to(self.err, failures)
 
-            def take(event: Event) -> None:
-                match event:
-                    case Listens(name, ae_title, host, port):
-                        self._at_this_time((f"{name} listens as {ae_title} on {host}:{port}", "green"), "; Ctrl-C stops it")
-                    case InstanceRefused() | InstanceNoted() | PeerRefused():
-                        colour = "yellow" if isinstance(event, InstanceNoted) else "red"
-                        self.err.print((f"{_local(event.time)} {printable(_logged(event))}", colour))
-                    case Ran(counts):
-                        failures.flush()
-                        self._at_this_time(f"then: {_counted(counts)}")
-                    case ThenWaits(_, reason, seconds):
-                        failures.flush()
-                        self._at_this_time((f"then did not complete: {printable(reason)}; retry in {_duration(seconds)}", "red"))
-                    case _:
-                        failures.take(event)
-                self.err.stream.flush()
-
-            yield take
-
-    def _at_this_time(self, *parts: Part) -> None:
-        self.err.print(f"{_local()} ", *parts)
+    def _print_now(self, *parts: Part) -> None:
+        self.err.print(f"{local_time()} ", *parts)
 
     def listened(self, health: Healthy) -> None:
         """Print the counts."""
         counts = ", ".join(f"{what} {number:,}" for what, number in health.counts.items())
-        self.out.print(f"{_local()} {health.listener}: {counts}")
+        self.out.print(f"{local_time()} {health.listener}: {counts}")
 
     def error(self, message: str, exit_code: int) -> None:
         """Print in red on standard error. A message that begins with a position has no prefix, so that editors find it."""
@@ -330,49 +266,7 @@ class Console:
             self.out.print(*line)
 
 
-def _logged(event: FromListener) -> str:
-    """Return a log line of a listener: the event, the peer, the reason."""
-    peer = f"{event.calling_ae_title or '(unknown)'} at {event.address}"
-    match event:
-        case InstanceRefused(_, uid, status, reason):
-            return f"refused {uid or '(no valid SOPInstanceUID)'} from {peer}: {reason} ({status:04X})"
-        case InstanceNoted(_, uid, note):
-            return f"kept {uid} from {peer}: {note}"
-        case PeerRefused(_, what, reason):
-            return f"{'aborted the association' if what == 'abort' else f'refused {A[what]}'} of {peer}: {reason}"
-
-
-A = {"connection": "a connection", "association": "an association", "context": "a SOP class", "commitment": "a commitment"}
-
-
 def _run(run: Run) -> list[str]:
     numbers = (f"{number:,}" for number in (run.done, run.unchanged, run.failed, run.blocked))
     times = (str(run.number), run.started, run.finished or "")
     return [*times, run.targets or "all", *numbers, size(run.bytes), run.ending or "killed?"]
-
-
-def _counted(counts: dict[str, int]) -> str:
-    """Return the counts of steps: done (by outcome unless all were copied), the others that are not zero, and bytes."""
-    outcomes = {name: number for name, number in counts.items() if name not in COUNTS and number}
-    by_outcome = ", ".join(f"{name} {number:,}" for name, number in outcomes.items())
-    done = f"done {counts['done']:,}" + (f" ({by_outcome})" if outcomes.keys() - {"copied"} else "")
-    others = (f"{name} {counts[name]:,}" for name in COUNTS if name not in ("done", "bytes") and counts[name])
-    moved = f"{size(counts['bytes'])} {'transferred' if outcomes.keys() & OVER_THE_NETWORK else 'written'}"
-    return ", ".join([done, *others, moved])
-
-
-OVER_THE_NETWORK = frozenset(("sent", "retrieved"))
-
-
-def _local(time: str | None = None) -> str:
-    """Return a time, or the current one, for a log: local with its offset, in seconds (ISO 8601)."""
-    moment = datetime.fromisoformat(time) if time else datetime.now(UTC)
-    return moment.astimezone().isoformat(timespec="seconds")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:,.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else printable(str(value))

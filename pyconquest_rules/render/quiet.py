@@ -51,7 +51,7 @@ class Quiet(Console):
         super().blocked(groups)
 
     def applied(self, result: Result) -> None:
-        """What a run did, if not all of it succeeded."""
+        """Print the counts of a run if steps failed or were blocked, or if it was interrupted."""
         if result.interrupted or result.counts["failed"] or result.counts["blocked"]:
             super().applied(result)
 

@@ -81,6 +81,11 @@ def printable(text: str, but: str = "") -> str:
     return "".join(c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text)
 
 
+def cell(value: object) -> str:
+    """Return a value of a row for a table: printable, and "" for None."""
+    return "" if value is None else printable(str(value))
+
+
 def shortened(text: str, columns: int) -> str:
     """Shorten a text to at most so many columns: `…` replaces its middle."""
     if width(text) <= columns:

@@ -1,9 +1,9 @@
-"""What a rules file means, checked: names, columns, queries, templates. Nothing of the data is looked at."""
+"""Check the meaning of a rules file: names, columns, queries, templates. No source and no index is read."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pyconquest_rules.disk.named_files import is_inside
 from pyconquest_rules.disk.outputs import Outputs
@@ -30,6 +30,7 @@ from pyconquest_rules.rules.sets import CheckedSets, empty_index
 from pyconquest_rules.rules.tables import csv_tables, table_problems
 
 OUR_VARIABLES = "PYCONQUEST_"
+R = TypeVar("R", bound=Rules)
 
 
 def checked(
@@ -39,12 +40,13 @@ def checked(
     form: Form,
     places: Places,
     problems: Problems,
+    make: type[R],
     database: Path | None = None,
-) -> Rules:
-    """Return the rules of a file. Its parts are checked in the order in which they build on each other.
+) -> R:
+    """Return the rules of a file, as the class `make`. The parts of the file are checked in the order of their dependencies.
 
-    `rules_file` may lack what is wrong in the file, which `problems` has; `places.document` has all of it.
-    Raises RulesError with `problems` and all that is found here.
+    `rules_file` may lack invalid values, which `problems` already has; `places.document` has all values.
+    Raises RulesError with `problems` and those found here.
     """
     base = file.resolve().parent
     if database is None:
@@ -82,15 +84,15 @@ def checked(
         for name, table in tables[kind.name].items():
             problems += kind.check(table, (kind.name, name), seen)
     actions = {f"{kind}.{name}": table for kind in acting for name, table in tables[kind].items()}
-    order, rings = ordered(actions, places)
-    problems += rings
+    order, cycles = ordered(actions, places)
+    problems += cycles
     if problems:
         raise RulesError(problems)
 
     bound = {
         kind.name: {name: kind.bound(table, base, rules_file.vars) for name, table in tables[kind.name].items()} for kind in kinds
     }
-    return Rules(
+    return make(
         file=file.resolve(),
         base=base,
         database=database,
@@ -115,20 +117,24 @@ def checked(
 
 
 def _own(file: Path, base: Path, database: Path) -> list[Path]:
-    """What no destination may be: the rules file, the index and the folder of the ledger."""
+    """Return the paths that no destination may have: the rules file, the files of the index and the state folder."""
     files = [database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal")]
     return [file, base / ".pyconquest-rules", *files]
 
 
 def _database_problems(rules_file: RulesFile, base: Path, places: Places) -> Iterator[Problem]:
-    """Rules alone cannot have an index written anywhere: an empty file of the system's may be read by others."""
+    """Yield a problem if the rules put the index outside their folder.
+
+    A stranger's rules could otherwise create a file that another program reads. The user can still name any path, by a
+    variable whose name begins with OUR_VARIABLES.
+    """
     written = places.document.get("index", {}).get("database")
     ours = isinstance(written, dict) and str(written.get("env")).startswith(OUR_VARIABLES)
     if ours and rules_file.index.database != written.get("default"):
         return
     if not is_inside(base / rules_file.index.database, base):
-        message = "the index must lie below the folder of the rules"
-        hint = f"only --database, $PYCONQUEST_DATABASE or a variable {OUR_VARIABLES}… can name another place"
+        message = "the index must be below the folder of the rules file"
+        hint = f"only --database, $PYCONQUEST_DATABASE or a variable {OUR_VARIABLES}… can name another path"
         yield places.at_value(("index", "database"), message, hint)
 
 
@@ -142,7 +148,7 @@ def _pattern_problems(rules_file: RulesFile, places: Places) -> Iterator[Problem
 
 
 def _named_files(rules_file: RulesFile, found: Mapping[Named, list[Marked]], base: Path) -> Iterator[tuple[Path, str]]:
-    """The files that tables name, with what each is."""
+    """Yield the files that the tables name, each with a description."""
     of_nodes = (each for name, node in rules_file.nodes.items() for each in marked(node, ("nodes", name)))
     for place, marker, value in (*of_nodes, *(each for some in found.values() for each in some)):
         if isinstance(marker, NamedFile):

@@ -1,4 +1,4 @@
-"""`[[schema.LEVEL]]`: the columns that the rules add to the index."""
+"""`[[schema.LEVEL]]`: check the columns that the rules add to the index."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from pyconquest_rules.rules.places import Places
 
 MOST = 200  # of a level
 
-# Stands in for a tag that is wrong: what uses the column is right all the same.
+# Replaces an invalid tag, so that uses of the column are not errors too.
 NO_TAG = TagPath((), 0)
 
 
 def additions(table: SchemaTable, layout: Layout, places: Places) -> tuple[tuple[Addition, ...], list[Problem]]:
-    """The columns that the rules add, without those that clash with another, and what is wrong with them."""
+    """Return the columns that the rules add, without those that conflict with another one, and the problems."""
     made, problems = list[Addition](), list[Problem]()
     added_to = {level: columns for level in LEVELS if (columns := getattr(table, level))}
     taken = dict(_taken(layout)) if added_to else {}
@@ -26,16 +26,16 @@ def additions(table: SchemaTable, layout: Layout, places: Places) -> tuple[tuple
         for number, added in enumerate(columns):
             place = ("schema", level.value, number)
             if number >= MOST or len(problems) > MOST_TOLD:
-                problems.append(places.at_key(place, f"the level {level} gets more than {MOST} columns"))
+                problems.append(places.at_key(place, f"the level {level} has more than {MOST} additional columns"))
                 break
             in_view, in_table = (VIEWS[level], added.column.lower()), (TABLES[level], added.column[:10].lower())
             other = taken.get(in_view) or taken.get(in_table)
             if other and other.lower() == added.column.lower():
-                message, hint = f'the level {level} has a column "{other}" already', "use that one, or call this one otherwise"
+                message, hint = f'the level {level} already has a column "{other}"', "use that one, or rename this one"
                 problems.append(places.at_value((*place, "column"), message, hint))
             elif other:
-                message = f'"{added.column}" and "{other}" are the same in their first 10 letters'
-                hint = "that is all that the tables of Conquest keep of a name"
+                message = f'"{added.column}" and "{other}" have the same first 10 characters'
+                hint = "rename it: the tables of Conquest keep only 10 characters of a name"
                 problems.append(places.at_value((*place, "column"), message, hint))
             else:
                 taken |= dict.fromkeys((in_view, in_table), added.column)
@@ -49,7 +49,7 @@ def additions(table: SchemaTable, layout: Layout, places: Places) -> tuple[tuple
 
 
 def _taken(layout: Layout) -> Iterator[tuple[tuple[str, str], str]]:
-    """The columns that tables and views have without the rules: table and column in small letters, and the name in full."""
+    """Yield the standard columns: the table or view and the column in lower case, and the full name."""
     connection, stock = sqlite3.connect(":memory:", isolation_level=None), schema(layout)
     for statement in statements(stock):
         connection.execute(statement)

@@ -1,4 +1,7 @@
-"""`dicom_sql` of `[index]`: the layout of the Conquest tables, read with care: the file may be a secret of somebody else's."""
+"""`dicom_sql` of `[index]`: read the table layout of Conquest.
+
+The rules may come from a stranger and name a file that is secret. So messages show its text only if it is a dicom.sql.
+"""
 
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -11,11 +14,12 @@ from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 
 LARGEST = 1 << 20
-HOW_TO_SHOW = "its text is shown only if it lies below the folder of the rules and begins with a section, as *Patient*"
+STANDARD = "remove dicom_sql to use the standard layout"
+HOW_TO_SHOW = "its text is shown only if it is below the folder of the rules file and begins with a section such as *Patient*"
 
 
 class Read(NamedTuple):
-    """The text, its layout, None if it is not known, and what is wrong with it."""
+    """The text of a dicom.sql, its table layout, which is None if it is invalid, and the problems."""
 
     text: str
     layout: Layout | None
@@ -23,7 +27,7 @@ class Read(NamedTuple):
 
 
 def read(rules_file: RulesFile, base: Path, places: Places) -> Read:
-    """Return the layout that the rules name, the standard one if they name none."""
+    """Return the table layout that the rules name, or else the standard one."""
     text, name = standard_text(), rules_file.index.dicom_sql
     if name is None:
         is_wrong = "dicom_sql" in places.document.get("index", {})
@@ -35,11 +39,11 @@ def read(rules_file: RulesFile, base: Path, places: Places) -> Read:
     except RulesError as error:
         if is_inside(base / name, base) and is_dicom_sql(text):
             return Read(text, None, error.problems)
-        # Neither the line is shown nor the word that is wrong.
+        # The position is shown, but neither the line nor the invalid word.
         first = error.problems[0]
         message, hint = f'"{shown}" is not a valid dicom.sql (line {first.line}, column {first.column})', HOW_TO_SHOW
     except OSError as error:
-        message, hint = f'cannot read "{shown}": {error.strerror}', "leave dicom_sql out for the standard layout"
+        message, hint = f'cannot read "{shown}": {error.strerror}', STANDARD
     except UnicodeDecodeError:
-        message, hint = f'cannot read "{shown}": it is not UTF-8 text', "leave dicom_sql out for the standard layout"
+        message, hint = f'cannot read "{shown}": it is not UTF-8 text', STANDARD
     return Read(text, None, (places.at_value(("index", "dicom_sql"), message, hint),))

@@ -1,13 +1,13 @@
-"""The types of the fields of a rules file: what a text means is said where the field is, and one walker finds it.
+"""The types of the fields of a rules file. A type says what a text means; `marked` finds all such texts of a table.
 
-A model writes `select: SetName` or `to: Destination`. The checks ask `marked` for all such values of a table, with their places.
+A model writes `select: SetName` or `to: Destination`. The checks get these values, with their paths, from `marked`.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Final, NamedTuple, TypeGuard, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema
 from pydantic.fields import FieldInfo
@@ -17,14 +17,17 @@ from pyconquest_rules.rules.positions import Path
 
 
 class Table(BaseModel):
-    """A table of the rules file: no keys but those that its class names."""
+    """A table of the rules file. Keys that its class does not have are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The name of another table: one of the kind `kind`, which people call a `what`. `filled`: instances are put into it."""
+    """The name of a table of the kind `kind`; `what` is the word for it in messages.
+
+    `filled`: new instances are stored there, so the source needs a layout.
+    """
 
     what: str
     kind: str
@@ -38,14 +41,14 @@ class ReferenceToAction:
 
 @dataclass(frozen=True, slots=True)
 class PathTemplate:
-    """A template that prints a path. `below_outputs`: it is one of a set's instances, for a file that is written."""
+    """A template of a path. `below_outputs`: it is the destination of a set's instances, which must lie below an output."""
 
     below_outputs: bool
 
 
 @dataclass(frozen=True, slots=True)
 class VariablesOnly:
-    """A text in which `{{ vars.NAME }}` works, and no other template."""
+    """A text in which only `{{ vars.NAME }}` works, and no other part of a template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class NamedFile:
-    """A file that is read; no command replaces it."""
+    """The path of a file that is read. No command replaces it."""
 
 
 Marker = Reference | ReferenceToAction | PathTemplate | VariablesOnly | Statement | NamedFile
@@ -71,13 +74,17 @@ FileName = Annotated[str, NamedFile()]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
 
+OWN_ERROR: Final = "rule"
+"""The type of errors that `wrong` makes, among those of pydantic."""
+
+
 def wrong(message: str, key: str | None = None, hint: str | None = None) -> PydanticCustomError:
-    """Return the error for a value, or for a key of it, that a validator raises: its words are shown as they are."""
-    return PydanticCustomError("told", "{message}", {"message": message, "key": key, "hint": hint})
+    """Return an error for a validator to raise, about its value or about one key of it. The message is shown unchanged."""
+    return PydanticCustomError(OWN_ERROR, "{message}", {"message": message, "key": key, "hint": hint})
 
 
 def like(pattern: str, message: str, hint: str) -> Callable[[str], str]:
-    """Return a validator for texts of a pattern, with what to say of any other."""
+    """Return a validator for texts of a pattern. `message` and `hint` are the error for any other text."""
 
     def validate(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -88,19 +95,23 @@ def like(pattern: str, message: str, hint: str) -> Callable[[str], str]:
 
 
 AE_TITLE = r"^[!-\[\]-~](?:[ -\[\]-~]{0,14}[!-\[\]-~])?$"
-"""1 to 16 characters of ASCII without a backslash, none of them blank at an end (PS3.5 6.2)."""
+"""1 to 16 ASCII characters without a backslash, and without a space at either end (PS3.5 6.2, AE)."""
 
 AETitle = Annotated[
     str,
     AfterValidator(
-        like(AE_TITLE, "is no AE title", "AE titles are 1 to 16 letters of ASCII without a backslash, with no blank at an end")
+        like(
+            AE_TITLE,
+            "is not a valid AE title",
+            "an AE title has 1 to 16 ASCII characters, no backslash, and no space at either end",
+        )
     ),
     WithJsonSchema({"type": "string", "pattern": AE_TITLE}),
 ]
 
 
 class Marked(NamedTuple):
-    """A value of a table that means more than its text."""
+    """A value of a table with its meaning. `place` is its path in the file."""
 
     place: Path
     marker: Marker
@@ -108,7 +119,7 @@ class Marked(NamedTuple):
 
 
 def marked(table: BaseModel, place: Path) -> Iterator[Marked]:
-    """Yield the marked values of a table that stands at a place, in the order of its fields."""
+    """Yield the marked values of the table at a path, in the order of its fields."""
     values = dict(table)
     for name, field in type(table).model_fields.items():
         yield from _marked(field.annotation, field.metadata, values[name], (*place, field.alias or name))
@@ -126,7 +137,7 @@ def _marked(annotation: Any, metadata: Any, value: object, place: Path) -> Itera
 
 
 def _markers(annotation: Any, metadata: Any) -> Iterator[Marker]:
-    """The markers of a text, wherever its annotation has them."""
+    """Yield the markers of a text, at whatever depth its annotation has them."""
     yield from (each for each in metadata if isinstance(each, Marker))
     if get_origin(annotation) in (Annotated, Union, UnionType):
         annotated = get_origin(annotation) is Annotated
@@ -136,7 +147,7 @@ def _markers(annotation: Any, metadata: Any) -> Iterator[Marker]:
 
 
 def _inside(annotation: Any) -> Any:
-    """The annotation of the values of a dict or tuple; None if it is neither."""
+    """Return the annotation of the values of a dict or tuple; None if it is neither."""
     annotation = _bare(annotation)
     if get_origin(annotation) in (dict, tuple):
         return get_args(annotation)[1 if get_origin(annotation) is dict else 0]
@@ -144,7 +155,7 @@ def _inside(annotation: Any) -> Any:
 
 
 def _bare(annotation: Any) -> Any:
-    """An annotation without `Annotated` and `| None`."""
+    """Return an annotation without `Annotated` and `| None`."""
     while get_origin(annotation) in (Annotated, Union, UnionType):
         annotation = next(each for each in get_args(annotation) if each is not NoneType)
     return annotation
@@ -152,7 +163,7 @@ def _bare(annotation: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a rules file may hold, by path. `model` is the class of the whole file."""
+    """The keys that a rules file may have, by path, and what their texts mean. `model` is the class of the whole file."""
 
     model: type[BaseModel]
 
@@ -162,7 +173,7 @@ class Form:
         return _fields(at) if _is_model(at) else {}
 
     def markers_at(self, path: Path) -> tuple[Marker, ...]:
-        """Return what a text at a path means."""
+        """Return the markers of a text at a path."""
         return (*_markers(*self._at(path)),)
 
     def templates(self) -> Iterator[tuple[str, str]]:
@@ -175,7 +186,10 @@ class Form:
                     yield kind, key
 
     def _at(self, path: Path) -> tuple[Any, Any]:
-        """The annotation at a path, without `Annotated` and `| None` unless it is the last, and the metadata of its field."""
+        """Return the annotation at a path and the metadata of its field.
+
+        Only a text keeps its `Annotated` and `| None`, because they have its markers.
+        """
         at, metadata = self.model, list[Any]()
         whole: Any = at
         for part in path:

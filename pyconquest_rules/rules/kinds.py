@@ -1,4 +1,4 @@
-"""What a rules file needs to know of a kind of table, as `[copy.NAME]`. The kinds themselves are above."""
+"""The protocol of a kind of table, such as `[copy.NAME]`, as far as the rules file needs it. The kinds are in `kinds/`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ T = TypeVar("T", bound="Table")
 
 
 class Action(Protocol):
-    """A table that says what is to be done: what those of all kinds have."""
+    """A table that plans and carries out steps. These are the properties that actions of all kinds have."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -24,16 +24,16 @@ class Action(Protocol):
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Words by which it can be chosen."""
+        """Words that select this action as a target: `tag:WORD`."""
 
     @property
     def fingerprint(self) -> str:
-        """A digest of what decides the result of a step; another one makes the steps due again."""
+        """A digest of the keys that determine the result of a step. If it changes, the steps are due again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the check of a kind sees of the rest of the file: `tables` by kind and name, as far as they are valid."""
+    """The rest of the file, for the check of a kind. `tables` has the valid tables by kind and name."""
 
     places: "Places"
     tables: Mapping[str, Mapping[str, Any]]
@@ -43,24 +43,24 @@ class Seen:
 
 
 class TableKind(Protocol[T]):
-    """A kind of table. Field types are checked for all kinds alike; `check` is for the rest."""
+    """A kind of table. The types of fields are checked alike for all kinds; `check` is for everything else."""
 
     name: str
     """The word of the rules file: `copy` for `[copy.NAME]`."""
     summary: str
-    """What its tables are, for the JSON Schema and the docs."""
+    """A description of its tables, for the JSON Schema."""
     acts: bool = True
-    """Whether its tables are actions, which are planned and done, and can be a TARGET."""
+    """Whether its tables are actions: they are planned and carried out, and can be a TARGET."""
 
     @property
     def model(self) -> type[T]:
-        """The class of its tables. Imported late: `--help` needs no models."""
+        """The class of its tables. It is imported lazily, so that `--help` stays fast."""
         ...
 
     def check(self, table: T, place: "Path", seen: Seen) -> Iterator[Problem]:
-        """Yield what is wrong with a table, beyond what the types of its fields say."""
+        """Yield the problems of a table that the types of its fields do not find."""
         yield from ()
 
     def bound(self, table: T, base: File, params: Mapping[str, str]) -> T:
-        """Return a valid table with the values of variables, and with files that count from `base`."""
+        """Return a valid table with the values of variables filled in, and with paths of files below `base` made absolute."""
         return table

@@ -1,4 +1,4 @@
-"""How much a rules file may hold: so much that none ever needs it, and so little that all of it is soon looked at."""
+"""Limits of a rules file: larger than any real file needs, and small enough that checks stay fast."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,22 +8,22 @@ from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
 DEEPEST, MOST_VALUES, LONGEST_TEXT = 16, 10_000, 65536
-# Each is compared with every other one, or is a file that is opened.
+# Outputs and sources are compared in pairs, and the file of each table is opened.
 MOST_OF = {"outputs": 100, "sources": 200, "tables": 100}
 LARGEST_NUMBER = 2**63 - 1
 
 
 def beyond(places: Places) -> list[Problem]:
-    """What is too much or too large in a document; nothing that comes later has to reckon with it."""
-    problems, number = [places.at_key((kind,), f"there are more than {MOST_OF[kind]} {kind}") for kind in _too_many(places)], 0
-    if problems:
-        return problems
+    """Return a problem for each limit that a document exceeds. The other checks rely on these limits."""
+    if too_many := [places.at_key((kind,), f"there are more than {MOST_OF[kind]} {kind}") for kind in _too_many(places)]:
+        return too_many
+    problems, number = list[Problem](), 0
     waiting: list[tuple[Path, Any]] = [((), dict(places.document))]
     while waiting:
         path, value = waiting.pop()
         number += 1
         if number > MOST_VALUES:
-            return [*problems, places.at_key(path, f"the file holds more than {MOST_VALUES} keys and values")]
+            return [*problems, places.at_key(path, f"the file has more than {MOST_VALUES} keys and values")]
         if len(path) > DEEPEST:
             return [*problems, places.at_key(path, f"tables and lists are nested more than {DEEPEST} deep")]
         if what := _wrong(path, value):
@@ -54,7 +54,10 @@ def _wrong(path: Path, value: object) -> str | None:
         case str() if len(value) > LONGEST_TEXT:
             return f"this text is longer than {LONGEST_TEXT} characters"
         case str() if "\0" in value:
-            return "this text holds the character U+0000"
-    if path and isinstance(path[-1], str) and ("\0" in path[-1] or len(path[-1]) > LONGEST_TEXT):
-        return f"no key is longer than {LONGEST_TEXT} characters or holds the character U+0000"
+            return "this text has the character U+0000"
+    match path:
+        case (*_, str(key)) if len(key) > LONGEST_TEXT:
+            return f"this key is longer than {LONGEST_TEXT} characters"
+        case (*_, str(key)) if "\0" in key:
+            return "this key has the character U+0000"
     return None

@@ -1,11 +1,11 @@
-"""From the text of a rules file to Rules, or to all of its mistakes at once."""
+"""Load a rules file: parse it, check it, and report all its errors at once."""
 
 import os
 from collections.abc import Mapping, Sequence
 from errno import EFBIG
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pyconquest_rules.disk.named_files import read_named
 from pyconquest_rules.errors import RulesError, UsageError
@@ -20,17 +20,21 @@ from pyconquest_rules.rules.syntax import parsed
 from pyconquest_rules.rules.validation import validated
 
 LARGEST = 1 << 20
+R = TypeVar("R", bound=Rules)
 
 
 def load(
     file: Path,
     kinds: Sequence[TableKind[Any]],
+    make: type[R],
     environment: Mapping[str, str] = os.environ,
     database: Path | None = None,
-) -> Rules:
-    """Return the rules of a file, checked without data or network. `database` takes the place of the index that they name.
+) -> R:
+    """Return the rules of a file, as the class `make`. They are checked without data and without a network.
 
-    Raises RulesError with every mistake, UsageError where there is no such file.
+    The rules may have tables of `kinds`. `environment` has the values of `{ env = "NAME" }`. `database` replaces the path of
+    the index in the rules.
+    Raises RulesError with every error of the file, and UsageError if the file cannot be read.
     """
     source = _text(file)
     shown = min(os.path.relpath(file), str(file), key=len)
@@ -40,28 +44,28 @@ def load(
     rules_file, problems = validated(places, allowed, environment)
     if rules_file is None:
         raise RulesError(problems)
-    return checked(file, rules_file, kinds, allowed, places, Problems(problems), database)
+    return checked(file, rules_file, kinds, allowed, places, Problems(problems), make, database)
 
 
 def _text(file: Path) -> str:
     try:
         data = read_named(file, file.parent, LARGEST)
-        # Some editors begin UTF-8 with a mark that TOML does not know.
+        # Some editors write a byte order mark, which TOML does not allow.
         return TextIOWrapper(BytesIO(data), encoding="utf-8-sig").read()
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise UsageError(f"{file} is not UTF-8 text (line {line})") from None
+        raise UsageError(f"{file} is not UTF-8 text (line {line}); save it as UTF-8") from None
     except OSError as error:
         if error.errno == EFBIG:
-            raise UsageError(f"{file} is larger than {LARGEST} bytes, which no rules file is") from None
+            raise UsageError(f"{file} is larger than {LARGEST} bytes; a rules file must be smaller") from None
         raise UsageError(f"cannot read the rules file {file}: {error.strerror}") from None
 
 
 def _document(file: Path, shown: str, source: str) -> dict[str, Any]:
-    """The document of a TOML text. Raises RulesError at the first place where it is none.
+    """Return the document of a TOML text. Raises RulesError if it is not valid TOML.
 
-    A link can come with the rules of a stranger and lead to a secret beside them. Of what a link leads to no text is shown
-    unless it is a rules file: then UsageError is raised.
+    If the file is a link to anything but a rules file, UsageError is raised instead, without text of the file: a stranger's
+    rules may come with a link to a secret.
     """
     try:
         document = parsed(shown, source)

@@ -1,4 +1,4 @@
-"""Templates that stand where none is read: they would be passed on as text."""
+"""Find templates in keys that do not render them. Without this check they would be used literally."""
 
 import re
 from collections.abc import Iterator
@@ -10,24 +10,24 @@ from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
 VARIABLE = re.compile(r"\{\{-?\s*(?:vars\.)?([a-z][a-z0-9_]*)")
-# A password may hold any characters, and must not be shown.
+# A password may have any characters, and is never shown.
 NOT_SHOWN = "key_password"
 
 
 def misplaced(places: Places, form: Form) -> list[Problem]:
-    """Return a problem for each text of a document that holds a template, but is not one."""
+    """Return a problem for each text of a document that has a template although its key does not render it."""
     problems = list[Problem]()
     for path, text in _texts((), places.document):
         if len(problems) > MOST_TOLD or NOT_SHOWN in path or (found := _template(text)) is None:
             continue
         if not _is_template(path, form):
-            message, hint = _told(path, found, form)
+            message, hint = _error_at(path, found, form)
             problems.append(places.within(path, Mistake(message, fragment=found.splitlines()[0], hint=hint)))
     return problems
 
 
 def in_sql(text: str) -> Mistake | None:
-    """Return what is wrong with SQL that holds a template; None if it holds none."""
+    """Return the Mistake of SQL that has a template; None if it has none."""
     found = _template(text)
     if found is None:
         return None
@@ -36,7 +36,7 @@ def in_sql(text: str) -> Mistake | None:
 
 
 def _template(text: str) -> str | None:
-    """The first template in a text. Found without an expression, which would look for each end from every beginning."""
+    """Return the first template in a text. A regular expression would need quadratic time for many `{{` without an end."""
     for begin, end in (("{{", "}}"), ("{%", "%}")):
         if (start := text.find(begin)) >= 0 and (stop := text.find(end, start + 2)) >= 0:
             return text[start : stop + 2]
@@ -47,24 +47,24 @@ def _is_template(path: Path, form: Form) -> bool:
     return any(isinstance(marker, PathTemplate | VariablesOnly) for marker in form.markers_at(path))
 
 
-def _told(path: Path, template: str, form: Form) -> tuple[str, str]:
-    """The message and the hint for a template at a path."""
+def _error_at(path: Path, template: str, form: Form) -> tuple[str, str]:
+    """Return the message and the hint for a template at a path."""
     if any(isinstance(marker, Statement) for marker in form.markers_at(path)):
         return _in_sql(template)
     match path:
         case ("select", _, "params", *_):
-            hint = f"leave it out: the SQL can use [vars] as they are, as :{_variable(template)}"
+            hint = f"remove it; the SQL can use the variable directly, as :{_variable(template)}"
             return "templates do not work in params", hint
-    *some, last = (f"{key} of [{kind}]" for kind, key in form.templates())
-    return "templates do not work here", f"they work in {', '.join(some)} and {last}"
+    *most, last = (f"{key} of [{kind}]" for kind, key in form.templates())
+    return "templates do not work here", f"they work in {', '.join(most)} and {last}"
 
 
 def _in_sql(template: str) -> tuple[str, str]:
-    return "templates do not work in SQL", f"write :{_variable(template)}, without quotes; values are bound"
+    return "templates do not work in SQL", f"write :{_variable(template)}, without quotes; values are bound as parameters"
 
 
 def _variable(template: str) -> str:
-    """The name of the variable that a template would print."""
+    """Return the name of the variable that a template would render, or NAME."""
     named = VARIABLE.match(template)
     return named[1] if named and named[1] != "vars" else "NAME"
 

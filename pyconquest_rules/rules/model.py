@@ -1,81 +1,26 @@
-"""The rules file as pydantic validates it: its own tables, and those of the kinds. Its JSON Schema is `rules.schema.json`."""
+"""The rules file as pydantic validates it: its own tables, and those of the kinds.
+
+The descriptions of the fields are in the JSON Schema, where editors show them. They are also the hints for missing keys.
+"""
 
 from collections.abc import Iterable, Mapping
 from types import GenericAlias
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationInfo,
-    WithJsonSchema,
-    create_model,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, create_model
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.errors import did_you_mean
 from pyconquest_rules.index.store.csv_tables import Type
 from pyconquest_rules.index.store.order import OnConflict
-from pyconquest_rules.rules.fields import AETitle, Form, NamedFile, Seconds, SourceTemplate, Sql, Table
+from pyconquest_rules.rules.environment import Secret, Text, TextOfFile
+from pyconquest_rules.rules.fields import AETitle, Form, Seconds, SourceTemplate, Sql, Table
 from pyconquest_rules.rules.kinds import TableKind
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 
-# Names are checked with the rest of what they mean: a set with a bad name is still a set that other tables may refer to.
+# `references.name_problems` checks names, not the model: other tables may refer to a set even if its name is invalid.
 Name = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME})]
-
-VARIABLE = {"env": "The variable of the environment whose value this is.", "default": "The value where it is not set, or empty."}
-
-
-def _from_environment(value: object, info: ValidationInfo) -> object:
-    """Text as it is; for `{ env = "X", default = "y" }` what the environment, which is the context, has."""
-    if not isinstance(value, dict):
-        return value
-    for key, inside in value.items():
-        if key not in VARIABLE:
-            raise _bad_variable(f'unknown key "{key}"', key, did_you_mean(key, VARIABLE) or "known are: env, default")
-        if not isinstance(inside, str):
-            raise _bad_variable("must be text", key)
-    if "env" not in value:
-        raise _bad_variable('"env" is missing', hint='write { env = "NAME" }, or the text itself')
-    name, default = value["env"], value.get("default")
-    text = (info.context or {}).get(name) or default
-    if text is None:
-        hint = f'set it, or give a default: {{ env = "{name}", default = "…" }}'
-        raise _bad_variable(f"the variable {name} of the environment is not set, or empty", hint=hint)
-    return text
-
-
-def _bad_variable(message: str, key: str | None = None, hint: str | None = None) -> PydanticCustomError:
-    return PydanticCustomError("variable", "{message}", {"message": message, "key": key, "hint": hint})
-
-
-TEXT: dict[str, Any] = {
-    "description": "Text, or a variable of the environment.",
-    "anyOf": [
-        {"type": "string"},
-        {
-            "type": "object",
-            "properties": {key: {"type": "string", "description": text} for key, text in VARIABLE.items()},
-            "required": ["env"],
-            "additionalProperties": False,
-        },
-    ],
-}
-
-Text = Annotated[str, BeforeValidator(_from_environment), WithJsonSchema(TEXT)]
-"""Text, or a variable of the environment."""
-
-TextOfFile = Annotated[Text, NamedFile()]
-"""The same, for the path of a file."""
-
-Secret = Annotated[SecretStr, BeforeValidator(_from_environment), WithJsonSchema(TEXT)]
-"""The same, but never shown."""
 
 Refusal = Literal[
     "conflict",
@@ -89,190 +34,223 @@ Refusal = Literal[
     "truncated",
     "unreadable",
 ]
-"""Why a file may be refused that is DICOM, or was to be."""
+"""The reasons for which a DICOM file, or a file that cannot be read, is not indexed."""
 
 
 class IndexTable(Table):
-    """`[index]`: where the index is and which columns it has."""
+    """`[index]`: the location of the index, its columns, and which files it may leave out."""
 
     database: Annotated[
-        Text, Field(description="The SQLite index, in Conquest's own table layout. It is a cache: deleting it loses nothing.")
+        Text,
+        Field(description="The SQLite file of the index, in Conquest's table layout. It is a cache: deleting it loses nothing."),
     ] = "conquest.db"
     dicom_sql: Annotated[
         Text | None,
-        Field(description="A dicom.sql of Conquest that names the columns; the packaged standard layout if left out."),
+        Field(description="A dicom.sql file of Conquest that defines the columns. Default: the standard layout."),
     ] = None
     hash: Annotated[
         bool,
         Field(
             strict=True,
-            description="Whether the column `hash` gets a digest of contours, beams and dose; it reads RT files whole.",
+            description="Whether to fill the column `hash` with a digest of contours, beams and dose. It reads RT files in full.",
         ),
     ] = False
     on_conflict: Annotated[
         OnConflict,
         Field(
             description=(
-                "Which of several files with one SOPInstanceUID and other bytes counts. "
-                '"error": the first by the order of sources and by path; the others are rejected. '
-                '"first-source": the same one, and the others are no trouble. "newest": the file that changed last.'
+                "Which file counts if several files have the same SOPInstanceUID but different content. "
+                '"error": the first one, by the order of the sources and by path; the others are rejected. '
+                '"first-source": the first one; the others are ignored. "newest": the file that changed last.'
             )
         ),
     ] = OnConflict.ERROR
     accept: Annotated[
         tuple[Refusal, ...],
-        Field(description="Reasons for which files may be left out of the index: they no longer make the exit code 1."),
+        Field(description="Reasons for which files may be missing from the index without causing exit code 1."),
     ] = ()
 
 
 class Source(Table):
-    """`[sources.NAME]`: a tree of files, indexed in place."""
+    """`[sources.NAME]`: a folder of files that are indexed in place."""
 
-    path: Annotated[Text, Field(description="The folder. It is only read, but for a copy with the mode `move`.")]
+    path: Annotated[Text, Field(description='The folder. Its files are only read, except by a copy with `mode = "move"`.')]
     exclude: Annotated[
         tuple[str, ...],
-        Field(description='Patterns of what is left out, on paths from the folder: "**/.*", "scratch/**", "*.txt".'),
+        Field(description='Patterns of paths below the folder to ignore: "**/.*", "scratch/**", "*.txt".'),
     ] = ()
     layout: Annotated[
         SourceTemplate | None,
-        Field(description="Where a file lies below the folder: a template. Only with it may files be put in or deleted here."),
+        Field(
+            description="A template for the path of a file below the folder. Listeners and retrievals can store files here, and "
+            "`forget --files` can delete them, only if the source has a layout."
+        ),
     ] = None
 
 
 class SchemaColumn(Table):
-    """`[[schema.LEVEL]]`: one more column of a level."""
+    """`[[schema.LEVEL]]`: an additional column of a level."""
 
     column: Annotated[
         str,
         StringConstraints(pattern=COLUMN),
-        Field(description="The name of the column in the views; the Conquest table cuts it to 10 letters."),
+        Field(description="The name of the column in the views. The Conquest table keeps its first 10 characters."),
     ]
     tag: Annotated[
         str,
         Field(
-            description='The element: a keyword, "gggg,eeee", or a path: "BeamSequence[0].ControlPointSequence[0].GantryAngle".'
+            description=(
+                'The element: a keyword, "gggg,eeee", or a path such as "BeamSequence[0].ControlPointSequence[0].GantryAngle".'
+            )
         ),
     ]
 
 
 class SchemaTable(Table):
-    """`[[schema.LEVEL]]`: more columns, by level."""
+    """`[[schema.LEVEL]]`: additional columns, by level."""
 
-    patient: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `patients`.")] = ()
-    study: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `studies`.")] = ()
-    series: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `series`.")] = ()
-    image: Annotated[tuple[SchemaColumn, ...], Field(description="More columns of `images`.")] = ()
+    patient: Annotated[tuple[SchemaColumn, ...], Field(description="Additional columns of the view `patients`.")] = ()
+    study: Annotated[tuple[SchemaColumn, ...], Field(description="Additional columns of the view `studies`.")] = ()
+    series: Annotated[tuple[SchemaColumn, ...], Field(description="Additional columns of the view `series`.")] = ()
+    image: Annotated[tuple[SchemaColumn, ...], Field(description="Additional columns of the view `images`.")] = ()
 
 
 class CsvFile(Table):
-    """`[tables.NAME]`: a CSV file as a table in SQL."""
+    """`[tables.NAME]`: a CSV file that queries can use as a table."""
 
-    csv: Annotated[Text, Field(description="The file: UTF-8, names of columns in its first line.")]
-    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1), Field(description="What stands between values.")] = (
-        ","
-    )
+    csv: Annotated[Text, Field(description="The CSV file, in UTF-8. Its first line has the names of the columns.")]
+    delimiter: Annotated[
+        str, StringConstraints(min_length=1, max_length=1), Field(description="The character between two values of a line.")
+    ] = ","
     columns: Annotated[
         dict[str, Annotated[str, StringConstraints(pattern=COLUMN)]],
-        Field(default_factory=dict, description="Other names for columns: from the file's to the table's."),
+        Field(default_factory=dict, description='New names for columns: "name in the file" = "name_in_the_table".'),
     ]
-    types: Annotated[dict[str, Type], Field(default_factory=dict, description="The types of columns that are not text.")]
-    key: Annotated[tuple[str, ...], Field(description="Columns that name a row: checked to be unique and not empty.")] = ()
+    types: Annotated[
+        dict[str, Type],
+        Field(default_factory=dict, description="The types of the columns that are not text, by the name in the table."),
+    ]
+    key: Annotated[
+        tuple[str, ...],
+        Field(description="The columns that identify a row. `index` checks that they are unique and not empty."),
+    ] = ()
 
 
 class Select(Table):
-    """`[select.NAME]`: a named set of patients, studies, series or images; also a view in SQL. Either query or where."""
+    """`[select.NAME]`: a named set of patients, studies, series or images. It has either `query` or `where`.
+
+    Queries can use a set by its name, as a view.
+    """
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["query"]}, {"required": ["where"]}]})
 
-    level: Annotated[Level, Field(description="What a row of the set is: a patient, study, series or image.")]
+    level: Annotated[Level, Field(description="What a row of the set stands for: a patient, study, series or image.")]
     query: Annotated[
-        Sql | None, Field(description="One SELECT that gives the key of the level, and any columns that templates may use.")
+        Sql | None,
+        Field(description="A SELECT that returns the key of the level, and any further columns that templates need."),
     ] = None
-    where: Annotated[Sql | None, Field(description="The short form: a condition on the view of the level.")] = None
+    where: Annotated[Sql | None, Field(description="A condition on the view of the level, as a short form of `query`.")] = None
     params: Annotated[
         dict[Name, str | int | float | bool],
-        Field(default_factory=dict, description="Values for :name in the query; vars can be used too."),
+        Field(default_factory=dict, description="Values for `:NAME` in the SQL. [vars] need not be repeated here."),
     ]
 
 
 class NodeTLS(Table):
     """`tls` of a node: how the connection is secured."""
 
-    ca: Annotated[
-        TextOfFile, Field(description="Those who may have signed the certificate of the node: a file of PEM certificates.")
-    ]
-    certificate: Annotated[TextOfFile | None, Field(description="Our certificate, for a node that asks for one: a PEM file.")] = (
+    ca: Annotated[TextOfFile, Field(description="A PEM file with the certificates of the authorities that may sign the node's.")]
+    certificate: Annotated[TextOfFile | None, Field(description="A PEM file with our certificate, if the node requires one.")] = (
         None
     )
-    key: Annotated[TextOfFile | None, Field(description="The key of our certificate: a PEM file.")] = None
+    key: Annotated[TextOfFile | None, Field(description="A PEM file with the private key of our certificate.")] = None
     key_password: Annotated[
-        Secret | None, Field(description='The password of that key, where it is encrypted: best { env = "NAME" }.')
+        Secret | None,
+        Field(
+            description='The password of the private key, if it is encrypted. Write { env = "NAME" }, not the password itself.'
+        ),
     ] = None
-    key_password_file: Annotated[TextOfFile | None, Field(description="A file that holds the password of that key.")] = None
-    host_name: Annotated[Text | None, Field(description="Whose certificate the node must have; the host if left out.")] = None
-    check_host_name: Annotated[bool, Field(strict=True, description="Whether the certificate must be that of the host.")] = True
+    key_password_file: Annotated[
+        TextOfFile | None, Field(description="A file that contains the password of the private key.")
+    ] = None
+    host_name: Annotated[
+        Text | None, Field(description="The host name that the node's certificate must have. Default: `host` of the node.")
+    ] = None
+    check_host_name: Annotated[
+        bool, Field(strict=True, description="Whether to check the host name of the node's certificate.")
+    ] = True
 
 
 class NodeTable(Table):
-    """`[nodes.NAME]`: a DICOM application entity that is called."""
+    """`[nodes.NAME]`: a DICOM application entity to which this program connects."""
 
-    ae_title: Annotated[AETitle, Field(description="Its AE title: the called AE title.")]
-    host: Annotated[Text, Field(description="Its name or address.")]
-    port: Annotated[int, Field(strict=True, ge=1, le=65535, description="Its port.")]
-    calling_ae_title: Annotated[AETitle, Field(description="The AE title by which we call.")] = "PYCONQUEST"
-    connect_timeout: Annotated[Seconds, Field(description="Seconds until a connection must be there.")] = 10.0
-    acse_timeout: Annotated[Seconds, Field(description="Seconds that the node may take to accept or reject an association.")] = (
+    ae_title: Annotated[AETitle, Field(description="The AE title of the node: the called AE title.")]
+    host: Annotated[Text, Field(description="The host name or the IP address of the node.")]
+    port: Annotated[int, Field(strict=True, ge=1, le=65535, description="The TCP port of the node.")]
+    calling_ae_title: Annotated[
+        AETitle, Field(description="The AE title that this program sends as its own: the calling AE title.")
+    ] = "PYCONQUEST"
+    connect_timeout: Annotated[Seconds, Field(description="Seconds to wait for the TCP connection and the TLS handshake.")] = 10.0
+    acse_timeout: Annotated[Seconds, Field(description="Seconds to wait until the node accepts or rejects an association.")] = (
         30.0
     )
-    dimse_timeout: Annotated[Seconds, Field(description="Seconds that the node may take to answer.")] = 60.0
+    dimse_timeout: Annotated[Seconds, Field(description="Seconds to wait for each response of the node.")] = 60.0
     max_pdu: Annotated[
-        int, Field(strict=True, ge=0, le=1 << 24, description="The longest PDU that we receive, in bytes; 0 for any length.")
+        int,
+        Field(strict=True, ge=0, le=1 << 24, description="The largest PDU that this program accepts, in bytes. 0: any length."),
     ] = 131072
-    tls: Annotated[NodeTLS | None, Field(description="How the connection is secured; not at all if left out.")] = None
+    tls: Annotated[NodeTLS | None, Field(description="How to secure the connection with TLS. Default: no TLS.")] = None
     commitment_port: Annotated[
         int | None,
         Field(
             strict=True,
             ge=1,
             le=65535,
-            description="The port that the node calls to report what it commits to; none if it reports where it was asked.",
+            description=(
+                "The port for storage commitment reports, if the node opens an association to send them. "
+                "Default: none, if the node reports on the association of the request."
+            ),
         ),
     ] = None
     commitment_host: Annotated[
-        Text, Field(description='The address to listen on for that; "0.0.0.0" for all of this machine.')
+        Text,
+        Field(description='The local address of `commitment_port`. "0.0.0.0" listens on all addresses of this machine.'),
     ] = "127.0.0.1"
-    commitment_timeout: Annotated[Seconds, Field(description="Seconds that the node may take to report what it commits to.")] = (
-        60.0
-    )
+    commitment_timeout: Annotated[
+        Seconds, Field(description="Seconds to wait for the storage commitment report of the node.")
+    ] = 60.0
 
 
 class RulesFile(Table):
-    """What a rules file may hold beside the tables of the kinds."""
+    """The tables of a rules file that are not those of a kind."""
 
-    rules_version: Annotated[Literal[1], Field(description="The version of this format.")]
+    rules_version: Annotated[Literal[1], Field(description="The version of the format of this file.")]
     outputs: Annotated[
         tuple[Text, ...],
-        Field(
-            description="Folders below which may be written; nothing is written elsewhere. Default: the folder of the rules file."
-        ),
+        Field(description="The folders that copies may write to, with everything below. Default: the folder of the rules file."),
     ] = (".",)
-    index: Annotated[IndexTable, Field(description="Where the index is and which columns it has.")] = IndexTable()
+    index: Annotated[
+        IndexTable, Field(description="The location of the index, its columns, and which files it may leave out.")
+    ] = IndexTable()
     vars: Annotated[
         dict[Name, Text],
-        Field(default_factory=dict, description="Values for templates, as {{ vars.NAME }}, and for SQL, as :NAME."),
+        Field(default_factory=dict, description="Variables, for templates as {{ vars.NAME }} and for SQL as :NAME."),
     ]
-    sources: Annotated[dict[Name, Source], Field(default_factory=dict, description="Trees of files, indexed in place.")]
+    sources: Annotated[dict[Name, Source], Field(default_factory=dict, description="Folders of files that are indexed in place.")]
     # "schema" is a method of BaseModel
-    schema_: Annotated[SchemaTable, Field(alias="schema", description="More columns of the index.")] = SchemaTable()
-    tables: Annotated[dict[Name, CsvFile], Field(default_factory=dict, description="CSV files as tables in SQL.")]
-    select: Annotated[dict[Name, Select], Field(default_factory=dict, description="Named sets.")]
+    schema_: Annotated[SchemaTable, Field(alias="schema", description="Additional columns of the index.")] = SchemaTable()
+    tables: Annotated[dict[Name, CsvFile], Field(default_factory=dict, description="CSV files that queries can use as tables.")]
+    select: Annotated[
+        dict[Name, Select], Field(default_factory=dict, description="Named sets of patients, studies, series or images.")
+    ]
     nodes: Annotated[
-        dict[Name, NodeTable], Field(default_factory=dict, description="DICOM application entities that are called.")
+        dict[Name, NodeTable],
+        Field(default_factory=dict, description="DICOM application entities to which this program connects."),
     ]
 
 
 def form(kinds: Iterable[TableKind[Any]]) -> Form:
-    """Return what a rules file may hold: what `RulesFile` names, and a table of tables for each kind."""
+    """Return the form of a rules file: the tables of `RulesFile`, and those of each kind."""
     tables: dict[str, Any] = {
         f"{kind.name}_": (
             GenericAlias(dict, (Name, kind.model)),
@@ -284,35 +262,6 @@ def form(kinds: Iterable[TableKind[Any]]) -> Form:
 
 
 def tables_of(rules_file: RulesFile, kinds: Iterable[TableKind[Any]]) -> dict[str, Mapping[str, Any]]:
-    """Return the tables of a rules file by kind and name."""
+    """Return the tables of a rules file, by kind and name."""
     values = dict(rules_file)
     return {kind.name: values[f"{kind.name}_"] for kind in kinds}
-
-
-def json_schema(kinds: Iterable[TableKind[Any]]) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a rules file."""
-    made = _for_editors({**form(kinds).model.model_json_schema(), "description": "What a rules file may hold."})
-    made["$defs"]["Text"] = TEXT
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Rules of pyconquest-rules", **made}
-
-
-def _for_editors(at: Any) -> Any:
-    """A JSON Schema without pydantic's titles, without null, which TOML does not have, and with names held to their pattern."""
-    if isinstance(at, list):
-        return [_for_editors(element) for element in at if element != {"type": "null"}]
-    if not isinstance(at, dict):
-        return at
-    made = {key: _for_editors(value) for key, value in at.items() if key not in ("properties", "$defs", "title")}
-    # Here the keys are names of ours, not words of JSON Schema.
-    for key in [key for key in ("properties", "$defs") if key in at]:
-        made[key] = {name: _for_editors(schema) for name, schema in at[key].items()}
-    if isinstance(made.get("default", ""), dict | None):
-        del made["default"]
-    if "patternProperties" in made:
-        made["additionalProperties"] = False
-    match made:
-        case {"anyOf": [only], **rest}:
-            return {**only, **rest}
-        case {"anyOf": branches, **rest} if branches == TEXT["anyOf"]:
-            return {"$ref": "#/$defs/Text", **rest}
-    return made

@@ -1,4 +1,4 @@
-"""`[nodes.NAME]`: the nodes of the rules, as the network takes them."""
+"""`[nodes.NAME]`: turn the tables of nodes into the nodes of `network`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from pyconquest_rules.rules.model import NodeTable, NodeTLS
 
 
 def nodes(tables: Mapping[str, NodeTable], base: Path) -> dict[str, Node]:
-    """The nodes by name. Paths count from `base`."""
+    """Return the nodes by name. Paths are relative to `base`."""
     return {name: _node(name, table, base) for name, table in tables.items()}
 
 

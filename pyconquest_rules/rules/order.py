@@ -1,16 +1,17 @@
-"""What comes before what."""
+"""Sort names by their dependencies."""
 
 from collections.abc import Mapping, Sequence
 
 
 def in_order(needs: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[str]]]:
-    """The names, each after those that it needs, else as they stand; and the rings, as `["a", "b", "a"]`, each once.
+    """Return the names, each after those that it needs, and the cycles.
 
-    Needed names that `needs` does not have are passed over.
+    Otherwise names keep their order. Each cycle is returned once, as `["a", "b", "a"]`. Needed names that are not keys of
+    `needs` are ignored.
     """
     order: dict[str, None] = {}
-    rings: list[list[str]] = []
-    # The names that wait for the one after them, each with what it still needs; no recursion, as a chain may be long.
+    cycles: list[list[str]] = []
+    # The path of a depth-first search, each name with what it still needs. A long chain would exhaust the stack of Python.
     for first in needs:
         waiting = {first: list(needs[first])} if first not in order else {}
         while waiting:
@@ -22,7 +23,7 @@ def in_order(needs: Mapping[str, Sequence[str]]) -> tuple[list[str], list[list[s
             needed = missing.pop(0)
             if needed in waiting:
                 names = [*waiting]
-                rings.append([*names[names.index(needed) :], needed])
+                cycles.append([*names[names.index(needed) :], needed])
             elif needed in needs and needed not in order:
                 waiting[needed] = list(needs[needed])
-    return list(order), rings
+    return list(order), cycles

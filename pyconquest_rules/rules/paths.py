@@ -1,4 +1,4 @@
-"""Templates that print paths: where the files of a source lie, and where files are written."""
+"""Check the templates that render paths: the layouts of sources and the destinations of actions."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -22,13 +22,13 @@ Named = tuple[str, str]
 
 
 class CheckedTemplates:
-    """The templates of a rules file that print paths, and their checks."""
+    """Compiles and checks the path templates of a rules file."""
 
     def __init__(self, rules_file: RulesFile, places: Places, outputs: Outputs, sets: CheckedSets) -> None:
         self._file, self._places, self._outputs, self._sets = rules_file, places, outputs, sets
 
     def check(self, tables: Mapping[Named, Iterable[Marked]], problems: Problems) -> dict[Named, Template]:
-        """Return the templates of tables, each of which has one at most; add what is wrong."""
+        """Return the templates by table; a table has at most one. Append to `problems` what is wrong with them."""
         templates = dict[Named, Template]()
         for table, found in tables.items():
             selects = [value for _, marker, value in found if isinstance(marker, Reference) and marker.kind == "select"]
@@ -49,24 +49,25 @@ class CheckedTemplates:
         return templates
 
     def _not_of_images(self, template: Template, place: Path) -> Iterator[Problem]:
-        """What of a template not every image has: of a source no query is known."""
+        """Yield the names in the layout of a source that are not columns of images. A layout has no query to add columns."""
         for used in sorted(template.names - {*self._sets.columns_of_images}):
             unknown = Mistake(f'"{used}" is not a column of the index', fragment=used, hint=how_to_index(used))
             yield self._places.within(place, unknown)
 
     def _outside(self, template: Template, place: Path) -> Iterator[Problem]:
-        """Whether the folders that every destination begins with may not be written to."""
+        """Yield a problem if the folders that all destinations begin with are outside the outputs."""
         try:
             self._outputs.place(f"{template.prefix}/x" if template.prefix else "x")
         except UnsafePath as unsafe:
             folders = [self._places.written(("outputs", number), folder) for number, folder in enumerate(self._file.outputs)]
-            below = " or ".join(f'"{folder}"' for folder in folders) or "an output, and there are none"
-            mistake = Mistake(str(unsafe), fragment=template.prefix, hint=f"it must lie below {below}, and in no source")
+            below = " or ".join(f'"{folder}"' for folder in folders) or "an output (there are none)"
+            hint = f"it must be below {below}, and outside all sources"
+            mistake = Mistake(str(unsafe), fragment=template.prefix, hint=hint)
             if STAND_IN not in template.prefix:
                 yield self._places.within(place, mistake)
 
     def _unknown_names(self, template: Template, selects: list[str], place: Path) -> Iterator[Problem]:
-        """What of a template neither every image nor the set of the action has."""
+        """Yield the names in a destination that are neither columns of images nor of the set of the action."""
         for name_of_set in selects:
             of_set = self._sets.columns(name_of_set)
             if of_set is None:
@@ -78,6 +79,6 @@ class CheckedTemplates:
                 if name.lower() in own:
                     continue
                 hint = f"write vars.{name}" if name in self._file.vars else how_to_index(name) or did_you_mean(name, shown)
-                hint = hint or near_keyword(name) or "templates know the columns of images, those of the query, and vars.NAME"
+                hint = hint or near_keyword(name) or "templates can use the columns of images, those of the query, and vars.NAME"
                 what = "is not a column of the index" if name in tags() else "is neither a column of the index nor of the set"
                 yield self._places.within(place, Mistake(f'"{name}" {what}', fragment=name, hint=hint))

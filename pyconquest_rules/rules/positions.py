@@ -1,7 +1,7 @@
-"""Where the keys and values of a TOML document stand in its text.
+"""The positions of the keys and values of a TOML document in its text.
 
-tomli gives the values without their places, so this reads the same text again for the places alone. It leaves every
-judgement to tomli: a text that tomli refuses is read to its end as well, but the places are then worth nothing.
+tomli returns values without positions, so this module reads the same text again, only for the positions. It does not
+validate: it also reads a text that tomli rejects to its end, but the positions are then meaningless.
 """
 
 import re
@@ -13,15 +13,15 @@ from itertools import accumulate
 import tomli
 
 Path = tuple[str | int, ...]
-"""The way to a value: keys of tables, indices of arrays and of arrays of tables. `("schema", "image", 0, "tag")`."""
+"""The path of a value: keys of tables, and indices of arrays and of arrays of tables: `("schema", "image", 0, "tag")`."""
 
 Extent = tuple[int, int]
-"""Offsets in the text of a document: of the first character, and of the one after the last."""
+"""Two offsets in the text of a document: of the first character, and of the character after the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A place of at least one character, on one line. `line` and `column` count characters from 1."""
+    """A position of at least one character, on one line. `line` and `column` count characters from 1."""
 
     line: int
     column: int
@@ -29,32 +29,33 @@ class Span:
 
 
 class Positions:
-    """The places of all the keys and values of one document."""
+    """The positions of all keys and values of one document."""
 
     def __init__(self, source: str) -> None:
         self._source = source
-        # Not splitlines(): TOML knows no other line end than \n and \r\n, and its strings may hold U+2028.
+        # Not splitlines(): in TOML only \n and \r\n end a line, and a string may contain U+2028.
         self._lines = source.split("\n")
         self._starts = list(accumulate((len(line) + 1 for line in self._lines), initial=0))
         self._root = _Reader(source).read()
 
     def key(self, path: Path) -> Span:
-        """The last key of `path` with its quotes, where it is first written: in a [header] or before a `=`.
+        """Return the position of the last key of `path`, with its quotes, where it first occurs: in a [header] or before a `=`.
 
-        What has no key, as an element of an array or what is not in the document, is found at the key of its nearest
-        parent that has one, else at the first character.
+        An element of an array, or a key that is not in the document, has the position of its nearest parent with a key, or
+        else of the first character.
         """
         return self._span(self._node(path).key)
 
     def value(self, path: Path) -> Span:
-        """The whole value, of several lines only the first. What has no value in the text is found at its key."""
+        """Return the position of a value; of several lines, only the first. Without a value, return that of the key."""
         node = self._node(path)
         return self._span(node.value or node.key)
 
     def within(self, path: Path, fragment: str, nth: int = 1) -> Span:
-        """The `nth` `fragment` in the string at `path` that is no part of a longer word, else `value(path)`.
+        """Return the position of the `nth` `fragment` in the string at `path`, or else of the whole value.
 
-        It is taken in another case only where it is nowhere in its own. Text written with an escape is not found.
+        The fragment must not be part of a longer word. Case is ignored only if no occurrence has the same case. A fragment
+        that is written with escapes is not found.
         """
         start, stop = self._node(path).value or (0, 0)
         content = _content(self._source[start:stop])
@@ -63,11 +64,11 @@ class Positions:
         return self._span((start + match.start(), start + match.end())) if match and fragment else self.value(path)
 
     def line(self, number: int) -> str:
-        """The text of a line, counted from 1, without its line end; empty if the document has no such line."""
+        """Return a line, counted from 1, without its line end; "" if the document has no such line."""
         return self._lines[number - 1].removesuffix("\r") if 1 <= number <= len(self._lines) else ""
 
     def _node(self, path: Path) -> "_Node":
-        """The node at `path`; for one that is not there, an empty node with the key of its nearest parent."""
+        """Return the node at `path`; if it does not exist, an empty node with the key of its nearest parent."""
         node = self._root
         for part in path:
             if part not in node.children:
@@ -90,10 +91,10 @@ def _word(fragment: str, flags: re.RegexFlag = re.NOFLAG) -> re.Pattern[str]:
 
 
 def _content(literal: str) -> str:
-    """What a string literal says, each character at its place in the literal; empty if it is no string.
+    """Return the content of a string literal, each character at the offset that it has in the literal; "" if it is not a string.
 
-    Quotes and escapes are blanked with NUL, which no document holds, so that the word in `"\\tag"` is `ag`. A numbered
-    escape is mostly a letter and blanked with one: `"\\u00e9tude"` shows no word `tude`.
+    NUL, which no document contains, replaces quotes and escapes, so that the word in `"\\tag"` is `ag`. A letter replaces a
+    numbered escape, which usually stands for one: `"\\u00e9tude"` has no word `tude`.
     """
     quote = literal[:1]
     if quote not in QUOTES:
@@ -108,16 +109,16 @@ def _content(literal: str) -> str:
 QUOTES = ('"', "'")
 ESCAPE = re.compile(r"\\(?:x.{2}|u.{4}|U.{8}|.)", re.DOTALL)
 
-# No pattern fails, so that reading ends on any text: a string left open ends with its line or the text, and in place of
-# a key any character will do. As none has to try again either, reading is linear. Groups repeat with `*` and not with
-# `*+`, which takes too much in Python 3.11.0 to 3.11.4 (python/cpython#100061).
+# Every pattern matches any text, so that reading always ends: an open string ends with its line or with the text, and any
+# character counts as a key. No pattern backtracks, so reading is linear. Groups repeat with `*` instead of `*+`, which
+# matches too much in Python 3.11.0 to 3.11.4 (python/cpython#100061).
 BASIC = r'"(?:[^"\\\n]++|\\.)*"?'
 LITERAL = r"'[^'\n]*+'?"
-# A key of parts without quotes and spaces, as nearly all are: a file may be nothing but dots.
+# A dotted key without quotes and spaces, in one match: a file may consist of dots only.
 PLAIN_PARTS = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)*+(?=[ \t]*+[=\]])")
 KEY = re.compile(rf"{BASIC}|{LITERAL}|[A-Za-z0-9_-]++|.?", re.DOTALL)
 VALUE = re.compile(
-    # Three quotes end a string of several lines; one or two more just before them are its text.
+    # Three quotes end a string of several lines. One or two more quotes just before them belong to its content.
     r'"""(?:[^"\\]++|\\.|"(?!""))*"{0,5}'
     r"|'''(?:[^']++|'(?!''))*'{0,5}"
     rf"|{BASIC}|{LITERAL}"
@@ -134,28 +135,28 @@ GAP = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*")
 
 @dataclass(slots=True)
 class _Node:
-    """A value with the place of its key. `value` is None for what a header or a dotted key made."""
+    """A value and the position of its key. `value` is None for a table that a header or a dotted key created."""
 
     key: Extent
     value: Extent | None = None
     children: dict[str | int, "_Node"] = field(default_factory=dict)
 
     def child(self, part: str | int, key: Extent) -> "_Node":
-        """The child of that name or index; if there is none, a new one with that key."""
+        """Return the child with a name or index; if there is none, add one with that key."""
         if part not in self.children:
             self.children[part] = _Node(key)
         return self.children[part]
 
     def last(self) -> "_Node":
-        """The last element of an array, which is what a header means by the array's name; a table itself."""
+        """Return the last element of an array, which a header means by the name of the array; for a table, the table."""
         return self.children.get(len(self.children) - 1, self)
 
 
 class _Reader:
     """Reads a document once, from its first character to its last.
 
-    The arrays and inline tables that are open, and where they began, are on a stack of its own: tomli takes 400 of
-    them in one another, too many for recursion.
+    `_open` is the stack of open arrays and inline tables, with their offsets. tomli accepts 400 nested ones, too many for
+    recursion.
     """
 
     def __init__(self, source: str) -> None:
@@ -165,7 +166,7 @@ class _Reader:
         self._open: list[tuple[_Node, int]] = []
 
     def read(self) -> _Node:
-        """The table of the whole document."""
+        """Return the node of the whole document."""
         self._take(GAP)
         while self._offset < len(self._source):
             if self._open:
@@ -178,7 +179,7 @@ class _Reader:
         return self._root
 
     def _inner(self, container: _Node, start: int) -> None:
-        """The next comma of an open array or inline table, its end, its next element or its next key."""
+        """Read the next part of an open array or inline table: a comma, its end, an element, or a key and its value."""
         character = self._source[self._offset]
         if character == ",":
             self._offset += 1
@@ -207,7 +208,7 @@ class _Reader:
         self._value(table)
 
     def _keys(self) -> Iterator[tuple[str, Extent]]:
-        """The parts of a dotted key, with their places."""
+        """Yield the parts of a dotted key, with their positions."""
         if plain := PLAIN_PARTS.match(self._source, self._offset):
             start, self._offset = self._offset, plain.end()
             for part in plain[0].split("."):
@@ -229,7 +230,7 @@ class _Reader:
             node.value = start, stop
 
     def _take(self, pattern: re.Pattern[str]) -> Extent:
-        """Go past what `pattern` takes here, maybe nothing, and tell where that is."""
+        """Match `pattern` at the current offset, move past the match, which may be empty, and return its extent."""
         start = self._offset
         if match := pattern.match(self._source, start):
             self._offset = match.end()
@@ -237,7 +238,7 @@ class _Reader:
 
 
 def _name(part: str) -> str:
-    """The name that a part of a key stands for; an unsound part stands for itself."""
+    """Return the name that a part of a key stands for; an invalid part stands for itself."""
     if part[:1] not in QUOTES:
         return part
     try:

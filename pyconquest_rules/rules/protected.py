@@ -1,4 +1,4 @@
-"""What no command may overwrite, whatever somebody types: the files that the rules name, and the program's own."""
+"""The files that no command overwrites: those that the rules name, and those of this program or of another project."""
 
 import sqlite3
 import sys
@@ -15,20 +15,20 @@ from pyconquest_rules.index.store.intact import MAGIC
 from pyconquest_rules.rules.rules import Rules
 
 HEADER = 100
-"""So many bytes every database begins with."""
+"""The length of the header of an SQLite database, in bytes."""
 
 
 def of_another_project(file: Path) -> str | None:
-    """What of another project an existing or new file is: its state, or a database, as its index. None if it is neither.
+    """Return why a file may belong to another project: it is part of its state, or of a database. None if it is neither.
 
-    A database that is a plan, which `plan -o` saved, may be replaced.
+    The file need not exist. A plan that `plan -o` saved is a database too, but may be replaced.
     """
     if any(parent.name.casefold() == FOLDER for parent in file.parents):
-        return "it is inside the state folder of other rules"
+        return "it is inside the state folder of another rules file"
     for end in ("", *ENDS):
         database = file.with_name(file.name.removesuffix(end))
         if (not end or database != file) and _is_database(database):
-            return "it is a file of a database, as the index of other rules"
+            return "it belongs to a database, which may be the index of another rules file"
     return None
 
 
@@ -38,7 +38,7 @@ def _is_database(file: Path) -> bool:
             header = opened.read(HEADER)
             if not header.startswith(MAGIC) or len(header) < HEADER:
                 return False
-        if is_wal(file):  # as no plan is; who reads it would write beside it
+        if is_wal(file):  # a plan never is, and reading it would create files beside it
             return True
         with closing(connect(file, read_only=True, timeout=5)) as connection:
             return not {each.name for each in objects(connection)}.issuperset({"wish", "step"})
@@ -49,14 +49,14 @@ def _is_database(file: Path) -> bool:
 
 
 def protected_folders(rules: Rules) -> Iterator[tuple[Path, str]]:
-    """Folders in which no command writes a file that somebody names, each with what it is."""
+    """Yield the folders below which no command writes a file that the user names, each with a description."""
     for tree in rules.trees:
         yield tree.root, f'the source "{tree.name}", which is only read'
     yield rules.base / FOLDER, "the folder in which this program keeps its state"
 
 
 def protected_files(rules: Rules) -> Iterator[tuple[Path, str]]:
-    """Files that no command replaces, each with what it is."""
+    """Yield the files that no command replaces, each with a description."""
     yield rules.file, "the rules file"
     database = rules.database.resolve()
     yield database, "the index"

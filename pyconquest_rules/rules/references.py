@@ -1,4 +1,4 @@
-"""What the names of a rules file refer to: tables, actions, and what comes before what."""
+"""Check the names of tables, the references to them, and the order of actions."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,23 +13,26 @@ from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
 NAMED = ("vars", "sources", "tables", "select", "nodes")
-"""The tables of the rules file itself that have names."""
+"""The kinds of named tables that are part of the rules file itself."""
 
 
 def name_problems(rules_file: RulesFile, kinds: Iterable[str], places: Places) -> Iterator[Problem]:
-    """Yield the names that are not valid, or taken."""
+    """Yield a problem for each name that is invalid or reserved."""
     tables: list[Path] = [(kind, name) for kind in (*NAMED, *kinds) for name in places.names(kind)]
     params: list[Path] = [("select", name, "params", key) for name, of in rules_file.select.items() for key in of.params]
     for place in (*tables, *params):
         if not re.fullmatch(NAME, str(place[-1])):
-            hint = "names are small letters, digits and _, at most 64, and begin with a letter"
-            yield places.at_key(place, f'"{place[-1]}" is not a name', hint)
+            hint = "a name has lower-case letters, digits and _, at most 64, and begins with a letter"
+            yield places.at_key(place, f'"{place[-1]}" is not a valid name', hint)
         elif place in (("vars", TODAY), (*place[:2], "params", TODAY)):
-            yield places.at_key(place, f'"{TODAY}" is taken: :{TODAY} is the day of the run', "choose another name")
+            yield places.at_key(place, f'"{TODAY}" is reserved: :{TODAY} is the day of the run', "choose another name")
 
 
 def reference_problems(found: Iterable[Marked], rules_file: RulesFile, acting: list[str], places: Places) -> Iterator[Problem]:
-    """Yield the references to what the file does not have. `acting` are the kinds whose tables are actions."""
+    """Yield a problem for each reference to a missing table or action, and to a source without the layout that it needs.
+
+    `acting` are the kinds whose tables are actions.
+    """
     actions = [f"{kind}.{name}" for kind in acting for name in places.names(kind)]
     for place, marker, name in found:
         match marker:
@@ -38,7 +41,7 @@ def reference_problems(found: Iterable[Marked], rules_file: RulesFile, acting: l
             case Reference(what, kind, filled):
                 yield from _unknown(place, what, name, places.names(kind), places)
                 if filled and name in rules_file.sources and rules_file.sources[name].layout is None:
-                    hint = 'give it one: layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"'
+                    hint = 'add one: layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"'
                     yield places.at_value(place, f'the source "{name}" has no layout', hint)
 
 
@@ -49,10 +52,10 @@ def _unknown(place: Path, what: str, name: str, names: list[str], places: Places
 
 
 def ordered(actions: Mapping[str, Action], places: Places) -> tuple[list[str], list[Problem]]:
-    """Return the actions, each after those that it needs, else as they stand; and those that need themselves."""
-    order, rings = in_order({name: action.needs for name, action in actions.items()})
+    """Return the actions in the order of the file, but each after those that it needs, and a problem for each cycle."""
+    order, cycles = in_order({name: action.needs for name, action in actions.items()})
     problems = list[Problem]()
-    for first, needed, *rest in rings:
+    for first, needed, *rest in cycles:
         place: Path = (*first.split("."), "needs", actions[first].needs.index(needed))
         problems.append(places.at_value(place, f"{first} needs itself", " → ".join([first, needed, *rest])))
     return order, problems

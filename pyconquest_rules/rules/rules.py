@@ -1,10 +1,10 @@
-"""The rules as the rest of the program sees them: checked, compiled, frozen."""
+"""The rules in the form that the rest of the program uses: checked, compiled and frozen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import UsageError, did_you_mean
@@ -21,10 +21,10 @@ from pyconquest_rules.templates import Template
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A rules file. `actions`, named as `copy.NAME`, stand in an order in which each comes after what it needs.
+    """A rules file. `actions` are by name, as `copy.NAME`, each after those that it needs.
 
-    `of_kind` has the tables of all kinds, actions or not; `templates` are the destinations of actions; `files` are those that
-    tables name, each with what it is.
+    `of_kind` has the tables of all kinds, actions or not. `templates` has the destinations of actions, and `layouts` those of
+    sources. `files` are the files that tables name, each with a description. `base` is the folder of the rules file.
     """
 
     file: Path
@@ -48,31 +48,32 @@ class Rules:
     params: Mapping[str, str]
     today: date
 
-    def on(self, today: date) -> "Rules":
-        """Return the same rules on another day, which is `:today` in SQL, and the last day of `last_days`."""
+    def on(self, today: date) -> Self:
+        """Return the same rules on another day. The day is `:today` in SQL, and the last day of `last_days`."""
         bound = {TODAY: today.isoformat()}
         sets = {name: replace(each, params={**each.params, **bound}) for name, each in self.selections.items()}
         return replace(self, today=today, selections=sets)
 
     @property
     def values(self) -> dict[str, str]:
-        """The values that a query may bind, by name."""
+        """The values of the parameters of queries, by name."""
         return {**self.params, TODAY: self.today.isoformat()}
 
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:
-        """For each action the actions that it needs."""
+        """The actions that each action needs."""
         return {name: action.needs for name, action in self.actions.items()}
 
     def where(self, source: str) -> tuple[Path, Template, Path, Schema]:
-        """Return where and how instances are put into a source: its folder and layout, the index and its columns."""
+        """Return what is needed to store instances in a source: its folder, its layout, the index, and the index's schema."""
         root = next(tree.root for tree in self.trees if tree.name == source)
         return root, self.layouts[source], self.database, self.schema
 
     def chosen(self, targets: tuple[str, ...]) -> tuple[str, ...]:
-        """The actions that targets name, with all that they need: `copy.export`, `copy`, `tag:nightly`; all where there is none.
+        """Return the actions that match the targets, and those that they need, in order; all actions if there is no target.
 
-        Raises UsageError for a target that names nothing.
+        A target is an action, a kind or a tag: `copy.export`, `copy`, `tag:nightly`.
+        Raises UsageError for a target that matches no action.
         """
         wanted = set(self.actions) if not targets else {name for target in targets for name in self._matching(target)}
         pending = list(wanted)
@@ -92,5 +93,5 @@ class Rules:
         if not matching:
             known = {*self.actions, *(f"tag:{tag}" for action in self.actions.values() for tag in action.tags)}
             hint = did_you_mean(target, known) or f"targets are: {', '.join(sorted(known)) or 'none; the rules have no action'}"
-            raise UsageError(f'no action is called "{target}"; {hint}')
+            raise UsageError(f'unknown target "{target}"; {hint}')
         return matching

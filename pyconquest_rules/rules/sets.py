@@ -1,4 +1,4 @@
-"""`[select.NAME]`: the queries of the sets, checked against an index that holds nothing."""
+"""`[select.NAME]`: check the queries of sets by running them on an empty index."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.problems import Problems
 
-# Of queries on an index that holds nothing: one of them, and all.
+# Limits for one query and for all queries of the file, although the index is empty.
 SECONDS, MOST_SECONDS = 1.0, 5.0
 
 
 def empty_index(statements: Iterator[str]) -> sqlite3.Connection:
-    """Return an index in memory that holds nothing."""
+    """Return an empty index in memory."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for statement in statements:
         connection.execute(statement)
@@ -34,7 +34,7 @@ def empty_index(statements: Iterator[str]) -> sqlite3.Connection:
 
 
 class CheckedSets:
-    """The sets of a rules file. `broken` are the sets and tables of which no more is known: what uses them is not checked."""
+    """The sets of a rules file. `broken` are the sets and tables with errors; whatever uses them is not checked."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class CheckedSets:
         self._left = MOST_SECONDS
 
     def check(self, problems: Problems, *, all_broken: bool) -> None:
-        """Add what is wrong with the queries. `all_broken`: the columns of the index are not known, so no query is tried."""
+        """Append the problems of the queries. `all_broken`: the columns of the index are unknown, so no query is tried."""
         if all_broken:
             self.broken |= {*self.selections}
         if not problems.enough:
@@ -62,21 +62,21 @@ class CheckedSets:
                 self._check(name, problems)
 
     def columns(self, name: str) -> tuple[str, ...] | None:
-        """Return the columns that the query of a set gives; None if the set is not known or is broken."""
+        """Return the columns that the query of a set returns; None if the set is unknown or broken."""
         return tuple(self.sets.make(name)) if name in {*self.selections} - self.broken else None
 
     def is_query(self, name: str) -> bool:
-        """Whether a set has a query of its own, rather than a condition on a view."""
+        """Whether a set has a `query`, rather than a `where`."""
         return self.selections[name].query is not None
 
     @cached_property
     def columns_of_images(self) -> list[str]:
-        """The columns that every instance has. Compiling a query of the view would take as long as all else that is checked."""
+        """The columns of the view of images. Compiling a query of the view would take as long as all other checks together."""
         return column_names(self._connection, VIEWS[Level.IMAGE])
 
     @cached_property
     def hidden(self) -> frozenset[str]:
-        """The columns of CSV files that may hold something else than a table: they are not shown."""
+        """The columns of CSV files that may not be tables but secrets. Messages never show them."""
         unshown = [table.name for table in self._tables if not table.shows_columns]
         return frozenset(name for table in unshown for name in column_names(self._connection, table))
 
@@ -88,7 +88,7 @@ class CheckedSets:
             problems.append(self._places.at_key(place, message, hint))
             self.broken.add(name)
         elif self._is_table(name):
-            problems.append(self._places.at_key(place, f'a table of the index is called "{name}"', "call the set otherwise"))
+            problems.append(self._places.at_key(place, f'the index already has a table "{name}"', "rename the set"))
             self.broken.add(name)
         elif in_sql(select.query or select.where or ""):
             self.broken.add(name)
@@ -105,7 +105,7 @@ class CheckedSets:
         return name.startswith("sqlite_") or taken.fetchone() is not None
 
     def _make(self, name: str, problems: Problems) -> None:
-        """Makes a set, and with it the sets that it needs. A mistake is reported once, in the set in whose SQL it is."""
+        """Create the view of a set, and of the sets that it needs. An error is reported once, in the set that has it."""
         if self._left <= 0 or problems.enough:
             self.broken.add(name)
             return
@@ -120,11 +120,11 @@ class CheckedSets:
                 problems.append(self._places.within(("select", mistake.name, key), self._discreet(mistake.mistake)))
         self._left -= thread_time() - began
         if self._left <= 0:
-            message = f"the sets up to this one take more than {MOST_SECONDS:g} seconds to check, the others are not checked"
+            message = f"checking the sets up to this one takes more than {MOST_SECONDS:g} seconds; the others are not checked"
             problems.append(self._places.at_key(("select", name), message))
 
     def _discreet(self, mistake: Mistake) -> Mistake:
-        """The same without a hint that shows text of a file that is not to be shown."""
+        """Return the mistake without its hint if the hint shows a hidden column."""
         if any(f'"{column}"' in (mistake.hint or "") for column in self.hidden):
             mistake.hint = None
         return mistake

@@ -1,4 +1,4 @@
-"""What is no TOML, in the words of who wrote it."""
+"""Turn errors of tomli into messages for the author of a rules file."""
 
 import re
 from time import monotonic
@@ -9,43 +9,52 @@ import tomli
 from pyconquest_rules.errors import Problem, RulesError
 
 
-class Told(NamedTuple):
-    """What is said of an error of tomli's. `whole`: it is about the line on which the key or header stands, not a character."""
+class Message(NamedTuple):
+    """The message and the hint for errors of tomli whose text begins with `pattern`.
 
-    said: str
+    `statement`: the message is about the whole key or header, not about one character.
+    """
+
+    pattern: str
     message: str
     hint: str | None
-    whole: bool = False
+    statement: bool = False
 
 
-TOLD = (
-    Told("Cannot overwrite a value", "this key is there already", "keep one of the two", whole=True),
-    Told("Duplicate inline table key", "this table has a key twice", "keep one of the two", whole=True),
-    Told("Cannot declare", "this table is there already", "keep one, and put the keys of both below it", whole=True),
-    Told("Cannot (?:mutate|redefine)", "this adds to what is complete", "write all its keys in one place", whole=True),
-    Told("Unterminated string", "this text is never closed", 'end it with the quotes that it begins with: """', whole=True),
-    # After the last line only a list can still want a value.
-    Told(
+MESSAGES = (
+    Message("Cannot overwrite a value", "this key already exists", "keep one of the two", statement=True),
+    Message("Duplicate inline table key", "this table has a key twice", "keep one of the two", statement=True),
+    Message("Cannot declare", "this table already exists", "keep one, and put the keys of both below it", statement=True),
+    Message(
+        "Cannot (?:mutate|redefine)", "this adds to a table that is complete", "write all its keys in one place", statement=True
+    ),
+    Message(
+        "Unterminated string", "this text is never closed", 'end it with the quotes that it begins with: """', statement=True
+    ),
+    # At the end of the file, a missing value means that a list is open.
+    Message(
         "Unclosed array|Invalid value",
         "this list is never closed",
-        "end it with ]; commas stand between its elements",
-        whole=True,
+        "end it with ], and separate its elements with commas",
+        statement=True,
     ),
-    Told("Unclosed inline table", "this table is never closed", "end it with }; it stands on one line", whole=True),
-    Told(
-        r"Illegal character '\\n'", "the text is not closed on its line", 'end it with a quote; text of several lines is in """'
+    Message("Unclosed inline table", "this table is never closed", "end it with } on the same line", statement=True),
+    Message(
+        r"Illegal character '\\n'", "the text is not closed on its line", 'end it with a quote; text of several lines needs """'
     ),
-    Told("Illegal character|Found invalid", "this character may not stand here", "it is a control character; take it out"),
-    Told(
+    Message("Illegal character|Found invalid", "this control character is not allowed", "remove it"),
+    Message(
         "Unescaped|Invalid hex|Escaped",
-        "this backslash is read as an escape",
+        "this backslash begins an escape sequence",
         r"write \\ for \, or put the text in single quotes: 'C:\data'",
     ),
-    Told("Expected '='|Invalid initial", "here should be a key, = and a value", 'key = "value"'),
-    Told("Expected '\\]", "this header is not closed", "write [kind.name]"),
-    Told("Expected newline", "the line should end here", 'one key a line; text stands in quotes, a quote in it is \\"'),
-    Told("Invalid statement", "this is no key and no header", 'key = "value", or [kind.name]'),
-    Told("Invalid date", "there is no such date or time", 'DICOM writes dates as text: "20240131"'),
+    Message("Expected '='|Invalid initial", "expected a key, = and a value", 'write key = "value"'),
+    Message("Expected '\\]", "this header is not closed", "write [kind.name]"),
+    Message(
+        "Expected newline", "expected the end of the line", 'write one key per line, text in quotes, and \\" for a quote in it'
+    ),
+    Message("Invalid statement", "this is not a key or a header", 'write key = "value", or [kind.name]'),
+    Message("Invalid date", "this date or time does not exist", 'write dates of DICOM as text: "20240131"'),
 )
 STATEMENT = re.compile(r"\[\[?[^\]\n]*\]*|[^=\s][^=\n]*[^=\s]|.|$")
 WORD = re.compile(r"[^\s,\]}#\"']+")
@@ -55,7 +64,10 @@ DIGITS = re.compile(r"[0-9_]{4300}")
 
 
 def parsed(file: str, source: str) -> dict[str, Any]:
-    """The document of a TOML text. Raises RulesError at the first place where it is none: what follows cannot be told."""
+    """Return the document of a TOML text.
+
+    Raises RulesError with one problem if the text is not valid TOML, because nothing after the first error can be trusted.
+    """
     try:
         return tomli.loads(source)
     except tomli.TOMLDecodeError as error:
@@ -70,27 +82,30 @@ def parsed(file: str, source: str) -> dict[str, Any]:
 
 def _problem(file: str, error: tomli.TOMLDecodeError) -> Problem:
     source, start = error.doc, error.pos
-    told = next((told for told in TOLD if re.match(told.said, error.msg)), Told("", f"this is no TOML: {error.msg}", None))
-    length, hint = 1, told.hint
+    other = Message("", f"this is not valid TOML: {error.msg}", None)
+    found = next((message for message in MESSAGES if re.match(message.pattern, error.msg)), other)
+    length = 1
     if error.msg == "Invalid value" and source[start - 1 :] != "\n":
-        word = WORD.match(source, start)
-        told, length, hint = Told("", "this is no value", None), len(word[0]) if word else 1, _instead(word[0] if word else "")
-    elif told.whole:
+        match = WORD.match(source, start)
+        word = match[0] if match else ""
+        found, length = Message("", "this is not a valid value", _instead(word)), len(word) or 1
+    elif found.statement:
         start = _statement(source, start)
         length = len(STATEMENT.findall(source, start)[0])
     line = source.count("\n", 0, start)
     column = start - (source.rfind("\n", 0, start) + 1) + 1
-    return Problem(file, line + 1, column, max(1, length), told.message, hint, source.split("\n")[line].removesuffix("\r"))
+    return Problem(file, line + 1, column, max(1, length), found.message, found.hint, source.split("\n")[line].removesuffix("\r"))
 
 
 def _instead(word: str) -> str:
+    """Return what to write instead of an invalid value."""
     if word in TRUTH:
         return f"write {TRUTH[word]}"
-    return f'text stands in quotes: "{word}"' if word else "write a value behind the ="
+    return f'put text in quotes: "{word}"' if word else "write a value after the ="
 
 
 def _statement(source: str, position: int) -> int:
-    """Where the statement begins that tomli was reading at `position`: the last line up to which all is well."""
+    """Return where the statement begins that tomli was reading at a position: the last line before which all is valid."""
     start, end = position, monotonic() + SECONDS
     for _ in range(MOST_LINES):
         if monotonic() > end:

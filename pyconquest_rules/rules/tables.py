@@ -1,4 +1,4 @@
-"""`[tables.NAME]`: what the rules say of CSV files, checked; a file that lies there is asked for its columns."""
+"""`[tables.NAME]`: check the tables of CSV files. The header of each file is read."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from pyconquest_rules.rules.places import Places
 
 
 def csv_tables(files: Mapping[str, CsvFile], base: Path, places: Places) -> tuple[CsvTable, ...]:
-    """The tables as the index takes them. Paths count from `base`."""
+    """Return the tables in the form that the index needs. Paths are relative to `base`."""
     return tuple(
         CsvTable(
             name,
@@ -30,12 +30,12 @@ def csv_tables(files: Mapping[str, CsvFile], base: Path, places: Places) -> tupl
 
 
 def table_problems(tables: Sequence[CsvTable], connection: sqlite3.Connection, places: Places) -> Iterator[Problem]:
-    """What is wrong with them; makes each sound one, empty, in `connection`, for queries to be checked against."""
+    """Yield the problems of tables. Each valid table is created in `connection`, empty, so that queries can be checked."""
     for table in tables:
         place = ("tables", table.name)
         taken = connection.execute(f"SELECT 1 FROM ({TABLE_NAMES}) WHERE lower(name) = ?", (table.name,)).fetchone()
         if taken or table.name.startswith(("sqlite_", "rules_")):
-            yield places.at_key(place, f'a table of the index is called "{table.name}"', "call the table otherwise")
+            yield places.at_key(place, f'the index already has a table "{table.name}"', "rename this table")
             continue
         try:
             columns = table.columns()

@@ -212,9 +212,9 @@ def other_rules(workplace: Workplace) -> None:
         (damaged_index, [], 1, "index"),
         (stale_plan, ["--plan", "old.plan"], 5, "plan again"),
         (nothing, ["--plan", "no.plan"], 2, "there is no file no.plan"),
-        (nothing, ["copy.exprot"], 2, 'no action is called "copy.exprot"'),
-        (bad_rules, [], 2, "the rules are not valid: rules.toml:2:1"),
-        (other_rules, [], 2, "the rules are not valid: rules.toml"),
+        (nothing, ["copy.exprot"], 2, 'unknown target "copy.exprot"'),
+        (bad_rules, [], 2, "the rules are invalid: rules.toml:2:1"),
+        (other_rules, [], 2, "the rules are invalid: rules.toml"),
     ],
 )
 def test_a_run_that_could_not_begin_is_in_history(

@@ -119,8 +119,8 @@ PROTECTED = {
     "link-into-data": 'it is inside the source "archive"',
     ".pyconquest-rules/state.db": "it is inside the folder in which this program keeps its state",
     ".pyconquest-rules/new": "it is inside the folder in which this program keeps its state",
-    COPY: "apply put that file there",
-    "link-to-copy": "apply put that file there",
+    COPY: "apply created the existing file",
+    "link-to-copy": "apply created the existing file",
     "export": "it is a folder",
 }
 

@@ -119,8 +119,8 @@ def test_what_could_run_is_refused_before_anything_is_run(archive: Workplace, st
 def test_the_error_names_what_is_foreign_and_says_the_way_out(archive: Workplace) -> None:
     sent(archive, *FOREIGN["a trigger on a table of ours"])
     assert archive.run("plan").err.strip() == (
-        f'error: the index {archive.folder}/conquest.db has the trigger "evil", which this program did not create and will not run;'
-        " drop it, or delete the index (it is a cache) and index again"
+        f'error: the index {archive.folder}/conquest.db has the trigger "evil", which this program did not create'
+        " and will not run; drop it, or delete the index (it is a cache) and index again"
     )
     for file in archive.folder.glob("conquest.db*"):
         file.unlink()

@@ -26,7 +26,6 @@ exclude = ["**/.*"]
 path = "second"
 """
 STOCK = (REPOSITORY / "tests/data/stock_dicom.sql").read_text(encoding="utf-8")
-OURS_OF_THE_SERVER = ("UIDMODS", "DICOMWorkList")
 
 
 @pytest.fixture

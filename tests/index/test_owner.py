@@ -172,7 +172,7 @@ def test_a_source_that_the_rules_do_not_have_any_more_is_not_selected(two: Workp
     write(rules, "two")
     done = run(two, rules, "apply", "--no-index")
     assert done.code == 1
-    assert "has the source 'one' which the rules do not have; bring it up to date with: pyconquest-rules index" in done.err
+    assert "has the source 'one' which the rules do not have; update it with: pyconquest-rules index" in done.err
     assert run(two, rules, "apply").code == 0
     assert [file.name for file in (two.folder / "export").iterdir()] == ["1.2.dcm"]
 

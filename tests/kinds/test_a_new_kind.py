@@ -47,13 +47,13 @@ def touching(workplace: Workplace, instance: Instance, monkeypatch: pytest.Monke
     [
         ('[touch.notes]\nselect = "scans"', '[touch.notes]\nselect = "scan"', "11:10", 'unknown set "scan"'),
         ("notes/{{ SOPInstanceUID }}", "notes/{{ SOPInstanceUd }}", "12:16", '"SOPInstanceUd" is neither a column'),
-        ('to = "notes/', 'to = "/other/notes/', "12:7", "it must lie below"),
+        ('to = "notes/', 'to = "/other/notes/', "12:7", "it must be below"),
         ('tags = ["nightly"]', 'tags = ["nightly"]\nneeds = ["copy.exprt"]', "14:10", 'unknown action "copy.exprt"'),
         ('tags = ["nightly"]', 'tags = ["nightly"]\nneeds = ["copy.export"]', "19:10", "copy.export → touch.notes"),
         ('tags = ["nightly"]', 'text = "SEEN"', "13:8", "a note must not shout"),
         ('tags = ["nightly"]', 'texts = "x"', "13:1", 'did you mean "text"?'),
         ('tags = ["nightly"]', 'text = "{{ PatientID }}"', "13:9", "to of [touch]"),
-        ("[touch.notes]", "[touch.Notes]", "10:8", '"Notes" is not a name'),
+        ("[touch.notes]", "[touch.Notes]", "10:8", '"Notes" is not a valid name'),
         ("[touch.notes]", "[tuch.notes]", "10:2", 'did you mean "touch"?'),
     ],
 )

@@ -51,7 +51,7 @@ def test_a_target_that_names_nothing_is_a_usage_error(chain: Workplace, command:
     assert chain.run("index").code == 0
     refused = chain.run(command, target)
     assert refused.code == 2
-    assert f'no action is called "{target}"' in refused.err
+    assert f'unknown target "{target}"' in refused.err
 
 
 def test_the_nearest_target_is_suggested(chain: Workplace) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.app.loading import Rules, load
+from pyconquest_rules.app.loading import Rules
 from tests.conftest import Workplace
 from tests.rules.everything import EVERYTHING
 
@@ -55,7 +55,7 @@ def test_needs_no_data_no_network_and_writes_nothing(workplace: Workplace, monke
 
 
 def test_what_the_model_leaves_out_has_its_default(workplace: Workplace) -> None:
-    rules = load(workplace.rules("").folder / "rules.toml")
+    rules = Rules.load(workplace.rules("").folder / "rules.toml")
     assert rules.database == workplace.folder / "conquest.db"
     assert [root.named for root in rules.outputs.roots] == [str(workplace.folder)]
     assert (rules.trees, dict(rules.actions)) == ((), {})
@@ -66,7 +66,7 @@ def test_what_the_model_leaves_out_has_its_default(workplace: Workplace) -> None
     [({}, "export"), ({"EXPORT_ROOT": "elsewhere"}, "elsewhere"), ({"EXPORT_ROOT": ""}, "export")],
 )
 def test_the_environment_gets_in(workplace: Workplace, environment: dict[str, str], expected: str) -> None:
-    rules = load(workplace.rules(EVERYTHING).folder / "rules.toml", environment)
+    rules = Rules.load(workplace.rules(EVERYTHING).folder / "rules.toml", environment=environment)
     assert rules.params == {"release": "2026.1", "out": expected}
     assert rules.templates["copy.export"].prefix == expected
     assert str(workplace.folder / expected) in [root.named for root in rules.outputs.roots]
@@ -80,7 +80,7 @@ def test_the_environment_of_the_process(workplace: Workplace, monkeypatch: pytes
 
 
 def test_a_variable_may_be_called_env(workplace: Workplace) -> None:
-    rules = load(workplace.rules('[vars]\nenv = "prod"\ndefault = "x"\n').folder / "rules.toml", {})
+    rules = Rules.load(workplace.rules('[vars]\nenv = "prod"\ndefault = "x"\n').folder / "rules.toml", environment={})
     assert rules.params == {"env": "prod", "default": "x"}
 
 
@@ -218,7 +218,7 @@ class TestTargets:
         action = '[copy.{}]\nselect = "scans"\nto = "{}/{{{{ SOPInstanceUID }}}}.dcm"\nneeds = [{}]\n'
         needs = {"a": '"copy.c"', "b": "", "c": '"copy.d", "copy.b"', "d": ""}
         text = SCANS + "".join(action.format(name, name, needed) for name, needed in needs.items())
-        assert list(load(workplace.rules(text).folder / "rules.toml").actions) == ["copy.d", "copy.b", "copy.c", "copy.a"]
+        assert list(Rules.load(workplace.rules(text).folder / "rules.toml").actions) == ["copy.d", "copy.b", "copy.c", "copy.a"]
 
 
 class TestFound:
@@ -288,6 +288,6 @@ class TestFound:
 def test_a_path_of_the_rules_counts_from_their_folder(workplace: Workplace) -> None:
     (workplace.folder / "a").mkdir()
     (workplace.folder / "a" / "rules.toml").write_text("rules_version = 1\n[sources.x]\npath = '../data'\n", encoding="utf-8")
-    rules = load(Path(workplace.folder, "a", "rules.toml"))
+    rules = Rules.load(Path(workplace.folder, "a", "rules.toml"))
     assert rules.trees[0].root == workplace.folder / "data"
     assert rules.database == workplace.folder / "a" / "conquest.db"

@@ -150,7 +150,7 @@ def test_nothing_else_is_called_today(workplace: Workplace, name: str) -> None:
     vars = '[vars]\ntoday = "20260301"\n' if name == "vars" else ""
     done = workplace.rules(vars + '[sources.a]\npath = "a"\n' + table).run("check")
     assert done.code == 2
-    assert '"today" is taken' in done.err
+    assert '"today" is reserved' in done.err
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from pyconquest_rules.index.conquest.dicom_sql import parse, standard_text
 from pyconquest_rules.index.store.schema import VIEWS, schema
 from pyconquest_rules.index.store.tables import statements
 from pyconquest_rules.paths import safe_part
-from pyconquest_rules.templates import FILTERS, Template
+from pyconquest_rules.templates import Template
+from pyconquest_rules.templates.filters import FILTERS
 from tests.conftest import REPOSITORY, Workplace
 
 PAGE = (REPOSITORY / "docs" / "rules.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import tomli
 
-from pyconquest_rules.app.loading import load
+from pyconquest_rules.app.loading import Rules
 from pyconquest_rules.errors import RulesError
 from tests.conftest import Workplace
 from tests.rules.bad_files import BAD, said
@@ -119,4 +119,4 @@ def test_no_document_is_too_wrong(workplace: Workplace, seed: int) -> None:
     workplace.rules("\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in document.items()))
     # Anything but RulesError is a mistake of ours.
     with suppress(RulesError):
-        load(workplace.folder / "rules.toml", {})
+        Rules.load(workplace.folder / "rules.toml", environment={})

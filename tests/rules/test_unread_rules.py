@@ -118,7 +118,7 @@ def test_check_and_an_offline_plan_connect_to_nothing_read_no_source_and_write_n
         with pytest.raises(BlockingIOError):
             server.accept()
     assert done.summary["actions"]["copy.export"]["blocked"] == 1
-    assert "only the node knows what is to be retrieved" in done.out
+    assert "only the node knows which instances to retrieve" in done.out
     assert "retrieve.r" not in done.summary["actions"]
 
 
@@ -147,7 +147,7 @@ def test_the_index_lies_below_the_rules_or_where_the_command_line_or_the_environ
     ):
         refused = workplace.rules(f"[index]\ndatabase = {place}\n{RULES}").run("index")
         assert refused.code == 2
-        assert "the index must lie below the folder of the rules" in refused.err
+        assert "the index must be below the folder of the rules file" in refused.err
     assert not [*elsewhere.iterdir()]
     assert workplace.run("--database", str(elsewhere / "i.db"), "index").code == 0
     assert workplace.rules(f'[index]\ndatabase = {{ env = "PYCONQUEST_INDEX" }}\n{RULES}').run("index").code == 0

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from pyconquest_rules.templates import FILTERS
+from pyconquest_rules.templates.filters import FILTERS
 from tests.torture.conftest import Some
 from tests.torture.limited import CPU_SECONDS, MEGABYTES, Came, attacks
 

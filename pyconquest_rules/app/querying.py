@@ -1,4 +1,4 @@
-"""Asking the index: rows, tables, and what Conquest is to know of it."""
+"""Query the index, export tables, and write the configuration of a Conquest server."""
 
 import re
 from collections.abc import Iterator
@@ -24,9 +24,9 @@ from pyconquest_rules.rules.rules import Rules
 
 @contextmanager
 def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[sql.Row]]]:
-    """The columns and the rows of one SELECT, or of a set, table or view that is named. `vars` are parameters.
+    """Yield the columns and the rows of a SELECT, or of a set, table or view by its name. [vars] are parameters of the SELECT.
 
-    Raises Mistake for wrong SQL, UsageError for a name that does not exist.
+    Raises Mistake for invalid SQL, and UsageError for an unknown name.
     """
     with opened(rules) as sets:
         text = _of_name(sets, text)
@@ -39,9 +39,9 @@ def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[s
 
 
 def _of_name(sets: Sets, text: str) -> str:
-    """Return one SELECT: that of the set, table or view whose name `text` is, or `text` itself.
+    """Return `text`, or a SELECT of all rows if it is the name of a set, table or view.
 
-    Raises UsageError if it is one word, but no such name.
+    Raises UsageError if it is one word, but not such a name.
     """
     name = text.strip().strip('"')
     if not name or re.search(r"[^\w.:-]", name):
@@ -52,29 +52,29 @@ def _of_name(sets: Sets, text: str) -> str:
             did_you_mean(name, known)
             or f"sets are: {', '.join(sets.selections) or 'none'}; views are: {', '.join(VIEWS.values())}"
         )
-        raise UsageError(f'no set, table or view is called "{name}"; {hint}')
+        raise UsageError(f'unknown set, table or view "{name}"; {hint}')
     return f'SELECT * FROM "{name}"'
 
 
 def export(rules: Rules, text: str, file: BinaryIO, form: Format) -> int:
     """Write the rows of a table, set or SELECT to `file` and return their number.
 
-    Raises Mistake for wrong SQL, UsageError for Parquet without pyarrow.
+    Raises Mistake for invalid SQL, and UsageError for an unknown name or for Parquet without pyarrow.
     """
     with query(rules, text) as (columns, rows):
         return write_rows(columns, rows, file, form)
 
 
 def conquest_config(rules: Rules, *, ae_title: str, port: int) -> tuple[dict[str, str], int]:
-    """The files by name with which a Conquest server serves the index, and how many images have a path too long for it.
+    """Return the configuration files of a Conquest server for the index, by name, and the number of images that it cannot serve.
 
-    Sources that the rules no longer name are no devices.
+    The paths of these images are too long for Conquest. Sources that the rules no longer have are left out.
     """
     with opened(rules) as sets:
         rows = sets.connection.execute("SELECT device, name FROM rules_sources").fetchall()
         too_long = "SELECT count(*) FROM DICOMImages WHERE length(CAST(ObjectFile AS BLOB)) > ?"
         (unserved,) = sets.connection.execute(too_long, (LONGEST_OBJECT_FILE,)).fetchone()
-    roots = {tree.name: tree.root for tree in rules.trees}  # those of the index may be anybody's
+    roots = {tree.name: tree.root for tree in rules.trees}  # the paths in the index may be forged
     devices = {device: roots[name] for device, name in rows if name in roots and DEVICE.fullmatch(str(device))}
     return conquest_files(rules.database.resolve(), devices, rules.dicom_sql, ae_title=ae_title, port=port), unserved
 
@@ -86,7 +86,7 @@ FROM series GROUP BY PatientID, Modality ORDER BY PatientID, Modality
 
 
 def summary(rules: Rules) -> Iterator[tuple[str | None, dict[str, int]]]:
-    """Per patient, in the order of PatientID, the number of series of each modality. None for those without a PatientID."""
+    """Yield each PatientID, or None, with the number of series of each modality, in the order of PatientID."""
     with query(rules, SUMMARY) as (_, rows):
         for patient, series in groupby(rows, key=itemgetter(0)):
             yield None if patient is None else str(patient), {str(modality): int(number or 0) for _, modality, number in series}

@@ -1,0 +1,80 @@
+"""A compiled template, and texts with variables only."""
+
+import posixpath
+from collections.abc import Mapping
+from itertools import takewhile
+
+from jinja2 import nodes
+
+from pyconquest_rules.errors import Mistake
+from pyconquest_rules.paths import MARK, Destination, UnsafePath, destination, remembered
+from pyconquest_rules.templates.expressions import Expressions
+from pyconquest_rules.templates.parsing import names, parts
+from pyconquest_rules.templates.printing import Printer, joined
+from pyconquest_rules.templates.values import RenderError, Values, text_of
+
+SAMPLE = MARK + "x"
+
+
+class Template:
+    """A template of the rules file, compiled once and rendered for each instance.
+
+    `names` are the keywords and columns that it uses; `columns` are the same in the order of the values for `render`.
+    `prefix` is the leading folders without values of an instance, or "".
+    """
+
+    __slots__ = ("_last", "_many", "_shared", "columns", "names", "prefix")
+
+    def __init__(self, text: str, vars: Mapping[str, object]) -> None:
+        """Compile `text`. Raises Mistake if it is not valid Jinja2, has a forbidden node, or can never render a path."""
+        try:
+            children = [*parts(text)]
+            used = [names(child) for child in children]
+            # The text before the last slash is often the same for a whole series, so it is cached by its values.
+            slashes = [isinstance(child, nodes.TemplateData) and "/" in child.data for child in children]
+            above = max((n for n, slash in enumerate(slashes, 1) if slash), default=0)
+            shared = sorted(set[str]().union(*used[:above]))
+            self.names = frozenset[str]().union(*used)
+            self.columns = (*shared, *sorted(self.names.difference(shared)))
+            printer = Printer(Expressions(vars, {name: position for position, name in enumerate(self.columns)}))
+            pieces = [printer.printed(child) for child in children]
+        except RecursionError:
+            raise Mistake("the template is nested too deeply") from None
+        try:
+            sample = [SAMPLE if has_names else piece(()) for piece, has_names in zip(pieces, used, strict=True)]
+            destination("".join(sample))
+        except (RenderError, UnsafePath) as error:
+            raise Mistake(f"the template does not render a path: {error}") from None
+        fixed = "".join(text for text, _ in takewhile(lambda piece: not piece[1], zip(sample, used, strict=True)))
+        self.prefix = posixpath.dirname(destination(fixed[: fixed.rfind("/") + 1] + SAMPLE).path)
+        self._shared, self._last, first = len(shared), joined(pieces[above:]), joined(pieces[:above])
+        self._many = remembered(lambda *values: first(values))
+
+    def path(self, values: Mapping[str, object]) -> Destination:
+        """Render the template with values by name."""
+        return self.render([values.get(name) for name in self.columns])
+
+    def render(self, values: Values) -> Destination:
+        """Return the destination for these values of `columns`. Raises MissingValue, BadValue or UnsafePath."""
+        return destination(self._many(*values[: self._shared]) + self._last(values))
+
+
+def with_vars(text: str, vars: Mapping[str, object]) -> str:
+    """Render a text that may have `{{ vars.NAME }}`, with filters, and that is not a path.
+
+    Raises Mistake for anything else that a template may have, because no instance is known here.
+    """
+    if "{{" not in text and "{%" not in text and "{#" not in text:
+        return text
+    expressions, printed = Expressions(vars, {}), ""
+    for part in parts(text):
+        if isinstance(part, nodes.If):
+            raise Mistake("{% if %} does not work here", fragment="if", hint="write {{ vars.NAME }}")
+        if unknown := min(names(part), default=None):
+            hint = f"write vars.{unknown}" if unknown in vars else "write {{ vars.NAME }}"
+            raise Mistake(f'"{unknown}" has no value here: no instance is known yet', fragment=unknown, hint=hint)
+        try:
+            printed += part.data if isinstance(part, nodes.TemplateData) else text_of(expressions.compiled(part)(()))
+        except RenderError as error:
+            raise Mistake(f"the template does not render a text: {error}") from None
+    return printed
