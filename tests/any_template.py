@@ -1,4 +1,4 @@
-"""Templates with values of any text: each path is inside its folder and portable."""
+"""Check that templates with any values render portable paths inside their folder."""
 
 import posixpath
 import unicodedata
@@ -20,7 +20,7 @@ ANY_TEXT = st.text(st.characters(), max_size=300) | st.text(" .-_/\\:\0\1\u0301\
 
 
 def bad_name(part: str) -> str | None:
-    """What hypothesis asks: the rules of a portable name, here in the words of the tests so that they need no other file."""
+    """Return why a name is not portable, or None. This is independent of the rules in `paths`."""
     name = part.encode()
     if not 1 <= len(name) <= 255 or part in {".", ".."} or "/" in part:
         return "not one name"

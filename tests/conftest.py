@@ -1,4 +1,4 @@
-"""What the tests share: `workplace`, a folder with a rules file in which commands are run, and `shared`, beside the project."""
+"""Fixtures for all tests: `workplace`, a folder with a rules file to run commands in, and `shared`, the developers' corpus."""
 
 import io
 import json
@@ -18,7 +18,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pyconquest_rules.cli.common import Options
 from pyconquest_rules.cli.main import run
 
-# In every instance that the tests make: nothing of them may come out where nobody asked for it.
+# Patient data in every instance that the tests make. No message, log line or summary may show it.
 PLANTED = {
     "PatientName": "Doe^Jane",
     "PatientBirthDate": "19370527",
@@ -35,13 +35,13 @@ SHARED = REPOSITORY.parent / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--torture`: what is done in part with all tests is done as a whole. `--refresh`: screens are written, not compared."""
-    parser.addoption("--torture", action="store_true", help="do the whole of tests/torture, not a part of it")
-    parser.addoption("--refresh", action="store_true", help="write what recipes print into docs/cookbook.md; needs -n 0")
+    """Add `--torture`, which runs all of tests/torture, and `--refresh`, which writes screens instead of comparing them."""
+    parser.addoption("--torture", action="store_true", help="run all of tests/torture instead of a part")
+    parser.addoption("--refresh", action="store_true", help="write the output of recipes into docs/cookbook.md; needs -n 0")
 
 
 def needs(what: str, there: bool) -> None:
-    """Leaves a test out where something that it needs is not there; with CI=true that is a failure."""
+    """Skip a test if something that it needs is missing. With CI=true, fail."""
     if there:
         return
     if os.environ.get("CI") == "true":
@@ -51,14 +51,14 @@ def needs(what: str, there: bool) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with the corpus and the measured facts, beside the project."""
+    """The folder of the developers' corpus, beside the project."""
     needs(f"the folder {SHARED}", SHARED.is_dir())
     return SHARED
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command came to."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -66,7 +66,7 @@ class Done:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What `--json` said, line by line."""
+        """The lines of `--json`."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     @property
@@ -77,18 +77,18 @@ class Done:
 
 @dataclass
 class Workplace:
-    """A folder with a rules file; commands are run in it as a user would."""
+    """A folder with a rules file. Commands run in it as a user would run them."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
 
     def rules(self, text: str) -> "Workplace":
-        """Writes `rules.toml`; `rules_version` is put in front."""
+        """Write `rules.toml`, with `rules_version` before the text."""
         (self.folder / "rules.toml").write_text(f"rules_version = 1\n{text}", encoding="utf-8")
         return self
 
     def run(self, *arguments: str) -> Done:
-        """Runs `pyconquest-rules ARGUMENTS` here, in this process."""
+        """Run `pyconquest-rules ARGUMENTS` in this folder and in this process."""
         before, out, err = Path.cwd(), io.StringIO(), io.StringIO()
         os.chdir(self.folder)
         try:
@@ -98,11 +98,11 @@ class Workplace:
             os.chdir(before)
         done = Done(code, out.getvalue(), err.getvalue())
         said = done.err + (done.out.splitlines() or [""])[-1] if "--json" in arguments else done.err
-        assert not [value for value in PLANTED.values() if value in said], "a value of a patient was told"
+        assert not [value for value in PLANTED.values() if value in said], "patient data was printed"
         return done
 
     def files(self, below: str = ".") -> dict[str, bytes]:
-        """The files below a folder with their bytes, without those of the program itself."""
+        """Return the files below a folder with their bytes, without the index and the state."""
         root = self.folder / below
         found = (path for path in sorted(root.rglob("*")) if path.is_file())
         kept = (path for path in found if ".pyconquest-rules" not in path.parts and "conquest.db" not in path.name)
@@ -120,7 +120,7 @@ Instance = Callable[..., Path]
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Instance:
-    """Writes a small CT instance: `instance("data/1.dcm", PatientID="P1")`; keywords are elements, None leaves one out."""
+    """Write a small CT instance: `instance("data/1.dcm", PatientID="P1")`. Keywords are elements; None leaves one out."""
     numbers = iter(range(1, 1_000_000))
 
     def write(path: str | Path, *, pixels: bytes = b"", **elements: Any) -> Path:
@@ -146,7 +146,7 @@ def instance(tmp_path: Path) -> Instance:
 
 
 def save(file: Path, elements: dict[str, Any], pixels: bytes = b"") -> None:
-    """Writes a DICOM file in Explicit VR Little Endian; elements that are None are left out."""
+    """Write a DICOM file in Explicit VR Little Endian, without the elements that are None."""
     dataset = Dataset()
     with pydicom.config.disable_value_validation():
         for keyword, value in elements.items():
@@ -163,7 +163,7 @@ def save(file: Path, elements: dict[str, Any], pixels: bytes = b"") -> None:
 
 @pytest.fixture(autouse=True)
 def _no_log_holds_a_value(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """What is logged at the default level, WARNING, of whatever library, must hold nothing of a patient either."""
+    """Fail if a library logs patient data at the default level, WARNING."""
     yield
     logged = "".join(record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.WARNING)
     assert not [value for value in PLANTED.values() if value in logged], "a value of a patient was logged"
@@ -171,6 +171,6 @@ def _no_log_holds_a_value(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _same_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is done and printed must not depend on who runs the tests."""
+    """Remove variables of the environment on which results would depend."""
     for name in ("PYCONQUEST_RULES", "EXPORT_ROOT", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)

@@ -1,4 +1,4 @@
-"""Odd disks, which show a folder by FUSE until they are unmounted: `python -m tests.disks caseless|failing FOLDER MOUNT`."""
+"""Irregular disks by FUSE. They show a folder until they are unmounted: `python -m tests.disks caseless|failing FOLDER MOUNT`."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ OPERATIONS = ("getattr", "open", "opendir", "read", "readdir", "readlink")
 
 
 class Disk(Operations):  # type: ignore[misc]
-    """What FUSE asks for; paths begin with "/". Each method does what the system call of its name does."""
+    """The operations of FUSE. Each method does what the system call of its name does; paths begin with "/"."""
 
     use_ns = True  # times are in nanoseconds
 
@@ -25,7 +25,7 @@ class Disk(Operations):  # type: ignore[misc]
         self.root = root
 
     def spelled(self, path: str) -> str:
-        """Where a file really is."""
+        """Return the real path of a file."""
         return self.root + path
 
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Disk(Operations):  # type: ignore[misc]
         os.utime(self.spelled(path), ns=times and (int(times[0]), int(times[1])))
 
     def chmod(self, path: str, mode: int) -> None:
-        """Kept out: such a disk has no permissions."""
+        """Ignore permissions, which such a disk does not have."""
 
     def statfs(self, path: str) -> dict[str, int]:
         room = os.statvfs(self.root)
@@ -84,9 +84,9 @@ class Disk(Operations):  # type: ignore[misc]
 
 
 class Caseless(Disk):
-    """Does not tell capital letters from small ones, and has no links, as a memory stick.
+    """Ignores case and has no links, like a memory stick.
 
-    Inodes are those of libfuse, which knows a file by its name: two spellings of one name are two inodes.
+    libfuse makes the inodes from names, so two spellings of one name have two inodes.
     """
 
     def spelled(self, path: str) -> str:
@@ -104,7 +104,7 @@ class Caseless(Disk):
 
 
 class Failing(Disk):
-    """Fails as the file FOLDER.faults says: on each line an operation, an error, and the path of which it is."""
+    """Fails as described in the file FOLDER.faults: each line has an operation, an error, and a path."""
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)

@@ -1,4 +1,4 @@
-"""Mounting folders a second time, and disks without case, for a test; it must be run as root, as CI does."""
+"""Mount folders under a second path, and disks that ignore case. The tests must run as root, as in CI."""
 
 import shutil
 import subprocess
@@ -13,13 +13,13 @@ from tests.conftest import REPOSITORY, needs
 
 
 class Mounts:
-    """What a test mounts; all is unmounted at its end."""
+    """The mounts of a test. All are unmounted at its end."""
 
     def __init__(self, stack: ExitStack) -> None:
         self.stack = stack
 
     def mount(self, at: Path, *arguments: str | Path) -> Path:
-        """`mount ARGUMENTS AT`."""
+        """Run `mount ARGUMENTS AT`."""
         at.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(["mount", *arguments, at], capture_output=True, text=True, check=False)
         needs(f"the right to mount ({done.stderr.strip()})", done.returncode == 0)
@@ -27,18 +27,18 @@ class Mounts:
         return at
 
     def bind(self, folder: Path, at: Path) -> Path:
-        """Show a folder at another path too."""
+        """Mount a folder at another path."""
         return self.mount(at, "--bind", folder)
 
     def overlay(self, lower: Path, upper: Path, at: Path) -> Path:
-        """Show two folders as one; what is written comes into `upper`."""
+        """Mount two folders as one. New files go to `upper`."""
         work = upper.with_name(f"{upper.name}-work")
         for each in (lower, upper, work):
             each.mkdir(parents=True, exist_ok=True)
         return self.mount(at, "-t", "overlay", "overlay", "-o", f"lowerdir={lower},upperdir={upper},workdir={work}")
 
     def bindfs(self, folder: Path, at: Path) -> Path:
-        """The same as `bind`, by a file system of its own."""
+        """The same as `bind`, but with another file system."""
         needs("bindfs", shutil.which("bindfs") is not None)
         at.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(["bindfs", folder, at], capture_output=True, text=True, check=False)
@@ -47,11 +47,11 @@ class Mounts:
         return at
 
     def caseless(self, folder: Path, at: Path) -> Path:
-        """Show a folder as a disk that does not tell capital letters from small ones."""
+        """Mount a folder as a disk that ignores case."""
         return self._fuse("caseless", folder, at)
 
     def failing(self, folder: Path, at: Path) -> Path:
-        """Show a folder as a disk that fails as a file says that is called as the folder, with ".faults" behind it."""
+        """Mount a folder as a failing disk. Its faults are in the file that is named as the folder, with the suffix ".faults"."""
         folder.with_name(f"{folder.name}.faults").touch()
         return self._fuse("failing", folder, at)
 

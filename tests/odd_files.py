@@ -1,4 +1,4 @@
-"""Odd files by the number: what foreign writers do, and what nobody should, a few oddities in each."""
+"""Irregular files by number, each with a few irregularities of real and of invalid writers."""
 
 import struct
 import zlib
@@ -16,19 +16,19 @@ Oddity = Callable[[Random, Written], Elements]
 
 
 def strange_vr(random: Random, how: Written) -> Elements:
-    """One to three elements of unknown VRs, with lengths of 16 or 32 bits."""
+    """Return one to three elements of unknown VRs, with lengths of 16 or 32 bits."""
     tags = random.sample((0x00080090, 0x00081030, 0x00181030, 0x00201041, 0x00204000, 0x00400254), random.randint(1, 3))
     long = random.random() < 0.4
     return {tag: how.element(tag, random.choice(STRANGE_VRS), value(random), long=long) for tag in tags}
 
 
 def value(random: Random) -> str:
-    """A text of 0 to 12 letters, in pairs."""
+    """Return a text of 0 to 12 letters, in pairs."""
     return "".join(random.choices("abcdefABCDEF 0123456789.", k=2 * random.randrange(7)))
 
 
 def un_sequence(random: Random, how: Written) -> Elements:
-    """A sequence given as UN or of a strange VR, its items with VRs or without, of known length or not."""
+    """Return a sequence as UN or of an unknown VR. Its items have VRs or not, and a known length or not."""
     inner = random.choice((how, IMPLICIT_LITTLE)) if how.sign == "<" else how
     undefined = random.random() < 0.5
     code = inner.element("CodeValue", "SH", value(random))
@@ -38,9 +38,9 @@ def un_sequence(random: Random, how: Written) -> Elements:
 
 
 def odd_lengths(random: Random, how: Written) -> Elements:
-    """A sequence whose delimiters have lengths, or whose items are longer or shorter than they say.
+    """Return a sequence whose delimiters have lengths, or whose items have a wrong length.
 
-    An item that says two bytes too many is not among them: DCMTK and pydicom lose the next element of the data set to it.
+    No item has a length that is two bytes too large, because DCMTK and pydicom would then lose the next element.
     """
     code, length = how.element("CodeValue", "SH", value(random)), random.choice((0, 4, 100, UNDEFINED))
     open_item = how.item(code + how.item_end(length), length=UNDEFINED)
@@ -52,19 +52,19 @@ def odd_lengths(random: Random, how: Written) -> Elements:
 
 
 def private(random: Random, how: Written) -> Elements:
-    """Private elements as UN and without a VR."""
+    """Return private elements as UN and without a VR."""
     creator = how.element(0x00090010, "LO", "ACME")
     inner = random.choice((how, IMPLICIT_LITTLE)) if how.sign == "<" else how
     return {0x00090010: creator, PRIVATE: inner.element(PRIVATE, random.choice(("UN", "LO", "OB")), value(random))}
 
 
 def long_text(random: Random, how: Written) -> Elements:
-    """A text longer than anybody expects."""
+    """Return a very long text."""
     return {0x00204000: ("LT" if not how.implicit else "UT", "x" * 2 * random.choice((40, 5000, 30_000)))}
 
 
 def twice_empty(random: Random, how: Written) -> Elements:
-    """Elements without values, and an odd length."""
+    """Return elements without values, and one of odd length."""
     return {0x00080050: ("SH", b""), 0x00081030: ("LO", b"odd"), 0x00180015: ("CS", b" \0")}
 
 
@@ -72,7 +72,7 @@ ODDITIES: tuple[Oddity, ...] = (strange_vr, un_sequence, odd_lengths, private, l
 
 
 def odd_file(number: int) -> bytes:
-    """The odd file of this number."""
+    """Return the irregular file of a number."""
     random = Random(number)
     syntax = random.choice((raw.EXPLICIT, raw.EXPLICIT, raw.EXPLICIT, raw.IMPLICIT, raw.BIG_ENDIAN, raw.JPEG, raw.DEFLATED))
     how = {raw.IMPLICIT: IMPLICIT_LITTLE, raw.BIG_ENDIAN: BIG}.get(syntax, LITTLE)
@@ -86,7 +86,7 @@ def odd_file(number: int) -> bytes:
 
 
 def ending(random: Random, how: Written, syntax: str) -> bytes:
-    """Pixel data or none, and what is behind."""
+    """Return pixel data or none, and the bytes after it."""
     strays = (b"", b"", b"", bytes(4), b"abc", bytes(16), struct.pack("<HH", 0xFFFC, 0xFFFC) + b"OB\0\0\2\0\0\0ab")
     if syntax == raw.JPEG:
         ends = (None, None, b"", bytes(8), how.sequence_end(UNDEFINED), how.sequence_end(4))

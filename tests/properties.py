@@ -1,4 +1,4 @@
-"""What must hold of a run, whatever the values of the instances are."""
+"""Properties of a run that must hold for any values of the instances."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,4 +1,4 @@
-"""The instances of the quick start."""
+"""The instances of examples/quickstart."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ EXAMPLES = REPOSITORY / "examples" / "quickstart" / "data"
 
 
 def instances() -> list[Path]:
-    """The files of the quick start that are instances."""
+    """Return the files of examples/quickstart that are instances."""
     return sorted(path for path in EXAMPLES.rglob("*") if path.is_file() and path.suffix != ".txt")

@@ -1,4 +1,4 @@
-"""Nothing of a patient is told where nobody asked for it: not on standard error, not in summaries, not when the program fails."""
+"""Standard error, summaries and crash reports have no patient data."""
 
 import os
 import shlex
@@ -17,7 +17,7 @@ TO = "export/{{ PatientID }}/{{ PatientName }}/{{ InstanceNumber }}.dcm"
 
 @pytest.fixture
 def troubled(workplace: Workplace, instance: Instance) -> Workplace:
-    """A workplace in which most things go wrong, always with the values of a patient at hand."""
+    """A workplace in which most steps fail, each with patient data at hand."""
     for number in range(6):
         instance(f"data/{number}.dcm", **SECRETS, InstanceNumber=number)
     instance("data/again.dcm", **SECRETS, InstanceNumber=1)  # wants the same path
@@ -30,7 +30,7 @@ def troubled(workplace: Workplace, instance: Instance) -> Workplace:
 
 
 def told(workplace: Workplace, command: str) -> str:
-    """What a command says on standard error and as its summary."""
+    """Return what a command prints on standard error, and its summary."""
     done = workplace.run(*shlex.split(command))
     return done.err + (done.out.splitlines() or [""])[-1] * command.endswith("--json")
 
@@ -53,7 +53,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("form", ["", "--json"], ids=["people", "programs"])
-def test_a_run_in_which_everything_goes_wrong(troubled: Workplace, form: str) -> None:
+def test_a_run_with_many_failures(troubled: Workplace, form: str) -> None:
     said = [told(troubled, f"{command} {form}".strip()) for command in COMMANDS]
     for file in (troubled.folder / "export").rglob("3.dcm"):
         file.write_bytes(b"changed")
@@ -91,7 +91,7 @@ main()
 
 
 @pytest.mark.parametrize(("where", "code"), [("here", 1), ("thread", 0)])
-def test_a_mistake_of_the_program_is_told_without_its_text(workplace: Workplace, where: str, code: int) -> None:
+def test_an_internal_error_is_reported_without_its_text(workplace: Workplace, where: str, code: int) -> None:
     workplace.rules("")
     done = subprocess.run([sys.executable, "-c", CRASH, where], cwd=workplace.folder, capture_output=True, text=True, check=False)
     assert done.returncode == code
@@ -102,7 +102,7 @@ def test_a_mistake_of_the_program_is_told_without_its_text(workplace: Workplace,
     assert not [value for value in SECRETS.values() if value in shown]
 
 
-def test_what_libraries_warn_of_is_not_told(workplace: Workplace, tmp_path: Path) -> None:
+def test_warnings_of_libraries_are_not_printed(workplace: Workplace, tmp_path: Path) -> None:
     roi = {
         "SOPClassUID": "1.2.840.10008.5.1.4.1.1.481.3",
         "Modality": "RTSTRUCT",

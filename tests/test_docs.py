@@ -1,4 +1,4 @@
-"""The documentation tells the truth: its commands run, its examples are checked, its pages are fresh."""
+"""The documentation is correct: its commands run, its examples pass `check`, its generated pages are up to date."""
 
 import os
 import re
@@ -20,12 +20,12 @@ QUICKSTART = REPOSITORY / "examples" / "quickstart"
 
 @pytest.fixture
 def quickstart(workplace: Workplace) -> Workplace:
-    """The workplace as a copy of examples/quickstart."""
+    """A workplace with a copy of examples/quickstart."""
     shutil.copytree(QUICKSTART, workplace.folder, dirs_exist_ok=True)
     return workplace
 
 
-def test_the_screen_of_the_readme_is_what_the_program_shows(quickstart: Workplace) -> None:
+def test_the_screen_of_the_readme_is_what_the_program_prints(quickstart: Workplace) -> None:
     (screen,) = (block for block in blocks(README, "") if block.startswith("$"))
     for command, shown in re.findall(r"^\$ pyconquest-rules (.*)\n((?:(?!\$).*\n?)*)", screen, re.MULTILINE):
         done = quickstart.run(*shlex.split(command))
@@ -41,7 +41,7 @@ def test_the_first_job_of_the_readme_works_in_a_folder_with_files(workplace: Wor
     assert len(workplace.files("export")) == 18
 
 
-def test_the_rules_of_the_readme_are_right(workplace: Workplace) -> None:
+def test_the_rules_of_the_readme_are_valid(workplace: Workplace) -> None:
     (rules,) = blocks(README, "toml")
     (workplace.folder / "rules.toml").write_text(rules, encoding="utf-8")
     assert workplace.run("check").code == 0, workplace.run("check").err
@@ -68,7 +68,7 @@ def test_the_demo_runs(quickstart: Workplace) -> None:
     assert "run 2: done 0, unchanged 17" in demo.stderr
 
 
-def test_the_page_of_the_command_line_is_fresh() -> None:
+def test_the_page_of_the_command_line_is_up_to_date() -> None:
     spec = spec_from_file_location("make_cli", REPOSITORY / "docs" / "make_cli.py")
     assert spec
     assert spec.loader
@@ -79,6 +79,6 @@ def test_the_page_of_the_command_line_is_fresh() -> None:
     )
 
 
-def test_links_of_the_readme_lead_somewhere() -> None:
+def test_links_of_the_readme_exist() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", README):
         assert (REPOSITORY / target).exists(), target

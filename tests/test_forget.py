@@ -1,4 +1,4 @@
-"""`forget`: out of the index, and only where a source has a layout also off the disk."""
+"""`forget` removes instances from the index, and deletes their files only in sources with a layout."""
 
 import pytest
 
@@ -18,7 +18,7 @@ LAYOUT = 'layout = "{{ PatientID }}/{{ SOPInstanceUID }}.dcm"'
 
 @pytest.fixture
 def archive(workplace: Workplace, instance: Instance) -> Workplace:
-    """Two patients: P1 with two images of one series, P2 with an old one."""
+    """An index with two patients: P1 with two images of one series, P2 with an old image."""
     instance("data/1.dcm", SOPInstanceUID="1.9.1")
     instance("data/2.dcm", SOPInstanceUID="1.9.2")
     instance("data/3.dcm", PatientID="P2", StudyDate="20190101", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.1")
@@ -48,7 +48,7 @@ def test_instances_series_studies_patients_and_sets_are_forgotten(archive: Workp
     assert len(archive.files("data")) == 3
 
 
-def test_what_was_forgotten_stays_forgotten_until_that_is_taken_back(archive: Workplace) -> None:
+def test_a_decision_holds_until_it_is_undone(archive: Workplace) -> None:
     archive.run("forget", "P2", "--yes")
     assert archive.run("index", "--json").summary["read"] == 0
     (archive.folder / "data/3.dcm").touch()
@@ -61,7 +61,7 @@ def test_what_was_forgotten_stays_forgotten_until_that_is_taken_back(archive: Wo
 
 
 @pytest.mark.parametrize("arguments", [["P1", "--undo"], ["1.9.1", "--undo"], ["P2", "--undo", "--files"]])
-def test_what_was_not_forgotten_is_not_taken_back(archive: Workplace, arguments: list[str]) -> None:
+def test_undo_of_an_unknown_decision_is_an_error(archive: Workplace, arguments: list[str]) -> None:
     archive.run("forget", "P2", "--yes")
     assert archive.run("forget", *arguments).code == 2
 
@@ -74,7 +74,7 @@ def test_files_of_a_source_without_a_layout_are_never_deleted(archive: Workplace
     assert len(archive.files("data")) == 3
 
 
-def test_files_of_a_source_with_a_layout_are_deleted_when_asked(archive: Workplace) -> None:
+def test_files_of_a_source_with_a_layout_are_deleted_on_request(archive: Workplace) -> None:
     archive.rules(RULES.format(layout=LAYOUT))
     done = archive.run("forget", "P2", "--files", "--yes", "--json")
     assert done.summary == {"event": "summary", "images": 1, "files": 1, "deleted": 1, "failed": 0, "folders": 0}
@@ -99,7 +99,7 @@ def test_it_asks_first_and_does_nothing_without_an_answer(archive: Workplace, mo
     assert counts(archive) == [1, 1, 2]
 
 
-def test_what_is_nothing_is_an_error(archive: Workplace) -> None:
+def test_an_unknown_name_is_an_error(archive: Workplace) -> None:
     done = archive.run("forget", "P3", "--yes")
     assert done.code == 2
     assert "no such UID or PatientID" in done.err
@@ -120,7 +120,9 @@ def test_a_layout_is_checked(archive: Workplace) -> None:
 
 
 @pytest.mark.parametrize("answer", ["n\n", "N\n", "no\n", "\n", "No\n"])
-def test_a_no_changes_nothing_and_is_no_error(archive: Workplace, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+def test_the_answer_no_changes_nothing_and_is_not_an_error(
+    archive: Workplace, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
     (archive.folder / "answer").write_text(answer)
     for more in ((), ("--json",)):
         with (archive.folder / "answer").open() as file:
@@ -142,7 +144,7 @@ def test_a_no_changes_nothing_and_is_no_error(archive: Workplace, monkeypatch: p
         ("1.dcm", None, []),
     ],
 )
-def test_folders_that_become_empty_go_too(
+def test_folders_that_become_empty_are_deleted(
     workplace: Workplace, instance: Instance, file: str, beside: str | None, left: list[str]
 ) -> None:
     data = instance(f"data/{file}", PatientID="P9")

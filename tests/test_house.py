@@ -1,4 +1,4 @@
-"""The house keeps its shape: no circle of imports, no private part of a library, no module or function that grew out of sight."""
+"""The structure of the code: no circular imports, no private parts of libraries, no long modules and functions."""
 
 import ast
 import re
@@ -24,7 +24,7 @@ LONG_FUNCTIONS = {
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """What is imported when a module is: the module and the name. What a function imports waits until it is called."""
+    """Yield the imports of a module, as module and name, without the lazy imports inside functions."""
     for node in ast.iter_child_nodes(tree):
         match node:
             case ast.ImportFrom(module=str(module), names=names):
@@ -78,5 +78,5 @@ def test_functions_are_short() -> None:
 
 
 def lines(file: Path) -> int:
-    """How many lines a file has."""
+    """Return the number of lines of a file."""
     return file.read_bytes().count(b"\n")

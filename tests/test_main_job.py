@@ -1,4 +1,4 @@
-"""The main job as a user has it: rules, index, plan, apply, and nothing the second time."""
+"""The main job of a user: rules, index, plan, apply. The second run does nothing."""
 
 from tests.conftest import Instance, Workplace
 

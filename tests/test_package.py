@@ -1,4 +1,4 @@
-"""What an installed wheel has in it: an empty folder and the wheel are all that a user needs."""
+"""The wheel is complete: it works in an empty folder."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from tests.conftest import REPOSITORY
 
 
-def test_the_wheel_carries_the_standard_layout_and_works_alone(tmp_path: Path) -> None:
+def test_the_wheel_has_the_standard_layout_and_works_alone(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), "."]
     subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
@@ -30,7 +30,7 @@ def test_the_wheel_carries_the_standard_layout_and_works_alone(tmp_path: Path) -
 PERMISSIVE = {"MIT", "MIT License", "BSD License", "BSD-2-Clause", "BSD-3-Clause", "ISC License (ISCL)", "PSF-2.0", "Apache-2.0"}
 
 
-def test_the_licences_are_known_and_let_everybody_use_what_is_installed() -> None:
+def test_the_licences_are_listed_and_permissive() -> None:
     command = [sys.executable, "docs/make_licences.py"]
     made = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
     assert (REPOSITORY / "docs/licences.md").read_text() == made, "python docs/make_licences.py > docs/licences.md"

@@ -1,4 +1,4 @@
-"""CSV files as tables of the index, and rows of the index as files."""
+"""CSV files as tables in SQL, and `export`."""
 
 import csv
 import gc
@@ -40,14 +40,14 @@ COHORT = "mrn;subject;age;dose\nP1;S-01;64;60.5\nP2;S-02;12;\n"
 
 @pytest.fixture
 def clinic(workplace: Workplace, instance: Instance) -> Workplace:
-    """Two patients and a table of them."""
+    """An index with two patients, and a CSV table of them."""
     instance("data/1.dcm", PatientID="P1", StudyInstanceUID="1.1", SeriesInstanceUID="1.1.1")
     instance("data/2.dcm", PatientID="P2", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.1")
     (workplace.folder / "cohort.csv").write_text(COHORT)
     return workplace.rules(RULES)
 
 
-def test_a_table_is_joined_in_queries_and_its_columns_name_destinations(clinic: Workplace) -> None:
+def test_queries_and_templates_can_use_a_table(clinic: Workplace) -> None:
     assert clinic.run("apply").code == 0
     assert [name.split("/")[0] for name in clinic.files("export")] == ["S-01"]
     (row, _) = clinic.run("query", "select * from cohort where age = 64", "--json").lines
@@ -70,7 +70,7 @@ def test_a_table_is_replaced_when_its_file_changes(clinic: Workplace) -> None:
         ("mrn;subject;age;dose\nP1;a;1\n", "cohort.csv:2: 3 values for 4 columns"),
     ],
 )
-def test_a_wrong_row_is_told_and_the_table_stays(clinic: Workplace, text: str, message: str) -> None:
+def test_an_invalid_row_is_an_error_and_the_table_stays(clinic: Workplace, text: str, message: str) -> None:
     clinic.run("index")
     (clinic.folder / "cohort.csv").write_text(text)
     done = clinic.run("index")
@@ -97,14 +97,14 @@ def test_check_knows_the_columns_of_the_table(clinic: Workplace) -> None:
         ('age = "integer"', 'age = "number"', "must be"),
     ],
 )
-def test_mistakes_of_a_table_are_found_by_check(clinic: Workplace, old: str, new: str, message: str) -> None:
+def test_check_finds_errors_of_a_table(clinic: Workplace, old: str, new: str, message: str) -> None:
     clinic.rules(RULES.replace(old, new))
     done = clinic.run("check")
     assert done.code == 2
     assert message in done.err
 
 
-def test_a_table_that_the_rules_no_longer_name_goes(clinic: Workplace) -> None:
+def test_a_table_that_the_rules_no_longer_have_is_removed(clinic: Workplace) -> None:
     clinic.run("index")
     clinic.rules('[sources.archive]\npath = "data"\n').run("index")
     assert 'unknown table "cohort"' in clinic.run("query", "select * from cohort").err
@@ -146,7 +146,7 @@ def test_sets_tables_and_views_by_name(clinic: Workplace, what: str) -> None:
     assert (clinic.folder / "rows.csv").stat().st_size > 0
 
 
-def test_an_export_that_fails_leaves_the_file_that_was_there(clinic: Workplace) -> None:
+def test_a_failed_export_keeps_the_existing_file(clinic: Workplace) -> None:
     clinic.run("index")
     (clinic.folder / "rows.csv").write_text("before")
     assert clinic.run("export", "select nothing from series", "-o", "rows.csv").code == 2
@@ -168,7 +168,7 @@ def test_the_files_for_a_conquest_server(clinic: Workplace) -> None:
 
 
 def ini(clinic: Workplace) -> dict[str, str]:
-    """The keys of dicom.ini that are no comments, with their values."""
+    """Return the keys of dicom.ini with their values, without comments."""
     assert clinic.run("conquest-config", "-o", "server").code == 0
     lines = (clinic.folder / "server" / "dicom.ini").read_text().splitlines()
     return dict(map(str.strip, line.split("=", 1)) for line in lines if "=" in line and not line.startswith("#"))  # type: ignore[misc]
@@ -239,13 +239,13 @@ def test_a_path_that_dicom_ini_cannot_hold_is_refused(workplace: Workplace, inst
 
 
 def many(number: int) -> str:
-    """A query for so many rows of some hundred bytes."""
+    """Return a query with so many rows of some hundred bytes."""
     series = f"with recursive n(i) as (select 1 union all select i + 1 from n where i < {number})"
     return f"{series} select i, i * 0.5 as half, printf('%099d', i) as text from n"
 
 
 def peak_of(clinic: Workplace, *arguments: str) -> int:
-    """The memory that a command takes at most, in bytes, of Python and of Arrow."""
+    """Return the peak memory of a command, of Python and of Arrow, in bytes."""
     gc.collect()
     tracemalloc.start()
     try:
@@ -283,7 +283,7 @@ def test_query_holds_few_rows_in_memory(clinic: Workplace, form: str) -> None:
 
 @pytest.mark.parametrize("value", ["plain", "a\nb", "a\rb", "a\r\nb", 'with "quotes"', "a,b", "\r\n", "ends\r\n", ""])
 @pytest.mark.parametrize("command", ["export", "query"])
-def test_lines_of_csv_end_with_lf_whatever_they_hold(clinic: Workplace, value: str, command: str) -> None:
+def test_lines_of_csv_end_with_lf_for_any_values(clinic: Workplace, value: str, command: str) -> None:
     clinic.run("index")
     literal = value.replace("\r", "' || char(13) || '").replace("\n", "' || char(10) || '")
     query = f"select 1 as n, '{literal}' as value union all select 2, NULL"

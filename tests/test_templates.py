@@ -1,4 +1,4 @@
-"""Where copies go: templates that read like the manual, and values that try to get out of their folder."""
+"""Templates: what they render, which values they refuse, and that no value leaves its folder."""
 
 import importlib.util
 import os
@@ -56,7 +56,7 @@ def hostile() -> ModuleType:
     return module
 
 
-# ---------------------------------------------------------------- what a template says
+# ---------------------------------------------------------------- rendering
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -84,7 +84,7 @@ def hostile() -> ModuleType:
         ("{{ PatientID }}{{ '_late' if SeriesNumber > 9 }}", "P1"),
     ],
 )
-def test_a_template_gives_a_path(text: str, wanted: str) -> None:
+def test_a_template_renders_a_path(text: str, wanted: str) -> None:
     assert path(text) == wanted
 
 
@@ -115,7 +115,7 @@ def test_a_template_knows_its_fixed_folders_and_its_names(text: str, prefix: str
         "{{ (Modality ~ 'x') | replace('T', 'o') | upper }}{# no #}{% raw %}{{{% endraw %}",
     ],
 )
-def test_a_template_means_what_jinja_takes_it_for(text: str) -> None:
+def test_a_template_renders_as_in_jinja(text: str) -> None:
     jinja = jinja2.Environment(undefined=jinja2.StrictUndefined)
     assert path(text) == jinja.from_string(text).render(VALUES, vars=VARS)
 
@@ -180,12 +180,12 @@ def test_filters(expression: str, value: object, wanted: str) -> None:
         *("short_uid(33)", "slug('x')", "replace('a', 'b' * 9)", "truncate(10**9)"),
     ],
 )
-def test_a_filter_with_wrong_arguments_is_a_mistake(use: str) -> None:
+def test_a_filter_with_invalid_arguments_is_an_error(use: str) -> None:
     with pytest.raises(Mistake):
         Template(f"{{{{ PatientID | {use} }}}}", VARS)
 
 
-def test_a_mistake_shows_the_way_out() -> None:
+def test_an_error_has_a_hint() -> None:
     with pytest.raises(Mistake) as caught:
         Template("{{ PatientID | truncat(3) }}", VARS)
     assert (caught.value.fragment, caught.value.hint) == ("truncat", 'did you mean "truncate"?')
@@ -197,13 +197,13 @@ def test_a_mistake_shows_the_way_out() -> None:
     assert caught.value.hint == "write pad(n), n from 1 to 64"
 
 
-def test_filters_cannot_blow_up() -> None:
+def test_filters_cannot_make_large_texts() -> None:
     grow = " | replace('a', '" + "a" * 255 + "')"
     with pytest.raises(BadValue):
         path("{{ x" + grow * 5 + " }}", x="a" * 255)
 
 
-# ---------------------------------------------------------------- what a template cannot say
+# ---------------------------------------------------------------- invalid templates
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -280,7 +280,7 @@ def test_filters_cannot_blow_up() -> None:
         ("a/" * 2100 + "{{ PatientID }}", "longer than 4096 bytes"),
     ],
 )
-def test_a_template_that_is_not_allowed_is_a_mistake_at_once(text: str, said: str) -> None:
+def test_a_forbidden_template_is_an_error_at_once(text: str, said: str) -> None:
     start = time.perf_counter()
     with pytest.raises(Mistake, match=said):
         Template(text, VARS)
@@ -289,7 +289,7 @@ def test_a_template_that_is_not_allowed_is_a_mistake_at_once(text: str, said: st
 
 @given(st.text("{}%#|.~-+*/()[],'\"= abvx019\n", max_size=60) | st.text(max_size=60))
 @settings(max_examples=300, deadline=None)
-def test_any_text_is_a_template_or_a_mistake(text: str) -> None:
+def test_any_text_is_a_template_or_an_error(text: str) -> None:
     for whole in (text, "{{" + text + "}}", "{%" + text + "%}"):
         try:
             Template(whole, VARS)
@@ -297,7 +297,7 @@ def test_any_text_is_a_template_or_a_mistake(text: str) -> None:
             continue
 
 
-# ---------------------------------------------------------------- values that are not there, or of no use
+# ---------------------------------------------------------------- missing and unusable values
 @pytest.mark.parametrize("value", [None, "", "   ", "\t\n", "\u00a0"])
 @pytest.mark.parametrize(
     "text",
@@ -309,7 +309,7 @@ def test_a_missing_value_is_named(text: str, value: object) -> None:
     assert caught.value.name == "x"
 
 
-def test_a_name_that_no_instance_has_is_a_missing_value() -> None:
+def test_an_unknown_name_is_a_missing_value() -> None:
     with pytest.raises(MissingValue):
         path("{{ Nobody }}")
 
@@ -328,7 +328,7 @@ def test_a_name_that_no_instance_has_is_a_missing_value() -> None:
         ("{{ 'a' if x >= 'm' else 'b' }}", 1.5),
     ],
 )
-def test_a_value_of_no_use_is_named_and_never_shown(text: str, value: object) -> None:
+def test_an_unusable_value_is_named_and_never_shown(text: str, value: object) -> None:
     with pytest.raises(BadValue) as caught:
         path(text, x=value)
     assert isinstance(caught.value, RenderError)
@@ -348,13 +348,13 @@ def test_a_value_of_no_use_is_named_and_never_shown(text: str, value: object) ->
         "/".join(["{{ PatientID }}"] * 1200),
     ],
 )
-def test_what_is_no_path_is_said_without_values(text: str) -> None:
+def test_an_unsafe_path_is_reported_without_values(text: str) -> None:
     with pytest.raises(UnsafePath) as caught:
         path(text, PatientID="SECRET")
     assert "SECRET" not in str(caught.value)
 
 
-# ---------------------------------------------------------------- one safe part
+# ---------------------------------------------------------------- safe names
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -383,7 +383,7 @@ def test_safe_part(text: str, wanted: str) -> None:
     assert safe_part(text) == wanted
 
 
-def test_a_long_name_keeps_its_extension_and_stays_itself() -> None:
+def test_a_long_name_keeps_its_extension_and_stays_unique() -> None:
     one, other = safe_part("é" * 300 + "1.dcm"), safe_part("é" * 300 + "2.dcm")
     assert one != other
     assert one.endswith(".dcm")
@@ -412,7 +412,7 @@ def test_no_hostile_value_leaves_its_folder(hostile: ModuleType, text: str) -> N
         assert hostile.bad_name(safe_part(value).encode()) is None
 
 
-def test_folders_are_remembered_by_what_the_values_are_not_by_what_they_equal() -> None:
+def test_the_cache_of_folders_distinguishes_equal_values_of_different_types() -> None:
     template = Template("{{ x }}/{{ y }}", VARS)
     values = [10**16, 1e16, 1, 1.0, 1.5, "1", " 1", "01", True, 0, 0.0, -0.0]
     wanted = ["10000000000000000", "1e+16", "1", "1", "1.5", "1", "1", "01", "True", "0", "0", "0"]
@@ -420,7 +420,7 @@ def test_folders_are_remembered_by_what_the_values_are_not_by_what_they_equal() 
         assert [template.path({"x": value, "y": "z"}).path for value in values] == [f"{folder}/z" for folder in wanted]
 
 
-def test_what_is_missing_is_missing_each_time() -> None:
+def test_the_cache_of_folders_does_not_hide_a_missing_value() -> None:
     template = Template("{{ x }}/{{ y }}", VARS)
     for _ in range(2):
         with pytest.raises(MissingValue, match="x has no value"):
@@ -433,8 +433,8 @@ def test_a_value_is_never_a_template() -> None:
     assert path("{{ x }}", x="{{ vars.out }}{% for %}") == "{{ vars.out }}{% for %}"
 
 
-# ---------------------------------------------------------------- two instances, one path?
-def test_written_tells_apart_what_the_safe_path_does_not() -> None:
+# ---------------------------------------------------------------- collisions
+def test_written_differs_where_the_safe_path_does_not() -> None:
     values = ["a/b", "a_b", "a\\b", "a\0b", "a\1b", "a:b", "a\ud800b", "a\x012f\x01b", "ab.", "ab", "CON", "CON_"]
     assert len({written("{{ x }}", x=value) for value in values}) == len(values)
     assert len({path("{{ x }}", x=value) for value in values}) == 4
@@ -445,7 +445,7 @@ def test_written_tells_apart_what_the_safe_path_does_not() -> None:
 
 @given(ANY_TEXT, ANY_TEXT)
 @settings(max_examples=500, deadline=None)
-def test_written_is_the_same_for_the_same_values_only(one: str, other: str) -> None:
+def test_written_is_equal_only_for_equal_values(one: str, other: str) -> None:
     template = Template("{{ x | default('-') }}/{{ y | default('-') }}", VARS)
     same = unicodedata.normalize("NFC", one).strip() == unicodedata.normalize("NFC", other).strip()
     destinations = [template.path({"x": one, "y": other}), template.path({"x": other, "y": one})]
@@ -475,5 +475,5 @@ def test_a_million_instances_are_rendered_in_seconds() -> None:
     start = time.process_time()
     for number in range(10_000):
         template.path({**VALUES, "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": f"1.2.826.0.1.3680043.10.1.{number}"})
-    # Ten times what it takes, for slow machines.
+    # Ten times the usual time, for slow machines.
     assert time.process_time() - start < 1

@@ -1,4 +1,4 @@
-"""The words of the README, the docs and the help texts: phrases that a native technical writer would not use stay out."""
+"""The README, the docs and the help texts have no phrases that a native technical writer would not use."""
 
 import re
 
@@ -11,7 +11,7 @@ BANNED = re.compile(
     r"|stands there|is no file|must be there)\b",
     re.IGNORECASE,
 )
-# `docs/cli.md` has every help text; `tests/test_docs.py` keeps it fresh.
+# `docs/cli.md` has every help text; `tests/test_docs.py` checks that it is up to date.
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{page.name}" for page in (REPOSITORY / "docs").glob("*.md"))]
 
 

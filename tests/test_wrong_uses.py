@@ -1,4 +1,4 @@
-"""Wrong uses of the command line: what somebody types, in which folder, and what the program answers."""
+"""Wrong uses of the command line: a command, the folder in which it runs, and the message."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ ONE, COPY = "1.2.826.0.1.3680043.10.1.1", "export/1.2.826.0.1.3680043.10.1.1.dcm
 
 @dataclass(frozen=True)
 class Wrong:
-    """What is typed, in a folder with one indexed CT file and these rules, and what comes of it; FOLDER stands for the folder."""
+    """A command in a folder with one indexed CT file and these rules, and its result. FOLDER stands for the folder."""
 
     command: str
     code: int
@@ -41,7 +41,7 @@ class Wrong:
 
 
 def source(path: str, **keys: str) -> str:
-    """Rules with one source."""
+    """Return rules with one source."""
     more = "".join(f"{key} = {value}\n" for key, value in keys.items())
     return f'[sources.archive]\npath = "{path}"\n{more}'
 
@@ -92,7 +92,7 @@ def dicomdir(folder: Path) -> None:
 
 
 def column(place: str, line: str, caret: str, message: str, hint: str) -> str:
-    """A mistake of the rules file, as it is shown; `caret` are the letters of `line` under which it points."""
+    """Return an error of the rules file as it is printed. `caret` is the part of `line` that is marked."""
     number, start = int(place.split(":")[1]), line.index(caret) + 1
     return f"{place}:{start}: {message}\n{number:>5} | {line}\n      | {' ' * (start - 1)}{'^' * len(caret)}\n      = {hint}"
 
@@ -113,7 +113,7 @@ WHOLE = 'write "**/*.txt" for all folders, or "*" within a name'
 FROM_SOURCE = 'patterns begin at the folder of the source: "scratch/**"'
 
 WRONG = {
-    # sources that are no folders
+    # sources that are not folders
     "a zip": Wrong(
         "index",
         1,
@@ -176,7 +176,7 @@ WRONG = {
         "mount it, correct its path, or use --allow-vanish if it is gone for good",
         prepare=lambda folder: (folder / "data").rename(folder / "elsewhere"),
     ),
-    # folders in which nothing can be read
+    # folders without files that can be read
     "a folder of a zip": Wrong(
         "index",
         0,
@@ -331,7 +331,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_a_wrong_use_says_what_where_and_what_to_do(wrong: Wrong, workplace: Workplace, instance: Instance) -> None:
+def test_the_message_of_a_wrong_use(wrong: Wrong, workplace: Workplace, instance: Instance) -> None:
     instance("data/1.dcm")
     assert workplace.rules(RULES).run("index").code == 0
     (workplace.folder / "rules.toml").unlink()
@@ -344,7 +344,7 @@ def test_a_wrong_use_says_what_where_and_what_to_do(wrong: Wrong, workplace: Wor
     assert workplace.files() == before
 
 
-def test_what_is_typed_first_works_at_once(workplace: Workplace, instance: Instance) -> None:
+def test_the_first_commands_of_a_user_work(workplace: Workplace, instance: Instance) -> None:
     made = workplace.run("init")
     assert made.out == "wrote rules.toml; next:\n  mkdir data   # and put DICOM files there\n  pyconquest-rules plan\n"
     (workplace.folder / "data").mkdir()
@@ -354,7 +354,7 @@ def test_what_is_typed_first_works_at_once(workplace: Workplace, instance: Insta
     assert workplace.run("plan", "--detailed-exitcode").code == 3
 
 
-def test_init_elsewhere_names_what_works_from_here(workplace: Workplace) -> None:
+def test_init_elsewhere_prints_commands_that_work_from_here(workplace: Workplace) -> None:
     assert workplace.run("init", "my rules").out.splitlines()[1:] == [
         "  mkdir 'my rules/data'   # and put DICOM files there",
         "  pyconquest-rules -f 'my rules/rules.toml' plan",
@@ -376,7 +376,7 @@ OTHER = RULES.replace("archive", "other")
         "-f rules.toml plan -f other.toml --json",
     ],
 )
-def test_options_stand_before_the_command_or_after_it(arguments: str, workplace: Workplace, instance: Instance) -> None:
+def test_options_work_before_and_after_the_command(arguments: str, workplace: Workplace, instance: Instance) -> None:
     instance("data/1.dcm")
     workplace.rules("not TOML")
     (workplace.folder / "other.toml").write_text(f"rules_version = 1\n{OTHER}")
@@ -392,12 +392,12 @@ def test_json_before_every_command(command: str, workplace: Workplace, instance:
 
 
 @pytest.mark.parametrize("arguments", ["--json planx", "plan --json --nope", "--json -f nowhere plan", "--json query"])
-def test_an_error_is_an_event_wherever_json_stands(arguments: str, workplace: Workplace) -> None:
+def test_an_error_is_an_event_with_json_before_or_after_the_command(arguments: str, workplace: Workplace) -> None:
     done = workplace.run(*arguments.split())
     assert (done.code, done.summary["event"], done.summary["exit_code"]) == (2, "error", 2)
 
 
-def test_no_command_shows_the_help(workplace: Workplace) -> None:
+def test_the_help_is_shown_without_a_command(workplace: Workplace) -> None:
     done = workplace.run()
     assert (done.code, done.err[:7]) == (2, "Usage: ")
     assert "\n  plan " in done.err
@@ -448,7 +448,7 @@ def test_a_file_counts_once_for_the_first_source_that_has_it(
     assert f"read {read}, indexed {read}" in done.err
     told = (workplace.folder / "report.jsonl").read_text().splitlines()
     assert len(told) == len({*told})
-    # A run that changes nothing finds the same, and so does one of an index that grew with other rules.
+    # A run without changes gives the same result, and so does an index that was built with other rules first.
     assert f"read 0, unchanged {read}" in workplace.run("index").err
     (workplace.folder / "conquest.db").unlink()
     grown = "".join(f"[sources.{part}" for part in reversed(rules.split("[sources.")[1:]))

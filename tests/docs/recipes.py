@@ -1,4 +1,4 @@
-"""docs/cookbook.md as something that can be run: its files are written, its screens are played in a shell."""
+"""Run docs/cookbook.md: write its files, and run the commands of its screens in a shell."""
 
 import os
 import re
@@ -19,7 +19,7 @@ COMMAND = re.compile(r"^\$ (.*)$", re.MULTILINE)
 
 
 def recipes() -> dict[str, str]:
-    """The text of each recipe by its title."""
+    """Return the text of each recipe by its title."""
     return dict(re.findall(r"^## (.*)\n((?:(?!^## ).*\n)*)", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
 
 
@@ -33,7 +33,7 @@ class Block:
 
 
 def blocks(recipe: str) -> list[Block]:
-    """The blocks of a recipe, in order."""
+    """Return the blocks of a recipe, in order."""
     return [
         Block(found[1], found[2], name[1] if found[1] and (name := FILE_NAME.search(recipe[: found.start()])) else None)
         for found in BLOCK.finditer(recipe)
@@ -42,15 +42,15 @@ def blocks(recipe: str) -> list[Block]:
 
 @dataclass
 class Kitchen:
-    """A folder in which a recipe is followed. `instead`: what stands for a word of the page, as a free port for a port."""
+    """A folder to run a recipe in. `instead` replaces words of the page, for example a port by a free one."""
 
     folder: Path
     instead: dict[str, str] = field(default_factory=dict)
 
     def follow(self, recipe: str, before: Mapping[int, Callable[[], None]]) -> str:
-        """Writes the files and runs the commands of a recipe, in its order; returns it with what the commands printed.
+        """Write the files and run the commands of a recipe, in order. Return the recipe with the new output of the commands.
 
-        `before`: what happens before a screen, by its number; the first one is 0.
+        `before` has functions to call before a screen, by its number from 0.
         """
         numbers = count()
         for block in blocks(recipe):
@@ -62,25 +62,25 @@ class Kitchen:
         return recipe
 
     def write(self, name: str, text: str) -> None:
-        """Writes a file of the page; what belongs below /etc, too, is written here."""
+        """Write a file of the page, also a file of /etc, below this folder."""
         name = name.lstrip("/")
         (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (self.folder / name).write_text(self._ours(text), encoding="utf-8")
 
     def program(self, name: str, script: str) -> None:
-        """Puts a program into the path of the commands: a line of the shell."""
+        """Add a program to the path of the commands. `script` is its line of shell."""
         file = self.folder / "bin" / name
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         file.chmod(0o755)
 
     def play(self, screen: str) -> str:
-        """Runs the commands of a screen; returns the screen as it is now."""
+        """Run the commands of a screen, and return the screen with the new output."""
         assert screen.startswith("$ "), screen
         return "\n".join(f"$ {command}\n{self.shell(command)}" for command in COMMAND.findall(screen))
 
     def shell(self, command: str) -> str:
-        """What a command prints, to both of its streams."""
+        """Run a command, and return what it prints to both streams."""
         path = f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "TCP_NODELAY": "1"}
         done = subprocess.run(
@@ -108,5 +108,5 @@ class Kitchen:
 
 
 def replaced(text: str, word: str, by: str) -> str:
-    """A text with another word instead; not where it is a part of a longer number, as a UID is."""
+    """Return a text with a word replaced, except where it is part of a longer number such as a UID."""
     return re.sub(rf"(?<![\w.]){re.escape(word)}(?![\w]|\.\d)", lambda _: by, text)

@@ -1,4 +1,4 @@
-"""Each recipe of docs/cookbook.md, followed on real files: its screens are what the program prints."""
+"""Each recipe of docs/cookbook.md, run on real files: the program prints what its screens show."""
 
 import os
 import re
@@ -28,13 +28,13 @@ UNIT = "etc/systemd/system/dicom-inbox.service"
 
 
 class Follow:
-    """Follows a recipe by its title, and compares it with the page; with `--refresh` it changes the page."""
+    """Runs a recipe by its title and compares it with the page. With `--refresh`, it updates the page."""
 
     def __init__(self, kitchen: Kitchen, *, refresh: bool) -> None:
         self._kitchen, self._refresh = kitchen, refresh
 
     def __call__(self, title: str, **before: Callable[[], None]) -> None:
-        """`screen_2=…`: what happens before the third screen."""
+        """Run the recipe. `screen_2=…` is a function to call before the third screen."""
         happens = {int(name.removeprefix("screen_")): what for name, what in before.items()}
         followed = self._kitchen.follow(RECIPES[title], happens)
         if self._refresh:
@@ -56,7 +56,7 @@ def follow(pytestconfig: pytest.Config, kitchen: Kitchen) -> Follow:
 
 
 def copied(kitchen: Kitchen, to: str, *files: Path) -> list[Path]:
-    """Copies files, and the files of folders, into a folder of the kitchen; returns what is in it."""
+    """Copy files, and the files of folders, into a folder of the kitchen, and return its files."""
     folder = kitchen.folder / to
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
@@ -68,7 +68,7 @@ def copied(kitchen: Kitchen, to: str, *files: Path) -> list[Path]:
 
 
 def corrected(files: Iterable[Path], **elements: str) -> None:
-    """Gives files other values, by keyword."""
+    """Change values of files, by keyword."""
     for file in files:
         dataset = pydicom.dcmread(file)
         for keyword, value in elements.items():
@@ -78,7 +78,7 @@ def corrected(files: Iterable[Path], **elements: str) -> None:
 
 @pytest.fixture
 def radiotherapy(kitchen: Kitchen, shared: Path) -> None:
-    """A chain of a CT slice, structure set, plan and dose; and of three other patients some of these."""
+    """A complete chain of CT slice, structure set, plan and dose, and incomplete chains of three other patients."""
     corpus = shared / "corpus"
     copied(kitchen, "data/clinic", corpus / "dicompyler-core-rtchain" / "example_data")
     trial = [corpus / "rt-utils" / name for name in ("ct_1.dcm", "ct_2.dcm", "rt.dcm")]
@@ -98,7 +98,7 @@ def test_incomplete_chains(follow: Follow) -> None:
 
 
 def test_missing_slices(follow: Follow, kitchen: Kitchen, shared: Path) -> None:
-    """Of an MR series two slices are missing; of the CT of a structure set all but one."""
+    """An MR series lacks two slices, and the CT of a structure set lacks all but one."""
     corpus = shared / "corpus"
     copied(kitchen, "data/prostate", corpus / "dcmqi" / "data" / "paramaps" / "pm-example-dcm.zip.d" / "701-ADCb500")
     for missing in ("000004.dcm", "000011.dcm"):
@@ -131,7 +131,7 @@ def test_a_withdrawn_consent(follow: Follow, kitchen: Kitchen) -> None:
 
 
 def test_a_night(follow: Follow, kitchen: Kitchen) -> None:
-    """The PACS is DCMTK's, the research archive an Orthanc; `mail` writes a file. The scans are of today."""
+    """The PACS is DCMTK's, the research archive is an Orthanc, and `mail` writes a file. The scans have today's date."""
     sent = copied(kitchen, "sent", HOSPITAL / "98890234" / "CT5N")
     later = copied(kitchen, "later", HOSPITAL / "77654033" / "CT2")
     corrected([*sent, *later], StudyDate=f"{date.today():%Y%m%d}")
@@ -152,7 +152,7 @@ def test_a_night(follow: Follow, kitchen: Kitchen) -> None:
 
 
 def test_receiving(follow: Follow, kitchen: Kitchen) -> None:
-    """The listener is the command of the unit; the scanner is DCMTK's storescu."""
+    """The listener is the command of the systemd unit; the scanner is DCMTK's storescu."""
     copied(kitchen, "scans", HOSPITAL / "77654033" / "CT2")
     (kitchen.folder / "archive").mkdir()
     kitchen.program("storescu", f'exec {dcmtk("storescu")} "$@"')
@@ -164,7 +164,7 @@ def test_receiving(follow: Follow, kitchen: Kitchen) -> None:
 
 @contextmanager
 def unit(kitchen: Kitchen) -> Iterator[None]:
-    """Runs the command of the unit, from when it listens; SIGTERM ends it well, as `systemctl stop` would."""
+    """Run the command of the systemd unit until the block ends. SIGTERM must end it with success, as with `systemctl stop`."""
     settings = dict(re.findall(r"^(\w+)=(.*)$", (kitchen.folder / UNIT).read_text(encoding="utf-8"), re.MULTILINE))
     command = shlex.split(settings["ExecStart"])
     with subprocess.Popen(command, cwd=settings["WorkingDirectory"], stderr=subprocess.PIPE, text=True) as process:
@@ -179,7 +179,7 @@ def unit(kitchen: Kitchen) -> Iterator[None]:
 
 
 def dcmtk(name: str) -> str:
-    """DCMTK's program; an environment of Python may have pynetdicom's of that name."""
+    """Return DCMTK's program, because the Python environment may have a program of pynetdicom with the same name."""
     folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if folder != OURS]
     found = shutil.which(name, path=os.pathsep.join(folders))
     needs(f"{name} of DCMTK", found is not None)
@@ -187,7 +187,7 @@ def dcmtk(name: str) -> str:
 
 
 def scheduled(title: str) -> str:
-    """The command of the crontab of a recipe, with its user where it has one."""
+    """Return the command in the crontab of a recipe, with its user if it has one."""
     (crontab,) = (block.text for block in blocks(RECIPES[title]) if block.language == "crontab")
     lines = [line for line in crontab.splitlines() if not re.fullmatch(r"[A-Z]+=\S+", line)]
     (line,) = (re.fullmatch(r"[0-5]?\d [12]?\d(?: \*){3} +(.*)", line) for line in lines)
@@ -200,7 +200,7 @@ def test_the_script_of_the_night_is_what_cron_runs() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "ProtectSytem=strict", "RestartSec=soon", "SystemCallFilter=@no-such-group"])
-def test_systemd_takes_the_unit_and_would_tell_a_mistake(kitchen: Kitchen, line: str) -> None:
+def test_systemd_accepts_the_unit_and_rejects_an_error(kitchen: Kitchen, line: str) -> None:
     needs("systemd-analyze", shutil.which("systemd-analyze") is not None)
     kitchen.instead |= {INSTALLED: OURS}
     (text,) = (block.text for block in blocks(RECIPES["Receiving as a service"]) if block.file == f"/{UNIT}")
@@ -211,7 +211,7 @@ def test_systemd_takes_the_unit_and_would_tell_a_mistake(kitchen: Kitchen, line:
 
 
 def test_moving_over(follow: Follow, kitchen: Kitchen, old_python: Path) -> None:
-    """The old script runs with pyconquest 0.1.12 itself, before the recipe begins."""
+    """The old script runs with pyconquest 0.1.12 before the recipe begins."""
     copied(kitchen, "data", HOSPITAL)
     title = "Moving over from pyconquest"
     (old,) = (block.text for block in blocks(RECIPES[title]) if block.file == "old.py")
@@ -222,7 +222,7 @@ def test_moving_over(follow: Follow, kitchen: Kitchen, old_python: Path) -> None
 
 
 def test_every_recipe_has_its_parts() -> None:
-    """A recipe is rules, commands with what they print, and one reason; the contents of the page name it."""
+    """A recipe has rules, commands with their output, and one reason. The table of contents names it."""
     contents = re.findall(r"^\d\. \[(.*)\]\(#(.*)\)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert [title for title, _ in contents] == [*RECIPES]
     for title, anchor in contents:

@@ -8,7 +8,7 @@ BAD = Path(__file__).parent / "bad"
 
 
 def said(rules: Path) -> str:
-    """What `check` says, run in the folder of the rules file."""
+    """Return what `check` prints, run in the folder of the rules file."""
     done = Workplace(rules.parent).run("-f", rules.name, "check")
     assert (done.code, done.out) == (2, "")
     return done.err

@@ -1,4 +1,4 @@
-"""A rules file that uses every table and key."""
+"""A rules file that uses every table and every key."""
 
 EVERYTHING = """
 outputs = [".", { env = "EXPORT_ROOT", default = "export" }]

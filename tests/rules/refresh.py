@@ -1,4 +1,4 @@
-"""Writes anew what `check` says of each file of bad/: PYTHONPATH=. python tests/rules/refresh.py, then look at the difference."""
+"""Write the golden messages of `check` for each file of bad/: `python -m tests.rules.refresh`. Then review the difference."""
 
 from tests.rules.bad_files import BAD, said
 

@@ -1,4 +1,4 @@
-"""Relative dates and variables: in `match` and in SQL they mean it, or are refused at their place; never passed on as text."""
+"""Relative dates and variables in `match` and in SQL are filled in, or refused with their position, and never used literally."""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -59,11 +59,11 @@ def asked(rules: Rules, today: date = DAY) -> dict[str, str]:
         ('StudyDate = "-20240229"', {"StudyDate": "-20240229"}),
     ],
 )
-def test_what_a_node_is_asked_for(workplace: Workplace, match: str, expected: dict[str, str]) -> None:
+def test_match_becomes_the_keys_of_the_query(workplace: Workplace, match: str, expected: dict[str, str]) -> None:
     assert asked(pulls(workplace, match)) == expected
 
 
-def test_a_day_is_a_day_in_leap_years_and_at_the_beginning_of_time(workplace: Workplace) -> None:
+def test_last_days_across_leap_years_and_before_the_first_year(workplace: Workplace) -> None:
     rules = pulls(workplace, "StudyDate = { last_days = 1 }")
     assert asked(rules, date(2024, 3, 1))["StudyDate"] == "20240229-20240301"
     assert asked(rules, date(2026, 1, 1))["StudyDate"] == "20251231-20260101"
@@ -97,9 +97,7 @@ def test_a_day_is_a_day_in_leap_years_and_at_the_beginning_of_time(workplace: Wo
         ("PatientID = 7", "must be text", "7"),
     ],
 )
-def test_what_means_nothing_in_match_is_refused_at_its_place(
-    workplace: Workplace, match: str, message: str, word: str | None
-) -> None:
+def test_an_invalid_match_is_an_error_at_its_position(workplace: Workplace, match: str, message: str, word: str | None) -> None:
     with pytest.raises(RulesError) as caught:
         pulls(workplace, match)
     (problem,) = caught.value.problems
@@ -129,7 +127,7 @@ def test_what_means_nothing_in_match_is_refused_at_its_place(
         ('[nodes.more]\nae_title = "X"\nport = 1\nhost = "{{ vars.site }}.example.org"', "templates do not work here", "[copy]"),
     ],
 )  # fmt: skip
-def test_a_template_where_none_is_read_is_refused(workplace: Workplace, table: str, message: str, hint: str) -> None:
+def test_a_template_is_an_error_where_none_works(workplace: Workplace, table: str, message: str, hint: str) -> None:
     workplace.rules(f"{BEGIN}\n{table}\n")
     with pytest.raises(RulesError) as caught:
         Rules.load(workplace.folder / "rules.toml")
@@ -139,13 +137,13 @@ def test_a_template_where_none_is_read_is_refused(workplace: Workplace, table: s
     assert problem.source_line[problem.column - 1] == "{"
 
 
-def test_what_only_looks_like_a_template_is_text(workplace: Workplace) -> None:
+def test_text_that_looks_like_a_template_is_text(workplace: Workplace) -> None:
     table = "[select.x]\nlevel = \"study\"\nwhere = \"StudyDescription like '%}}%' or StudyDescription = '{x}'\"\n"
     assert workplace.rules(BEGIN + table).run("check").code == 0
 
 
 @pytest.mark.parametrize("name", ["vars", "params"])
-def test_nothing_else_is_called_today(workplace: Workplace, name: str) -> None:
+def test_the_name_today_is_reserved(workplace: Workplace, name: str) -> None:
     table = '[select.x]\nlevel = "study"\nwhere = "StudyDate > :today"\n' + ("params = { today = 1 }" if name == "params" else "")
     vars = '[vars]\ntoday = "20260301"\n' if name == "vars" else ""
     done = workplace.rules(vars + '[sources.a]\npath = "a"\n' + table).run("check")
@@ -164,7 +162,7 @@ def test_nothing_else_is_called_today(workplace: Workplace, name: str) -> None:
         "datetime(\n 'now' , 'localtime') > StudyDate",
     ],
 )
-def test_a_set_does_not_read_the_clock(workplace: Workplace, where: str) -> None:
+def test_a_set_must_not_read_the_clock(workplace: Workplace, where: str) -> None:
     table = f'[select.x]\nlevel = "study"\nwhere = """{where}"""\n'
     done = workplace.rules(BEGIN + table).run("check")
     assert done.code == 2
@@ -172,7 +170,7 @@ def test_a_set_does_not_read_the_clock(workplace: Workplace, where: str) -> None
     assert "write :today" in done.err
 
 
-def test_now_as_a_value_and_dates_of_values_are_right(workplace: Workplace) -> None:
+def test_now_as_a_value_and_dates_of_values_are_accepted(workplace: Workplace) -> None:
     where = "date(substr(StudyDate, 1, 4) || '-01-01', '+1 day') > :today -- date('now')"
     table = f'[select.x]\nlevel = "study"\nwhere = """{where}"""\n'
     assert workplace.rules(BEGIN + table).run("check").code == 0
@@ -196,7 +194,7 @@ to = "export/{{ StudyDate }}.dcm"
 
 @pytest.fixture
 def days(workplace: Workplace, instance: Instance) -> Workplace:
-    """Studies of ten days up to 2026-03-01, and of today."""
+    """An index with studies of the ten days before 2026-03-01, and of today."""
     dates = [*(DAY - timedelta(days=n) for n in range(10)), date.today()]
     for n, day in enumerate(dates):
         uids = {"StudyInstanceUID": f"1.2.{n}", "SeriesInstanceUID": f"1.3.{n}"}
@@ -208,7 +206,7 @@ def days(workplace: Workplace, instance: Instance) -> Workplace:
 @pytest.mark.parametrize(
     ("today", "number"), [("2026-03-01", 8), ("2026-02-20", 1), ("2026-02-19", 0), ("2026-03-05", 4), ("2026-03-08", 1)]
 )
-def test_sets_of_a_day(days: Workplace, today: str, number: int) -> None:
+def test_today_of_the_command_line_selects(days: Workplace, today: str, number: int) -> None:
     assert days.run("plan", "--today", today, "--json").summary["todo"] == number
     assert days.run("query", "recent", "--today", today, "--json").summary["rows"] == number
     assert days.run("status", "--today", today, "--json").summary["due"] == number
@@ -216,7 +214,7 @@ def test_sets_of_a_day(days: Workplace, today: str, number: int) -> None:
     assert days.run("apply", "--today", today, "--json").summary["done"] == number
 
 
-def test_without_a_day_it_is_that_of_the_machine(days: Workplace) -> None:
+def test_today_defaults_to_the_date_of_the_machine(days: Workplace) -> None:
     assert days.run("plan", "--json").summary["todo"] == 1
     assert days.run("explain", "1.2.0", "--json").lines[0]["sets"] == []
     assert days.run("explain", "1.2.0", "--today", "2026-03-02", "--json").lines[0]["sets"] == ["recent"]
@@ -231,7 +229,7 @@ def test_a_saved_plan_keeps_its_day(days: Workplace) -> None:
 
 
 @pytest.mark.parametrize("today", ["yesterday", "20260301", "2026-02-30", "2026-3", "+7"])
-def test_a_day_is_written_in_one_way(days: Workplace, today: str) -> None:
+def test_today_has_one_format(days: Workplace, today: str) -> None:
     done = days.run("plan", "--today", today)
     assert done.code == 2
     assert "--today" in done.err
@@ -247,14 +245,14 @@ def test_a_day_is_written_in_one_way(days: Workplace, today: str) -> None:
         ("PatientID={% if 1 %}", "the template cannot be read"),
     ],
 )
-def test_find_refuses_what_no_node_can_read(workplace: Workplace, pair: str, said: str) -> None:
+def test_find_refuses_values_that_no_node_can_read(workplace: Workplace, pair: str, said: str) -> None:
     done = workplace.rules(BEGIN).run("find", "clinic", pair)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
 
 
 @pytest.mark.parametrize("command", [("query",), ("export", "-o", "x.csv")])
-def test_sql_of_the_command_line_holds_no_template(days: Workplace, command: tuple[str, ...]) -> None:
+def test_templates_do_not_work_in_sql_of_the_command_line(days: Workplace, command: tuple[str, ...]) -> None:
     done = days.run(command[0], "select * from studies where StudyDate > '{{ vars.since }}'", *command[1:])
     assert done.code == 2
     assert "templates do not work in SQL" in done.err

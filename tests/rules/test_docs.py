@@ -1,4 +1,4 @@
-"""docs/rules.md says all that there is, and what it says is so."""
+"""docs/rules.md is complete and correct."""
 
 import json
 import re
@@ -26,14 +26,14 @@ CELL = re.compile(r"(?<!\\)\|")
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of the tables of a text, without those that name the columns."""
+    """Return the cells of the tables of a text, without the heads."""
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     heads = {before for before, line in zip(text.splitlines(), text.splitlines()[1:], strict=False) if line.startswith("|---")}
     return [[cell.strip().replace("\\|", "|") for cell in CELL.split(line)[1:-1]] for line in lines if line not in heads]
 
 
 def keys() -> list[tuple[str, str, Any]]:
-    """The section, the name and the schema of every key of a rules file."""
+    """Return the section, the name and the schema of every key of a rules file."""
     whole = json.loads((REPOSITORY / "rules.schema.json").read_text(encoding="utf-8"))
     found: list[tuple[str, str, Any]] = []
     for kind, top in whole["properties"].items():
@@ -83,7 +83,7 @@ def test_has_every_filter() -> None:
     [row[-3:] for row in rows(SECTIONS["Templates"]) if row[-3].startswith(("`{{", "`{%"))],
     ids=lambda cell: cell,
 )
-def test_templates_give_what_the_page_says(template: str, value: str, gives: str) -> None:
+def test_templates_render_as_the_page_shows(template: str, value: str, gives: str) -> None:
     compiled = Template(template.strip("`"), {})
     (name,) = compiled.names
     given = None if value == "missing" else float(value.strip("`")) if name == "KVP" else value.strip("`")
@@ -95,7 +95,7 @@ def test_templates_give_what_the_page_says(template: str, value: str, gives: str
     [row[:2] for row in rows(SECTIONS["Templates"].partition("### Safe path parts")[2])],
     ids=lambda cell: cell,
 )
-def test_values_become_the_names_that_the_page_says(value: str, becomes: str) -> None:
+def test_values_become_the_names_that_the_page_shows(value: str, becomes: str) -> None:
     assert safe_part(value.strip("`")) == becomes.strip("`")
 
 
@@ -116,7 +116,7 @@ def test_has_every_column(level: Level) -> None:
 
 
 def environment_keys() -> set[tuple[str, str]]:
-    """Where the schema, which is made of the model, lets a variable of the environment stand: the table and the key."""
+    """Return the tables and keys for which the schema allows an environment variable."""
     whole = json.loads((REPOSITORY / "rules.schema.json").read_text(encoding="utf-8"))
 
     def walk(at: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -133,7 +133,7 @@ def environment_keys() -> set[tuple[str, str]]:
     return {("/".join(path[:-1]), path[-1]) for path in walk({"properties": whole["properties"]}, ())}
 
 
-def test_the_page_lists_every_key_that_takes_a_variable_of_the_environment() -> None:
+def test_the_page_lists_every_key_that_accepts_an_environment_variable() -> None:
     section = SECTIONS["`[vars]`"].partition("### The environment")[2]
     words = {"top of the file": "", "`tls` of `[nodes.NAME]`": "nodes/tls", "`[index]`": "index", "`[vars]`": ""}
     words |= {f"`[{kind}.NAME]`": kind for kind in ("sources", "tables", "nodes")}
@@ -167,14 +167,14 @@ TAKES_NOT = {
 
 
 @pytest.mark.parametrize("key", TAKES)
-def test_check_takes_a_variable_of_the_environment(workplace: Workplace, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_check_accepts_an_environment_variable(workplace: Workplace, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("TEST_VALUE", "value")
     done = workplace.rules(TAKES[key].format('{ env = "TEST_VALUE" }')).run("check")
     assert (done.code, done.err) == (0, "")
 
 
 @pytest.mark.parametrize("key", TAKES_NOT)
-def test_check_says_where_a_variable_may_stand(workplace: Workplace, key: str) -> None:
+def test_check_refuses_an_environment_variable_elsewhere(workplace: Workplace, key: str) -> None:
     text, hint = TAKES_NOT[key]
     done = workplace.rules(text.format('{ env = "TEST_VALUE" }')).run("check")
     assert done.code == 2

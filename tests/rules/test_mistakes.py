@@ -1,4 +1,4 @@
-"""Every kind of mistake in a rules file, and what `check` says of it: bad/NAME.toml and bad/NAME.txt."""
+"""Every kind of error in a rules file, and what `check` prints for it: bad/NAME.toml and bad/NAME.txt."""
 
 import json
 import re
@@ -19,23 +19,23 @@ from tests.rules.everything import EVERYTHING
 
 
 @pytest.mark.parametrize("rules", sorted(BAD.glob("*.toml")), ids=lambda rules: rules.stem)
-def test_says_where_what_and_the_way_out(rules: Path) -> None:
+def test_messages_are_as_recorded(rules: Path) -> None:
     assert said(rules) == rules.with_suffix(".txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("rules", sorted(BAD.glob("*.toml")), ids=lambda rules: rules.stem)
-def test_mistakes_are_sorted_and_said_once(rules: Path) -> None:
+def test_errors_are_sorted_and_reported_once(rules: Path) -> None:
     places = re.findall(r"^(?:error: )?([\w.]+):(\d+):(\d+): (.*)", said(rules), re.MULTILINE)
     assert places
     in_order = [(file, int(line), int(column), message) for file, line, column, message in places]
     assert in_order == sorted(set(in_order))
 
 
-def test_ten_mistakes_are_ten_errors() -> None:
+def test_ten_errors_are_reported_together() -> None:
     assert len(re.findall(r"^ +\| +\^+$", said(BAD / "ten_mistakes.toml"), re.MULTILINE)) == 10
 
 
-def test_leaves_nothing_behind() -> None:
+def test_check_writes_nothing() -> None:
     before = sorted(BAD.iterdir())
     said(BAD / "ten_mistakes.toml")
     assert sorted(BAD.iterdir()) == before
@@ -84,14 +84,14 @@ tags = ["nightly"]
 
 
 def paths(at: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value of a document."""
+    """Yield the path of every value of a document."""
     for key, value in at.items() if isinstance(at, dict) else enumerate(at) if isinstance(at, list) else ():
         yield (*path, key)
         yield from paths(value, (*path, key))
 
 
 def toml(value: Any) -> str:
-    """A value as TOML writes it, tables in one line."""
+    """Return a value as TOML, with tables on one line."""
     match value:
         case dict():
             return "{" + ", ".join(f"{json.dumps(key)} = {toml(inside)}" for key, inside in value.items()) + "}"
@@ -101,7 +101,7 @@ def toml(value: Any) -> str:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_no_document_is_too_wrong(workplace: Workplace, seed: int) -> None:
+def test_any_invalid_document_is_a_rules_error(workplace: Workplace, seed: int) -> None:
     random, document = Random(seed), tomli.loads(EVERYTHING + COHORT + CLINIC)
     for _ in range(random.choice((1, 2, 3, 5))):
         *way, last = random.choice([*paths(document)])
@@ -117,6 +117,6 @@ def test_no_document_is_too_wrong(workplace: Workplace, seed: int) -> None:
                 at[last] = random.choice(JUNK)
     (workplace.folder / "cohort.csv").write_text("PatientID,years\n", encoding="utf-8")
     workplace.rules("\n".join(f"{json.dumps(key)} = {toml(value)}" for key, value in document.items()))
-    # Anything but RulesError is a mistake of ours.
+    # Any other exception is a bug.
     with suppress(RulesError):
         Rules.load(workplace.folder / "rules.toml", environment={})

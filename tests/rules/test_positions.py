@@ -1,4 +1,4 @@
-"""Positions: the place of every key and value of a TOML document."""
+"""The positions of keys and values of a TOML document."""
 
 import json
 import re
@@ -85,7 +85,7 @@ def test_rules_file(line_end: str, path: Path, key: tuple[int, int, int], value:
     ],
     ids=repr,
 )
-def test_what_is_not_there_is_found_at_its_nearest_parent(path: Path, place: Span) -> None:
+def test_a_missing_key_has_the_position_of_its_nearest_parent(path: Path, place: Span) -> None:
     positions = Positions(RULES)
     assert (positions.key(path), positions.value(path), positions.within(path, "image")) == (place, place, place)
 
@@ -150,14 +150,14 @@ def test_every_kind_of_key(written: str, name: str) -> None:
     assert positions.key(("x", name, name, "x", name, name)) == Span(2, 2 * len(written) + 11, len(written))
 
 
-def test_a_table_is_where_it_is_first_written() -> None:
+def test_a_table_has_the_position_where_it_first_occurs() -> None:
     positions = Positions("[a.b.c]\n[a]\nb.d = 1\n")
     assert positions.key(("a",)) == Span(1, 2, 1)
     assert positions.key(("a", "b")) == Span(1, 4, 1)
     assert positions.key(("a", "b", "d")) == Span(3, 3, 1)
 
 
-def test_headers_mean_the_last_element_of_an_array() -> None:
+def test_a_header_extends_the_last_element_of_an_array() -> None:
     positions = Positions("[[a]]\n[[a.b]]\n[[a.b]]\nc.d = 1\n[[a]]\n[a.b.c]\n[[a.e]]\n[a.e.f]")
     assert positions.key(("a", 0, "b", 1, "c", "d")) == Span(4, 3, 1)
     assert positions.key(("a", 1, "b", "c")) == Span(6, 6, 1)
@@ -211,7 +211,7 @@ def test_a_word_within_a_string(path: Path, fragment: str, place: Span) -> None:
     ],
     ids=repr,
 )
-def test_a_word_is_looked_for_in_what_the_string_says(literal: str, fragment: str, place: Span) -> None:
+def test_a_word_is_searched_in_the_content_of_the_string(literal: str, fragment: str, place: Span) -> None:
     assert Positions(f"a = {literal}").within(("a",), fragment) == place
 
 
@@ -245,8 +245,8 @@ def test_any_text_is_read_to_its_end(text: str) -> None:
     Positions(text).within(("a",), "a")
 
 
-# A tree of names and literals is written as a document with random quotes, spaces, comments and kinds of tables, by a
-# writer that notes what it puts where.
+# The rest writes a tree of names and literals as a document with random quotes, spaces, comments and kinds of tables. The
+# writer records the position of each part.
 
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
 Table: TypeAlias = dict[str, Tree]
@@ -259,14 +259,14 @@ LINE_ENDS = ("\n", "  # = [a]\n", "\n\n \t\n")
 
 
 def one_line(text: str) -> Iterator[str]:
-    """The literals of `text` on one line."""
+    """Yield the literals of `text` on one line."""
     yield json.dumps(text, ensure_ascii=False)
     if not re.search(r"['\n\x07]", text):
         yield f"'{text}'"
 
 
 def several_lines(text: str) -> Iterator[str]:
-    """The literals of `text` that may have several lines."""
+    """Yield the literals of `text` that may have several lines."""
     body = re.sub(r'\\([n"])|(\\.)', lambda m: m[2] or m[1].replace("n", "\n"), json.dumps(text, ensure_ascii=False)[1:-1])
     yield '"""\n' + body.replace('"""', r'""\"') + '"""'
     if not re.search(r"'''|\x07", text):
@@ -290,7 +290,7 @@ documents = tables(
 
 
 class Writer:
-    """Writes a document as `text`; `keys` and `values` have the place of each path."""
+    """Writes a document as `text`. `keys` and `values` have the position of each path."""
 
     def __init__(self, document: Table, data: st.DataObject) -> None:
         self.data = data
@@ -309,7 +309,7 @@ class Writer:
         return start, self.text[start:]
 
     def table(self, table: Table, path: Path, header: list[Path]) -> None:
-        """A table of the document: its entries, and after or before them the tables with headers of their own."""
+        """Write a table: its entries, and after or before them the tables that have their own headers."""
         is_element = bool(path) and isinstance(path[-1], int)
         inner = {name: tree for name, tree in table.items() if is_table_like(tree) and self.choose(True, False)}
         entries = {name: tree for name, tree in table.items() if name not in inner}
@@ -341,7 +341,7 @@ class Writer:
         self.put(self.choose(*SPACES) + ("]]" if is_element else "]") + self.choose(*LINE_ENDS))
 
     def dotted(self, parts: list[Path]) -> Place:
-        """A key of several parts; the place of the last."""
+        """Write a dotted key, and return the position of its last part."""
         place = 0, ""
         for number, path in enumerate(parts):
             self.put(self.choose(*SPACES) + "." + self.choose(*SPACES) if number else "")
@@ -352,7 +352,7 @@ class Writer:
         return place
 
     def flat(self, table: Table, path: Path, parts: list[Path]) -> Iterator[tuple[list[Path], Tree]]:
-        """The entries of a table, those of some tables in it by dotted keys."""
+        """Write the entries of a table; some tables in it are written as dotted keys."""
         for name, tree in table.items():
             here = (*path, name)
             if isinstance(tree, dict) and tree and self.choose(True, False):
@@ -394,12 +394,12 @@ class Writer:
 
 
 def is_table_like(tree: Tree) -> bool:
-    """Whether a header can make it: a table or an array of tables."""
+    """Return whether a header can introduce a value: a table or an array of tables."""
     return isinstance(tree, dict) or (isinstance(tree, list) and bool(tree) and all(isinstance(item, dict) for item in tree))
 
 
 def paths(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
-    """Every path in what tomli made of a document, with its value."""
+    """Yield every path of a document as tomli parsed it, with its value."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for part, child in children:
         yield (*path, part), child
@@ -414,7 +414,7 @@ def span(text: str, place: Place) -> Span:
 
 @settings(max_examples=300, deadline=None)
 @given(documents, st.data())
-def test_every_place_of_any_document(document: Table, data: st.DataObject) -> None:
+def test_every_position_of_any_document(document: Table, data: st.DataObject) -> None:
     writer = Writer(document, data)
     positions = Positions(writer.text)
     found = dict(paths(tomli.loads(writer.text)))

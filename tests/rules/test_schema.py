@@ -1,4 +1,4 @@
-"""`rules.schema.json`: fresh, and of use to an editor. taplo stands for the editor: Even Better TOML is made of it."""
+"""`rules.schema.json` is up to date and useful in editors. The tests use taplo, on which the editor plugin is based."""
 
 import json
 import re
@@ -30,7 +30,7 @@ to = "export/{{ SOPInstanceUID }}.dcm"
 
 
 def lint(workplace: Workplace, text: str) -> list[tuple[int, str]]:
-    """The lines that taplo complains about, and what it says."""
+    """Return the lines in which taplo finds errors, and its messages."""
     program = shutil.which("taplo", path=Path(sys.executable).parent)
     needs("taplo", program is not None)
     workplace.rules(text)
@@ -42,7 +42,7 @@ def lint(workplace: Workplace, text: str) -> list[tuple[int, str]]:
 
 
 def schemas(at: Any) -> Iterator[dict[str, Any]]:
-    """Every schema of a table in a JSON Schema."""
+    """Yield every schema of a table in a JSON Schema."""
     for inside in at.values() if isinstance(at, dict) else at if isinstance(at, list) else ():
         yield from schemas(inside)
     if isinstance(at, dict) and at.get("type") == "object":
@@ -54,16 +54,16 @@ def test_is_fresh(workplace: Workplace) -> None:
     assert done.out == SCHEMA.read_text(encoding="utf-8"), "make it with: pyconquest-rules schema > rules.schema.json"
 
 
-def test_takes_no_unknown_keys_and_describes_the_known_ones() -> None:
+def test_unknown_keys_are_errors_and_known_keys_have_a_description() -> None:
     for schema in schemas(json.loads(SCHEMA.read_text(encoding="utf-8"))):
-        # The columns of a CSV file may have any names.
+        # The columns of a CSV file may have any name.
         assert schema["additionalProperties"] is False or "properties" not in schema
         for name, key in schema.get("properties", {}).items():
             assert key.get("description"), name
 
 
 @pytest.mark.parametrize("rules", [EVERYTHING, RULES, ""], ids=["everything", "little", "nothing"])
-def test_takes_good_files(workplace: Workplace, rules: str) -> None:
+def test_valid_files_pass(workplace: Workplace, rules: str) -> None:
     assert lint(workplace, rules) == []
 
 
@@ -80,7 +80,7 @@ def test_takes_good_files(workplace: Workplace, rules: str) -> None:
         ('select = "scans"', 'select = "scans"\nneeds = ["copy.a", 1]', 12),
     ],
 )
-def test_complains_about_a_wrong_value_at_its_line(workplace: Workplace, right: str, wrong: str, line: int) -> None:
+def test_an_invalid_value_is_an_error_at_its_line(workplace: Workplace, right: str, wrong: str, line: int) -> None:
     found = lint(workplace, RULES.replace(right, wrong))
     assert {at for at, _ in found} == {line}
 
@@ -95,7 +95,7 @@ def test_complains_about_a_wrong_value_at_its_line(workplace: Workplace, right: 
         ("[sources.archive]", "[vars]\nOut = 'x'\n[sources.archive]", 4),
     ],
 )
-def test_complains_about_an_unknown_key_at_its_line(workplace: Workplace, right: str, wrong: str, line: int) -> None:
+def test_an_unknown_key_is_an_error_at_its_line(workplace: Workplace, right: str, wrong: str, line: int) -> None:
     found = lint(workplace, RULES.replace(right, wrong))
     assert all("unexpected" in said for _, said in found)
     assert line in {at for at, _ in found}
@@ -110,5 +110,5 @@ def test_complains_about_an_unknown_key_at_its_line(workplace: Workplace, right:
     ],
     ids=["neither query nor where", "query and where", "no path"],
 )
-def test_complains_about_what_is_missing_at_its_table(workplace: Workplace, rules: str, table: int) -> None:
+def test_a_missing_key_is_an_error_at_its_table(workplace: Workplace, rules: str, table: int) -> None:
     assert min(line for line, _ in lint(workplace, rules)) == table

@@ -1,4 +1,4 @@
-"""Rules that nobody has read yet: which files they open, where their index lies, what `check` and `plan --offline` do."""
+"""Rules from a stranger: which files they can open, where their index can be, what `check` and `plan --offline` do."""
 
 import os
 import random
@@ -34,14 +34,14 @@ to = "export/{{ SOPInstanceUID }}.dcm"
 
 
 def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """All files of a folder with their times and bytes."""
+    """Return all files of a folder with their times and bytes."""
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.mark.parametrize(
     "target", ["/proc/self/status", "/sys/kernel/notes", "/dev/zero", "/dev/null", "fifo", ".", "out", "nothing"]
 )
-def test_opens_regular_files_of_a_disk_only(tmp_path: Path, target: str) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path, target: str) -> None:
     (folder := tmp_path / "rules").mkdir()
     (tmp_path / "outside").write_text("x")
     os.mkfifo(folder / "fifo")
@@ -51,7 +51,7 @@ def test_opens_regular_files_of_a_disk_only(tmp_path: Path, target: str) -> None
     assert raised.value.strerror
 
 
-def test_a_link_may_lead_within_the_folder_of_the_rules_and_a_path_anywhere(tmp_path: Path) -> None:
+def test_a_link_must_stay_in_the_folder_of_the_rules_but_a_path_need_not(tmp_path: Path) -> None:
     (folder := tmp_path / "rules").mkdir()
     (folder / "a").write_text("inside")
     (folder / "b").symlink_to("a")
@@ -86,7 +86,7 @@ def test_a_rules_file_may_be_a_link_to_rules_beside_it(workplace: Workplace) -> 
     assert workplace.run("check").code == 0
 
 
-def test_nothing_of_a_table_that_is_none_is_in_a_hint(workplace: Workplace) -> None:
+def test_a_hint_has_no_text_of_a_file_that_is_not_a_table(workplace: Workplace) -> None:
     (workplace.folder / ".env").write_text("password=not-to-be-shown\n")
     query = "[select.s]\nlevel = 'image'\nquery = '''select \"password=not-to-be-shoXn\" from images, t'''\n"
     assert "not-to-be-shown" not in workplace.rules(f"[tables.t]\ncsv = '.env'\n{query}").run("check").err
@@ -122,7 +122,7 @@ def test_check_and_an_offline_plan_connect_to_nothing_read_no_source_and_write_n
     assert "retrieve.r" not in done.summary["actions"]
 
 
-def test_an_offline_plan_says_what_it_did_not_compare_and_is_not_saved(workplace: Workplace, instance: Instance) -> None:
+def test_an_offline_plan_reports_what_it_did_not_compare_and_cannot_be_saved(workplace: Workplace, instance: Instance) -> None:
     file = instance("data/1.dcm", SOPInstanceUID="1.2.3")
     workplace.rules(RULES).run("index")
     (workplace.folder / "export").mkdir()
@@ -131,7 +131,7 @@ def test_an_offline_plan_says_what_it_did_not_compare_and_is_not_saved(workplace
     assert workplace.run("plan", "--offline", "-o", "plan.db").code == 2
 
 
-def test_the_index_lies_below_the_rules_or_where_the_command_line_or_the_environment_says(
+def test_the_index_is_below_the_rules_or_where_the_command_line_or_the_environment_puts_it(
     workplace: Workplace, instance: Instance, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance("data/1.dcm")
@@ -179,7 +179,7 @@ def slowly(patterns: list[str], names: list[str]) -> bool:
     return bool(names) and fnmatchcase(names[0], patterns[0]) and slowly(patterns[1:], names[1:])
 
 
-def test_no_pattern_is_longer_or_more_than_its_bounds(workplace: Workplace) -> None:
+def test_the_number_and_the_length_of_patterns_are_limited(workplace: Workplace) -> None:
     said = workplace.rules(f"[sources.a]\npath = 'data'\nexclude = ['{'a' * 1001}']\n").run("check").err
     assert "the pattern is longer than 1000 characters" in said
     assert "more than 100 patterns" in workplace.rules(f"[sources.a]\npath = 'data'\nexclude = {['a'] * 101}\n").run("check").err
@@ -202,6 +202,6 @@ def test_all_sets_of_a_plan_share_one_budget(workplace: Workplace, instance: Ins
     assert re.search(f"{said}|takes too much temporary space|took too long", done.err)
 
 
-def test_rules_of_an_api_take_the_index_that_is_named(workplace: Workplace) -> None:
+def test_load_accepts_another_index(workplace: Workplace) -> None:
     workplace.rules(RULES)
     assert Rules.load(workplace.folder / "rules.toml", Path("/elsewhere/i.db")).database == Path("/elsewhere/i.db")
