@@ -1,1 +1,1 @@
-"""The only reader of foreign bytes: the headers of DICOM files and data sets."""
+"""Reading the headers of DICOM files and data sets. No other package reads bytes of foreign files."""

@@ -1,13 +1,13 @@
-"""Character sets: Python's codecs for the defined terms and escape sequences of PS3.3 C.12.1.1.2, and text decoded by them.
+"""Character sets: Python's codecs for the defined terms and escape sequences of PS3.3 C.12.1.1.2.
 
-The tables are here and not taken from pydicom, since importing pydicom takes longer than reading a thousand headers.
+The tables are not imported from pydicom, because importing pydicom takes longer than reading a thousand headers.
 """
 
 import re
 from functools import lru_cache
 
 DEFAULT = "iso8859"
-"""ISO 8859-1, which can decode anything, stands for ASCII too."""
+"""ISO 8859-1, which can decode any bytes. It is used for ASCII too."""
 
 # By the number of the ISO registration: `ISO_IR 100` and, with code extensions, `ISO 2022 IR 100`.
 BY_REGISTRATION = {
@@ -51,30 +51,30 @@ BY_ESCAPE = {
     b"\x1b$(D": "iso2022_jp_2",
     b"\x1b$)A": "iso_ir_58",
 }
-# Codecs that want to see the escape sequence.
+# Codecs that decode the escape sequence itself.
 WITH_ESCAPES = frozenset({"iso2022_jp", "iso2022_jp_2", "iso_ir_58"})
 
 RUNS = re.compile(rb"^[^\x1b]+|\x1b[^\x1b]*")
-# The first character set returns before these (PS3.5 6.1.2.5.3).
+# The first character set is active again before these characters (PS3.5 6.1.2.5.3).
 TEXT_RESETS = re.compile(rb"(?=[\t\n\f\r\\])")
 NAME_RESETS = re.compile(rb"(?=[\t\n\f\r\\^=])")
 
 
 @lru_cache(1024)
 def charset(value: bytes) -> str:
-    """Python's codec for text without escape sequences, from the bytes of a Specific Character Set (PS3.3 C.12.1.1.2).
+    """Return the codec for text without escape sequences, from the bytes of a Specific Character Set (PS3.3 C.12.1.1.2).
 
-    Names are compared by letters and digits only, as `ISO-IR 100` and `iso_ir_100` are in use. For an unknown name it
-    is that of ISO 8859-1, which can decode anything.
+    Only letters and digits of names are compared, because `ISO-IR 100` and `iso_ir_100` are in use. An unknown name means
+    ISO 8859-1, which can decode any bytes.
     """
     name = value.partition(b"\\")[0].decode("latin-1")
     return CODECS.get(re.sub(r"[^A-Z0-9]", "", name.upper()), DEFAULT)
 
 
 def decoded(raw: bytes, first: str, *, name: bool) -> str:
-    """Text with code extensions (PS3.5 6.1.2.5), `name` that of a person; bytes that are wrong become U+FFFD.
+    """Return text with code extensions (PS3.5 6.1.2.5). `name` is whether it is a person name. Invalid bytes become U+FFFD.
 
-    Escape sequences are obeyed also where the file does not announce them.
+    Escape sequences are decoded even if the character set does not declare them.
     """
     if b"\x1b" not in raw:
         return raw.decode(first, "replace")
@@ -83,7 +83,7 @@ def decoded(raw: bytes, first: str, *, name: bool) -> str:
 
 
 def _decoded_run(run: bytes, first: str, resets: re.Pattern[bytes]) -> str:
-    """An escape sequence and the text up to the next one; or the text before all of them."""
+    """Decode an escape sequence and the text up to the next one, or the text before the first one."""
     escape = run[: 4 if run[1:3] in (b"$(", b"$)") else 3]
     codec = BY_ESCAPE.get(escape, first)
     if codec in WITH_ESCAPES or escape not in BY_ESCAPE:

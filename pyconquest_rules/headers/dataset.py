@@ -1,7 +1,7 @@
-"""One data set of a file: where its wanted elements are, and their values (PS3.5 section 7).
+"""One data set of a file: the positions of its wanted elements, and their values (PS3.5 section 7).
 
-Elements are stepped over by their lengths, and only values that are wanted are read. This is the careful way, which takes
-every file for a strange one; `layouts.py` has the fast way.
+Other elements are skipped by their lengths. This is the careful reader, which expects irregular files; `layouts.py` has the fast
+reader.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -31,30 +31,30 @@ from pyconquest_rules.headers.values import TooLong, Unreadable
 CHARACTER_SET, PIXEL_REPRESENTATION, NUMBER_OF_FRAMES, DIRECTORY_RECORDS = 0x00080005, 0x00280103, 0x00280008, 0x00041220
 PIXEL_DATA = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 ENDS = PIXEL_DATA | {DIRECTORY_RECORDS}
-# What other values can only be understood with.
+# Elements on which the meaning of other values depends.
 CONTEXT = frozenset({CHARACTER_SET, PIXEL_REPRESENTATION})
 
 VRS = frozenset(vr.decode() for vr in KNOWN_VRS) - {"UN"}
 
-# Items that a path over all items may have: a structure set has some thousands, each of which takes half a kilobyte.
 MOST_ITEMS = 100_000
+"""The limit on the items of a path. A structure set has some thousands, and each takes half a kilobyte of memory."""
 
 Items = tuple[tuple[int, int], ...]
 
 
 class Level(NamedTuple):
-    """The wanted elements of a data set or of one item in it, and how they are written."""
+    """The wanted elements of a data set or of one of its items, and their encoding."""
 
     elements: Mapping[int, Element]
     written: Encoding
 
 
-# Why the value of one element cannot be had, whatever else is in the file.
+# Errors that concern the value of one element only.
 FAILURES = (Unreadable, TooLong, EOFError, TooMany)
 
 
 class DataSet:
-    """The values of the wanted elements of a data set, at its top and in items. `window.notes` gets what is odd about them."""
+    """The values of the wanted elements of a data set, at its top and in items. Their oddities go to `window.notes`."""
 
     def __init__(self, window: Window, written: Encoding, tags: Set[int], scanned: Scanned) -> None:
         """`scanned` is the top of the data set."""
@@ -68,20 +68,20 @@ class DataSet:
 
     @classmethod
     def read(cls, window: Window, start: int, written: Encoding, tags: Set[int], stops: Stops = ENDS.__contains__) -> "DataSet":
-        """Finds the elements `tags` of the data set at `start`, which ends with the file or a tag that `stops`.
+        """Find the elements `tags` of the data set at `start`, which ends with the file or before a tag that `stops`.
 
         Raises EOFError if the file ends before an element does, pixel data included.
         """
         scanned = scan(window, start, written, tags | CONTEXT | {NUMBER_OF_FRAMES}, stops)
-        told = written._replace(codec=codec(window, scanned.elements, written.codec))
-        dataset = cls(window, told, tags, scanned)
+        decoded = written._replace(codec=codec(window, scanned.elements, written.codec))
+        dataset = cls(window, decoded, tags, scanned)
         if scanned.ended_at in PIXEL_DATA:
             frames = dataset.value(NUMBER_OF_FRAMES)
             check_pixel_data(window, scanned.end, written, int(frames) if frames.isdigit() else 1)
         return dataset
 
     def value(self, tag: int) -> bytes:
-        """The value of a short top-level element without the spaces and NULs at its end; empty if there is none."""
+        """Return the value of a short top-level element without the spaces and NULs at its end; empty if there is none."""
         top = self._levels[()]
         element = top.elements.get(tag) if top else None
         if element is None or element.length == UNDEFINED_LENGTH:
@@ -89,10 +89,10 @@ class DataSet:
         return self._window.at(element.position, min(element.length, values.LONG)).rstrip(b" \0")
 
     def found(self, path: TagPath) -> Value:
-        """The value of an element as `values.text` gives it; None if it is missing, or an item on the way to it is.
+        """Return the value of an element as `values.text` does; None if the element or an item above it is missing.
 
-        For a path over all items: a tuple with one value for each item, None where there is none. A value that cannot be
-        read, or is too long, is None and noted, with those of all other items.
+        For a path over all items, return a tuple with a value or None for each item. If a value cannot be read or is too long,
+        the result is None, for all items together, and noted.
         """
         try:
             if path.all_items:
@@ -104,7 +104,7 @@ class DataSet:
         return None
 
     def note(self, failure: Exception) -> None:
-        """Notes that a value cannot be had."""
+        """Note why a value could not be read."""
         self._window.notes.add(Note.LONG_VALUE if isinstance(failure, TooLong) else Note.UNREADABLE_VALUE)
 
     @property
@@ -113,20 +113,20 @@ class DataSet:
         return self._top
 
     def text(self, level: Level, tag: int) -> str | None:
-        """The value of an element of a level, counted as those of all items are. Raises one of FAILURES."""
+        """Return the value of an element of a level. It counts towards the limit of a file. Raises one of FAILURES."""
         text = self._text(level, TagPath((), tag))
         self._take(text)
         return text
 
     def short(self, level: Level, tag: int, most: int) -> bytes:
-        """The bytes of an element of a level; none if it is missing, longer than `most` or of unknown length."""
+        """Return the bytes of an element of a level; none if it is missing, longer than `most` or of undefined length."""
         element = level.elements.get(tag)
         if element is None or not 0 < element.length <= most:
             return b""
         return self._window.at(element.position, element.length)
 
     def below(self, level: Level, items: Items) -> Iterator[Level]:
-        """Every level within `items` of a level, one by one, in the order of the file. Raises one of FAILURES."""
+        """Yield every level within `items` of a level, in the order of the file. Raises one of FAILURES."""
         if not items:
             yield level
             return
@@ -146,14 +146,14 @@ class DataSet:
         return text
 
     def _take(self, text: str | None) -> None:
-        """Counts what all items and long values take. Raises TooLong for more than all of a file may take."""
+        """Count a text towards the limit of all items and long values of a file. Raises TooLong if it is exceeded."""
         size = len((text or "").encode()) + 1
         if size > self._room:
             raise TooLong
         self._room -= size
 
     def _private(self, level: Level, tag: int, creator: str) -> int:
-        """The tag of a private element in this data set: in the block that its creator reserved (PS3.5 7.8.1); -1 without one."""
+        """Return the tag of a private element in the block that its creator reserved (PS3.5 7.8.1); -1 if there is none."""
         group = tag & ~0xFFFF
         for block in CREATORS:
             reserved = level.elements.get(group | block)
@@ -162,7 +162,7 @@ class DataSet:
         return -1
 
     def _value(self, element: Element) -> bytes:
-        """The bytes of a value; none where their number is not told, as that is no text. Raises Unreadable, TooLong."""
+        """Return the bytes of a value; none if its length is undefined, since it is not text then. Raises Unreadable, TooLong."""
         if element.length == UNDEFINED_LENGTH:
             return b""
         if element.length == BROKEN:
@@ -172,7 +172,7 @@ class DataSet:
         return self._window.at(element.position, element.length)
 
     def _vr(self, element: Element) -> str:
-        """The VR that the file tells, else that of PS3.6, else UN."""
+        """Return the VR that the file has, else the VR of PS3.6, else UN."""
         if element.vr in VRS:
             return element.vr
         vr = standard_vr(element.tag)
@@ -181,7 +181,7 @@ class DataSet:
         return vr[:2]
 
     def _at(self, items: Items) -> Level | None:
-        """The level within `items`; None if one of them is missing. Raises one of FAILURES."""
+        """Return the level within `items`; None if one of them is missing. Raises one of FAILURES."""
         if items not in self._levels:
             self._check(items)
             above, (tag, number) = self._at(items[:-1]), items[-1]
@@ -193,7 +193,7 @@ class DataSet:
         return self._levels[items]
 
     def _levels_at(self, items: Items) -> tuple[Level, ...]:
-        """Every level within `items`, some of which are ALL, in the order of the file; kept, as several paths lead through it.
+        """Return every level within `items`, some of which are ALL, in the order of the file. It is cached for other paths.
 
         Raises one of FAILURES.
         """
@@ -210,7 +210,7 @@ class DataSet:
         return self._all_levels[items]
 
     def _check(self, items: Items) -> None:
-        """Raises what the way to these items raised before: it may be a long one."""
+        """Raise the error that the search for these items raised before, because a second search may take long."""
         if items in self._broken:
             raise self._broken[items]
 
@@ -227,9 +227,9 @@ class DataSet:
         return inside if number == ALL else islice(inside, number, number + 1)
 
     def _inside(self, above: Level, tag: int) -> Iterator[Level]:
-        """The levels of the items of a sequence. Their character set is inherited where they tell none (PS3.5 7.5.3).
+        """Yield the levels of the items of a sequence. Items without a character set inherit it (PS3.5 7.5.3).
 
-        Items may have no VRs although what they are in has, and should in UN (PS3.5 6.2.2 note 2): their bytes say.
+        In explicit VR, items may still be implicit, as they have to be in UN (PS3.5 6.2.2 note 2). Their bytes decide.
         """
         sequence = above.elements.get(tag)
         if sequence is None:
@@ -244,7 +244,7 @@ class DataSet:
             yield Level(elements, Encoding(order, implicit, codec(window, elements, outer.codec)))
 
     def _items(self, sequence: Element, written: Encoding) -> Iterator[tuple[int, int]]:
-        """Where the items of a sequence begin, and where they end at the latest. Raises Unreadable for what is no item."""
+        """Yield the position of each item of a sequence, and its latest possible end. Raises Unreadable if it is not an item."""
         if sequence.length == BROKEN:
             raise Unreadable
         window, position, known = self._window, sequence.position, sequence.length != UNDEFINED_LENGTH
@@ -269,7 +269,7 @@ class DataSet:
 
 
 def codec(window: Window, elements: Mapping[int, Element], inherited: str) -> str:
-    """The codec of the text beside these elements; `inherited` where they tell no character set."""
+    """Return the codec of a data set or item with these elements; `inherited` if they have no character set."""
     element = elements.get(CHARACTER_SET)
     if element is None or element.length in (0, BROKEN, UNDEFINED_LENGTH):
         return inherited
@@ -277,14 +277,14 @@ def codec(window: Window, elements: Mapping[int, Element], inherited: str) -> st
 
 
 def standard_vr(tag: int) -> str:
-    """The VR of PS3.6, of which there may be several: `US or SS`; else UN."""
+    """Return the VR of PS3.6, which may have several, such as `US or SS`; else UN."""
     if element := dictionary().get(tag):
         return element.VR
     if tag & 0xFFFF == 0:
         return "UL"  # a group length (PS3.5 7.2)
     if tag >> 16 & 1:
         return "UN"
-    from pydicom.datadict import dictionary_VR  # has the repeating groups too, but takes long to import
+    from pydicom.datadict import dictionary_VR  # it has the repeating groups too, but takes long to import
 
     try:
         return dictionary_VR(tag)

@@ -1,8 +1,8 @@
-"""The fast way through a data set, for all that are written in one way.
+"""Scanning the data sets of one dialect, which is an encoding with its wanted elements.
 
-Files of one series, and of one scanner, have most of their bytes in common. Runs of elements that two files shared to the
-byte are remembered with the texts of their wanted elements; where a run comes again, one comparison of bytes takes the place
-of reading its elements. That cannot be wrong: how a run is read depends on nothing but its bytes and the dialect.
+Files of one series, and of one scanner, have most of their bytes in common. Runs of elements that are identical in two files
+are remembered with the texts of their wanted elements. When a run is found again, one comparison of bytes replaces reading
+its elements. This is exact, because the texts of a run depend only on its bytes and the dialect.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,24 +18,26 @@ from pyconquest_rules.headers.elements import LONG_VRS, SHORT_VRS, UNDEFINED_LEN
 from pyconquest_rules.headers.scanning import Encoding, check_pixel_data
 from pyconquest_rules.headers.stepping import behind
 
-# A file with more elements than these in no run is worth learning from; along a series some ten differ.
 MANY_NEW = 12
-# What is remembered is bounded: in runs, in bytes of each, in texts of a VR. What is full begins anew.
+"""A file with more elements outside runs is worth learning from. Within a series, about ten elements differ."""
+
+# The memory is bounded: by the number of runs, the bytes of each, and the texts of a VR. A full cache is cleared.
 MOST_RUNS, LONGEST_RUN = 1000, 4096
 MOST_TEXTS, LONGEST_TEXT = 2000, 64
-# Files in a row of which nothing is learned, where learning did not help.
-LONGEST_PAUSE = 15
 
-# Where an element began, its places and text if it was wanted; None where it cannot be part of a run.
+LONGEST_PAUSE = 15
+"""The most files in a row that are not learned from, if learning did not help."""
+
+# The position of an element, and its places and text if it was wanted. Places are None if it cannot be part of a run.
 Seen = list[tuple[int, tuple[int, ...] | None, str | None]]
 
 
 class Odd(Exception):
-    """The data set is to be read the careful way."""
+    """The careful reader has to read the data set."""
 
 
 class Role(Enum):
-    """What a tag is for, beside being wanted."""
+    """The role of a tag that is not just a wanted value: it ends the scan, has to be located, or is odd."""
 
     END = 1
     LOCATED = 2
@@ -43,13 +45,13 @@ class Role(Enum):
 
 
 class _Texts(dict[bytes, str | None]):
-    """The texts of values of one VR, each made once."""
+    """A cache of the texts of values of one VR."""
 
     def __init__(self, vr: str, little: bool, codec: str) -> None:
         self._how = vr, little, codec
 
     def __missing__(self, raw: bytes) -> str | None:
-        if len(raw) > values.LONG:  # long values are counted, the careful way
+        if len(raw) > values.LONG:  # the careful reader counts long values
             raise Odd
         try:
             text = values.text(raw, *self._how)
@@ -62,19 +64,19 @@ class _Texts(dict[bytes, str | None]):
         return text
 
 
-class _Wish(NamedTuple):
-    """A wanted element: its places among the values, and how bytes become its text, by the VR that the file tells.
+class _Wanted(NamedTuple):
+    """A wanted element: its places among the values, and the texts of its bytes by the VR in the file.
 
-    `untold` is for files that tell no VR, or UN; None where PS3.6 has several.
+    `by_standard` is for files without a VR, or with UN; None if PS3.6 has several VRs.
     """
 
     places: tuple[int, ...]
     by_vr: Mapping[bytes, _Texts]
-    untold: _Texts | None
+    by_standard: _Texts | None
 
 
 class _Run(NamedTuple):
-    """Elements in a row as they once were: their bytes, and the texts of those that are wanted by their places."""
+    """Consecutive elements: their bytes, and the texts of wanted elements by their places."""
 
     raw: bytes
     size: int
@@ -82,7 +84,7 @@ class _Run(NamedTuple):
 
 
 class Dialect:
-    """Data sets that are written in one way: what is wanted of them, and the runs that were seen in them."""
+    """Data sets of one encoding: their wanted elements, and the runs that were seen in them."""
 
     def __init__(
         self,
@@ -92,7 +94,7 @@ class Dialect:
         roles: Mapping[int, Role],
         number: int,
     ) -> None:
-        """`places` and `vrs` are those of the wanted tags; `number` is how many places there are, the last two for UIDs."""
+        """`places` and `vrs` are by wanted tag. `number` is the number of places, of which the last two are for the UIDs."""
         self.written, little = written, written.order == "little"
         sign, vr_and_length = "<" if little else ">", "0sI" if written.implicit else "2sH"
         self.head, self.length = Struct(f"{sign}I{vr_and_length}").unpack_from, Struct(f"{sign}I").unpack_from
@@ -100,20 +102,23 @@ class Dialect:
         self.nothing: dict[int, Value] = dict.fromkeys(range(number))
         texts = {vr: _Texts(vr, little, written.codec) for vr in (*VRS, "UN")}
         by_vr, of_uid = {vr.encode(): texts[vr] for vr in VRS}, {b"UI": texts["UI"]}
-        self.actions: dict[int, _Wish | Role] = {}
+        self.actions: dict[int, _Wanted | Role] = {}
         for tag, at in places.items():
-            self.actions[self._number(tag)] = _Wish(at, of_uid if at[-1] >= number - 2 else by_vr, texts.get(vrs[tag]))
+            self.actions[self._number(tag)] = _Wanted(at, of_uid if at[-1] >= number - 2 else by_vr, texts.get(vrs[tag]))
         self.actions.update((self._number(tag), role) for tag, role in roles.items())
         self.runs: dict[bytes, _Run] = {}
         self.before: tuple[bytes, Seen] | None = None
         self.pause = self.wait = 0
 
     def _number(self, tag: int) -> int:
-        """A tag as `head` gives it, and back: in little endian the element number counts more there than the group."""
+        """Return a tag as `head` unpacks it, or the reverse. In little endian, the element number is the upper half there."""
         return (tag & 0xFFFF) << 16 | tag >> 16 if self.written.order == "little" else tag
 
     def scan(self, window: Window, start: int) -> tuple[dict[int, Value], dict[int, Element], int | None]:
-        """The texts by their places, the elements that are to be looked into, and the tag at which the data set ended."""
+        """Return the texts by place, the located elements, and the tag that ended the data set; None if the file ended it.
+
+        Raises Odd or EOFError if the careful reader has to read the data set.
+        """
         found, located = self.nothing.copy(), dict[int, Element]()
         run_at, head, action_of, short_vrs = self.runs.get, self.head, self.actions.get, self.short_vrs
         data, base, position = window.data, window.base, start - window.base
@@ -135,7 +140,7 @@ class Dialect:
                     (length,) = self.length(data, position + 8)
                 else:
                     raise Odd
-            except error:  # here the window ends, or the file
+            except error:  # the end of the window or of the file
                 seen.append((position, None, None))
                 if _at_end(window, base + position, position):
                     ended_at = None
@@ -147,8 +152,8 @@ class Dialect:
             action = action_of(number)
             if action is None:
                 seen.append((position, (), None))
-            elif type(action) is _Wish:
-                texts, end = action.by_vr.get(vr, action.untold), value + length
+            elif type(action) is _Wanted:
+                texts, end = action.by_vr.get(vr, action.by_standard), value + length
                 if texts is None:
                     raise Odd
                 if end <= len(data):
@@ -183,7 +188,7 @@ class Dialect:
         return found, located, ended_at
 
     def _learn(self, data: bytes, seen: Seen) -> None:
-        """Remembers what this file has in common with the one before from which there was something to learn."""
+        """Remember what this file has in common with the last one that was worth learning from."""
         before, self.before = self.before, (data[:WINDOW], seen)
         if before is None or self.wait:
             self.wait = max(0, self.wait - 1)
@@ -203,16 +208,16 @@ class Dialect:
 
 
 def _elements(data: bytes, seen: Seen) -> Iterator[tuple[bytes, tuple[int, ...] | None, str | None]]:
-    """The bytes of the elements that were seen, as far as they lie in `data`."""
+    """Yield bytes, places and text of the elements that lie in `data`."""
     for (position, places, text), (end, *_) in pairwise(seen):
         if end <= len(data):
             yield data[position:end], places, text
 
 
 def _at_end(window: Window, position: int, in_window: int) -> bool:
-    """Whether the data set ends at `position`; else the window does, of which that is byte `in_window`. Raises Odd."""
+    """Return whether the data set ends at `position`, not just the window, where it is byte `in_window`. Raises Odd."""
     left = window.size - position
-    # In the middle there is what cannot be read, or all that is left was in the window, and it holds no head.
+    # Odd: the rest is too short for an element but not padding, or the whole rest was in the window and has no valid head.
     if left < 0 or (left < 8 and window.at(position, left).strip(b"\0")) or (left >= 8 and in_window == 0):
         raise Odd
     return left < 8

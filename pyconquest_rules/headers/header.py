@@ -1,7 +1,7 @@
 """The header of a DICOM file: whether it is an instance that can be indexed, and the texts of wanted elements.
 
-Nothing that a file holds can raise more than `Rejected`, and nothing of a file is in its text. Only this module and those
-that it reads with, `layouts`, `dataset` and below them, read bytes of foreign files.
+No file can raise anything but `Rejected`, and that error has no text of the file. Only this module and the modules that it uses
+read bytes of foreign files.
 """
 
 import os
@@ -25,19 +25,19 @@ from pyconquest_rules.headers.stepping import every
 SOP_CLASS, SOP_INSTANCE = 0x00080016, 0x00080018
 DIRECTORY = "1.2.840.10008.1.3.10"
 
-# Wider than PS3.5 9.1: tools that de-identify put UUIDs where UIDs belong, and some writers make UIDs too long.
+# Wider than PS3.5 9.1: some de-identification tools write UUIDs as UIDs, and some writers make UIDs too long.
 UID = re.compile(r"(?=.*[0-9])[0-9A-Fa-f][0-9A-Fa-f.-]{0,127}")
 
 LONGEST_UID = 64
-"""The characters that a UID may have (PS3.5 9.1). Longer ones are read and noted."""
+"""The length of a UID by PS3.5 9.1. Longer ones are read and noted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The elements whose values are wanted, in any order, and whether a digest of an RT object's content is wanted too.
+    """The elements to read, in any order, and whether to compute a digest of the content of RT objects.
 
-    With `pointing`, which needs the modality among `paths`, the instances that an instance names are wanted too. Can be sent
-    to worker processes.
+    With `pointing`, which needs the modality among `paths`, references to instances are read too. It can be pickled for worker
+    processes.
     """
 
     paths: tuple[TagPath, ...]
@@ -50,10 +50,10 @@ class Wanted:
 
 
 class Header(NamedTuple):
-    """What was read of an instance. `values` has a text or None for each of the wanted paths, in their order.
+    """The header of an instance. `values` has a text or None for each wanted path, in the same order.
 
-    For a path over all items of a sequence it has a tuple of these, one for each item; None where there is no sequence.
-    `notes` are the oddities of the file, each of which cost no more than a value. `pointers` are the instances that it names.
+    A path over all items of a sequence has a tuple with a text or None for each item; None if there is no sequence. `notes` are
+    the oddities of the file, each of which may have lost a value. `pointers` are the referenced instances.
     """
 
     SOPInstanceUID: str
@@ -65,7 +65,7 @@ class Header(NamedTuple):
 
 
 class Reader:
-    """Reads the headers of many files. What it remembers of them makes it fast, and changes no value."""
+    """Reads the headers of many files. It remembers parts of earlier files, which saves time and never changes a value."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
@@ -73,26 +73,26 @@ class Reader:
         self._modality_at = wanted.paths.index(MODALITY) if wanted.pointing else 0
 
     def read(self, path: str | os.PathLike[str] | bytes) -> Header:
-        """The header of the file at `path`, with the wanted values as `values.text` gives them.
+        """Return the header of the file at `path`, with the wanted values as `values.text` returns them.
 
-        The SOPInstanceUID is that of the data set, not of the file meta information (PS3.10 7.1). A file is DICOM by its
-        content: `DICM` after 128 bytes, or else elements with a SOP Class UID and a SOP Instance UID. What comes after the
-        pixel data is not read.
+        The SOPInstanceUID comes from the data set, not from the file meta information (PS3.10 7.1). The content of a file
+        decides whether it is DICOM: it has `DICM` after 128 bytes, or a SOP Class UID and a SOP Instance UID. Elements after
+        the pixel data are not read.
 
-        Raises Rejected, and nothing else whatever is found at `path`: where it is not a regular file or cannot be read, is
-        not DICOM, ends too early (within the pixel data too), breaks the encoding of PS3.5, is a DICOMDIR, or has no SOP
-        Instance UID of 1 to 128 hexadecimal digits, dots and dashes.
+        Raises Rejected, and nothing else, if `path` is not a regular file or cannot be read, is not DICOM, is truncated (also
+        within the pixel data), violates the encoding of PS3.5, is a DICOMDIR, or has no SOP Instance UID of 1 to 128
+        hexadecimal digits, dots and dashes.
         """
         try:
-            # O_NONBLOCK: opening a FIFO would wait for somebody who writes.
+            # O_NONBLOCK: opening a FIFO would wait for a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 return self._read(descriptor)
             finally:
                 os.close(descriptor)
-        except Exception as error:  # noqa: BLE001  no bytes of a foreign file may end the run
+        except Exception as error:  # noqa: BLE001  no foreign file may end the run
             reason = _reason(error)
-        # Not in the handler: no error that could have values of the file in its text becomes the context of this one.
+        # Raised outside the handler, so that its context is not an error whose text may have values of the file.
         raise Rejected(reason)
 
     def _read(self, descriptor: int) -> Header:
@@ -111,7 +111,7 @@ class Reader:
         return Header(uid, syntax if UID.fullmatch(syntax) else None, found.values, notes=_sorted(notes), pointers=named)
 
     def _pointers(self, window: Window, start: int, found: Found) -> tuple[Pointer, ...]:
-        """The instances that are named, where they are wanted: of few files, so that no other pays for the places of theirs."""
+        """Return the references if they are wanted. This is a second pass, for few files, so that others do not pay for it."""
         pointing, modality = self.wanted.pointing, found.values[self._modality_at] if found.values else None
         if pointing is None or not isinstance(modality, str) or unpadded(modality) not in pointing.modalities:
             return ()
@@ -133,20 +133,20 @@ class Reader:
 
 @lru_cache(4)
 def reader(wanted: Wanted) -> Reader:
-    """The Reader of this process for these elements: it is the faster the more it has read."""
+    """Return the Reader of this process for these elements. Sharing it is faster, because it remembers earlier files."""
     return Reader(wanted)
 
 
 def read(path: str | os.PathLike[str] | bytes, wanted: Wanted) -> Header:
-    """The header of one file, as a Reader gives it. Raises Rejected."""
+    """Return the header of one file as `Reader.read` does. Raises Rejected."""
     return reader(wanted).read(path)
 
 
 def check_elements(path: bytes, most: int) -> None:
-    """Looks at every element of a file, nested ones too. Raises TooMany where there are more than `most`."""
+    """Raise TooMany if a file has more than `most` elements, including nested ones."""
     with open(path, "rb") as file:
         window, start, *_ = opened(file.fileno())
-        if start > WINDOW:  # file meta information of some hundred elements
+        if start > WINDOW:  # file meta information with hundreds of elements
             raise TooMany
         every(window, start, *encoding(window, start)[:2], most)
 

@@ -1,6 +1,6 @@
-"""The fast way to the values of many data sets, for files that are as files usually are.
+"""The fast reader for the values of many data sets, for regular files.
 
-What is odd here is not judged but left to the careful way, `dataset.py`, which must give the same for all files.
+It leaves irregular files to the careful reader, `dataset.py`. Both return the same values for every regular file.
 """
 
 from collections.abc import Set
@@ -29,10 +29,10 @@ class Found(NamedTuple):
 
 
 class Layouts:
-    """Reads data sets for the same wanted paths, and remembers what they had in common."""
+    """Reads data sets for the same wanted paths. It remembers the bytes that they have in common."""
 
     def __init__(self, paths: tuple[TagPath, ...], tags: Set[int], first: tuple[int, int]) -> None:
-        """`tags` are all on the way to what is wanted, `first` those of SOP Class UID and SOP Instance UID."""
+        """`tags` are all tags on the wanted paths, `first` the tags of SOP Class UID and SOP Instance UID."""
         self._paths, self._tags = paths, tags
         located = {tag for path in paths for tag in _at_the_top(path)}
         if any(standard_vr(tag).startswith("US or SS") for tag in self._tags):
@@ -49,7 +49,7 @@ class Layouts:
         self._opening: _Opening | None = None
 
     def read(self, window: Window, start: int) -> Found:
-        """The data set at `start`. Raises Odd, and EOFError, for what is to be read the careful way."""
+        """Return the values of the data set at `start`. Raises Odd or EOFError if the careful reader has to read it."""
         opening = self._opening
         if opening is None or not window.data.startswith(opening.raw, start - window.base):
             opening = self._opening = self._open(window, start)
@@ -63,7 +63,7 @@ class Layouts:
         return Found(tuple(texts), sop_class, sop_instance, ended_at)  # type: ignore[arg-type]
 
     def _open(self, window: Window, start: int) -> "_Opening":
-        """How the data set at `start` begins; the elements before its character set have no values to be wanted."""
+        """Return the opening of the data set at `start`. No element before its character set is wanted."""
         written, position = encoding(window, start), start
         while True:
             if window.size - position < 8:
@@ -72,23 +72,23 @@ class Layouts:
             if element.tag not in BEFORE or element.tag in self._tags or element.length == UNDEFINED_LENGTH:
                 break
             position = element.position + element.length
-        told = b""
+        raw_charset = b""
         if element.tag == CHARACTER_SET:
             position = element.position + element.length
-            told = window.at(element.position, min(element.length, LONGEST_TEXT))
-            if element.vr not in ("CS", "") or len(told) < element.length:
+            raw_charset = window.at(element.position, min(element.length, LONGEST_TEXT))
+            if element.vr not in ("CS", "") or len(raw_charset) < element.length:
                 raise Odd
         if window.notes:
             raise Odd
-        written = written._replace(codec=charset(told))
+        written = written._replace(codec=charset(raw_charset))
         if written not in self._dialects:
             self._dialects[written] = Dialect(written, self._places, self._vrs, self._roles, len(self._paths) + 2)
-        raw = window.at(start, element.position + len(told) - start)
-        return _Opening(raw, position - start, self._dialects[written], values.text(told, "CS", True, written.codec))
+        raw = window.at(start, element.position + len(raw_charset) - start)
+        return _Opening(raw, position - start, self._dialects[written], values.text(raw_charset, "CS", True, written.codec))
 
 
 class _Opening(NamedTuple):
-    """How a data set begins: the bytes that tell how the rest is written, where that is, and the text of its character set."""
+    """The beginning of a data set: its bytes and size, the dialect that they imply, and the text of the character set."""
 
     raw: bytes
     size: int
@@ -97,7 +97,7 @@ class _Opening(NamedTuple):
 
 
 def _at_the_top(path: TagPath) -> frozenset[int]:
-    """The tags at the top of a data set of elements that must be looked into for a path."""
+    """Return the top-level tags whose elements the careful reader reads for a path."""
     if path.path:
         return frozenset({path.path[0][0]})
     return path.tags if path.creator else frozenset()

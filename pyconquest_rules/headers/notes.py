@@ -1,4 +1,4 @@
-"""What is odd about a file that is indexed all the same."""
+"""Oddities of files that are indexed nevertheless."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -17,10 +17,10 @@ class Note(StrEnum):
 
 
 def reason(notes: Iterable[Note | str]) -> str | None:
-    """The notes of a file as one reason: each once, in the order of the alphabet, joined by commas; None without any."""
+    """Return the notes of a file as one reason: each once, sorted, joined by commas; None if there are none."""
     return ",".join(sorted(set(notes))) or None
 
 
 def notes(reason: str | None) -> list[str]:
-    """The notes of a reason that `reason` made."""
+    """Return the notes in a reason that `reason` returned."""
     return reason.split(",") if reason else []

@@ -1,4 +1,4 @@
-"""How a file begins: its preamble, its file meta information (PS3.10 7.1), and where its data set is."""
+"""The beginning of a file: its preamble, its file meta information (PS3.10 7.1), and the position of its data set."""
 
 import os
 import re
@@ -15,18 +15,18 @@ from pyconquest_rules.headers.elements import KNOWN_VRS, LONG_VRS, WINDOW, Windo
 from pyconquest_rules.headers.scanning import encoding
 
 INFLATED_LIMIT = 64 * 1024 * 1024
-"""A deflated data set (PS3.5 A.5) of more bytes is refused: it is inflated in memory."""
+"""A deflated data set (PS3.5 A.5) with more bytes is rejected, because it is inflated in memory."""
 
 MEDIA_STORAGE_SOP_CLASS, TRANSFER_SYNTAX = 0x00020002, 0x00020010
 META_TAGS = frozenset({MEDIA_STORAGE_SOP_CLASS, TRANSFER_SYNTAX})
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
-# A first element of group 0002 or 0008, of which are little endian, big endian, and either with a VR or a length.
+# A first element of group 0002 or 0008, in little or big endian, with a VR or a length.
 BARE = re.compile(rb"([\2\10]\0.\0|\0[\2\10]\0.)([A-Z][A-Z]|..\0\0)", re.DOTALL)
 
 
 class Reason(StrEnum):
-    """Why a file is refused."""
+    """Why a file is rejected."""
 
     NOT_A_FILE = "not-a-file"
     UNREADABLE = "unreadable"
@@ -41,7 +41,7 @@ class Reason(StrEnum):
 
 
 class Rejected(Exception):
-    """The file is no instance that can be indexed. Holds the reason, and nothing of the file."""
+    """The file is not an instance that can be indexed. The error has the reason, and no text of the file."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -49,9 +49,9 @@ class Rejected(Exception):
 
 
 class Opened(NamedTuple):
-    """The bytes of a data set, where it begins in them, and what its file meta information says.
+    """The bytes of a data set, its start in them, and the SOP class and transfer syntax of the file meta information.
 
-    `bare`: the file has no preamble (PS3.10 7.1). `offset` is where the data set begins in the file, deflated or not.
+    A `bare` file has no preamble (PS3.10 7.1). `offset` is the start of the data set in the file, deflated or not.
     """
 
     window: Window
@@ -63,7 +63,7 @@ class Opened(NamedTuple):
 
 
 def opened(descriptor: int) -> Opened:
-    """The data set of an open file. Raises Rejected for what is no regular file, not DICOM or too large, and as `Reader.read`."""
+    """Return the data set of an open file. Raises Rejected if it is not a regular file, not DICOM or too large, or EOFError."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise Rejected(Reason.UNREADABLE if stat.S_ISDIR(status.st_mode) else Reason.NOT_A_FILE)
@@ -76,13 +76,16 @@ def opened(descriptor: int) -> Opened:
 
 
 def data_set_start(descriptor: int) -> int:
-    """Return where the data set of an open file begins, with or without preamble. Raises Rejected or EOFError for no such."""
+    """Return where the data set of an open file begins, with or without preamble. Raises Rejected or EOFError if it has none."""
     window = Window(os.pread(descriptor, WINDOW, 0), os.fstat(descriptor).st_size, descriptor)
     return meta(window, _start(window.data[:132]))[2]
 
 
 def _start(head: bytes) -> int:
-    """Where the first element is. Without the preamble of PS3.10 7.1 that is 0, and it must look like one."""
+    """Return the position of the first element. It is 0 without a preamble (PS3.10 7.1), if the bytes there look like one.
+
+    Raises Rejected for other bytes.
+    """
     if head[128:] == b"DICM":
         return 132
     if BARE.match(head):
@@ -94,9 +97,9 @@ META_HEAD, META_LENGTH = Struct("<HH2sH").unpack_from, Struct("<I").unpack_from
 
 
 def meta(window: Window, start: int) -> tuple[str, str, int]:
-    """Of the file meta information at `start` (PS3.10 7.1) the Media Storage SOP Class and Transfer Syntax UIDs, and its end.
+    """Return Media Storage SOP Class UID, Transfer Syntax UID and end of the file meta information at `start` (PS3.10 7.1).
 
-    What is odd in it, as where there is none, is read the careful way.
+    If it is missing or irregular, the careful reader reads it.
     """
     found, position, data = dict[int, bytes](), start, window.data
     with suppress(error):
@@ -116,7 +119,7 @@ def meta(window: Window, start: int) -> tuple[str, str, int]:
 
 
 def inflated(window: Window, start: int) -> Window:
-    """The data set at `start` without the compression of PS3.5 A.5."""
+    """Return the data set at `start`, inflated (PS3.5 A.5). Raises Rejected if it is truncated or too large."""
     engine, data, position = zlib.decompressobj(-zlib.MAX_WBITS), BytesIO(), start
     while not engine.eof:
         chunk = engine.unconsumed_tail

@@ -1,4 +1,4 @@
-"""The instances that a data set names one by one: the slices of a structure set, the images of a segmentation."""
+"""The instances that a data set references one by one, such as the slices of a structure set or the images of a segmentation."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ INSTANCE, SOP_CLASS, SERIES = (
     tag_path(k).tag for k in ("ReferencedSOPInstanceUID", "ReferencedSOPClassUID", "SeriesInstanceUID")
 )
 
-# What is looked for again: a sequence of one item takes some 120 bytes.
 LONGEST_REPEATED = 256
+"""The length of sequences that are compared with earlier ones. A sequence of one item takes about 120 bytes."""
 
 
 class Pointer(NamedTuple):
-    """An instance that is named; without a `SOPInstanceUID`, instances that could not be read.
+    """A referenced instance. Without a `SOPInstanceUID`, it stands for references that could not be read.
 
-    `sequences` are the top-level sequences that name it.
+    `sequences` are the top-level sequences with the reference.
     """
 
     SOPInstanceUID: str | None
@@ -31,9 +31,9 @@ class Pointer(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where instances are named. `series` leads to the items that may tell their series, `instances` on to those that name them.
+    """A place for references. `series` leads to items that may have their SeriesInstanceUID, `instances` from there to them.
 
-    `sequence` is the keyword of the sequence at the top.
+    `sequence` is the keyword of the top-level sequence.
     """
 
     sequence: str
@@ -42,27 +42,27 @@ class Place(NamedTuple):
 
     @property
     def tags(self) -> frozenset[int]:
-        """Every tag that is met on the way."""
+        """Every tag on the paths."""
         return frozenset({INSTANCE, SOP_CLASS, SERIES, *(tag for tag, _ in (*self.series, *self.instances))})
 
 
 @dataclass(frozen=True, slots=True)
 class Pointing:
-    """The places that are read of an instance whose modality is one of `modalities`."""
+    """The places to read in instances whose modality is one of `modalities`."""
 
     modalities: frozenset[str]
     places: tuple[Place, ...]
 
     @property
     def tags(self) -> frozenset[int]:
-        """Every tag that is met on the way."""
+        """Every tag on the paths."""
         return frozenset[int]().union(*(place.tags for place in self.places))
 
 
 def pointers(dataset: DataSet, places: Iterable[Place]) -> tuple[Pointer, ...]:
-    """The instances that a data set names, each once, in their order; None in the place of those that cannot be read.
+    """Return the referenced instances in order, each once, then one pointer without UID for each place that cannot be read.
 
-    Items of one place and all texts together are limited as those of a path over all items: see `dataset.DataSet`.
+    The limits on items and texts are those of a path over all items (`dataset.DataSet`).
     """
     found = dict[str, Pointer]()
     lost = list[Pointer]()
@@ -84,7 +84,7 @@ def _at(dataset: DataSet, place: Place) -> Iterator[Pointer]:
         before = set[tuple[bytes, Encoding]]()
         for parent in dataset.below(outer, tuple(between)):
             raw = dataset.short(parent, last[0], LONGEST_REPEATED)
-            if raw and (raw, parent.written) in before:  # all contours in a slice name it in the same bytes
+            if raw and (raw, parent.written) in before:  # all contours of a slice reference it by the same bytes
                 continue
             before.add((raw, parent.written))
             for item in dataset.below(parent, (last,)):

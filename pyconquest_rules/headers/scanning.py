@@ -1,4 +1,4 @@
-"""Finding the wanted elements of one data set or item, and the ends of both, which some writers do not mark as they should."""
+"""Finding the wanted elements of a data set or item, and its end, which some writers do not mark correctly."""
 
 import re
 from collections.abc import Callable, Set
@@ -17,7 +17,7 @@ Stops = Callable[[int], bool]
 
 
 class Encoding(NamedTuple):
-    """How the elements of a data set are written (PS3.5 7.1), and the codec of their text."""
+    """The encoding of the elements of a data set (PS3.5 7.1), and the codec of their text."""
 
     order: Order
     implicit: bool
@@ -25,7 +25,7 @@ class Encoding(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """The wanted elements of a data set, where it ends, and the tag of the element that ended it if there is one."""
+    """The wanted elements of a data set, its end, and the tag of the element that ended it, if there is one."""
 
     elements: dict[int, Element]
     end: int
@@ -33,18 +33,18 @@ class Scanned(NamedTuple):
 
 
 def encoding(window: Window, start: int) -> Encoding:
-    """How the data set at `start` is written: its bytes decide, not the transfer syntax, about which some files lie."""
+    """Return the encoding of the data set at `start`. Its bytes decide, because some files declare a wrong transfer syntax."""
     first = window.at(start, 2)
-    order: Order = "little" if first[1:] <= first[:1] else "big"  # the first group of a data set is low
+    order: Order = "little" if first[1:] <= first[:1] else "big"  # the number of the first group is small
     implicit = is_implicit(window, start, order, window.size)
     return Encoding("little" if implicit else order, implicit)
 
 
 def scan(window: Window, position: int, written: Encoding, tags: Set[int], stops: Stops) -> Scanned:
-    """The elements of `tags` from `position` to the end of the file or a tag that `stops`.
+    """Return the elements of `tags` from `position` to the end of the file or a tag that `stops`.
 
-    Bytes at the end that are no element are noted. Raises EOFError if the file ends before an element does, and ValueError
-    if what is there is no element.
+    Trailing bytes that are not an element are noted. Raises EOFError if the file ends before an element does, and ValueError
+    if the bytes are not elements.
     """
     found, end, last = dict[int, Element](), window.size, -1
     while end - position >= 8:
@@ -55,7 +55,7 @@ def scan(window: Window, position: int, written: Encoding, tags: Set[int], stops
             if stops(element.tag):
                 return Scanned(found, position, element.tag)
             after = behind(window, element, written.order, written.implicit)
-        except EOFError:  # cut, or no element at all
+        except EOFError:  # truncated, or not an element
             if not before:
                 window.notes.discard(Note.UNKNOWN_VR)
             break
@@ -69,9 +69,9 @@ def scan(window: Window, position: int, written: Encoding, tags: Set[int], stops
     return Scanned(found, position, None)
 
 
-# Some writers fill the last block of a medium with whatever is there.
+# Some writers fill the last block of a medium with arbitrary bytes.
 MOST_TRAILING = 2048
-# Bytes that come earlier are in the place of what names the instance.
+# A data set that ends before this tag may lack the UIDs of its instance.
 EARLIEST_END = 0x0020000E
 
 # Data Set Trailing Padding (PS3.10 7.2), in either byte order.
@@ -81,7 +81,7 @@ EXPLICIT_HEAD = re.compile(rb"(?:[\x08-\x88]\0|\0[\x08-\x88])..(?:" + b"|".join(
 
 
 def _check_rest(rest: bytes, written: Encoding, last: int) -> None:
-    """Raises EOFError for bytes that begin an element, behind the element `last`, and ValueError if elements may be in them."""
+    """Check the bytes after the element `last`. Raises EOFError if they begin an element, ValueError if they may have some."""
     if rest.startswith(PADDING):
         return
     if _is_cut(rest, written, last):
@@ -93,7 +93,7 @@ def _check_rest(rest: bytes, written: Encoding, last: int) -> None:
 
 
 def _is_cut(rest: bytes, written: Encoding, last: int) -> bool:
-    """Whether the last bytes of a file begin an element that could follow the element `last`."""
+    """Return whether the last bytes of a file are the beginning of an element that could follow the element `last`."""
     if len(rest) < 4:
         return len(rest) > 1 and int.from_bytes(rest[:2], written.order) in (last >> 16, *GROUPS_AFTER)
     tag = tag_of(rest[:4], written.order)
@@ -101,17 +101,17 @@ def _is_cut(rest: bytes, written: Encoding, last: int) -> bool:
     return tag > last and known and (written.implicit or len(rest) < 6 or rest[4:6] in KNOWN_VRS)
 
 
-# Groups that an image goes on with; of two bytes no more can be said.
+# Groups that may follow in an image. Two bytes are a group without an element number.
 GROUPS_AFTER = frozenset({0x0010, 0x0018, 0x0020, 0x0028, 0x7FE0})
 
 BROKEN = -1
-"""The length of an element that does not end within its item."""
+"""The length that an element gets if it does not end within its item."""
 
 
 def scan_item(window: Window, position: int, end: int, written: Encoding, tags: Set[int], stops: Stops) -> dict[int, Element]:
-    """The elements of `tags` of the item from `position` to `end` or a tag that `stops`.
+    """Return the elements of `tags` of the item from `position` to `end` or a tag that `stops`.
 
-    An element that reaches beyond is BROKEN.
+    An element that does not end within the item gets the length BROKEN.
     """
     found = dict[int, Element]()
     while end - position >= 8:
@@ -133,10 +133,10 @@ def scan_item(window: Window, position: int, end: int, written: Encoding, tags: 
 
 
 def check_pixel_data(window: Window, position: int, written: Encoding, frames: int = 0) -> None:
-    """Steps over the pixel data at `position`. If the file ends with their delimiter, their fragments (PS3.5 A.4) need no visit.
+    """Check that the pixel data at `position` is complete.
 
-    Without a delimiter they are complete if there is an offset table and a fragment for each of `frames`. Raises EOFError if the
-    file ends before they do, ValueError if what should be fragments is none.
+    If the file ends with the delimiter, fragments (PS3.5 A.4) are not visited. Without a delimiter, pixel data is complete if it
+    has an offset table and a fragment for each of `frames`. Raises EOFError if it is truncated, ValueError for other bytes.
     """
     element = head(window, position, written.order, written.implicit)
     if element.length != UNDEFINED_LENGTH:

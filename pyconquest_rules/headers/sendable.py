@@ -1,7 +1,7 @@
-"""The data set of a file as it is sent: where it begins and ends, and the transfer syntax that it really has.
+"""The data set of a file for sending: its position and size, and its actual transfer syntax.
 
-Reading is tolerant, sending is strict. What is sent is the data set that the index reads, from its first element to its last.
-A data set that no transfer syntax describes is refused before a byte of it goes.
+Reading is tolerant, sending is strict. The sent data set is the one that the index reads, from its first element to its last.
+A data set that does not conform to any transfer syntax is rejected before anything is sent.
 """
 
 import os
@@ -20,37 +20,37 @@ from pyconquest_rules.headers.unknown_vrs import is_vr
 
 IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 EXPLICIT_VR_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-# In the transfer syntaxes of the Standard that are none of these pixel data is encapsulated, and all VRs are explicit.
+# In all other transfer syntaxes of the Standard, pixel data is encapsulated and all VRs are explicit.
 NATIVE = frozenset({IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, DEFLATED})
 OF_THE_STANDARD = "1.2.840.10008.1.2."
 
-# Groups of commands and of file meta information, which no data set has (PS3.5 7.1, PS3.10 7.1).
+# The groups of commands and of file meta information, which are not allowed in a data set (PS3.5 7.1, PS3.10 7.1).
 COMMAND, META = 0x0000, 0x0002
 
-# Elements in a row that are remembered together, if they are short. What is remembered is bounded.
+# How many consecutive elements are remembered together, if they are short, and limits on what is remembered.
 RUN, LONGEST_RUN, MOST_RUNS = 8, 4096, 2000
 IDENTITY = frozenset({SOP_CLASS & 0xFFFF, SOP_INSTANCE & 0xFFFF})
 
-NOT_AS_TOLD = "the data set is not encoded as its transfer syntax says"
+NOT_AS_DECLARED = "the data set is not encoded in its declared transfer syntax"
 WORDS = {
     Reason.NOT_A_FILE: "not a regular file",
     Reason.UNREADABLE: "the file cannot be read",
     Reason.NOT_DICOM: "not a DICOM file",
     Reason.TOO_LARGE: "the data set is too large",
 }
-ENDS_EARLY = "the data set ends too early, or stray bytes follow it"
-STRAY_BYTES = "behind the data set are bytes that are no data element"
+ENDS_EARLY = "the data set is truncated, or other bytes follow it"
+STRAY_BYTES = "the data set is followed by bytes that are not a data element"
 NO_END = "its encapsulated pixel data has no end"
 IDENTIFIERS = {SOP_CLASS: "SOP Class UID", SOP_INSTANCE: "SOP Instance UID"}
 
 
 class Unsendable(Exception):
-    """A data set cannot be sent. The text says why, and holds nothing of the file."""
+    """A data set cannot be sent. The text has the reason, and no text of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sendable:
-    """The data set of a file: its place in the file, the transfer syntax that its bytes have, and what instance it is."""
+    """The data set of a file: its position and size, its actual transfer syntax, and its SOP class and instance UIDs."""
 
     start: int
     size: int
@@ -60,7 +60,7 @@ class Sendable:
 
 
 class _Walked(NamedTuple):
-    """What the elements at the top of a data set say: its end, its UIDs, and the length of its pixel data if it has any."""
+    """The end of a data set, its UIDs, and the length of its pixel data if it has any."""
 
     end: int
     uids: dict[int, str]
@@ -68,23 +68,22 @@ class _Walked(NamedTuple):
 
 
 Runs = dict[Encoding, dict[bytes, bytes]]
-"""Elements in a row that were seen in data sets of an encoding, by their first bytes. One comparison steps over them again."""
+"""Consecutive elements of earlier data sets by encoding and first bytes. One comparison skips them in later data sets."""
 
 
 def sendable(descriptor: int, runs: Runs) -> Sendable:
-    """The data set of an open file, in the transfer syntax that it really has.
+    """Return the data set of an open file, with its actual transfer syntax. Raises Unsendable.
 
-    If the file names an uncompressed transfer syntax or none, the bytes decide between implicit VR, explicit VR and big endian.
-    Elements of group 0002 right behind the file meta information belong to it, whatever its group length says; so they are not
-    sent. NULs behind the last element are no part of the data set either. What `runs` remembers of other files makes it fast and
-    changes nothing. Raises Unsendable.
+    If the file declares an uncompressed transfer syntax or none, the bytes decide between implicit VR, explicit VR and big
+    endian. Elements of group 0002 directly after the file meta information belong to it, whatever its group length is, so they
+    are not sent. NULs after the last element are not sent either. `runs` remembers elements of other files. It only saves time.
     """
     try:
-        window, start, sop_class, told, _, offset = opened(descriptor)
+        window, start, sop_class, declared, _, offset = opened(descriptor)
         if window.size - start < 8:
             raise Unsendable("the file has no data set")
         written = encoding(window, start)
-        syntax = _syntax(told, written)
+        syntax = _syntax(declared, written)
         walked = _walked(window, start, written, runs.setdefault(written, {}))
     except Rejected as rejected:
         raise Unsendable(WORDS.get(rejected.reason, ENDS_EARLY)) from None
@@ -93,7 +92,7 @@ def sendable(descriptor: int, runs: Runs) -> Sendable:
     except EOFError:
         raise Unsendable(ENDS_EARLY) from None
     except zlib.error:
-        raise Unsendable(f"{NOT_AS_TOLD}: it is not deflated") from None
+        raise Unsendable(f"{NOT_AS_DECLARED}: it is not deflated") from None
     except OSError:
         raise Unsendable("the file cannot be read") from None
     if walked.pixels is not None and (syntax in NATIVE or syntax.startswith(OF_THE_STANDARD)):
@@ -101,36 +100,36 @@ def sendable(descriptor: int, runs: Runs) -> Sendable:
     deflated = syntax == DEFLATED
     size = os.fstat(descriptor).st_size - offset if deflated else walked.end - start
     if size % 2 and not deflated:
-        # Fragments are of even length (PS3.8 E.1). A peer that gets another one aborts the association.
+        # Fragments have an even length (PS3.8 E.1). A peer aborts the association if it gets an odd one.
         raise Unsendable("the data set has an odd number of bytes, which cannot be sent")
     return Sendable(offset, size, syntax, walked.uids.get(SOP_CLASS) or sop_class, walked.uids.get(SOP_INSTANCE, ""))
 
 
-def _syntax(told: str, written: Encoding) -> str:
-    """The transfer syntax of a data set: the one that its file names, unless its bytes say otherwise. Raises Unsendable."""
+def _syntax(declared: str, written: Encoding) -> str:
+    """Return the actual transfer syntax of a data set. Raises Unsendable if a compressed one does not fit the encoding."""
     if written.implicit:
         found, words = IMPLICIT_VR_LITTLE_ENDIAN, "it has no explicit VRs"
     elif written.order == "big":
         found, words = EXPLICIT_VR_BIG_ENDIAN, "it is big endian"
     else:
         found, words = EXPLICIT_VR_LITTLE_ENDIAN, ""
-    if told in ("", IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN):
+    if declared in ("", IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN):
         return found
-    if told.startswith(OF_THE_STANDARD) and words:
-        raise Unsendable(f"{NOT_AS_TOLD}: {words}")
-    return told
+    if declared.startswith(OF_THE_STANDARD) and words:
+        raise Unsendable(f"{NOT_AS_DECLARED}: {words}")
+    return declared
 
 
 def _check_pixels(length: int, syntax: str) -> None:
-    """Pixel data are encapsulated where the transfer syntax compresses them, and nowhere else (PS3.5 A.4). Raises Unsendable."""
+    """Raise Unsendable unless pixel data is encapsulated exactly if the transfer syntax compresses it (PS3.5 A.4)."""
     if syntax in NATIVE and length == UNDEFINED_LENGTH:
-        raise Unsendable(f"{NOT_AS_TOLD}: its pixel data is encapsulated")
+        raise Unsendable(f"{NOT_AS_DECLARED}: its pixel data is encapsulated")
     if syntax not in NATIVE and length not in (0, UNDEFINED_LENGTH):
-        raise Unsendable(f"{NOT_AS_TOLD}: its pixel data is not encapsulated")
+        raise Unsendable(f"{NOT_AS_DECLARED}: its pixel data is not encapsulated")
 
 
 def _walked(window: Window, start: int, written: Encoding, runs: dict[bytes, bytes]) -> _Walked:
-    """Steps over the elements at the top of a data set. Raises Unsendable, EOFError, TooMany."""
+    """Walk over the elements at the top of a data set. Raises Unsendable, EOFError, TooMany."""
     explicit, unpack, unpack_length = not written.implicit, HEADS[written.order], LENGTHS[written.order]
     short_vrs, long_vrs = (SHORT_VRS, LONG_VRS) if explicit else (frozenset[bytes](), frozenset[bytes]())
     data, base, at = window.data, window.base, start - window.base
@@ -154,7 +153,7 @@ def _walked(window: Window, start: int, written: Encoding, runs: dict[bytes, byt
                     break
                 else:
                     vr, length, value = _other(window, base, at, written, behind_pixels=pixels is not None)
-            except error:  # here the window ends, or the file
+            except error:  # the end of the window or of the file
                 if ended := window.size - base - at < 8:
                     break
                 window.step(WINDOW // 16)
@@ -172,7 +171,7 @@ def _walked(window: Window, start: int, written: Encoding, runs: dict[bytes, byt
                 raise Unsendable(f"the data set has an element ({group:04X},{number:04X}), which no data set may have")
             if tag in IDENTIFIERS and length != UNDEFINED_LENGTH:
                 uid = window.at(base + value, min(length, 256)).strip(b" \0").decode("latin-1")
-                if uids.setdefault(tag, uid) != uid:  # of two, some readers take the first, others the last
+                if uids.setdefault(tag, uid) != uid:  # some readers use the first one, others the last
                     raise Unsendable(f"the data set has more than one {IDENTIFIERS[tag]}")
             elif tag in PIXEL_DATA:
                 pixels = length
@@ -195,9 +194,9 @@ def _walked(window: Window, start: int, written: Encoding, runs: dict[bytes, byt
 
 
 def _other(window: Window, base: int, at: int, written: Encoding, *, behind_pixels: bool) -> tuple[bytes, int, int]:
-    """An element among explicit ones whose VR is none of today's Standard: VR, length and place.
+    """Return VR, length and position of the value of an explicit element with an unknown VR.
 
-    A later edition's VR has a length of 32 bits (PS3.5 7.1.2). Raises Unsendable for anything else.
+    A VR of a later edition of the Standard has a length of 32 bits (PS3.5 7.1.2). Raises Unsendable for anything else.
     """
     element = head(window, base + at, written.order, written.implicit)
     vr, place = element.vr.encode("latin-1"), element.position - base
@@ -212,7 +211,7 @@ def _other(window: Window, base: int, at: int, written: Encoding, *, behind_pixe
 
 
 def _behind(window: Window, element: Element, written: Encoding) -> int:
-    """The position behind an element of undefined length. Fragments of pixel data at the end of a file need no visit."""
+    """Return the position after an element of undefined length. Pixel data at the end of a file is not walked."""
     if element.tag in PIXEL_DATA and window.at(window.size - 8, 8) == LAST_DELIMITER + bytes(4):
         return window.size
     try:
@@ -225,7 +224,7 @@ def _behind(window: Window, element: Element, written: Encoding) -> int:
 
 
 def _is_padding(window: Window, position: int) -> bool:
-    """Whether nothing but NULs is left of a file."""
+    """Return whether the rest of a file is NULs only."""
     while position < window.size:
         if window.at(position, min(WINDOW, window.size - position)).strip(b"\0"):
             return False

@@ -1,6 +1,6 @@
-"""Where the elements of a data set are in the bytes of a file, and where they end (PS3.5 section 7).
+"""Stepping from one element of a data set to the next (PS3.5 section 7).
 
-No length is believed that reaches beyond the file. Nested sequences cost neither recursion nor memory, however deep they are.
+No length may reach beyond the file. Nested sequences need no recursion and little memory, however deep they are.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,10 +35,10 @@ LENGTHS: Mapping[Order, Callable[..., tuple[int]]] = {"little": Struct("<I").unp
 
 
 def head(window: Window, position: int, order: Order, implicit: bool, end: int | None = None) -> Element:
-    """The element at `position`. The data set ends at `end`, by default with the file.
+    """Return the element at `position`. The data set ends at `end`, by default with the file.
 
-    The length of a delimiter means nothing (PS3.5 7.5) and is 0. An element whose VR is none of the Standard's is noted,
-    and has no VR. Raises EOFError if the file ends within its head.
+    The length of a delimiter has no meaning (PS3.5 7.5) and becomes 0. An element with an unknown VR is noted and gets no VR.
+    Raises EOFError if the file ends within its head.
     """
     found = window.at(position, 12)
     if len(found) < 8:
@@ -57,9 +57,9 @@ def head(window: Window, position: int, order: Order, implicit: bool, end: int |
 
 
 def behind(window: Window, element: Element, order: Order, implicit: bool) -> int:
-    """The position behind an element or item, whatever is nested in it. Raises EOFError if that is beyond the file.
+    """Return the position after an element or item, including everything nested in it. Raises EOFError if the file ends before.
 
-    `implicit` is how the data set that it is in is written, or the item itself.
+    `implicit` is whether its data set is implicit, or the item itself.
     """
     position = element.position
     if element.length == UNDEFINED_LENGTH:
@@ -73,7 +73,7 @@ def behind(window: Window, element: Element, order: Order, implicit: bool) -> in
 
 
 def order_of_items(window: Window, position: int, order: Order) -> Order:
-    """The byte order of the items at `position`: those of UN are little endian also in big endian (PS3.5 6.2.2 note 2)."""
+    """Return the byte order of the items at `position`. Items of UN are always little endian (PS3.5 6.2.2 note 2)."""
     first = window.at(position, 4)
     other: Order = "little" if order == "big" else "big"
     return other if tag_of(first, other) == ITEM else order
@@ -84,12 +84,12 @@ ITEM_GROUP = ITEM >> 16
 
 
 def _behind_delimiter(window: Window, position: int, order: Order, item: bool, implicit: bool) -> int:
-    """The position behind the delimiter of a sequence or item. Heads are read as `head` does.
+    """Return the position after the delimiter of a sequence or item. Heads are read as `head` does.
 
-    The items of a sequence in explicit VR may have no VRs, as those of UN should (PS3.5 6.2.2 note 2): their first element says.
+    In explicit VR, items may still be implicit, as they have to be in UN (PS3.5 6.2.2 note 2). Their first element decides.
     """
     unpack, unpack_length, data, base = HEADS[order], LENGTHS[order], b"", position
-    nested = bytearray([ITEMS * item | IMPLICIT * implicit])  # what waits for its delimiter, a byte each
+    nested = bytearray([ITEMS * item | IMPLICIT * implicit])  # the open sequences and items, one byte for each
     at, begins = 0, item and not implicit
     while nested:
         try:
@@ -123,7 +123,7 @@ def _behind_delimiter(window: Window, position: int, order: Order, item: bool, i
                     nested.append(0)
                 else:
                     at += length
-        except error:  # here the window ends, or the file
+        except error:  # the end of the window or of the file
             base, at, before = base + at, 0, data if at == 0 else b""
             data = window.at(base, WINDOW)
             window.step(WINDOW_STEPS)
@@ -133,7 +133,7 @@ def _behind_delimiter(window: Window, position: int, order: Order, item: bool, i
 
 
 def _close(nested: bytearray, delimiter: int) -> None:
-    """Ends the innermost item or sequence. The end of a sequence also ends an item left open; one too many is passed over."""
+    """Close the innermost item or sequence. A sequence end closes an open item too; a surplus delimiter is ignored."""
     if delimiter == SEQUENCE_END and nested[-1] & ITEMS:
         nested.pop()
     if nested and bool(nested[-1] & ITEMS) == (delimiter == ITEM_END):
@@ -141,14 +141,14 @@ def _close(nested: bytearray, delimiter: int) -> None:
 
 
 def every(window: Window, position: int, order: Order, implicit: bool, most: int) -> None:
-    """Looks at every element from `position` on, nested ones too. Raises TooMany for more than `most`, and EOFError."""
+    """Visit every element from `position` on, including nested ones. Raises TooMany for more than `most`, or EOFError."""
     item = ITEM.to_bytes(4, "big") if order == "big" else b"\xfe\xff\x00\xe0"
     for _ in range(most):
         if window.size - position < 8:
             return
         element = head(window, position, order, implicit)
         nested = element.tag in WITHOUT_VR or element.length == UNDEFINED_LENGTH
-        # Sequences are known by their first item: of some the file tells no VR, or UN.
+        # A sequence without a VR, or with UN, is recognised by its first item.
         holds = nested or (element.vr in ("SQ", "UN", "") and window.at(element.position, 4) == item)
         position = element.position + (0 if holds else element.length)
     raise TooMany

@@ -1,8 +1,8 @@
-"""Implicit and explicit VR little endian into each other (PS3.5 A.1, A.2): no byte of a value changes.
+"""Converting between implicit and explicit VR little endian (PS3.5 A.1, A.2). No byte of a value changes.
 
-The result is a list of parts: bytes, and spans of the file for large values, which are never in memory. Lengths of sequences and
-items are computed anew where they are defined. Group lengths (gggg,0000) are left out: they are retired (PS3.5 7.2), and would
-be wrong. What cannot be converted exactly is refused.
+The result is a list of parts: bytes, and spans of the file for large values, which are never in memory. Defined lengths of
+sequences and items are computed again. Group lengths (gggg,0000) are left out, because they are retired (PS3.5 7.2) and would
+be wrong. A data set that cannot be converted exactly is rejected.
 """
 
 from struct import Struct, error
@@ -15,12 +15,13 @@ from pyconquest_rules.headers.sendable import Unsendable
 
 TAG, LENGTH, SHORT, ITEM_HEAD = Struct("<HH"), Struct("<I"), Struct("<2sH"), Struct("<HHI")
 PRIVATE_CREATORS = range(0x10, 0x100)
-# The longest value of a VR with a length of two bytes: even (PS3.5 7.1.1). A longer one becomes UN (PS3.5 6.2.2).
 LONGEST_SHORT = 0xFFFE
-# Values from this size on are left in the file.
-LARGE = 4096
+"""The longest value of a VR with a length of two bytes, which is even (PS3.5 7.1.1). A longer one becomes UN (PS3.5 6.2.2)."""
 
-CANNOT = "the node takes the instance only in another transfer syntax, into which it cannot be converted"
+LARGE = 4096
+"""Values of this size or more stay in the file, as spans."""
+
+CANNOT = "the node accepts the instance only in a transfer syntax to which it cannot be converted"
 
 TEXTS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"])
 BYTES = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "UN"])
@@ -41,14 +42,14 @@ class _Level(NamedTuple):
 
     end: int | None  # None: a delimiter ends it
     is_item: bool
-    explicit: bool  # how its elements are encoded in the file
-    patch: tuple[bytearray, int] | None  # where its length goes
+    explicit: bool  # whether its elements have explicit VRs in the file
+    patch: tuple[bytearray, int] | None  # the position for its new length
     size: int  # the size of the result before its content
     signed: bool  # Pixel Representation, which items inherit
 
 
 def transcoded(window: Window, start: int, size: int, *, explicit: bool) -> list[Part]:
-    """The data set at `start` with explicit VRs, or with implicit ones. The other is what it has now. Raises Unsendable."""
+    """Return the data set at `start` with explicit VRs, or with implicit ones if it has explicit ones. Raises Unsendable."""
     try:
         return _Transcoding(window, explicit).converted(start, start + size)
     except (error, EOFError):
@@ -58,7 +59,7 @@ def transcoded(window: Window, start: int, size: int, *, explicit: bool) -> list
 
 
 class _Transcoding:
-    """One data set on its way into the other encoding."""
+    """The conversion of one data set."""
 
     def __init__(self, window: Window, explicit: bool) -> None:
         self._window, self._explicit = window, explicit
@@ -81,7 +82,7 @@ class _Transcoding:
             tag, vr, length, value = self._head(position, level)
             if tag in (ITEM_END, SEQUENCE_END):
                 if level.end is not None or level.is_item != (tag == ITEM_END):
-                    raise Unsendable(f"{CANNOT}: a sequence or an item has a wrong end")
+                    raise Unsendable(f"{CANNOT}: a sequence or an item has an invalid end")
                 self._close(levels.pop())
                 position = value
             elif (tag == ITEM) == level.is_item:
@@ -96,14 +97,14 @@ class _Transcoding:
                 position = self._element(levels, tag, vr, length, value)
 
     def _is_signed(self, position: int, end: int) -> bool:
-        """Whether Pixel Representation, which other elements depend on, is 1 at the top of the data set."""
+        """Return whether Pixel Representation, which decides the VR of other elements, is 1 at the top of the data set."""
         written = Encoding("little", implicit=self._explicit)
         found = scan_item(self._window, position, end, written, {PIXEL_REPRESENTATION}, PIXEL_DATA.__contains__)
         element = found.get(PIXEL_REPRESENTATION)
         return element is not None and self._window.at(element.position, 2) == b"\1\0"
 
     def _head(self, position: int, level: _Level) -> tuple[int, str, int, int]:
-        """Tag, VR, length and place of the value of the element at `position`."""
+        """Return tag, VR, length and position of the value of the element at `position`."""
         found = self._window.at(position, 12)
         group, number = TAG.unpack_from(found)
         tag = group << 16 | number
@@ -117,13 +118,13 @@ class _Transcoding:
         return tag, vr.decode(), LENGTH.unpack_from(found, 8)[0], position + 12
 
     def _element(self, levels: list[_Level], tag: int, vr: str, length: int, value: int) -> int:
-        """Converts an element, or opens it if it is a sequence; returns the position to go on from."""
+        """Convert an element, or open it if it is a sequence. Return the position of the next one."""
         level = levels[-1]
         if tag & 0xFFFF == 0 and length != UNDEFINED_LENGTH:
             return value + length
         known = self._known_vr(tag, level.signed)
         if length == UNDEFINED_LENGTH and (tag in PIXEL_DATA or known not in ("SQ", "UN")):
-            raise Unsendable(f"{CANNOT}: a value that is no sequence has an undefined length")
+            raise Unsendable(f"{CANNOT}: a value that is not a sequence has an undefined length")
         if length == UNDEFINED_LENGTH or vr == "SQ" or known == "SQ":
             self._check(tag, vr, known)
             levels.append(self._opened_sequence(level, tag, vr, length, value))
@@ -135,25 +136,25 @@ class _Transcoding:
         return value + length
 
     def _known_vr(self, tag: int, signed: bool) -> str:
-        """The VR that an element without one has (PS3.5 A.1, PS3.6)."""
+        """Return the VR of an element in implicit VR (PS3.5 A.1, PS3.6)."""
         vr = standard_vr(tag)
         if vr == "UN" and tag >> 16 & 1 and tag & 0xFFFF in PRIVATE_CREATORS:
             return "LO"  # PS3.5 7.8.1
         if "OW" in vr:
-            return "OW"  # PS3.5 A.1: of pixel data, and of whatever else may be OW
+            return "OW"  # PS3.5 A.1: for pixel data, and for other elements that may be OW
         if vr.startswith("US or SS"):
             return "SS" if signed else "US"
         return vr if vr in VRS else "UN"
 
     def _check(self, tag: int, vr: str, known: str) -> None:
-        """An implicit VR is that of PS3.6: another one would be lost. Raises Unsendable if that changes what a value means."""
+        """Raise Unsendable if a VR differs from PS3.6 in meaning. In implicit VR, readers use the VR of PS3.6."""
         alike = vr in ("", "UN", known) or known == "UN" or {vr, known} <= TEXTS or {vr, known} <= BYTES
         if not alike and vr not in standard_vr(tag).split(" or "):
             which = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
-            raise Unsendable(f"{CANNOT}: the element {which} has another VR than PS3.6 says, which implicit VR would lose")
+            raise Unsendable(f"{CANNOT}: the element {which} has another VR than in PS3.6, which implicit VR would lose")
 
     def _opened_sequence(self, above: _Level, tag: int, vr: str, length: int, value: int) -> _Level:
-        """Begins a sequence. The items of one given as UN have implicit VRs (PS3.5 6.2.2), unless they show explicit ones."""
+        """Begin a sequence. Items of a sequence with VR UN are implicit (PS3.5 6.2.2), unless their bytes have explicit VRs."""
         explicit = above.explicit
         if vr == "UN":
             first = self._window.at(value, 16)
@@ -169,7 +170,7 @@ class _Transcoding:
         return _Level(end, True, above.explicit, patch, self._total(), above.signed)
 
     def _close(self, level: _Level) -> None:
-        """Ends a sequence or an item: by its length or by a delimiter, as in the file."""
+        """End a sequence or an item with a length or a delimiter, as in the file."""
         if level.patch is not None:
             LENGTH.pack_into(*level.patch, self._total() - level.size)
         elif level.end is None:
@@ -177,7 +178,7 @@ class _Transcoding:
             self._last += ITEM_HEAD.pack(tag >> 16, tag & 0xFFFF, 0)
 
     def _put_head(self, tag: int, vr: str, length: int) -> int:
-        """Writes the head of an element; returns the place of its length, which is of four bytes if it may have to be changed."""
+        """Write the head of an element. Return the position of its length if that has four bytes, else -1."""
         self._last += TAG.pack(tag >> 16, tag & 0xFFFF)
         if self._explicit:
             if vr.encode() in SHORT_VRS and length <= LONGEST_SHORT:

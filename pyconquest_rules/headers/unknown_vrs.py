@@ -1,4 +1,4 @@
-"""Elements in explicit VR whose VR is none of the Standard's, and data sets that may have no VRs: what their bytes say."""
+"""Elements with a VR that is not in the Standard, and data sets that may be implicit. Their bytes decide how to read them."""
 
 from pyconquest_rules.dicom import dictionary
 from pyconquest_rules.headers.elements import (
@@ -15,12 +15,12 @@ from pyconquest_rules.headers.elements import (
 
 
 def is_vr(code: bytes) -> bool:
-    """Whether two bytes look like a VR."""
+    """Return whether two bytes look like a VR."""
     return code.isalpha() and code.isupper()
 
 
 def is_implicit(window: Window, position: int, order: Order, end: int) -> bool:
-    """Whether the elements from `position` to `end` at the latest have no VRs, by the bytes of the first ones."""
+    """Return whether the elements from `position` to at most `end` have no VRs, judging by the first ones."""
     first = window.at(position, 6)
     if position >= end - 7 or is_vr(first[4:]) or tag_of(first, order) in WITHOUT_VR:
         return False
@@ -30,18 +30,19 @@ def is_implicit(window: Window, position: int, order: Order, end: int) -> bool:
     return not any(_leads_on(window, way, order, end, DEEPEST) for way in (long, short))
 
 
-# How many elements behind one of an unknown VR are looked at.
 DEEPEST = 3
+"""How many elements after one with an unknown VR are examined."""
 
 
 def unknown(window: Window, position: int, order: Order, end: int) -> Element:
-    """The element at `position`, whose VR is none of the Standard's, read in the way that leads to another element.
+    """Return the element at `position`, which has an unknown VR, read in the way that leads to another element.
 
-    DCMTK gives two unknown capitals the 32-bit length of future VRs (PS3.5 7.1.2) and all else one of 16 bits; pydicom gives
-    the capitals 16 bits, and takes all else for an element without a VR. If no way leads on, it is DCMTK's.
+    DCMTK takes two unknown capitals for a future VR with a length of 32 bits (PS3.5 7.1.2), and other bytes for a length of 16
+    bits. pydicom takes capitals for a length of 16 bits, and other bytes for an element without a VR. If no way leads to
+    another element, this returns what DCMTK would read.
     """
     ways = long, implicit, short = _ways(window, position, order)
-    for way in ways:  # the less a way could lead on by chance, the sooner it is tried
+    for way in ways:  # those that are least likely to succeed by chance come first
         if _leads_on(window, way, order, end, 0):
             return way
     if _are_implicit(window, position, order, end):
@@ -51,7 +52,7 @@ def unknown(window: Window, position: int, order: Order, end: int) -> Element:
 
 
 def _ways(window: Window, position: int, order: Order) -> tuple[Element, Element, Element]:
-    """The ways to read the head of an element of unknown VR: with a length of 32 bits, without a VR, with one of 16 bits."""
+    """Return the ways to read the head of an element: with a VR and 32 bits, without a VR, with a VR and 16 bits."""
     found = window.at(position, 12)
     tag, value = tag_of(found, order), position + 8
     lengths = (int.from_bytes(part, order) for part in (found[8:], found[4:8], found[6:8]))
@@ -60,9 +61,9 @@ def _ways(window: Window, position: int, order: Order) -> tuple[Element, Element
 
 
 def _leads_on(window: Window, way: Element, order: Order, end: int, depth: int) -> bool:
-    """Whether `way` ends where the data set does, or before an element of a known VR whose tag is greater or of the Standard.
+    """Return whether `way` ends with the data set, or before an element with a known VR whose tag is greater or in PS3.6.
 
-    With `depth`, so many elements of unknown VRs may come between.
+    Up to `depth` elements with unknown VRs may come between.
     """
     window.step(1)
     if way.length == UNDEFINED_LENGTH:
@@ -81,7 +82,7 @@ def _leads_on(window: Window, way: Element, order: Order, end: int, depth: int) 
 
 
 def _are_implicit(window: Window, position: int, order: Order, end: int) -> bool:
-    """Whether some elements from `position` on can be without VRs: their tags grow, and none is longer than the data set."""
+    """Return whether elements from `position` on can be implicit: their tags ascend, and none is longer than the data set."""
     before = -1
     for _ in range(DEEPEST):
         window.step(1)

@@ -1,26 +1,26 @@
-"""The bytes of the value of a data element as text. Nothing here opens a file."""
+"""Decoding the value of a data element as text. Nothing here opens a file."""
 
 from struct import calcsize, iter_unpack
 
 from pyconquest_rules.headers.charsets import decoded
 
 LIMIT = 16 * 1024 * 1024
-"""The longest value that becomes text, in bytes, and all long ones of a file together: no file can fill the memory."""
+"""The limit on a value that becomes text, and on all long values of a file together, in bytes. It bounds the memory."""
 
 LONG = 64 * 1024
-"""Values above this many bytes are counted."""
+"""Values with more bytes count towards the limit of a file."""
 
 MOST_NUMBERS = LIMIT // 8
-"""As LIMIT, of binary numbers: their text is longer."""
+"""The limit on the bytes of binary numbers, whose text is longer."""
 
 MOST_ESCAPES = 50_000
-"""Escape sequences of a long value: each costs more than any letter."""
+"""The limit on escape sequences in a long value, because they take much longer than letters."""
 
 NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d", "AT": "HH"}
 SPELLINGS = {"FL": "%.16g", "FD": "%.16g", "AT": "(%04X,%04X)"}
 BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ"})
 
-# Those to which the Specific Character Set applies (PS3.5 6.1.2.3).
+# The VRs to which the Specific Character Set applies (PS3.5 6.1.2.3).
 CHARSET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
@@ -33,16 +33,16 @@ class TooLong(Exception):
 
 
 def text(raw: bytes, vr: str, little: bool, codec: str) -> str | None:
-    """The bytes of a value as text, whatever they hold; None for no bytes and for a binary value.
+    """Return the bytes of a value as text; None for no bytes and for a binary value.
 
-    Several values stay joined by a backslash. Spaces and NULs at the end are dropped (so that spaces alone give ""),
-    and those at the beginning of a UI too. All else is kept as it stands in the file, IS and DS too. FL and FD are
-    written with `%.16g`, AT as `(gggg,eeee)`. UN is text if all of it is printable ASCII. A NUL within a text becomes
-    U+FFFD, as most tools for databases stop at a NUL and would lose what follows. The text can always be encoded as UTF-8.
+    Several values stay joined by backslashes. Spaces and NULs at the end are dropped, so spaces alone become ""; those at
+    the beginning of a UI are dropped too. All other text stays as it is in the file, even of IS and DS. FL and FD are formatted
+    with `%.16g`, AT as `(gggg,eeee)`. UN is text if all of it is printable ASCII. A NUL inside a text becomes U+FFFD, because
+    most database tools stop at a NUL. The text can always be encoded as UTF-8.
 
-    `codec` is that of `charsets.charset`; bytes that are wrong in it become U+FFFD.
+    `codec` comes from `charsets.charset`. Bytes that are invalid in it become U+FFFD.
 
-    Raises TooLong, and Unreadable for more escape sequences than anybody writes.
+    Raises TooLong, or Unreadable if there are too many escape sequences.
     """
     if not raw or vr in BINARY:
         return None
@@ -64,5 +64,5 @@ def _numbers(raw: bytes, vr: str, little: bool) -> str:
     layout = ("<" if little else ">") + NUMBERS[vr]
     if len(raw) > MOST_NUMBERS:
         raise TooLong
-    size = len(raw) // calcsize(layout) * calcsize(layout)  # bytes that make no whole number are left out
+    size = len(raw) // calcsize(layout) * calcsize(layout)  # the bytes of an incomplete number are ignored
     return "\\".join(SPELLINGS.get(vr, "%d") % number for number in iter_unpack(layout, raw[:size]))

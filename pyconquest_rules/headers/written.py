@@ -1,4 +1,4 @@
-"""How a data set is really written, which its file meta information or the peer that sends it may say otherwise."""
+"""The actual encoding of a data set. The file meta information, or the peer that sends it, may declare another one."""
 
 import os
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from pyconquest_rules.headers.stepping import head
 
 
 class Written(NamedTuple):
-    """How a data set is written: where it begins, its byte order, whether in implicit VR.
+    """The encoding of a data set: its start, its byte order, and whether it has implicit VRs.
 
-    `encapsulated`: whether its pixel data are (PS3.5 A.4); None if it has none.
+    `encapsulated` is whether its pixel data is encapsulated (PS3.5 A.4); None if it has none.
     """
 
     start: int
@@ -23,9 +23,9 @@ class Written(NamedTuple):
 
 
 def written(descriptor: int, start: int, *, deflated: bool = False) -> Written:
-    """Return how the data set at `start` of an open file is written, by its bytes; behind elements of group 0002, if it has any.
+    """Return the encoding of the data set at `start` of an open file, after any elements of group 0002. Its bytes decide.
 
-    Raises Rejected or EOFError if it cannot be read to its pixel data.
+    Raises Rejected or EOFError if it cannot be read up to its pixel data.
     """
     window = Window(os.pread(descriptor, WINDOW, 0), os.fstat(descriptor).st_size, descriptor)
     if deflated:
@@ -36,7 +36,10 @@ def written(descriptor: int, start: int, *, deflated: bool = False) -> Written:
 
 
 def written_at(window: Window, start: int) -> Written:
-    """As `written`. Most native pixel data end with the file, which shows without a look at each element before them."""
+    """Return the encoding of the data set at `start`. Raises as `written` does.
+
+    Most native pixel data ends with the file. That is checked first, without visiting the elements before it.
+    """
     order, implicit, _ = encoding(window, start)
     if order == "little":
         at = window.data.find(b"\xe0\x7f\x10\0", start - window.base)

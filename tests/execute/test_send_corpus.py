@@ -34,7 +34,7 @@ associations = 2
 
 REFUSED = "the node refuses the SOP class in this transfer syntax"
 ODD = "the data set has an odd number of bytes, which cannot be sent"
-MISLABELLED = "the data set is not encoded as its transfer syntax says: it has no explicit VRs"
+MISLABELLED = "the data set is not encoded in its declared transfer syntax: it has no explicit VRs"
 NO_UID = "the file has no valid SOP Instance UID"
 
 ITS_OWN = ("(A700)", "(C000)")

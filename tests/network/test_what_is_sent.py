@@ -134,7 +134,7 @@ REFUSED_FILES = {
         for what, instead in {"NULs": bytes(8), "two NULs": bytes(2), "half of one": b"\xfe\xff\xdd\xe0"}.items()
     },
     **{
-        f"stray bytes {stray!r}": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS + stray, "behind the data set are bytes")
+        f"stray bytes {stray!r}": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS + stray, "followed by bytes")
         for stray in (b"\1\2", b"\r\n", b"\xff" * 8, b"\xff" * 512, b"<html></html>\r\n")
     },
     **{
@@ -147,10 +147,10 @@ REFUSED_FILES = {
             ("of classes, at the end", EXPLICITLY + PIXELS + element(0x00080016, "UI", CT + ".1"), "Class"),
         )
     },
-    "bytes behind the data set": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS + b"\1\2\3\4", "behind the data set are bytes"),
-    "a data set that ends too early": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS[:-4], "ends too early"),
+    "bytes behind the data set": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS + b"\1\2\3\4", "followed by bytes"),
+    "a data set that ends too early": (meta(UID, EXPLICIT) + EXPLICITLY + PIXELS[:-4], "is truncated"),
     "an odd length": (meta(UID, EXPLICIT) + EXPLICITLY + element(0x00321030, "LO", "abc", length=3), "odd number of bytes"),
-    "no data set": (meta(UID, EXPLICIT), "not a DICOM file|no data set|ends too early"),
+    "no data set": (meta(UID, EXPLICIT), "not a DICOM file|no data set|is truncated"),
 }
 
 
@@ -240,7 +240,7 @@ def test_what_cannot_be_converted_is_refused_and_stops_no_other(tmp_path: Path) 
     with Faulty(syntaxes=frozenset({IMPLICIT})) as peer:
         told = {sent.SOPInstanceUID: sent for _, sent in send(node(peer.port), [bad, Instance(os.fsencode(path), "1.2.4")])}
     assert told["1.2.4"].stored
-    assert "has another VR than PS3.6 says" in (told[UID].message or "")
+    assert "has another VR than in PS3.6" in (told[UID].message or "")
     assert (told[UID].status, peer.messages) == (None, 1)
 
 
