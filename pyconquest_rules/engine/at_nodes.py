@@ -15,7 +15,7 @@ FROM (SELECT *, CASE
             s.source_size AS sent_size, s.source_mtime_ns AS sent_mtime_ns, s.fingerprint AS sent_fingerprint, s.confirmed,
             x.target IS NOT NULL AS failed,
             row_number() OVER (PARTITION BY a.node, coalesce(w.delivered, w.SOPInstanceUID) ORDER BY w.number) AS nth
-        FROM wish AS w CROSS JOIN action AS a ON a.number = w.action CROSS JOIN recipe AS c ON c.number = w.recipe
+        FROM request AS w CROSS JOIN action AS a ON a.number = w.action CROSS JOIN recipe AS c ON c.number = w.recipe
             LEFT JOIN ledger.done AS s
                 ON s.kind = 'instance' AND s.target = a.node AND s.member = coalesce(w.delivered, w.SOPInstanceUID)
             LEFT JOIN ledger.failed AS x
@@ -28,7 +28,7 @@ DECIDE_ARRIVALS = """
 INSERT INTO step SELECT w.number, w.action,
     CASE WHEN w.message IS NOT NULL THEN 'blocked' WHEN w.reason = 'done' THEN 'unchanged' ELSE 'todo' END,
     coalesce(w.reason, CASE WHEN x.target IS NOT NULL THEN 'retry' ELSE 'new' END), w.message, w.size, NULL, NULL
-FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
+FROM request AS w CROSS JOIN action AS a ON a.number = w.action
     LEFT JOIN ledger.failed AS x ON x.kind = 'arrival' AND x.target = a.node AND x.member = w.SOPInstanceUID
 WHERE a.kind = 'arrival'
 """

@@ -19,12 +19,12 @@ from pyconquest_rules.steps import (
     PutFile,
     Reason,
     RemoveFile,
+    Request,
     RetrieveInstance,
     SendInstance,
     Series,
     Status,
     Step,
-    Wish,
 )
 
 # Requests are written once; what becomes of them is a narrow table, which can be written again cheaply while it is decided.
@@ -42,7 +42,7 @@ CREATE TABLE recipe (number INTEGER PRIMARY KEY, name TEXT, identity TEXT);
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
 CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT,
     PatientID TEXT);
-CREATE TABLE wish (
+CREATE TABLE request (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
     folder INT, name TEXT, key TEXT, reason TEXT, message TEXT, series INT, recipe INT, delivered TEXT);
 CREATE TABLE step (
@@ -57,14 +57,14 @@ INSERT INTO recipe VALUES (0, '', '');
 """
 
 STEPS = """
-SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message,
-       action.fingerprint || recipe.identity, action.kind, wish.source, wish.size, wish.mtime_ns, recipe.name, action.mode,
-       action.node, folder.path || wish.name AS destination,
+SELECT step.number, action.name, request.SOPInstanceUID, step.status, step.reason, step.message,
+       action.fingerprint || recipe.identity, action.kind, request.source, request.size, request.mtime_ns, recipe.name,
+       action.mode, action.node, folder.path || request.name AS destination,
        step.there_size, step.there_mtime_ns, action.into_source, StudyInstanceUID, SeriesInstanceUID, SOPClassUID,
        PatientID, removal.sha256, removal.forget
-FROM step CROSS JOIN wish ON wish.number = step.number
-    CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN series ON series.number = wish.series
-    CROSS JOIN recipe ON recipe.number = wish.recipe CROSS JOIN action ON action.number = step.action
+FROM step CROSS JOIN request ON request.number = step.number
+    CROSS JOIN folder ON folder.number = request.folder CROSS JOIN series ON series.number = request.series
+    CROSS JOIN recipe ON recipe.number = request.recipe CROSS JOIN action ON action.number = step.action
     LEFT JOIN removal ON removal.number = step.number
 """
 
@@ -78,8 +78,8 @@ CASE WHEN step.reason = 'destination-changed' THEN 1 WHEN status = 'blocked' THE
 ANSWERED = """
 INSERT OR REPLACE INTO temp.asked
 SELECT destination, iif(removal.number IS NULL, step.status, NULL), coalesce(step.message, step.reason)
-FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wish.folder
-    CROSS JOIN temp.asked ON asked.destination = folder.path || wish.name LEFT JOIN removal ON removal.number = step.number
+FROM step CROSS JOIN request USING (number) CROSS JOIN folder ON folder.number = request.folder
+    CROSS JOIN temp.asked ON asked.destination = folder.path || request.name LEFT JOIN removal ON removal.number = step.number
 """
 
 
@@ -130,18 +130,19 @@ class Plan:
                 row = ("arrival", fingerprint, None, None, None, None, node, None, into)
         self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (name, *row))
 
-    def add(self, action: str, wishes: Iterable[Wish]) -> int:
+    def add(self, action: str, requests: Iterable[Request]) -> int:
         """Add the requests of an action. Return how many requests there are now."""
         (number,) = self.connection.execute("SELECT number FROM action WHERE name = ?", (action,)).fetchone()
         self.connection.execute("BEGIN")
         self.connection.executemany(
-            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
+            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (self._row(number, request) for request in requests),
         )
         self.connection.execute("COMMIT")
-        return int(self.connection.execute("SELECT max(number) FROM wish").fetchone()[0] or 0)
+        return int(self.connection.execute("SELECT max(number) FROM request").fetchone()[0] or 0)
 
-    def _row(self, action: int, wish: Wish) -> tuple[object, ...]:
-        uid, source, size, mtime_ns, folder, name, written, reason, message, series, applied = wish
+    def _row(self, action: int, request: Request) -> tuple[object, ...]:
+        uid, source, size, mtime_ns, folder, name, written, reason, message, series, applied = request
         number, of = self._folder(folder, written) if name else 0, self._series(series) if series else 0
         recipe, delivered = (0, None) if applied is None else (self._recipe(*applied), applied.recipe.uid(uid))
         return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message, of, recipe, delivered)
@@ -172,7 +173,7 @@ class Plan:
         asked = {
             "action.name = ?": action,
             "step.status = ?": status,
-            "wish.SOPInstanceUID IN (SELECT value FROM json_each(?))": None if instances is None else json.dumps(instances),
+            "request.SOPInstanceUID IN (SELECT value FROM json_each(?))": None if instances is None else json.dumps(instances),
         }
         where = " AND ".join(condition for condition, value in asked.items() if value is not None)
         rows = self.connection.execute(
@@ -202,14 +203,14 @@ class Plan:
 
     def by_weight(self) -> Iterator[Step]:
         """Yield the steps that are not unchanged: blocked ones first, then changed destinations; sorted by destination."""
-        order = f"{RANK}, action.number, destination, wish.SOPInstanceUID"
+        order = f"{RANK}, action.number, destination, request.SOPInstanceUID"
         rows = self.connection.execute(f"{STEPS} WHERE step.status != 'unchanged' ORDER BY {order}")
         return (self._step(row) for row in rows)
 
     def instance_at(self, destination: str) -> str | None:
         """Return the SOPInstanceUID of the instance that is requested at a destination."""
         (uid,) = self.connection.execute(
-            "SELECT min(SOPInstanceUID) FROM wish JOIN folder ON folder.number = wish.folder WHERE path || name = ?",
+            "SELECT min(SOPInstanceUID) FROM request JOIN folder ON folder.number = request.folder WHERE path || name = ?",
             (destination,),
         ).fetchone()
         return None if uid is None else str(uid)
@@ -288,6 +289,6 @@ class Plan:
     def digest(self) -> str:
         """Return a digest that is equal for two plans with the same steps for the same reasons."""
         digest = sha256()
-        for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, wish.SOPInstanceUID"):
+        for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, request.SOPInstanceUID"):
             digest.update(repr(row[1:]).encode())
         return digest.hexdigest()

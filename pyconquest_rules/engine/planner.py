@@ -32,14 +32,15 @@ INSERT INTO temp.present VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (place, key) DO U
 # The index may use another file of the instance now: one that came later, or that somebody chose.
 ANOTHER_COUNTS = """
 UPDATE step SET message = 'the index now uses another file of this instance'
-FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done AS r ON r.kind = 'file' AND r.target = path || wish.name
-WHERE wish.number = step.number AND step.status = 'todo' AND step.reason = 'source-changed' AND r.source != wish.source
+FROM request JOIN folder ON folder.number = request.folder
+    JOIN ledger.done AS r ON r.kind = 'file' AND r.target = path || request.name
+WHERE request.number = step.number AND step.status = 'todo' AND step.reason = 'source-changed' AND r.source != request.source
 """
 
 BY_ON_CONFLICT = f"""
 UPDATE step SET status = CASE on_conflict WHEN 'skip' THEN 'unchanged' WHEN 'overwrite' THEN 'todo' ELSE 'blocked' END,
     message = CASE
-        WHEN EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID) THEN 'somebody changed what was moved there'
+        WHEN EXISTS ({RECORDED} AND done.SOPInstanceUID = request.SOPInstanceUID) THEN 'somebody changed what was moved there'
         WHEN EXISTS ({RECORDED}) THEN 'another instance was put there earlier'
         ELSE 'other content is there that no action made' END
 FROM action WHERE action.number = step.action AND status IS NULL
@@ -49,10 +50,10 @@ FROM action WHERE action.number = step.action AND status IS NULL
 STILL_NEEDED = """
 UPDATE step SET status = 'blocked', reason = 'collision', message = 'another step needs the file where it is'
 WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE mode = 'move') AND EXISTS (
-    SELECT 1 FROM wish AS own JOIN wish USING (SOPInstanceUID) JOIN step AS other ON other.number = wish.number
-        JOIN action ON action.number = wish.action
-    WHERE own.number = step.number AND wish.number != own.number AND other.status != 'unchanged'
-        AND (wish.number > own.number OR mode = 'move'))
+    SELECT 1 FROM request AS own JOIN request USING (SOPInstanceUID) JOIN step AS other ON other.number = request.number
+        JOIN action ON action.number = request.action
+    WHERE own.number = step.number AND request.number != own.number AND other.status != 'unchanged'
+        AND (request.number > own.number OR mode = 'move'))
 """
 
 NEEDS = """
@@ -103,9 +104,9 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
     connection.execute(BY_ON_CONFLICT)
     connection.execute(ANOTHER_COUNTS)
     if connection.execute("SELECT 1 FROM action WHERE mode = 'move'").fetchone():
-        connection.execute("CREATE INDEX wish_instance ON wish (SOPInstanceUID)")
+        connection.execute("CREATE INDEX request_instance ON request (SOPInstanceUID)")
         connection.execute(STILL_NEEDED)
-        connection.execute("DROP INDEX wish_instance")
+        connection.execute("DROP INDEX request_instance")
     if connection.execute("SELECT 1 FROM action WHERE prune IS NOT NULL").fetchone():
         prune(connection, facts, outputs)
     found = tuple(vanished(connection, facts, outputs))

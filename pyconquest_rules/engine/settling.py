@@ -35,7 +35,7 @@ FROM (SELECT w.number, w.action, w.size,
         WHEN p.kind IN ('folder', 'other') THEN 'something that is not a file is there' END) AS message,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.size END AS there_size,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.mtime_ns END AS there_mtime_ns
-FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
+FROM request AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
     CROSS JOIN recipe AS c ON c.number = w.recipe
     LEFT JOIN temp.obstacle AS o ON o.number = w.number
     LEFT JOIN temp.present AS p ON p.place = f.place AND p.key = w.key
@@ -45,27 +45,28 @@ WHERE w.number NOT IN (SELECT number FROM step))
 """
 
 DOUBTFUL = """
-SELECT step.number, mode, source, wish.size, mtime_ns, recipe.name, path || wish.name FROM step JOIN wish USING (number)
-    JOIN folder ON folder.number = wish.folder JOIN action ON action.number = step.action
-    JOIN recipe ON recipe.number = wish.recipe
+SELECT step.number, mode, source, request.size, mtime_ns, recipe.name, path || request.name FROM step JOIN request USING (number)
+    JOIN folder ON folder.number = request.folder JOIN action ON action.number = step.action
+    JOIN recipe ON recipe.number = request.recipe
 WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR mode = 'symlink' OR recipe > 0)
 """
 
 # Whether the ledger has the destination of a step.
 RECORDED = """
-SELECT 1 FROM wish JOIN folder ON folder.number = wish.folder
-    JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name
-WHERE wish.number = step.number
+SELECT 1 FROM request JOIN folder ON folder.number = request.folder
+    JOIN ledger.done ON done.kind = 'file' AND done.target = path || request.name
+WHERE request.number = step.number
 """
 
 # The same, joined to the step's action, for a file that was made of the same instance.
 OURS = """
-FROM step JOIN action ON action.number = step.action JOIN wish USING (number) JOIN folder ON folder.number = wish.folder
-    JOIN recipe ON recipe.number = wish.recipe
-    JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name AND done.SOPInstanceUID = wish.SOPInstanceUID
+FROM step JOIN action ON action.number = step.action JOIN request USING (number) JOIN folder ON folder.number = request.folder
+    JOIN recipe ON recipe.number = request.recipe
+    JOIN ledger.done ON done.kind = 'file' AND done.target = path || request.name AND done.SOPInstanceUID = request.SOPInstanceUID
 """
 SOURCE_CHANGED = """
-(done.source_size, done.source_mtime_ns) != (wish.size, wish.mtime_ns) OR (mode = 'symlink' AND done.source != wish.source)
+(done.source_size, done.source_mtime_ns) != (request.size, request.mtime_ns)
+    OR (mode = 'symlink' AND done.source != request.source)
 """
 
 # Files that may still have the bytes that were put there although their mtime differs: then only source or rule changed.
@@ -82,7 +83,7 @@ SELECT step.number, done.target, done.source, done.sha256,
 COMPARED = f"""
 UPDATE step SET reason = CASE
         WHEN step.number IN (SELECT number FROM temp.alike) THEN 'adopt'
-        WHEN mode != 'move' AND EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID)
+        WHEN mode != 'move' AND EXISTS ({RECORDED} AND done.SOPInstanceUID = request.SOPInstanceUID)
             THEN coalesce((SELECT reason FROM temp.left_as_is AS l WHERE l.number = step.number), 'destination-changed')
         ELSE 'conflict' END
 FROM action WHERE action.number = step.action AND status IS NULL AND reason = 'compare'

@@ -11,10 +11,10 @@ from pyconquest_rules.paths import UnsafePath
 
 # For steps that conflict with their own file: the requested destination, and the one that the same action made.
 KNOWN = """
-SELECT wish.number, path, wish.name, target
-FROM step JOIN wish USING (number) JOIN folder ON folder.number = wish.folder JOIN action ON action.number = wish.action
-    JOIN ledger.done ON done.kind = 'file' AND done.SOPInstanceUID = wish.SOPInstanceUID AND done.action = action.name
-WHERE step.reason = 'conflict' AND target != path || wish.name AND collision_key(target) = folder.key || wish.key
+SELECT request.number, path, request.name, target
+FROM step JOIN request USING (number) JOIN folder ON folder.number = request.folder JOIN action ON action.number = request.action
+    JOIN ledger.done ON done.kind = 'file' AND done.SOPInstanceUID = request.SOPInstanceUID AND done.action = action.name
+WHERE step.reason = 'conflict' AND target != path || request.name AND collision_key(target) = folder.key || request.key
 """
 
 
@@ -23,13 +23,13 @@ def respell(connection: Connection, facts: Facts) -> bool:
     folders: dict[str, str] = {}
     files: list[tuple[str, int]] = []
     for number, path, name, destination in connection.execute(KNOWN).fetchall():
-        for wished, known in _levels(path, destination):
-            if wished not in folders and wished != known and _is_there(facts, wished):
-                folders[wished] = known
+        for requested, known in _levels(path, destination):
+            if requested not in folders and requested != known and _is_there(facts, requested):
+                folders[requested] = known
         old = destination.rpartition("/")[2]
         if old != name and _is_there(facts, path + name):
             files.append((old, number))
-    connection.executemany("UPDATE wish SET name = ? WHERE number = ?", files)
+    connection.executemany("UPDATE request SET name = ? WHERE number = ?", files)
     if folders:
         rows = connection.execute("SELECT number, path FROM folder WHERE number > 0").fetchall()
         connection.executemany("UPDATE folder SET path = ? WHERE number = ?", ((_spelled(path, folders), n) for n, path in rows))
@@ -38,9 +38,9 @@ def respell(connection: Connection, facts: Facts) -> bool:
 
 def _levels(folder: str, destination: str) -> Iterator[tuple[str, str]]:
     """Yield the parent folders of a path, each with a "/" at its end, beside those of another spelling."""
-    wished, known = folder.split("/"), destination.split("/")
-    for number in range(1, len(wished)):
-        yield "/".join(wished[:number]), "/".join(known[:number])
+    requested, known = folder.split("/"), destination.split("/")
+    for number in range(1, len(requested)):
+        yield "/".join(requested[:number]), "/".join(known[:number])
 
 
 def _is_there(facts: Facts, path: str) -> bool:
@@ -52,6 +52,6 @@ def _is_there(facts: Facts, path: str) -> bool:
 
 
 def _spelled(folder: str, known: dict[str, str]) -> str:
-    wished = folder.split("/")
-    names = (known.get("/".join(wished[: number + 1]), name).rpartition("/")[2] for number, name in enumerate(wished))
+    requested = folder.split("/")
+    names = (known.get("/".join(requested[: number + 1]), name).rpartition("/")[2] for number, name in enumerate(requested))
     return "/".join(names)

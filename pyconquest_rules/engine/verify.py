@@ -98,8 +98,8 @@ def _folder(
 def _as_listed(folder: str, outputs: Outputs) -> str:
     """Return a folder as the disk spells it: a file system may ignore the case of letters."""
     above, *below = reversed([*outputs.folders(folder)])
-    for wished in below:
-        name = os.path.basename(wished)
+    for requested in below:
+        name = os.path.basename(requested)
         listed = [entry.name for entry in listing(outputs, above)]
         alike = [each for each in listed if collision_key(each) == collision_key(name)]
         if name not in listed and len(alike) == 1 and _opens(os.path.join(above, name), outputs):

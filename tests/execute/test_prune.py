@@ -1,4 +1,4 @@
-"""`prune`: what was made and is wished no more is removed, and nothing else."""
+"""`prune`: files that are no longer requested are removed, and nothing else."""
 
 import os
 import shutil
@@ -281,7 +281,7 @@ FIFTH = '[select.fifth]\nlevel = "image"\nwhere = "InstanceNumber = 5"\n\n'
         ("export/{% if InstanceNumber == 5 %}taken{% else %}{{ PatientID }}{% endif %}/{{ InstanceNumber }}.dcm", "conflict"),
     ],
 )
-def test_a_wish_that_cannot_be_done_takes_nothing_away(five: Workplace, to: str, why: str) -> None:
+def test_a_request_that_cannot_be_done_takes_nothing_away(five: Workplace, to: str, why: str) -> None:
     (five.folder / "export/taken").mkdir()
     (five.folder / "export/taken/5.dcm").write_bytes(b"foreign")
     five.rules(pruning(to))
@@ -412,10 +412,10 @@ def test_after_apply_the_export_is_what_is_wished(
         for most, to, mode in steps:
             workplace.rules(pruning(to, where=f"InstanceNumber <= {most}", mode=mode))
             assert workplace.run("apply", "--allow-prune").code == 0
-            wished = {f"{number}.dcm" for number, (_, instance) in enumerate(instances) if (instance or 0) <= most}
+            requested = {f"{number}.dcm" for number, (_, instance) in enumerate(instances) if (instance or 0) <= most}
             exported = workplace.files("export") if (workplace.folder / "export").exists() else {}
-            assert sorted(exported.values()) == sorted(sources[name] for name in wished)
-            assert len(ledger(workplace)) == len(wished)
+            assert sorted(exported.values()) == sorted(sources[name] for name in requested)
+            assert len(ledger(workplace)) == len(requested)
             assert workplace.run("verify", "--deep").code == 0
             assert workplace.run("plan", "--detailed-exitcode").code == 0
             assert workplace.files("data") == sources

@@ -278,7 +278,7 @@ def test_a_hard_link_rots_with_its_source(workplace: Workplace, instance: Instan
     assert verified(workplace, "--deep") == (1, {"export/x.dcm": "changed"})
 
 
-def test_what_no_action_wishes_any_more_is_not_mended(exported: Workplace) -> None:
+def test_what_no_action_requests_any_more_is_not_repaired(exported: Workplace) -> None:
     flip_a_byte(exported.folder / "export/P1/2.dcm")
     exported.rules(copies("export/new/{{ InstanceNumber }}.dcm"))
     assert unmended(exported) == {"export/P1/2.dcm": "no action requests it any more"}

@@ -16,7 +16,7 @@ from pyconquest_rules.kinds.copy.rule import Copy
 from pyconquest_rules.kinds.kind import Planning, Running
 from pyconquest_rules.kinds.send import SendKind
 from pyconquest_rules.kinds.send.rule import Send
-from pyconquest_rules.steps import Wish
+from pyconquest_rules.steps import Request
 
 KEPT = frozenset(("SOPClassUID", "MediaStorageSOPClassUID", "TransferSyntaxUID", "ImplementationClassUID"))
 
@@ -46,17 +46,17 @@ class Renaming:
         instance.save_as(made)
         os.write(target, made.getvalue())
 
-    def applied(self, wishes: Iterator[Wish]) -> Iterator[Wish]:
-        return (wish._replace(applied=Applied(self, self.key)) for wish in wishes)
+    def applied(self, requests: Iterator[Request]) -> Iterator[Request]:
+        return (request._replace(applied=Applied(self, self.key)) for request in requests)
 
 
 class RenamingCopyKind(CopyKind):
-    def requests(self, name: str, action: Copy, planning: Planning) -> Iterator[Wish]:
+    def requests(self, name: str, action: Copy, planning: Planning) -> Iterator[Request]:
         return Renaming(planning.rules.base).applied(super().requests(name, action, planning))
 
 
 class RenamingSendKind(SendKind):
-    def requests(self, name: str, action: Send, planning: Planning) -> Iterator[Wish]:
+    def requests(self, name: str, action: Send, planning: Planning) -> Iterator[Request]:
         return Renaming(planning.rules.base).applied(super().requests(name, action, planning))
 
     def executor(self, name: str, action: Send, running: Running) -> Executor:

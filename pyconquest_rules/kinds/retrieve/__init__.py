@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.kinds.retrieve.rule import Retrieve
     from pyconquest_rules.rules.kinds import Seen
     from pyconquest_rules.rules.positions import Path
-    from pyconquest_rules.steps import Wish
+    from pyconquest_rules.steps import Request
 
 
 class RetrieveKind(ActionKind["Retrieve"]):
@@ -42,7 +42,7 @@ class RetrieveKind(ActionKind["Retrieve"]):
 
         return bound(table, params)
 
-    def requests(self, name: str, action: "Retrieve", planning: Planning) -> "Iterator[Wish]":
+    def requests(self, name: str, action: "Retrieve", planning: Planning) -> "Iterator[Request]":
         """Ask the node what it has; request what the index lacks."""
         from pyconquest_rules.engine.requested import FromNode
         from pyconquest_rules.kinds.retrieve.asking import asked
