@@ -1,4 +1,4 @@
-"""How tests read headers, and compare what pydicom reads."""
+"""Reading headers in tests, and the same values with pydicom."""
 
 import random
 from pathlib import Path
@@ -23,13 +23,13 @@ def as_text(leaf: DataElement) -> str | None:
 
 
 def bare(value: object) -> str | None:
-    """Without the spaces that pydicom drops within a list of values; it does not tell nothing from spaces alone."""
+    """Return a value without the spaces that pydicom drops in lists. pydicom does not distinguish an empty value from spaces."""
     assert value is None or isinstance(value, str)
     return "\\".join(part.strip(" \0\ufffd").rstrip("=") for part in value.split("\\")) if value else None
 
 
 class Careful(Layouts):
-    """Leaves everything to the careful way."""
+    """Leaves everything to the careful reader."""
 
     def read(self, *_: object) -> Found:
         raise Odd
@@ -49,7 +49,7 @@ def outcome(reader: Reader, path: Path) -> Header | Reason:
 
 
 def mutant(data: bytes, chance: random.Random) -> bytes:
-    """Some bytes changed, most of them in the header; a piece left out, doubled or cut off at the end."""
+    """Return data with some bytes changed, mostly in the header, and a piece removed, doubled or cut off at the end."""
     changed = bytearray(data)
     for _ in range(chance.randrange(1, 4)):
         at = min(int(chance.expovariate(1 / 1500)) + 120, len(changed) - 1)

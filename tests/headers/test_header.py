@@ -39,7 +39,7 @@ def wanted(*paths: str) -> Wanted:
 def element(
     tag: int | str, vr: str, value: bytes | str, length: int | None = None, order: str = "<", implicit: bool = False
 ) -> bytes:
-    """One data element as PS3.5 7.1 has it, with any length."""
+    """Return one data element (PS3.5 7.1) with any length."""
     number = tags()[tag] if isinstance(tag, str) else tag
     raw = value.encode() if isinstance(value, str) else value
     raw += b" "[: len(raw) % 2]
@@ -104,7 +104,7 @@ def test_a_header_has_the_wanted_values_in_their_order(file: Path) -> None:
     assert header == Header(UID, EXPLICIT, ("512", None, "P1"))
 
 
-def test_what_goes_to_a_worker_and_back_can_be_pickled(file: Path) -> None:
+def test_arguments_and_results_of_a_worker_can_be_pickled(file: Path) -> None:
     asked = wanted("PatientID", "ConceptCodeSequence[0].CodeValue")
     again = pickle.loads(pickle.dumps(asked))
     assert (again, again.tags) == (asked, asked.tags)
@@ -131,7 +131,7 @@ def test_what_goes_to_a_worker_and_back_can_be_pickled(file: Path) -> None:
         meta(JPEG) + body(patient(), element("PixelData", "OB", item(b"") + item(b"\1\2") + SEQUENCE_END, UNDEFINED)) + b"tail",
     ],
 )
-def test_a_file_is_known_by_its_bytes(file: Path, content: bytes) -> None:
+def test_the_bytes_of_a_file_decide_whether_it_is_dicom(file: Path, content: bytes) -> None:
     assert text(file, content) == "P1"
 
 
@@ -166,7 +166,7 @@ def test_a_file_is_known_by_its_bytes(file: Path, content: bytes) -> None:
         (meta() + element("DirectoryRecordSequence", "SQ", b"", UNDEFINED), Reason.DICOMDIR),
     ],
 )
-def test_a_file_is_refused_with_a_reason(file: Path, content: bytes, expected: Reason) -> None:
+def test_a_file_is_rejected_with_a_reason(file: Path, content: bytes, expected: Reason) -> None:
     assert reason(file, content) is expected
 
 
@@ -185,7 +185,7 @@ def test_a_uid_is_not_a_path(file: Path, uid: str) -> None:
     assert reason(file, meta() + body(uid=uid)) is Reason.BAD_SOP_INSTANCE_UID
 
 
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_file_is_rejected_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert refused(tmp_path / "fifo") is Reason.NOT_A_FILE
     assert refused(tmp_path) is Reason.UNREADABLE
@@ -232,12 +232,12 @@ def test_an_item_left_open_ends_with_its_sequence(file: Path) -> None:
     assert read(file, wanted("ConceptCodeSequence[0].CodeValue", "PatientID")).values == (None, "P1")
 
 
-def test_a_sequence_is_no_text(file: Path) -> None:
+def test_a_sequence_has_no_text(file: Path) -> None:
     file.write_bytes(meta() + body(sequence(item(ONE))))
     assert read(file, Wanted((TagPath((), CODES),))).values == (None,)
 
 
-def test_an_item_has_the_character_set_that_it_tells_or_inherits(file: Path) -> None:
+def test_an_item_has_its_own_or_an_inherited_character_set(file: Path) -> None:
     utf_8, greek = element("SpecificCharacterSet", "CS", "ISO_IR 192"), element("SpecificCharacterSet", "CS", "ISO_IR 126")
     told = item(greek + element("CodeMeaning", "LO", b"\xc4"))
     inherited = item(element("CodeMeaning", "LO", "Ä"))
@@ -258,25 +258,25 @@ def test_a_private_text_without_a_vr_is_read(file: Path) -> None:
     assert text(file, meta(IMPLICIT) + content, "0011,1020") == "SCAN 7"
 
 
-def test_a_long_value_is_whole(file: Path) -> None:
+def test_a_long_value_is_complete(file: Path) -> None:
     assert text(file, meta() + body(element("TextValue", "UT", "a\\" * 500_000)), "TextValue") == "a\\" * 500_000
 
 
 DEEP = (sequence(length=UNDEFINED) + item(b"", UNDEFINED)) * 100_000
 
 
-def test_deep_nesting_is_neither_recursion_nor_time(file: Path) -> None:
+def test_deep_nesting_needs_neither_recursion_nor_much_time(file: Path) -> None:
     file.write_bytes(meta() + body(DEEP, (ITEM_END + SEQUENCE_END) * 100_000, patient()))
     start = perf_counter()
     assert read(file, wanted("PatientID", "ConceptCodeSequence[0].CodeValue")).values == ("P1", None)
     assert perf_counter() - start < 5
 
 
-def test_deep_nesting_that_never_ends_is_refused(file: Path) -> None:
+def test_deep_nesting_without_an_end_is_rejected(file: Path) -> None:
     assert reason(file, meta() + body(DEEP)) is Reason.TRUNCATED
 
 
-def test_many_items_cost_little(file: Path) -> None:
+def test_many_items_are_read_quickly(file: Path) -> None:
     wide = sequence(item(b"") * 200_000, SEQUENCE_END, length=UNDEFINED)
     file.write_bytes(meta() + body(wide, patient()))
     start = perf_counter()
@@ -301,7 +301,7 @@ NESTED = item(b"", UNDEFINED) + FEW + ITEM_END
     ],
     ids=["one", "all", "zeros", "meta", "item", "unwanted", "fragments"],
 )
-def test_a_file_costs_no_more_than_some_seconds(file: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_takes_at_most_some_seconds(file: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elements, "MOST_STEPS", 500)
     file.write_bytes(content)
     with pytest.raises(Rejected) as refusal:
@@ -310,20 +310,20 @@ def test_a_file_costs_no_more_than_some_seconds(file: Path, content: bytes, monk
 
 
 @pytest.mark.parametrize("content", [sequence(NESTED), sequence(item(b"") * 5000)], ids=["item of known length", "items"])
-def test_a_value_costs_no_more_than_some_seconds(file: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_takes_at_most_some_seconds(file: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elements, "MOST_STEPS", 500)
     file.write_bytes(meta() + body(content, patient()))
     header = read(file, wanted("ConceptCodeSequence[4999].CodeValue", "PatientID"))
     assert (header.values, header.notes) == ((None, "P1"), (Note.UNREADABLE_VALUE,))
 
 
-def test_a_gigabyte_of_nothing_is_refused(file: Path) -> None:
+def test_a_gigabyte_of_zeros_is_rejected(file: Path) -> None:
     file.write_bytes(meta())
     os.truncate(file, 1 << 30)
     assert refused(file) is Reason.TOO_LARGE
 
 
-def test_nothing_is_said_about_a_strange_file(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_about_a_foreign_file_have_no_text_of_it(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     strange = element("SpecificCharacterSet", "CS", "../../etc") + body(element("PatientName", "PN", b"\xff\x1b$B"))
     caplog.set_level(logging.DEBUG)
     with warnings.catch_warnings():
@@ -386,7 +386,7 @@ def test_values_are_those_that_pydicom_reads(shared: Path) -> None:
 
 
 def leaves(data: Dataset, items: tuple[tuple[int, int], ...]) -> Iterator[tuple[TagPath, str | None]]:
-    """Every value of `data` and its first items, as pydicom has them."""
+    """Yield every value of `data` and of its first items, as pydicom reads them."""
     for leaf in data:
         if leaf.VR == "SQ":
             for number, inner in enumerate(leaf.value[:2]):
@@ -405,7 +405,7 @@ def hostile(shared: Path) -> ModuleType:
     return module
 
 
-def test_hostile_files_are_read_or_refused_as_expected(hostile: ModuleType, tmp_path: Path) -> None:
+def test_hostile_files_are_read_or_rejected_as_expected(hostile: ModuleType, tmp_path: Path) -> None:
     maker = hostile.Maker(str(tmp_path), 1, 10_000, False)
     for make in (maker.hostile_values, maker.structure, maker.collisions):
         make()

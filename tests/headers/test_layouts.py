@@ -1,4 +1,4 @@
-"""Reading fast gives what reading carefully gives, whatever was read before: files remembered change no value."""
+"""The fast reader returns what the careful one returns, whatever it has read before."""
 
 import os
 import random
@@ -37,7 +37,7 @@ def real(shared: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def mutants(real: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Thousands of files that were made of real ones by changing bytes."""
+    """Thousands of files that were made from real ones by changing bytes."""
     return list(mutated(real, tmp_path_factory.mktemp("mutants")))
 
 
@@ -56,7 +56,7 @@ def mutated(real: list[Path], folder: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("asked", WANTED, ids=["standard", "more"])
-def test_fast_is_as_careful_in_any_order(real: list[Path], mutants: list[Path], asked: Wanted) -> None:
+def test_the_fast_reader_equals_the_careful_one_in_any_order(real: list[Path], mutants: list[Path], asked: Wanted) -> None:
     alone, files = careful(asked), [*real, *mutants]
     expected = {path: outcome(alone, path) for path in files}
     assert sum(isinstance(found, Header) for found in expected.values()) > 2000
@@ -68,8 +68,8 @@ def test_fast_is_as_careful_in_any_order(real: list[Path], mutants: list[Path], 
         assert different == []
 
 
-def test_changed_files_say_what_pydicom_reads(mutants: list[Path]) -> None:
-    """As far as pydicom can read them; it believes the transfer syntax, and finds nothing where that was changed."""
+def test_changed_files_have_the_values_that_pydicom_reads(mutants: list[Path]) -> None:
+    """Files that pydicom cannot read are ignored. It trusts the transfer syntax, and reads nothing if that was changed."""
     reader, compared = Reader(STANDARD), 0
     for path in mutants:
         header = outcome(reader, path)
@@ -83,7 +83,7 @@ def test_changed_files_say_what_pydicom_reads(mutants: list[Path]) -> None:
 
 
 def by_pydicom(path: Path) -> dict[TagPath, str | None] | None:
-    """The values at the top as pydicom has them, each NUL in them as we show it; None where it cannot read the file."""
+    """Return the top-level values as pydicom reads them, with NULs replaced as ours; None if it cannot read the file."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -47,7 +47,7 @@ def test_the_ways_to_write_a_tag(text: str, path: TagPath) -> None:
         ("BeamSequence[0].", "neither a DICOM keyword nor a tag"),
     ],
 )
-def test_what_is_no_tag_is_told(text: str, message: str) -> None:
+def test_an_invalid_tag_is_an_error(text: str, message: str) -> None:
     with pytest.raises(Mistake, match=message):
         tag_path(text)
 
@@ -79,7 +79,7 @@ def test_private_elements_are_found_in_the_block_of_their_creator(instance: Inst
     assert values(file, '0011,"ACME SITE 1",20', '0011,"ACME SITE 1",21', '0011,"NOBODY",20') == ["S-17", None, None]
 
 
-def test_columns_of_the_rules_hold_joined_and_private_values(workplace: Workplace, instance: Instance) -> None:
+def test_columns_of_the_rules_have_joined_and_private_values(workplace: Workplace, instance: Instance) -> None:
     file = instance("data/1.dcm", BeamSequence=Sequence([item(BeamName="AP"), item(BeamName="PA")]))
     dataset = pydicom.dcmread(file)
     dataset.private_block(0x0011, "ACME SITE 1", create=True).add_new(0x20, "LO", "S-17")

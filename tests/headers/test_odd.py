@@ -1,4 +1,4 @@
-"""Odd elements, sequences and ends of files: each costs no more than a value, and is noted."""
+"""Odd elements, sequences and ends of files: each loses at most its own value, and is noted."""
 
 import struct
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Read = Callable[..., Header | Reason]
 
 @pytest.fixture
 def read(tmp_path: Path) -> Read:
-    """Reads a data set fast and carefully, which must come to the same."""
+    """Read a data set with the fast and the careful reader, which must agree."""
 
     def read(data: bytes, *paths: str, syntax: str = raw.EXPLICIT) -> Header | Reason:
         file, wanted = tmp_path / "file", Wanted(tuple(map(tag_path, paths)))
@@ -38,7 +38,7 @@ def read(tmp_path: Path) -> Read:
 
 
 def found(header: Header | Reason) -> tuple[object, ...]:
-    """The values and the notes."""
+    """Return the values and the notes."""
     assert isinstance(header, Header), header
     return (*header.values, set(header.notes))
 
@@ -50,7 +50,7 @@ STRANGE = ("??", "--", "  ", "\0\0", "ZZ", "QX", "ox", "A ", "1A", "\xff\xff")
 @pytest.mark.parametrize("vr", STRANGE)
 @pytest.mark.parametrize("how", [LITTLE, BIG], ids=["little", "big"])
 @pytest.mark.parametrize("text", ["", "ab", "SCAN 7", "CSCSCSCS", "x" * 300])
-def test_an_element_of_an_unknown_vr_is_read_on_from(read: Read, how: Written, vr: str, long: bool, text: str) -> None:
+def test_reading_continues_after_an_element_with_an_unknown_vr(read: Read, how: Written, vr: str, long: bool, text: str) -> None:
     data = how.instance(1, {TEXT: how.element(TEXT, vr, text, long=long)}) + how.pixels()
     syntax = raw.EXPLICIT if how is LITTLE else raw.BIG_ENDIAN
     assert found(read(data, "StudyDescription", "PatientID", syntax=syntax)) == (text or None, "P1", {Note.UNKNOWN_VR})
@@ -66,7 +66,7 @@ def test_the_first_the_last_and_several_may_have_unknown_vrs(read: Read, vr: str
     assert found(read(data, *paths)) == ("abcd", "long", "end", "P1", {Note.UNKNOWN_VR})
 
 
-def test_a_sequence_of_an_unknown_vr_is_looked_into(read: Read) -> None:
+def test_a_sequence_with_an_unknown_vr_is_read(read: Read) -> None:
     items = [LITTLE.item(LITTLE.element("CodeValue", "SH", name), undefined=True) for name in ("one", "two")]
     data = LITTLE.instance(1, {CODES: LITTLE.sequence(CODES, *items, vr="ZZ", undefined=True)})
     assert found(read(data, CODE.format(1), "PatientID"))[:2] == ("two", "P1")
@@ -134,7 +134,7 @@ CODED = LITTLE.element("CodeValue", "SH", "one")
         ),
     ],
 )
-def test_an_odd_sequence_costs_no_more_than_its_value(read: Read, sequence: bytes, value: str, notes: set[Note]) -> None:
+def test_an_odd_sequence_loses_only_its_own_values(read: Read, sequence: bytes, value: str, notes: set[Note]) -> None:
     data = LITTLE.instance(1, {CODES: sequence}) + LITTLE.pixels()
     assert found(read(data, CODE.format(0), "PatientID")) == (value, "P1", notes)
     assert found(read(data, "PatientID")) == ("P1", set())
@@ -193,15 +193,15 @@ def test_stray_bytes_are_noted(read: Read, how: Written, stray: bytes) -> None:
 
 
 @pytest.mark.parametrize("cut", [8, 11, 20, 29, 36, 60])
-def test_what_is_cut_is_truncated(read: Read, cut: int) -> None:
-    """Also where all that is left of an element is its tag."""
+def test_a_file_that_is_cut_is_truncated(read: Read, cut: int) -> None:
+    """This holds even if only the tag of an element is left."""
     assert read(LITTLE.instance()[:-cut], "PatientID") is Reason.TRUNCATED
 
 
 @pytest.mark.parametrize("how", [LITTLE, IMPLICIT_LITTLE], ids=["explicit", "implicit"])
 @pytest.mark.parametrize("vr", ["UT", "UN"])
 @pytest.mark.parametrize("size", [1000, 65_536, 65_538, 1_000_000, 16_000_000])
-def test_a_value_is_whole(read: Read, how: Written, vr: str, size: int) -> None:
+def test_a_value_is_complete(read: Read, how: Written, vr: str, size: int) -> None:
     text = "".join(f"{number:08}" for number in range(size // 8))
     inner = how.sequence("DVHSequence", how.item(how.element("DVHData", vr, text, long=True)))
     data = how.instance(1, {"ImageComments": how.element("ImageComments", vr, text, long=True)}) + inner
@@ -216,7 +216,7 @@ def test_a_value_that_is_too_long_is_none(read: Read, size: int) -> None:
     assert found(read(data, "ImageComments", "PatientID")) == (None, "P1", {Note.LONG_VALUE})
 
 
-def test_all_items_are_whole_or_none(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_items_are_complete_or_none(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     uids = tuple(f"1.2.3.{number}" for number in range(20_000))
     items = [LITTLE.item(LITTLE.element("ReferencedSOPInstanceUID", "UI", uid)) for uid in uids]
     data = LITTLE.instance(1, {CODES: LITTLE.sequence(CODES, *items)})
@@ -248,7 +248,7 @@ def test_notes_reach_the_report_and_the_summary(workplace: Workplace) -> None:
 
 
 @pytest.mark.parametrize("size", [100, 70_000, 1_000_000, 10_000_000])
-def test_long_values_come_out_whole(workplace: Workplace, size: int) -> None:
+def test_long_values_are_complete(workplace: Workplace, size: int) -> None:
     folder = workplace.rules("""
         [sources.data]
         path = "data"

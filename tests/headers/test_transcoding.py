@@ -1,4 +1,4 @@
-"""Implicit and explicit VR little endian into each other: every value stays, as pydicom and DCMTK read it, or it is refused."""
+"""Converting between implicit and explicit VR little endian: pydicom and DCMTK read the same values, or it is rejected."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ OTHER = {IMPLICIT: EXPLICIT, EXPLICIT: IMPLICIT}
 
 
 def converted(file: Path) -> tuple[str, bytes]:
-    """The other encoding of a file, and its data set in that."""
+    """Return the other encoding of a file, and its data set in that encoding."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
         place = sendable(descriptor, {})
@@ -38,7 +38,7 @@ def written(file: Path, syntax: str, data: bytes) -> Path:
 
 
 def values(dataset: Dataset) -> list[object]:
-    """The bytes of all values of a data set by tag, but for group lengths and for what pydicom decodes unasked."""
+    """Return the bytes of all values by tag, without group lengths and values that pydicom always decodes."""
     found = list[object]()
     for tag in sorted(tag for tag in dataset._dict if tag.element and not tag.is_private and tag != 0x00280103):
         raw = dataset.get_item(tag)
@@ -55,7 +55,7 @@ def read(data: bytes | Path) -> list[object]:
 
 
 def rich(explicit: bool, *, undefined: bool) -> bytes:
-    """A data set with one of each kind of element that the two encodings write in their own way."""
+    """Return a data set with one element of each kind that differs between the two encodings."""
 
     def e(tag: int, vr: str, value: bytes | str = b"") -> bytes:
         return element(tag, vr, value, explicit)
@@ -137,7 +137,7 @@ def test_files_of_pydicom(tmp_path: Path, name: str) -> None:
 
 
 def test_the_good_corpus(tmp_path: Path, shared: Path) -> None:
-    """Nearly every file whose encoding has another is converted, and pydicom reads the same values."""
+    """Nearly every file in one of the two encodings is converted, and pydicom reads the same values."""
     refused = number = 0
     for file in sorted(path for path in (shared / "corpus").rglob("*") if path.is_file() and "bad" not in path.parts):
         try:
@@ -154,7 +154,7 @@ def test_the_good_corpus(tmp_path: Path, shared: Path) -> None:
 
 
 def test_a_value_that_is_too_long_for_its_vr_becomes_un(tmp_path: Path) -> None:
-    """PS3.5 6.2.2: at 65,534 bytes it still has its own."""
+    """PS3.5 6.2.2: a value of 65,534 bytes keeps its VR."""
     for size, vr in ((65_534, b"DS"), (65_536, b"UN"), (100_000, b"UN"), (65_532, b"DS"), (200_000, b"UN")):
         data = instance(
             "1.2.3", explicit=False, more=element(0x30060050, "DS", b"1\\2\\" * (size // 4) + b"1 " * (size % 4 // 2), False)
@@ -178,7 +178,7 @@ def test_pixel_data_is_not_held_in_memory(tmp_path: Path) -> None:
 
 
 def test_a_sequence_given_as_un_is_read_as_its_items_are_written(tmp_path: Path) -> None:
-    """With implicit VRs (PS3.5 6.2.2), or against that with explicit ones, of defined and of undefined length."""
+    """Items with implicit VRs (PS3.5 6.2.2) or, contrary to that, explicit ones, of defined and undefined length."""
     for explicit, undefined in ((False, False), (False, True), (True, False)):
         item = element(0x00080100, "SH", "C1", explicit) + element(0x00080104, "LO", "Meaning", explicit)
         body = sequence(0x00081110, [item], undefined=undefined, vr="UN")
@@ -202,7 +202,7 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("more", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_what_cannot_be_converted_exactly_is_refused(tmp_path: Path, more: bytes) -> None:
+def test_a_data_set_that_cannot_be_converted_exactly_is_rejected(tmp_path: Path, more: bytes) -> None:
     file = written(tmp_path / "file", EXPLICIT, instance("1.2.3", more=more))
     with pytest.raises(Unsendable, match=r"cannot be converted|one that the Standard does not have"):
         converted(file)

@@ -31,7 +31,7 @@ def index(workplace: Workplace, *arguments: str) -> Done:
 
 
 def counts(done: Done) -> dict[str, int]:
-    """The counts of a summary that are not nought."""
+    """Return the counts of a summary that are not zero."""
     return {name: number for name, number in done.summary.items() if isinstance(number, int) and number}
 
 
@@ -42,7 +42,7 @@ def rows(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
 
 
 def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """All rows of all tables, without what only the clock says."""
+    """Return all rows of all tables, without times."""
     with closing(sqlite3.connect(database)) as connection:
         connection.text_factory = bytes
         names = [name.decode() for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -55,19 +55,19 @@ def dump(database: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def stored(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a query by SQLite alone: the views need nothing of ours."""
+    """Return the rows of a query. Plain SQLite runs it, because the views need no function of this program."""
     with closing(sqlite3.connect(workplace.folder / "conquest.db")) as connection:
         return connection.execute(sql).fetchall()
 
 
 def sizes(workplace: Workplace) -> list[int]:
-    """The numbers of rows in the four Conquest tables."""
+    """Return the numbers of rows in the four Conquest tables."""
     tables = ("DICOMPatients", "DICOMStudies", "DICOMSeries", "DICOMImages")
     return [rows(workplace, f"SELECT count(*) FROM {table}")[0][0] for table in tables]
 
 
 def report(workplace: Workplace, *arguments: str) -> dict[str, tuple[str, str | None]]:
-    """Outcome and reason of each file by its path from the workplace; every file is told once."""
+    """Return outcome and reason of each file by its path from the workplace. Every file must be reported once."""
     file = workplace.folder / "report.jsonl"
     index(workplace, "--report", str(file), *arguments)
     lines = [json.loads(line) for line in file.read_text().splitlines()]

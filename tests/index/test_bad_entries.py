@@ -1,4 +1,4 @@
-"""A disk that fails at one link, file or folder: the rest is indexed, and what was known of it is kept."""
+"""A disk that fails at one link, file or folder: the rest is indexed, and known files are kept."""
 
 import os
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def rows(place: Workplace) -> str:
 
 
 @pytest.mark.parametrize(("operation", "path", "hidden"), FAULTS)
-def test_what_is_known_is_kept_and_the_rest_goes_on(disk: Workplace, operation: str, path: str, hidden: int) -> None:
+def test_known_files_are_kept_and_the_rest_is_indexed(disk: Workplace, operation: str, path: str, hidden: int) -> None:
     assert index(disk).code == 0
     before = rows(disk)
     for error in ERRORS:
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_read_is_tried_again(disk: Workplace, operation: s
     assert rows(disk) == before
 
 
-def test_many_at_once_and_that_they_are_gone_for_good(disk: Workplace) -> None:
+def test_many_bad_entries_at_once_and_then_allow_vanish(disk: Workplace) -> None:
     assert index(disk).code == 0
     fail(disk, "getattr EIO /data/a", "readlink EIO /data/link.dcm", "getattr ESTALE /data/a-b.dcm")
     done = index(disk)
@@ -103,7 +103,7 @@ def test_many_at_once_and_that_they_are_gone_for_good(disk: Workplace) -> None:
     assert (done.code, done.summary["kept"], done.summary["vanished"]) == (1, 0, 2)  # the others are there, and skipped
 
 
-def test_a_plan_goes_on_with_what_the_index_knows(disk: Workplace) -> None:
+def test_a_plan_continues_with_the_files_that_the_index_has(disk: Workplace) -> None:
     select = "[select.all]\nlevel = 'image'\nwhere = '1'\n[copy.c]\nselect = 'all'\nto = 'export/{{ SOPInstanceUID }}.dcm'\n"
     disk.rules(f"[sources.archive]\npath = 'disk/data'\n{select}prune = true\n")
     assert disk.run("apply").code == 0
@@ -147,7 +147,7 @@ def test_a_folder_that_vanishes_while_it_is_walked(tmp_path: Path, remove: Calla
     assert {path for path in seen if not path.startswith((b"b/", b"gone/"))} == {b"a/1", b"a/2", b"c/1", b"c/2"}
 
 
-def test_links_that_lead_nowhere_are_no_trouble(workplace: Workplace, instance: Instance) -> None:
+def test_broken_links_are_not_errors(workplace: Workplace, instance: Instance) -> None:
     data = instance("data/1.dcm").parent
     (data / "itself").symlink_to("itself")
     (data / "long").symlink_to("x" * 4000)

@@ -1,6 +1,6 @@
-"""An index that came with somebody's rules is believed only as far as it holds what we make: nothing in its schema is ever run.
+"""An index that came with foreign rules is not trusted: no code in its schema is ever run.
 
-What runs nothing, as a table or a view of a script, stays; what has our names is made anew; the rest is refused.
+Harmless objects, such as a table or view of a script, stay. Objects with our names are created again. All others are errors.
 """
 
 import os
@@ -46,14 +46,14 @@ def archive(workplace: Workplace, instance: Instance) -> Workplace:
 
 
 def sent(workplace: Workplace, *statements: str) -> None:
-    """The index as it came with the rules: somebody ran statements on it."""
+    """Run statements on the index, as the sender of the rules may have done."""
     with closing(sqlite3.connect(workplace.folder / "conquest.db", isolation_level=None)) as connection:
         for statement in statements:
             connection.execute(statement)
 
 
 def rewritten(name: str, old: str, new: str) -> tuple[str, str]:
-    """Statements that write another text of an object into the schema, which SQLite itself would not do."""
+    """Return statements that write another text of an object into the schema, as no SQL command does."""
     return WRITABLE, f"UPDATE sqlite_master SET sql = replace(sql, '{old}', '{new}') WHERE name = '{name}'"
 
 
@@ -105,7 +105,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("statements", FOREIGN.values(), ids=list(FOREIGN))
-def test_what_could_run_is_refused_before_anything_is_run(archive: Workplace, statements: list[str]) -> None:
+def test_an_object_that_could_run_code_is_rejected_before_any_statement(archive: Workplace, statements: list[str]) -> None:
     sent(archive, *statements)
     before = {file.name: file.read_bytes() for file in archive.folder.glob("conquest.db")}
     for command in EVERY if "evil" in statements[0] and "rules_index" in statements[0] else SOME:
@@ -116,11 +116,11 @@ def test_what_could_run_is_refused_before_anything_is_run(archive: Workplace, st
     assert not (archive.folder / "export").exists()
 
 
-def test_the_error_names_what_is_foreign_and_says_the_way_out(archive: Workplace) -> None:
+def test_the_error_names_the_foreign_object_and_what_to_do(archive: Workplace) -> None:
     sent(archive, *FOREIGN["a trigger on a table of ours"])
     assert archive.run("plan").err.strip() == (
-        f'error: the index {archive.folder}/conquest.db has the trigger "evil", which this program did not create'
-        " and will not run; drop it, or delete the index (it is a cache) and index again"
+        f'error: the index {archive.folder}/conquest.db has the trigger "evil", which this program did not create and will'
+        " not run; drop it, or delete the index (it is a cache) and index again"
     )
     for file in archive.folder.glob("conquest.db*"):
         file.unlink()
@@ -141,7 +141,7 @@ OURS_CHANGED = {
 
 
 @pytest.mark.parametrize("statements", OURS_CHANGED.values(), ids=list(OURS_CHANGED))
-def test_what_has_our_name_and_another_text_is_made_anew(archive: Workplace, statements: list[str]) -> None:
+def test_an_object_with_our_name_and_another_text_is_created_again(archive: Workplace, statements: list[str]) -> None:
     fresh = dump(archive.folder / "conquest.db")
     sent(archive, *(statement.format("rules_image_inserted") for statement in statements))
     assert "restore them with: pyconquest-rules index" in archive.run("query", "SELECT 1").err
@@ -151,7 +151,7 @@ def test_what_has_our_name_and_another_text_is_made_anew(archive: Workplace, sta
 
 
 @pytest.mark.parametrize("column", ["FrameOfReferenceUID", "KVP"])
-def test_other_columns_do_not_run_what_was_there_before(archive: Workplace, column: str) -> None:
+def test_a_change_of_columns_does_not_run_existing_objects(archive: Workplace, column: str) -> None:
     statements = OURS_CHANGED["a trigger"]
     sent(archive, *(statement.format("rules_image_inserted") for statement in statements))
     layout = "".join(line for line in standard_text().splitlines(True) if f'"{column}"' not in line)
@@ -163,7 +163,7 @@ def test_other_columns_do_not_run_what_was_there_before(archive: Workplace, colu
 @pytest.mark.parametrize(
     "remembered", ["{", "[]", '{"kept": 1}', '{"levels": {"patient": []}, "kept": null}', '"x"', "null", "[" * 900]
 )
-def test_what_the_index_remembers_of_its_columns_may_be_anything(archive: Workplace, remembered: str) -> None:
+def test_the_stored_columns_may_be_any_text(archive: Workplace, remembered: str) -> None:
     with closing(sqlite3.connect(archive.folder / "conquest.db")) as connection, connection:
         connection.execute("UPDATE rules_index SET value = 'x' WHERE key = 'schema'")
         connection.execute("UPDATE rules_index SET value = ? WHERE key = 'columns'", (remembered,))
@@ -171,7 +171,7 @@ def test_what_the_index_remembers_of_its_columns_may_be_anything(archive: Workpl
     assert archive.run("plan").code == 0
 
 
-def test_what_we_make_is_ours_to_the_letter(tmp_path: Path) -> None:
+def test_our_objects_are_compared_letter_by_letter(tmp_path: Path) -> None:
     layout = schema(parse(standard_text()))
     with Store(tmp_path / "conquest.db", layout) as store:
         check_objects(store.connection, tmp_path / "conquest.db")
@@ -189,7 +189,7 @@ def test_what_we_make_is_ours_to_the_letter(tmp_path: Path) -> None:
         'CREATE VIEW "a view; of mine" (a) AS SELECT count(*) FROM images',
     ],
 )
-def test_what_runs_nothing_may_be_beside_ours(archive: Workplace, own: str) -> None:
+def test_harmless_objects_may_exist_beside_ours(archive: Workplace, own: str) -> None:
     sent(archive, own)
     assert archive.run("apply").code == 0
     with closing(sqlite3.connect(archive.folder / "conquest.db")) as connection:
@@ -197,7 +197,7 @@ def test_what_runs_nothing_may_be_beside_ours(archive: Workplace, own: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["a million tables", "a text of 2 MB", "a hundred MB of texts"])
-def test_a_schema_without_end_is_refused_soon(tmp_path: Path, workplace: Workplace, kind: str) -> None:
+def test_a_huge_schema_is_rejected_quickly(tmp_path: Path, workplace: Workplace, kind: str) -> None:
     with closing(sqlite3.connect(tmp_path / "conquest.db", isolation_level=None)) as connection:
         connection.execute("CREATE TABLE rules_index (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
         number, text = {"a million tables": (30_000, ""), "a text of 2 MB": (1, "x" * 2_000_000)}.get(kind, (150, "x" * 700_000))
@@ -236,7 +236,7 @@ def folder(file: Path, victim: Path) -> None:
 
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("make", [link, dangling, pipe, folder])
-def test_links_pipes_and_folders_in_the_place_of_a_file_of_the_index_are_refused(
+def test_links_pipes_and_folders_instead_of_a_file_of_the_index_are_rejected(
     archive: Workplace, end: str, make: Callable[[Path, Path], None]
 ) -> None:
     victim = archive.folder / "victim"
@@ -252,7 +252,7 @@ def test_links_pipes_and_folders_in_the_place_of_a_file_of_the_index_are_refused
     assert not victim.with_name("new").exists()
 
 
-def test_a_journal_that_names_a_file_to_be_deleted_is_refused(archive: Workplace) -> None:
+def test_a_journal_that_names_a_file_to_delete_is_rejected(archive: Workplace) -> None:
     # SQLite deletes the "super-journal" that the journal of a killed writer names, once no database needs it.
     victim = archive.folder / "victim.txt"
     victim.write_text("precious")
@@ -272,7 +272,7 @@ def test_a_journal_that_names_a_file_to_be_deleted_is_refused(archive: Workplace
     assert victim.read_text() == "precious"
 
 
-def test_an_index_with_two_names_is_refused(archive: Workplace) -> None:
+def test_an_index_with_a_hard_link_is_rejected(archive: Workplace) -> None:
     (archive.folder / "other.db").hardlink_to(archive.folder / "conquest.db")
     done = archive.run("plan")
     assert done.code == 1
@@ -329,7 +329,7 @@ def test_rows_that_lead_out_of_the_sources_are_not_followed(archive: Workplace, 
     assert secret.exists()
 
 
-def test_check_objects_says_where(tmp_path: Path) -> None:
+def test_check_objects_names_the_database(tmp_path: Path) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("CREATE TABLE rules_index (key CHECK (hex(key)))")
         with pytest.raises(DatabaseError, match="has the table"):
@@ -337,7 +337,7 @@ def test_check_objects_says_where(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("query", ["SELECT * FROM pragma_table_info('images')", "SELECT * FROM pragma_database_list"])
-def test_settings_are_no_tables_of_a_query_whatever_was_asked_before(archive: Workplace, query: str) -> None:
+def test_queries_cannot_use_pragma_functions(archive: Workplace, query: str) -> None:
     # What this program itself asks of a schema must not open that to the queries that follow on the connection.
     sets = f'[select.first]\nlevel = "image"\nwhere = "1"\n[select.second]\nlevel = "image"\nquery = """{query}, first"""\n'
     rules = archive.folder / "rules.toml"

@@ -1,4 +1,4 @@
-"""What changed since the index was made: found a folder at a time, and the same as one by one."""
+"""Changes since the last index: comparing by folder gives the same result as comparing by file."""
 
 import os
 import sqlite3
@@ -27,7 +27,7 @@ SKIPPED = st.sets(st.sampled_from([b"a", b"a/1", b"b", b"b/2x", b"d"]))
 
 
 def cursor(known: dict[bytes, int]) -> sqlite3.Cursor:
-    """The rows of these paths, each with its size and an mtime of 1."""
+    """Return the rows of these paths, each with its size and an mtime of 1."""
     rows = sqlite3.connect(":memory:").cursor()
     rows.execute("CREATE TABLE files (path BLOB, size INT)")
     rows.executemany("INSERT INTO files VALUES (?, ?)", known.items())
@@ -35,7 +35,7 @@ def cursor(known: dict[bytes, int]) -> sqlite3.Cursor:
 
 
 def found(now: dict[bytes, int], skipped: set[bytes]) -> Iterator[Run | Skipped]:
-    """Files in runs by their folders, and between them what is skipped, in the order of a walk."""
+    """Yield files in runs by their folders, and between them the skipped paths, in the order of a walk."""
     run: Run = []
     for path in sorted({*now, *skipped}):
         if run and (path in skipped or os.path.dirname(path) != os.path.dirname(run[-1][0])):
@@ -50,7 +50,7 @@ def found(now: dict[bytes, int], skipped: set[bytes]) -> Iterator[Run | Skipped]
 
 
 def one_by_one(told: Iterable[int | Run | Pair]) -> list[int | Pair]:
-    """What is told, with a pair for each file of a run of which none was known."""
+    """Return the changes, with a pair for each file of a run of new files."""
     pairs: list[int | Pair] = []
     for change in told:
         pairs += [(file, None) for file in files_of(change)] if isinstance(change, list) else [change]
@@ -59,7 +59,7 @@ def one_by_one(told: Iterable[int | Run | Pair]) -> list[int | Pair]:
 
 @given(KNOWN, KNOWN, SKIPPED)
 @example({b"a/1": 0, b"a/2": 0}, {b"a/2": 0}, set())  # the rows that were looked at belong to what comes next
-def test_all_that_differs_is_told_as_one_by_one(then: dict[bytes, int], now: dict[bytes, int], skipped: set[bytes]) -> None:
+def test_changes_by_run_equal_changes_by_file(then: dict[bytes, int], now: dict[bytes, int], skipped: set[bytes]) -> None:
     now = {path: size for path, size in now.items() if path not in skipped}
     told = one_by_one(changes(found(now, skipped), cursor(then)))
     walked = [entry for part in found(now, skipped) for entry in entries(part)]
@@ -69,25 +69,25 @@ def test_all_that_differs_is_told_as_one_by_one(then: dict[bytes, int], now: dic
     assert same == sum(a == b for a, b in pairs)
 
 
-def test_a_folder_as_it_was_is_one_number() -> None:
+def test_an_unchanged_folder_is_one_number() -> None:
     files = {b"a/%02d" % number: 0 for number in range(50)}
     assert list(changes(found(files, set()), cursor(files))) == [50]
 
 
-def test_a_folder_of_which_nothing_was_known_is_one_run() -> None:
+def test_an_unknown_folder_is_one_run() -> None:
     known, new = ({b"%c/%02d" % (folder, number): 0 for number in range(50)} for folder in b"ab")
     first, second = changes(found({**known, **new}, set()), cursor(known))
     assert (first, second) == (50, [(path, 0, 1) for path in sorted(new)])
 
 
-def test_one_new_file_makes_only_its_folder_be_looked_through() -> None:
+def test_for_a_new_file_only_its_folder_is_compared_file_by_file() -> None:
     known = {b"%c/%02d" % (folder, number): 0 for folder in b"abc" for number in range(50)}
     told = one_by_one(changes(found({**known, b"b/00x": 0}, set()), cursor(known)))
     assert [told[0], told[-1]] == [50, 50]
     assert [pair for pair in told[1:-1] if not isinstance(pair, int) and pair[0] != pair[1]] == [(File(b"b/00x", 0, 1), None)]
 
 
-def test_where_nothing_changed_nobody_who_writes_is_waited_for(workplace: Workplace, instance: Instance) -> None:
+def test_without_changes_index_does_not_wait_for_other_writers(workplace: Workplace, instance: Instance) -> None:
     instance("data/1.dcm")
     (workplace.folder / "cohort.csv").write_text("PatientID\nP1\n")
     workplace.rules(f'{RULES}[tables.cohort]\ncsv = "cohort.csv"\n')
@@ -98,9 +98,7 @@ def test_where_nothing_changed_nobody_who_writes_is_waited_for(workplace: Workpl
 
 
 @pytest.mark.parametrize("every_file", [False, True])
-def test_who_asks_for_every_file_is_told_of_those_that_are_unchanged(
-    workplace: Workplace, instance: Instance, every_file: bool
-) -> None:
+def test_every_file_also_emits_unchanged_files(workplace: Workplace, instance: Instance, every_file: bool) -> None:
     rules = app.Rules.load(workplace.rules(RULES).folder / "rules.toml")
     file = instance("data/1.dcm")
     app.index(rules)

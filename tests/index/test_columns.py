@@ -1,4 +1,4 @@
-"""Columns that come and go: only what they can concern is read again, and the rest of the index stays."""
+"""Added and removed columns: only instances that can have a value are read again, and the rest of the index stays."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def archive(workplace: Workplace, instance: Instance) -> Workplace:
         (column("image", "PlanLabel", "RTPlanLabel"), 1, "select PlanLabel from images where Modality = 'RTPLAN'", ["boost"]),
     ],
 )
-def test_a_new_column_reads_what_it_can_concern(
+def test_a_new_column_reads_only_instances_that_can_have_a_value(
     archive: Workplace, added: str, read: int, query: str, values: list[object]
 ) -> None:
     assert archive.rules(SOURCE + added).run("index", "--json").summary["read"] == read
@@ -44,7 +44,7 @@ def dump(archive: Workplace) -> list[object]:
     return [{key: value for key, value in row.get("values", {}).items() if key != "DatabaseTimeStamp"} for row in rows]
 
 
-def test_the_index_is_what_a_new_one_would_be(archive: Workplace) -> None:
+def test_a_changed_index_equals_a_new_one(archive: Workplace) -> None:
     added = column("image", "EchoTime", "EchoTime") + column("series", "Side", "Laterality")
     archive.rules(SOURCE + added).run("index")
     changed = dump(archive)
@@ -54,13 +54,13 @@ def test_the_index_is_what_a_new_one_would_be(archive: Workplace) -> None:
     assert dump(archive) == changed
 
 
-def test_a_column_that_goes_takes_nothing_else_with_it(archive: Workplace) -> None:
+def test_a_removed_column_changes_nothing_else(archive: Workplace) -> None:
     archive.rules(SOURCE + column("image", "EchoTime", "EchoTime")).run("index")
     assert archive.rules(SOURCE).run("index", "--json").summary["read"] == 0
     assert 'unknown column "EchoTime"' in archive.run("query", "select EchoTime from images").err
 
 
-def test_a_column_with_another_tag_is_read_anew(archive: Workplace) -> None:
+def test_a_column_with_another_tag_is_read_again(archive: Workplace) -> None:
     archive.rules(SOURCE + column("image", "Extra", "EchoTime")).run("index")
     archive.rules(SOURCE + column("image", "Extra", "RTPlanLabel")).run("index")
     assert archive.run("query", "select Extra from images where Extra is not null", "--json").lines[0]["values"] == {
@@ -68,9 +68,7 @@ def test_a_column_with_another_tag_is_read_anew(archive: Workplace) -> None:
     }
 
 
-def test_a_run_that_was_stopped_before_the_column_was_filled_is_made_good(
-    archive: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_after_an_interrupted_one_fills_the_column(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*arguments: object) -> None:
         raise KeyboardInterrupt
 
@@ -82,7 +80,7 @@ def test_a_run_that_was_stopped_before_the_column_was_filled_is_made_good(
     assert archive.run("query", "select count(EchoTime) as n from images", "--json").lines[0]["values"] == {"n": 4}
 
 
-def test_contradictions_are_told(workplace: Workplace, instance: Instance) -> None:
+def test_contradictions_are_reported(workplace: Workplace, instance: Instance) -> None:
     instance("data/1.dcm", SOPInstanceUID="1.1")
     instance("data/2.dcm", SOPInstanceUID="1.2", StudyInstanceUID="1.2.3.4")
     instance("data/3.dcm", SOPInstanceUID="1.3", PatientID="P2", SeriesInstanceUID="1.2.3.5")

@@ -1,4 +1,4 @@
-"""The corpus of real files: all are told, all good ones are indexed, and old queries and views agree."""
+"""The corpus of real files: all are reported, all good ones are indexed, and old queries and views agree."""
 
 import base64
 import csv
@@ -23,13 +23,13 @@ def workplace(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Workpla
 
 @pytest.fixture(scope="module")
 def done(workplace: Workplace) -> Done:
-    """The one indexing of all tests here."""
+    """One run of `index` for all tests of this module."""
     return workplace.run("index", "--json", "--report", "report.jsonl")
 
 
 @pytest.fixture(scope="module")
 def told(workplace: Workplace, done: Done, shared: Path) -> dict[str, tuple[str, str | None]]:
-    """Outcome and reason of every file of the corpus, which is told once."""
+    """Outcome and reason of every file of the corpus. Each must be reported once."""
     lines = [json.loads(line) for line in (workplace.folder / "report.jsonl").read_text().splitlines()]
     paths = [os.path.relpath(os.fsdecode(base64.b64decode(line["path_b64"])), (shared / "corpus").resolve()) for line in lines]
     assert len(paths) == len(set(paths))
@@ -48,7 +48,7 @@ def query(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
     return [tuple(line["values"].values()) for line in found.lines if line["event"] == "row"]
 
 
-def test_every_file_is_told_once(told: dict[str, Any], shared: Path) -> None:
+def test_every_file_is_reported_once(told: dict[str, Any], shared: Path) -> None:
     corpus = shared / "corpus"
     assert set(told) == {str(path.relative_to(corpus)) for path in corpus.rglob("*") if not path.is_dir()}
 
@@ -59,14 +59,16 @@ def test_every_good_instance_is_indexed(workplace: Workplace, done: Done, manife
     assert good <= {uid for (uid,) in query(workplace, "SELECT SOPInstanceUID FROM images")}
 
 
-def test_what_is_not_indexed_has_a_reason(told: dict[str, tuple[str, str | None]], manifest: Sequence[dict[str, str]]) -> None:
+def test_files_that_are_not_indexed_have_a_reason(
+    told: dict[str, tuple[str, str | None]], manifest: Sequence[dict[str, str]]
+) -> None:
     assert all(reason for outcome, reason in told.values() if outcome != "indexed")
     good = {row["path"] for row in manifest if not row["bad"] and row["sop"]}
     # Of files with one SOPInstanceUID one is indexed; nothing else keeps a good file out.
     assert {reason for path, (_, reason) in told.items() if path in good} <= {None, "same-bytes", "conflict"}
 
 
-def test_the_counts_are_those_of_the_report(done: Done, told: dict[str, tuple[str, str | None]]) -> None:
+def test_the_counts_equal_the_report(done: Done, told: dict[str, tuple[str, str | None]]) -> None:
     outcomes = Counter(outcome for outcome, _ in told.values())
     assert done.code == 1
     assert done.summary["seen"] == done.summary["read"] == len(told)
@@ -93,7 +95,7 @@ def test_the_second_run_reads_nothing(workplace: Workplace, done: Done) -> None:
         ),
     ],
 )
-def test_old_queries_select_what_the_views_do(workplace: Workplace, done: Done, old: str, by_keyword: str) -> None:
+def test_old_queries_select_the_same_rows_as_the_views(workplace: Workplace, done: Done, old: str, by_keyword: str) -> None:
     found = sorted(query(workplace, old))
     assert found
     assert found == sorted(query(workplace, by_keyword))

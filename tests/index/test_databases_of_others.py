@@ -48,13 +48,13 @@ def test_a_database_that_another_program_left_when_it_was_killed_is_not_repaired
 
 
 @pytest.mark.parametrize("content", [b"notes of mine\n" * 100, b"SQLite format 3\0" + bytes(2000), b"x", b"n" * 600])
-def test_a_file_that_is_no_database_is_not_touched(archive: Workplace, content: bytes) -> None:
+def test_a_file_that_is_not_a_database_is_not_touched(archive: Workplace, content: bytes) -> None:
     (archive.folder / "conquest.db").write_bytes(content)
     not_touched(archive, "cannot open the index")
 
 
 def not_touched(workplace: Workplace, says: str) -> None:
-    """Indexing fails, says why, and leaves the file and all beside it as they are."""
+    """Check that `index` fails with this message, and leaves the file and its neighbours unchanged."""
 
     def there() -> dict[str, bytes]:
         return {
@@ -67,13 +67,13 @@ def not_touched(workplace: Workplace, says: str) -> None:
     assert says in done.summary["message"]
 
 
-def test_an_index_in_a_folder_that_is_not_there(archive: Workplace) -> None:
+def test_an_index_in_a_missing_folder(archive: Workplace) -> None:
     archive.rules(f'[index]\ndatabase = "nowhere/conquest.db"\n{RULES}')
     done = index(archive)
     assert (done.code, "cannot open the index" in done.summary["message"]) == (1, True)
 
 
-def test_a_damaged_index_is_an_error_that_says_the_way_out(archive: Workplace) -> None:
+def test_a_damaged_index_is_an_error_with_what_to_do(archive: Workplace) -> None:
     index(archive)
     with (archive.folder / "conquest.db").open("r+b") as database:
         database.seek(database.seek(0, os.SEEK_END) // 2)
@@ -85,8 +85,8 @@ def test_a_damaged_index_is_an_error_that_says_the_way_out(archive: Workplace) -
     assert index(archive).code == 0
 
 
-def test_an_index_that_is_made_anew_meanwhile_is_not_filled_by_the_old_rules(archive: Workplace) -> None:
-    """Two runs with other columns: the older one must not leave rows that lack the new columns."""
+def test_an_index_that_another_run_rebuilt_is_not_filled_by_the_old_rules(archive: Workplace) -> None:
+    """Of two runs with different columns, the older one must not write rows that lack the new columns."""
     database, layout = archive.folder / "conquest.db", schema(parse(standard_text()))
     with Store(database, layout) as store:
         archive.rules(RULES + '[[schema.image]]\ncolumn = "Kilovolts"\ntag = "KVP"\n')

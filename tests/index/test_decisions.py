@@ -1,4 +1,4 @@
-"""What a person decided is state: it survives the index, holds for what comes later, and can be read, edited and taken back."""
+"""Decisions of users are state: they survive the index, hold for later files, and can be read, edited and undone."""
 
 import os
 import shutil
@@ -79,7 +79,7 @@ def rebuild(archive: Workplace) -> None:
         ("one", "forget image 1.9.1", {"1.9.1"}),
     ],
 )
-def test_what_is_forgotten_stays_so_in_an_index_made_anew(archive: Workplace, what: str, line: str, gone: set[str]) -> None:
+def test_forgotten_instances_stay_forgotten_in_a_rebuilt_index(archive: Workplace, what: str, line: str, gone: set[str]) -> None:
     before = images(archive)
     assert archive.run("forget", what, "--yes").code == 0
     assert line in decisions(archive)
@@ -107,7 +107,7 @@ def test_what_is_forgotten_stays_so_in_an_index_made_anew(archive: Workplace, wh
         ("1.9.1", {"SOPInstanceUID": "1.9.77"}, False),
     ],
 )
-def test_it_holds_for_files_that_come_later(
+def test_a_decision_holds_for_files_that_arrive_later(
     archive: Workplace, instance: Instance, what: str, new: dict[str, Any], stays_out: bool
 ) -> None:
     archive.run("forget", what, "--yes")
@@ -119,7 +119,7 @@ def test_it_holds_for_files_that_come_later(
     assert values == ({"Outcome": "skipped", "Reason": "forgotten"} if stays_out else {"Outcome": "indexed", "Reason": None})
 
 
-def test_a_line_written_by_hand_is_obeyed_by_the_next_command(archive: Workplace) -> None:
+def test_the_next_command_applies_a_line_written_by_hand(archive: Workplace) -> None:
     lines, series = decisions(archive), "1.2.826.0.1.3680043.10.3.1"
     for by_hand in ("forget patient P1", 'forget  patient "P\\u0031"  # consent withdrawn', f"forget series {series}"):
         write(archive, "\n".join([*lines, by_hand]) + "\n")
@@ -147,7 +147,9 @@ def test_a_line_written_by_hand_is_obeyed_by_the_next_command(archive: Workplace
         ("forget patient \u202eP1", 1),
     ],
 )
-def test_what_is_wrong_is_refused_with_its_line_and_nothing_changes(archive: Workplace, text: str | bytes, line: int) -> None:
+def test_an_invalid_line_is_rejected_with_its_number_and_nothing_changes(
+    archive: Workplace, text: str | bytes, line: int
+) -> None:
     before = (archive.folder / "conquest.db").read_bytes()
     write(archive, text)
     for command in (("index",), ("query", "select 1"), ("plan",)):
@@ -157,7 +159,7 @@ def test_what_is_wrong_is_refused_with_its_line_and_nothing_changes(archive: Wor
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device", "loop", "nothing"])
-def test_what_is_no_file_is_refused(archive: Workplace, kind: str) -> None:
+def test_a_decisions_path_that_is_not_a_file_is_rejected(archive: Workplace, kind: str) -> None:
     file = archive.folder / ".pyconquest-rules/decisions.txt"
     file.unlink()
     match kind:
@@ -174,7 +176,7 @@ def test_what_is_no_file_is_refused(archive: Workplace, kind: str) -> None:
     assert "Traceback" not in done.err
 
 
-def test_a_file_that_is_gone_is_written_again_from_the_index(archive: Workplace) -> None:
+def test_a_deleted_file_is_written_again_from_the_index(archive: Workplace) -> None:
     archive.run("forget", "P1", "--yes")
     before = decisions(archive)
     (archive.folder / ".pyconquest-rules/decisions.txt").unlink()
@@ -183,7 +185,7 @@ def test_a_file_that_is_gone_is_written_again_from_the_index(archive: Workplace)
     assert "1.9.1" not in images(archive)
 
 
-def test_lines_keep_their_place_and_what_is_not_ours_stays(archive: Workplace) -> None:
+def test_lines_keep_their_position_and_unknown_lines_stay(archive: Workplace) -> None:
     text = "# ours\ndevice archive MAG0\nretain for-ever 7\n\ndevice second MAG1\nforget study 1.7  # why\n# end\n"
     write(archive, text)
     archive.run("forget", "P1", "--yes")
@@ -200,7 +202,7 @@ def test_every_value_is_read_as_it_was_written(value: str) -> None:
     assert Decisions.of_text(written.text).all == {("forget", "patient", value)}
 
 
-def test_devices_are_those_of_the_file(archive: Workplace) -> None:
+def test_devices_come_from_the_file(archive: Workplace) -> None:
     query = "select distinct DeviceName || ' ' || Source as d from images order by 1"
 
     def devices() -> list[str]:
@@ -218,7 +220,7 @@ def test_devices_are_those_of_the_file(archive: Workplace) -> None:
     assert devices() == ["MAG0 second", "MAG1 other"]
 
 
-def test_an_index_of_an_earlier_version_gives_what_it_knows(archive: Workplace) -> None:
+def test_decisions_of_an_index_of_an_earlier_version_are_written_to_the_file(archive: Workplace) -> None:
     archive.run("forget", "1.9.1", "--yes")
     (archive.folder / ".pyconquest-rules/decisions.txt").unlink()
     with closing(sqlite3.connect(archive.folder / "conquest.db")) as connection, connection:
@@ -243,7 +245,7 @@ main()
 """
 
 
-def test_the_next_run_does_what_a_kill_left(archive: Workplace) -> None:
+def test_the_next_run_finishes_after_a_kill(archive: Workplace) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=archive.folder, check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL
     assert "forget patient P1" in decisions(archive)
@@ -251,7 +253,7 @@ def test_the_next_run_does_what_a_kill_left(archive: Workplace) -> None:
     assert images(archive) == {"1.9.3", "1.9.4"}
 
 
-def test_a_chosen_file_counts_whatever_the_order(archive: Workplace, instance: Instance) -> None:
+def test_a_chosen_file_is_indexed_in_any_order(archive: Workplace, instance: Instance) -> None:
     instance("more/z.dcm", SOPInstanceUID="1.9.1", SeriesDescription="chosen")
     assert archive.run("index").code == 1
     source = "select Source, ObjectFile from images where SOPInstanceUID = '1.9.1'"
@@ -266,7 +268,7 @@ def test_a_chosen_file_counts_whatever_the_order(archive: Workplace, instance: I
     assert archive.run("query", source, "--json").lines[0]["values"]["ObjectFile"] == "1.dcm"
 
 
-def test_a_stray_goes_with_the_study_that_shows_it(archive: Workplace) -> None:
+def test_a_stray_is_forgotten_with_its_shown_study(archive: Workplace) -> None:
     """1.9.4 tells the study 1.3, but its series is shown in that of P1."""
     archive.run("forget", "1.2.826.0.1.3680043.10.2.1", "--yes")
     assert images(archive) == {"1.9.3"}
@@ -274,7 +276,7 @@ def test_a_stray_goes_with_the_study_that_shows_it(archive: Workplace) -> None:
     assert images(archive) == {"1.9.3"}
 
 
-def test_the_state_folder_shows_version_control_the_decisions_alone(archive: Workplace) -> None:
+def test_version_control_sees_only_the_decisions(archive: Workplace) -> None:
     git = shutil.which("git")
     if git is None:
         pytest.skip("needs git")
@@ -286,7 +288,7 @@ def test_the_state_folder_shows_version_control_the_decisions_alone(archive: Wor
     assert {Path(name).name for name in shown.stdout.decode().split()} == {".gitignore", "decisions.txt"}
 
 
-def test_what_another_process_decides_while_one_waits_for_the_index_is_obeyed(
+def test_decisions_that_change_during_a_wait_for_the_index_are_applied(
     archive: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.run("index")

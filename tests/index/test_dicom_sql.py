@@ -1,4 +1,4 @@
-"""`dicom.sql`: what the server's parser takes, what ours refuses and where it points, and the standard layout."""
+"""`dicom.sql`: text that the server's parser accepts, errors of our parser with their positions, and the standard layout."""
 
 import os
 import re
@@ -97,7 +97,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize(("text", "patient"), TAKEN)
-def test_what_the_server_takes_is_taken(text: str, patient: list[str]) -> None:
+def test_text_that_the_server_accepts_is_accepted(text: str, patient: list[str]) -> None:
     layout = parse(text)
     assert names(layout.patient) == patient
     assert [str(column.tag) for column in layout.patient][:3] == ["0010,0020", "0010,0010", "0010,0040"]
@@ -125,7 +125,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "place", "message"), REFUSED)
-def test_what_the_server_refuses_or_chokes_on_is_one_problem_with_its_place(
+def test_text_that_the_server_rejects_or_fails_on_is_one_problem_with_its_position(
     text: str, place: tuple[int, int], message: str
 ) -> None:
     (problem,) = problems(text)
@@ -136,7 +136,7 @@ def test_what_the_server_refuses_or_chokes_on_is_one_problem_with_its_place(
     assert str(problem).startswith(f"my.sql:{place[0]}:{place[1]}: ")
 
 
-def test_the_20_cases_of_the_log_are_all_here() -> None:
+def test_all_20_cases_of_the_log_are_tested() -> None:
     numbers = [str(case.id).split()[0] for case in (*TAKEN, *REFUSED)]
     assert sorted(numbers) == sorted(["baseline", *map(str, range(1, 21))])
 
@@ -172,7 +172,7 @@ def test_the_20_cases_of_the_log_are_all_here() -> None:
         ('"PatientSex"', '"PATIENTID"', '"PatientID" of line 4', "first 10 letters"),
     ],
 )
-def test_every_mistake_has_a_way_out(old: str, new: str, message: str, hint: str) -> None:
+def test_every_error_has_a_hint(old: str, new: str, message: str, hint: str) -> None:
     (problem,) = problems(edited(old, new))
     assert message in problem.message
     assert hint in (problem.hint or "")
@@ -191,13 +191,13 @@ def test_only_the_image_table_has_a_column_objectfile_of_the_server() -> None:
 
 
 @pytest.mark.parametrize("end", ["*Study*\n{", '*Study*\n{\n{ 0x0010, 0x0020, "Pat', "*Study*", "*Study* { {"])
-def test_a_file_that_ends_too_soon_is_a_problem_at_its_end(end: str) -> None:
+def test_a_truncated_file_is_a_problem_at_its_end(end: str) -> None:
     text = BASE[: BASE.index("*Study*")] + end
     (problem,) = problems(text + "\n\n")
     assert problem.line == text.count("\n") + 1
 
 
-def test_mistakes_of_meaning_are_told_all_at_once() -> None:
+def test_errors_of_meaning_are_reported_together() -> None:
     text = """\
 *Patient*
 {
@@ -241,12 +241,12 @@ def test_rows_of_sequences_make_no_column_and_need_no_identifier() -> None:
     assert names(parse(text).worklist) == ["PatientID"]
 
 
-def test_a_column_says_all_that_its_row_says() -> None:
+def test_a_column_has_everything_of_its_row() -> None:
     assert parse(BASE).study[1] == Column(TagPath((), 0x00080020), "StudyDate", 8, SQLType.DATE, DICOMType.DATE)
     assert parse(BASE).study[0].column == "StudyInsta"
 
 
-def test_a_file_as_pyconquest_users_write_it_is_read() -> None:
+def test_a_file_of_a_pyconquest_user_is_read() -> None:
     text = """\
 # dicom.sql of our department; pyconquest looks at the first three fields only
 /*
@@ -265,7 +265,7 @@ def test_a_file_as_pyconquest_users_write_it_is_read() -> None:
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder with what was measured on a Conquest server: beside the checkout, not part of it."""
+    """The folder with measurements of a Conquest server. It is beside the checkout, not part of it."""
     folder = Path(__file__).parents[3] / "shared"
     if not folder.is_dir():
         message = f"{folder} is missing: nothing to compare with"
@@ -297,7 +297,7 @@ def sql(column: Column) -> str:
     return f"char({column.length})" if column.sql_type is SQLType.DATE else f"varchar({column.length})"
 
 
-def test_the_standard_layout_adds_what_pyconquest_adds() -> None:
+def test_the_standard_layout_adds_the_columns_of_pyconquest() -> None:
     layout = parse(standard_text())
     added = {level: " ".join(c.column for c in layout.level(level)[count:-1]) for level, count in STOCK.items()}
     assert added == {
@@ -335,7 +335,7 @@ OWN_NAMES = {
 }
 
 
-def test_the_standard_layout_reads_the_elements_that_its_names_promise() -> None:
+def test_the_standard_layout_reads_the_elements_of_its_column_names() -> None:
     layout = parse(standard_text())
     columns = [column for level in Level for column in layout.level(level)]
     # pyconquest reads private elements of one vendor, without asking for their creator.
@@ -381,7 +381,7 @@ SPACE = st.sampled_from(["", " ", "\n", "\r\n", "\t ", "\n# remark }\n", "\r\n#\
 
 @dataclass
 class Writer:
-    """Writes a layout as text, with all the liberty that the grammar leaves."""
+    """Writes a table layout as text, with all variations that the grammar permits."""
 
     numbers: Iterator[str]
     spaces: Iterator[str]
@@ -422,6 +422,6 @@ def test_a_layout_written_as_text_is_read_back(layout: Layout, writer: Writer) -
 
 
 @given(st.text() | st.lists(st.sampled_from(re.findall(r"\w+|\S|\s", BASE))).map("".join))
-def test_text_that_is_no_layout_is_a_rules_error_and_nothing_else(text: str) -> None:
+def test_invalid_text_raises_only_a_rules_error(text: str) -> None:
     with pytest.raises(RulesError):
         parse(text)

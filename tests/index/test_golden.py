@@ -1,4 +1,4 @@
-"""What "conforms to Conquest" means: the tables that the server makes, and the rows that it stored, file by file."""
+"""Conformance with Conquest: the tables that the server creates, and the rows that it stored, file by file."""
 
 import csv
 import re
@@ -30,7 +30,7 @@ SLIP = "idx_patientid"
 
 
 def described(database: sqlite3.Connection, table: str) -> list[tuple[object, ...]]:
-    """Name, type, whether NULL is forbidden, and place in the primary key of every column."""
+    """Return name, type, whether NULL is forbidden, and position in the primary key of every column."""
     columns = database.execute(f"PRAGMA table_info({table})")
     return [(name, type_.lower().replace(" ", ""), bool(notnull), key) for _, name, type_, notnull, _, key in columns]
 
@@ -42,7 +42,7 @@ def lookups(database: sqlite3.Connection, table: str) -> set[tuple[str, tuple[st
 
 @pytest.fixture(scope="module")
 def server(shared: Path) -> sqlite3.Connection:
-    """The database that the server makes."""
+    """The database that the server creates."""
     database = sqlite3.connect(":memory:")
     database.executescript((shared / "conquest" / "schema_dgate150e_sqlite.sql").read_text())
     return database
@@ -65,7 +65,7 @@ def test_tables_have_the_columns_types_and_keys_of_the_server(
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_tables_have_the_lookups_of_the_server(server: sqlite3.Connection, ours: sqlite3.Connection, table: str) -> None:
+def test_tables_have_the_indexes_of_the_server(server: sqlite3.Connection, ours: sqlite3.Connection, table: str) -> None:
     mine = {lookup for lookup in lookups(ours, table) if not lookup[0].startswith("rules_")}
     assert mine == {lookup for lookup in lookups(server, table) if lookup[0] != SLIP}
 
@@ -77,7 +77,7 @@ def golden(shared: Path, table: str) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def rows(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, object] | str]:
-    """Our row of each table for each file of the golden tables, indexed alone; or why it was refused."""
+    """Our row of each table for each file of the golden tables, indexed alone, or why it was rejected."""
     with (shared / "conquest" / "golden_single_log.csv").open(newline="") as file:
         names = [f"{row['dir']}/{row['file']}" for row in csv.DictReader(file)]
     found: dict[tuple[str, str], dict[str, object] | str] = {}
@@ -102,8 +102,8 @@ def indexed(name: str, folder: Path) -> dict[tuple[str, str], dict[str, object] 
         }
 
 
-def test_every_row_is_the_one_that_the_server_stored(shared: Path, rows: dict[tuple[str, str], dict[str, object] | str]) -> None:
-    """Column by column; each difference is one that `conquest/README.md` says not to imitate, or text decoded."""
+def test_every_row_equals_the_row_of_the_server(shared: Path, rows: dict[tuple[str, str], dict[str, object] | str]) -> None:
+    """The only differences are those that `conquest/README.md` lists as not to be imitated, and decoded text."""
     outcomes: Counter[str] = Counter()
     for table in KEYS:
         for theirs in golden(shared, table):
@@ -135,7 +135,7 @@ def compared(theirs: dict[str, str], mine: dict[str, object], column: str) -> st
     return "decoded" if mine[column] == decoded else f"{theirs['source_file']} {column}: {mine[column]!r} for {value!r}"
 
 
-def test_files_that_the_server_refuses_are_refused_or_better_read(
+def test_files_that_the_server_rejects_are_rejected_or_read_better(
     shared: Path, rows: dict[tuple[str, str], dict[str, object] | str]
 ) -> None:
     with (shared / "conquest" / "golden_single_log.csv").open(newline="") as file:

@@ -1,4 +1,4 @@
-"""Identity follows the padding of the Standard: spaces and NULs around a PatientID or UID are no part of it."""
+"""Padding of the Standard is not part of a key: spaces and NULs around a PatientID or UID are ignored."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ UIDS: list[bytes] = [b"%s\0", b"%s\0\0\0", b" %s", b"  %s ", b"%s \0 ", b"\0%s\0
 
 
 def padded(form: bytes, uid: str) -> tuple[str, bytes]:
-    """A UID in one of the forms, of an even number of bytes."""
+    """Return a UID in one of the forms, with an even number of bytes."""
     value = form % uid.encode()
     return "UI", value + b"\0" * (len(value) % 2)
 
@@ -158,7 +158,7 @@ def test_a_csv_table_joins_padded_patients(workplace: Workplace) -> None:
     assert tuples(workplace, joined) == [(arm, 1) for arm in "abcde"]
 
 
-def test_what_is_no_key_stays_as_a_server_would_store_it(workplace: Workplace) -> None:
+def test_other_values_are_stored_as_a_server_stores_them(workplace: Workplace) -> None:
     kept: Elements = {
         "StationName": ("SH", " ward"),
         "BodyPartExamined": ("CS", "  HEAD"),
@@ -206,7 +206,7 @@ def test_an_instance_with_a_padded_uid_can_be_sent(workplace: Workplace, tmp_pat
 
 
 @pytest.mark.parametrize("uid", ["1." + "2" * 127, "1." * 64 + "x", "1.2 3", "1.2/3", "x" * 65])
-def test_other_uids_are_refused(workplace: Workplace, uid: str) -> None:
+def test_other_uids_are_rejected(workplace: Workplace, uid: str) -> None:
     put(workplace, "1.dcm", 1, {"SOPInstanceUID": ("UI", uid)})
     assert workplace.rules(RULES).run("index", "--json").summary["reasons"] == {"invalid-SOPInstanceUID": 1}
 
@@ -267,14 +267,14 @@ def test_the_summary_names_a_missing_patient(workplace: Workplace) -> None:
     assert [line.get("PatientID", "") for line in workplace.run("summary", "--json").lines] == [None, "P1", ""]
 
 
-def test_a_column_that_comes_is_filled_for_a_missing_patient(workplace: Workplace) -> None:
+def test_a_new_column_is_filled_for_a_missing_patient(workplace: Workplace) -> None:
     put(workplace, "1.dcm", 1, {"PatientID": b"", "PatientComments": ("LT", "hello")})
     workplace.rules(RULES).run("index")
     workplace.rules(RULES + '[[schema.patient]]\ncolumn = "PatientComments"\ntag = "PatientComments"\n').run("index")
     assert tuples(workplace, "select PatientID, PatientComments from patients") == [(None, "hello")]
 
 
-def test_a_patient_is_found_by_a_lookup(workplace: Workplace) -> None:
+def test_a_patient_is_found_by_an_index(workplace: Workplace) -> None:
     put(workplace, "1.dcm", 1)
     workplace.rules(RULES).run("index")
     for view in ("images", "series", "studies", "patients"):

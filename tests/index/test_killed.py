@@ -56,14 +56,14 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clean(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[Any, ...]]]:
-    """What one run that nobody disturbs makes of `many`."""
+    """The rows after one undisturbed run on `many`."""
     folder = linked(many, tmp_path_factory.mktemp("clean"))
     assert Workplace(folder).run("index").code == 0
     return dump(folder / "conquest.db")
 
 
 def linked(many: Path, folder: Path) -> Path:
-    """A workplace of its own on the same data."""
+    """Return a new workplace with the same data."""
     shutil.copy(many / "rules.toml", folder / "rules.toml")
     text = (folder / "rules.toml").read_text().replace('"data"', f'"{many}/data"')
     (folder / "rules.toml").write_text(text)
@@ -75,7 +75,7 @@ def indexing(folder: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_two_processes_at_once_make_one_right_index(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
+def test_two_processes_at_once_make_one_correct_index(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
     folder = linked(many, tmp_path)
     both = [indexing(folder) for _ in range(2)]
     ends = [(*process.communicate(timeout=60), process.returncode) for process in both]
@@ -96,7 +96,7 @@ def killed_once(folder: Path, happened: Callable[[], bool]) -> bool:
 
 
 def written(database: Path) -> int:
-    """How many files the index knows; -1 where there is none yet."""
+    """Return how many files the index has; -1 if it does not exist yet."""
     try:
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             return int(connection.execute("SELECT count(*) FROM rules_files").fetchone()[0])
@@ -122,8 +122,8 @@ def test_a_run_after_a_kill_does_exactly_the_rest(many: Path, clean: dict[str, A
     assert dump(folder / "conquest.db") == clean
 
 
-def test_a_kill_while_changes_are_taken_in(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
-    """Everything was touched: first all is forgotten, then all is read again."""
+def test_a_kill_while_changes_are_indexed(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
+    """All files were touched: first they are removed from the index, then they are read again."""
     shutil.copytree(many / "data", tmp_path / "data")
     shutil.copy(many / "rules.toml", tmp_path / "rules.toml")
     workplace = Workplace(tmp_path)
@@ -202,7 +202,7 @@ def test_ctrl_c_ends_a_run_with_workers_in_one_line(many: Path, clean: dict[str,
     assert dump(folder / "conquest.db") == clean
 
 
-def test_a_worker_that_somebody_kills_does_no_harm(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
+def test_a_killed_worker_does_no_harm(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
     def kill(event: Event) -> None:
         if isinstance(event, FileTold) and not killed:
             killed.extend(worker.pid for worker in multiprocessing.active_children())
@@ -217,14 +217,14 @@ def test_a_worker_that_somebody_kills_does_no_harm(many: Path, clean: dict[str, 
 
 
 def is_running(process: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Return whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-def test_many_workers_come_to_the_same_as_none(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
+def test_many_workers_give_the_same_index_as_one(many: Path, clean: dict[str, Any], tmp_path: Path) -> None:
     told: list[Event] = []
     order = Order(sources=("archive",), base=tmp_path, rules=tmp_path / "rules.toml")
     with Store(tmp_path / "conquest.db", schema(parse(standard_text())), order) as store:

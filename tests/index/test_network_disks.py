@@ -43,7 +43,7 @@ ALONE = ("fuse.sshfs", "fuse", "9p", "vboxsf", "virtiofs", "fuse.rclone")
 
 
 def mounted(monkeypatch: pytest.MonkeyPatch, folder: Path, kind: str) -> None:
-    """Has a folder be a mount of a type."""
+    """Make a folder look like a mount of a type."""
     point = str(folder.resolve()).replace(" ", "\\040")
     mounts = folder.parent / f"{folder.name}.mountinfo"
     mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda1 rw\n7 1 0:50 / {point} rw,relatime shared:1 - {kind} server:/x rw\n")
@@ -52,7 +52,7 @@ def mounted(monkeypatch: pytest.MonkeyPatch, folder: Path, kind: str) -> None:
 
 @pytest.fixture
 def archive(workplace: Workplace, instance: Instance) -> Workplace:
-    """Two instances to be copied."""
+    """Two instances to copy."""
     instance("data/1.dcm")
     instance("data/2.dcm")
     return workplace.rules(RULES)
@@ -72,7 +72,7 @@ def leftovers(workplace: Workplace) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", [*MEETING, *ALONE])
-def test_what_is_made_on_a_network_disk_has_a_rollback_journal(
+def test_a_database_created_on_a_network_disk_has_a_rollback_journal(
     archive: Workplace, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounted(monkeypatch, archive.folder, kind)
@@ -90,9 +90,7 @@ def test_local_disks_keep_wal(archive: Workplace, kind: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("first", ["apply", "query", "status", "verify", "plan --no-index"])
-def test_a_project_that_moves_to_a_network_disk_and_back_goes_on(
-    archive: Workplace, first: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_project_can_move_to_a_network_disk_and_back(archive: Workplace, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert archive.run("apply").code == 0
     assert [is_wal(file) for file in databases(archive)] == [True, True]
     local = filesystems.MOUNTS
@@ -106,9 +104,7 @@ def test_a_project_that_moves_to_a_network_disk_and_back_goes_on(
     assert [is_wal(file) for file in databases(archive)] == [True, True]
 
 
-def test_what_a_killed_writer_left_in_wal_is_not_lost_on_a_network_disk(
-    archive: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_wal_of_a_killed_writer_is_not_lost_on_a_network_disk(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert archive.run("apply").code == 0
     with Ledger(archive.folder, write=True) as ledger:
         ledger.runs.wait_for("inbox", "1.2.3")
@@ -189,7 +185,7 @@ def test_a_run_of_this_machine_that_was_killed_holds_nothing(archive: Workplace,
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "fuse.sshfs", "ext4"])
-def test_a_run_that_goes_on_holds_the_lock_everywhere(archive: Workplace, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_run_holds_the_lock_everywhere(archive: Workplace, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mounted(monkeypatch, archive.folder, kind)
     archive.run("apply")
     descriptor = os.open(archive.folder / ".pyconquest-rules/lock", os.O_RDWR)

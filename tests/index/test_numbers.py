@@ -1,4 +1,4 @@
-"""Numbers of IS and DS: what pydicom reads in its default mode is a number in the views, and all else is text."""
+"""Numbers of IS and DS: texts that pydicom reads in its default mode are numbers in the views, all others are text."""
 
 import math
 from pathlib import Path
@@ -45,7 +45,7 @@ VALUES = [
 
 
 def pydicom_reads(file: Path, keyword: str) -> object:
-    """The number that pydicom reads, if it is finite; None for text, and for what it cannot read at all."""
+    """Return the number that pydicom reads, if it is finite; None for text and unreadable values."""
     try:
         value = pydicom.dcmread(file).get(keyword)
     except (ValueError, OverflowError):  # an IS with an exponent of hundreds
@@ -54,7 +54,7 @@ def pydicom_reads(file: Path, keyword: str) -> object:
 
 
 def in_the_view(workplace: Workplace, values: list[str]) -> dict[str, list[object]]:
-    """What the view `images` holds of each value as IS and as DS, by the name of its file."""
+    """Return each value as IS and as DS in the view `images`, by the name of its file."""
     for number, value in enumerate(values, start=1):
         put(workplace, f"{number:05}.dcm", number, {keyword: (vr, value) for vr, keyword in KEYWORDS.items()})
     assert workplace.rules(RULES).run("index", "--json").summary["indexed"] == len(values)
@@ -63,21 +63,21 @@ def in_the_view(workplace: Workplace, values: list[str]) -> dict[str, list[objec
 
 
 def random_values(seed: int, number: int) -> list[str]:
-    """Texts that nearly are numbers."""
+    """Texts that are almost numbers."""
     random = Random(seed)
     return ["".join(random.choices("0123456789.+-eE, \t\n", k=random.randint(1, 7))) for _ in range(number)]
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value", "ignore:The value length", "ignore:Value ")
 @pytest.mark.parametrize("values", [VALUES, random_values(1, 300), random_values(2, 300)], ids=["chosen", "seed 1", "seed 2"])
-def test_a_number_is_what_pydicom_reads(workplace: Workplace, values: list[str]) -> None:
+def test_numbers_are_those_that_pydicom_reads(workplace: Workplace, values: list[str]) -> None:
     values = [value for value in values if value.strip(" ")]
     for (file, ours), value in zip(in_the_view(workplace, values).items(), values, strict=True):
         theirs = [pydicom_reads(workplace.folder / "data" / file, keyword) for keyword in KEYWORDS.values()]
         assert ours == [value.strip(" ") if number is None else number for number in theirs], repr(value)
 
 
-def test_what_no_other_reader_takes_for_a_number_is_text(workplace: Workplace) -> None:
+def test_text_that_no_other_reader_takes_for_a_number_is_text(workplace: Workplace) -> None:
     found = in_the_view(workplace, TEXTS)
     assert [*found.values()] == [[value, value] for value in TEXTS]
 

@@ -1,4 +1,4 @@
-"""The same tree and rules give the same index, whatever its history: every table of one that grew is that of a new one."""
+"""The same tree and rules give the same index, whatever its history: all tables equal those of a new index."""
 
 import os
 import shutil
@@ -130,7 +130,7 @@ def check(template: bytes, steps: list[Step], last: int) -> None:
     last=0,
 )
 @example(steps=[("write", "two", "z.dcm", 0, 1), ("index", "", "", 0, 0), ("copy", "two", "z.dcm", 0, 0)], last=0)
-def test_an_index_that_grew_is_a_new_one(template: bytes, steps: list[Step], last: int) -> None:
+def test_an_index_that_grew_equals_a_new_one(template: bytes, steps: list[Step], last: int) -> None:
     check(template, steps, last)
 
 
@@ -157,8 +157,8 @@ tag = "ImageComments"
 
 
 @pytest.mark.parametrize("uids", ["12345", "54321", "31524", "23451", "41352"])
-def test_a_column_that_comes_says_what_a_new_index_says(workplace: Workplace, instance: Instance, uids: str) -> None:
-    """The first file says a row, whatever its SOPInstanceUID; one of them is in another study than its series."""
+def test_an_added_column_has_the_values_of_a_new_index(workplace: Workplace, instance: Instance, uids: str) -> None:
+    """The first file defines a row, whatever its SOPInstanceUID. One of them is in another study than its series."""
     for number, uid in enumerate(uids):
         said = dict.fromkeys(("InstitutionalDepartmentName", "StationName", "PatientComments", "ImageComments"), f"of {number}")
         instance(f"one/{number}.dcm", SOPInstanceUID=f"1.2.{uid}", StudyInstanceUID=f"1.3.{int(number == 3)}", **said)

@@ -19,7 +19,7 @@ tag = "StudyID"
 """
 
 
-def test_a_new_column_is_filled_for_what_is_there_already(archive: Workplace) -> None:
+def test_a_new_column_is_filled_for_indexed_instances(archive: Workplace) -> None:
     index(archive)
     before = index(archive.rules(RULES + COLUMN))
     assert (before.summary["read"], before.summary["indexed"], before.summary["unchanged"]) == (4, 0, 4)
@@ -27,7 +27,7 @@ def test_a_new_column_is_filled_for_what_is_there_already(archive: Workplace) ->
     assert counts(index(archive)) == {"seen": 4, "unchanged": 4}
 
 
-def test_views_that_somebody_made_on_ours_stay_when_columns_come(archive: Workplace) -> None:
+def test_views_of_users_on_ours_stay_when_columns_are_added(archive: Workplace) -> None:
     index(archive)
     with closing(sqlite3.connect(archive.folder / "conquest.db")) as connection, connection:
         connection.execute("CREATE VIEW mine AS SELECT SOPInstanceUID FROM images WHERE InstanceNumber = 1")
@@ -46,13 +46,13 @@ def test_a_changed_index_is_the_same_as_a_new_one(archive: Workplace, tmp_path_f
 
 
 def without(*names: str) -> str:
-    """The standard layout without the rows of some names."""
+    """Return the standard layout without the rows with these names."""
     return "".join(line for line in standard_text().splitlines(True) if not any(f'"{name}"' in line for name in names))
 
 
 # The lookups and views of the index are made of some of these.
 @pytest.mark.parametrize("name", ["KVP", "SeriesPat", "ImagePat", "FrameOfReferenceUID", "Modality", "ReferencedSOPInstanceUID"])
-def test_columns_may_go_and_come_back(archive: Workplace, name: str) -> None:
+def test_columns_may_be_removed_and_added_again(archive: Workplace, name: str) -> None:
     index(archive)
     (archive.folder / "dicom.sql").write_text(without(name))
     assert index(archive.rules(f'[index]\ndicom_sql = "dicom.sql"\n{RULES}')).code == 0
@@ -66,14 +66,14 @@ def test_columns_may_go_and_come_back(archive: Workplace, name: str) -> None:
     assert rows(archive, "SELECT count(*) FROM images WHERE Modality = 'CT' AND PatientID > ''") == [(3,)]
 
 
-def test_a_column_of_another_length_makes_everything_read_again(archive: Workplace) -> None:
+def test_for_a_column_of_another_length_every_file_is_read_again(archive: Workplace) -> None:
     index(archive)
     (archive.folder / "dicom.sql").write_text(standard_text().replace('"KVP",                       16', '"KVP", 24'))
     archive.rules(f'[index]\ndicom_sql = "dicom.sql"\n{RULES}')
     assert counts(index(archive)) == {"seen": 4, "read": 4, "indexed": 4}
 
 
-def test_what_somebody_else_put_into_the_index_stays_when_the_columns_change(archive: Workplace) -> None:
+def test_tables_of_other_programs_stay_when_the_columns_change(archive: Workplace) -> None:
     index(archive)
     with closing(sqlite3.connect(archive.folder / "conquest.db")) as connection, connection:
         connection.execute("CREATE TABLE notes AS SELECT 'mine' AS text")

@@ -1,4 +1,4 @@
-"""Other programs write our index: a Conquest server that deletes, moves or makes anew, or somebody with SQL.
+"""Other programs write our index: a Conquest server that deletes, moves or rebuilds, or a user with SQL.
 
 Whatever they did, the next `index` comes to what an index made from the files alone is. What is no index of ours says so.
 """
@@ -52,9 +52,9 @@ def write(workplace: Workplace, *statements: str) -> None:
 
 
 def held(workplace: Workplace) -> object:
-    """Return all that the index holds, except what may differ.
+    """Return all rows of the index, except those that may differ.
 
-    That is the rows to be made anew, the order of modalities, and `rules_several_patients`, which may have more than there are.
+    These are the stale rows, the order of modalities, and `rules_several_patients`, which may have more studies than needed.
     """
     found = dump(workplace.folder / "conquest.db")
     del found["rules_stale"], found["rules_several_patients"]
@@ -63,7 +63,7 @@ def held(workplace: Workplace) -> object:
 
 
 def as_of_the_files(workplace: Workplace) -> object:
-    """Everything that an index made anew from the files holds."""
+    """Return all rows of an index that is rebuilt from the files."""
     database = workplace.folder / "conquest.db"
     aside = database.rename(workplace.folder / "aside.db")
     index(workplace)
@@ -74,7 +74,7 @@ def as_of_the_files(workplace: Workplace) -> object:
 
 
 def server_tables() -> list[str]:
-    """What `dgate -r` makes in the place of ours: the columns of its stock dicom.sql, none of ours, no row."""
+    """Return the SQL of the tables that `dgate -r` creates instead of ours: with the columns of its stock dicom.sql, empty."""
     stock = schema_of(parse(STOCK))
     statements = []
     for level in LEVELS:
@@ -144,7 +144,7 @@ WRITES: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("writes", WRITES.values(), ids=list(WRITES))
-def test_the_next_index_comes_to_what_the_files_say(archive: Workplace, writes: list[str]) -> None:
+def test_the_next_index_restores_the_rows_from_the_files(archive: Workplace, writes: list[str]) -> None:
     assert index(archive).code == 1, "of the conflict"
     write(archive, *writes)
     done = index(archive)
@@ -169,7 +169,7 @@ def test_only_what_others_touched_is_read_again(archive: Workplace) -> None:
     assert counts(index(archive)) == {"seen": 8, "unchanged": 8}
 
 
-def test_what_a_server_deleted_with_its_file_is_gone(archive: Workplace) -> None:
+def test_an_image_that_a_server_deleted_with_its_file_is_gone(archive: Workplace) -> None:
     index(archive)
     (archive.folder / "data/ct/2.dcm").unlink()
     write(archive, "DELETE FROM DICOMImages WHERE SOPInstanc = '1.2'")
@@ -177,7 +177,7 @@ def test_what_a_server_deleted_with_its_file_is_gone(archive: Workplace) -> None
     assert held(archive) == as_of_the_files(archive)
 
 
-def test_what_a_server_moved_with_its_file_is_found_there(archive: Workplace) -> None:
+def test_an_image_that_a_server_moved_with_its_file_is_found_there(archive: Workplace) -> None:
     index(archive)
     (archive.folder / "data/ct/2.dcm").rename(archive.folder / "second/2.dcm")
     write(archive, "UPDATE DICOMImages SET ObjectFile = '2.dcm', DeviceName = 'MAG1' WHERE SOPInstanc = '1.2'")
@@ -186,7 +186,7 @@ def test_what_a_server_moved_with_its_file_is_found_there(archive: Workplace) ->
     assert held(archive) == as_of_the_files(archive)
 
 
-def test_what_a_server_stored_into_a_source_is_indexed(archive: Workplace, instance: Instance) -> None:
+def test_an_image_that_a_server_stored_in_a_source_is_indexed(archive: Workplace, instance: Instance) -> None:
     index(archive)
     instance("data/P3/1.dcm", SOPInstanceUID="1.9", PatientID="P3", StudyInstanceUID="1.2.8", SeriesInstanceUID="1.2.9")
     write(
@@ -198,7 +198,7 @@ def test_what_a_server_stored_into_a_source_is_indexed(archive: Workplace, insta
     assert held(archive) == as_of_the_files(archive)
 
 
-def test_what_was_forgotten_stays_forgotten_when_a_server_makes_the_tables_anew(archive: Workplace) -> None:
+def test_forgotten_instances_stay_forgotten_when_a_server_rebuilds_the_tables(archive: Workplace) -> None:
     index(archive)
     assert archive.run("forget", "P2", "--yes").code == 0
     write(archive, *server_tables(), "INSERT INTO DICOMImages (SOPInstanc, ImagePat) VALUES ('1.5', 'P2')")
@@ -207,7 +207,7 @@ def test_what_was_forgotten_stays_forgotten_when_a_server_makes_the_tables_anew(
     assert rows(archive, "SELECT count(*) FROM images") == [(4,)]
 
 
-def test_what_a_server_keeps_beside_the_images_stays(archive: Workplace) -> None:
+def test_other_data_of_a_server_stays(archive: Workplace) -> None:
     index(archive)
     write(
         archive,
@@ -220,7 +220,7 @@ def test_what_a_server_keeps_beside_the_images_stays(archive: Workplace) -> None
     assert rows(archive, "SELECT PatientID FROM DICOMWorkList") == [("W",)]
 
 
-def test_a_source_that_is_not_there_keeps_what_is_known_of_it(archive: Workplace) -> None:
+def test_a_missing_source_keeps_its_files_in_the_index(archive: Workplace) -> None:
     index(archive)
     write(archive, "UPDATE DICOMImages SET ImageNumbe = '99'")
     (archive.folder / "second").rename(archive.folder / "elsewhere")
@@ -282,7 +282,7 @@ COMMANDS = (
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 @pytest.mark.parametrize(("make", "says"), NOT_OURS.values(), ids=list(NOT_OURS))
-def test_a_database_that_is_not_ours_is_named(
+def test_a_foreign_database_is_named_in_the_error(
     workplace: Workplace, make: Callable[[Path], None], says: str, command: list[str]
 ) -> None:
     make(workplace.folder / "conquest.db")
@@ -293,7 +293,7 @@ def test_a_database_that_is_not_ours_is_named(
 
 
 @pytest.mark.parametrize("writes", [server_tables(), ["DROP TABLE DICOMSeries"], ["DROP VIEW images"]])
-def test_tables_that_others_made_anew_are_not_queried(archive: Workplace, writes: list[str]) -> None:
+def test_tables_that_others_rebuilt_are_not_queried(archive: Workplace, writes: list[str]) -> None:
     index(archive)
     write(archive, *writes)
     done = archive.run("query", "SELECT count(*) FROM images")

@@ -11,7 +11,7 @@ from tests.conftest import Instance, Workplace
 from tests.index.indexing import RULES, counts, index, report, rows
 
 
-def test_every_file_is_told_once_with_its_outcome_and_reason(archive: Workplace, instance: Instance) -> None:
+def test_every_file_is_reported_once_with_its_outcome_and_reason(archive: Workplace, instance: Instance) -> None:
     data = archive.folder / "data"
     (data / "notes.txt").write_text("no DICOM")
     (data / ".hidden").touch()
@@ -40,7 +40,7 @@ def test_every_file_is_told_once_with_its_outcome_and_reason(archive: Workplace,
     assert report(archive) == second
 
 
-def test_the_report_has_whole_paths(archive: Workplace) -> None:
+def test_the_report_has_absolute_paths(archive: Workplace) -> None:
     file = archive.folder / "report.jsonl"
     index(archive, "--report", str(file))
     paths = {os.fsdecode(base64.b64decode(json.loads(line)["path_b64"])) for line in file.read_text().splitlines()}
@@ -57,7 +57,7 @@ def test_the_counts_add_up(archive: Workplace, instance: Instance) -> None:
 
 
 @pytest.mark.parametrize(("broken", "code"), [("no DICOM at all", 0), (None, 1)])
-def test_exit_code_1_only_where_dicom_was_rejected(archive: Workplace, broken: str | None, code: int) -> None:
+def test_exit_code_1_only_if_dicom_was_rejected(archive: Workplace, broken: str | None, code: int) -> None:
     file = archive.folder / "data/broken.dcm"
     file.write_bytes(broken.encode() if broken else (archive.folder / "data/ct/1.dcm").read_bytes()[:300])
     assert index(archive).code == code
@@ -71,7 +71,7 @@ def test_the_reasons_are_counted(archive: Workplace) -> None:
 
 @pytest.fixture
 def twins(workplace: Workplace, instance: Instance) -> Workplace:
-    """The same bytes under two paths, and other bytes with the same SOPInstanceUID under a third."""
+    """The same bytes at two paths, and other bytes with the same SOPInstanceUID at a third."""
     file = instance("data/1.dcm", SOPInstanceUID="1.1")
     shutil.copy(file, file.with_name("2.dcm"))
     instance("data/3.dcm", SOPInstanceUID="1.1", InstanceNumber=99)

@@ -1,4 +1,4 @@
-"""An index belongs to one rules file. Another one that names it is told so, and neither loses or exports what is the other's."""
+"""An index belongs to one rules file. Another one that names it gets an error; neither loses or exports files of the other."""
 
 import shutil
 import sqlite3
@@ -38,7 +38,7 @@ def in_one_folder(folder: Path) -> tuple[Path, Path]:
 
 
 def in_two_folders(folder: Path) -> tuple[Path, Path]:
-    """Each in a folder of its own: only the command line can name one index for both."""
+    """Each rules file is in its own folder. Only the command line can name one index for both."""
     return write(folder / "a/rules.toml", "../one"), write(folder / "b/rules.toml", "../two")
 
 
@@ -81,12 +81,12 @@ def check_that_the_second_is_refused(two: Workplace, first: Path, second: Path, 
     assert [file.name for file in (first.parent / "export").iterdir()] == ["1.1.dcm"]
 
 
-def test_a_second_rules_file_of_the_folder_is_refused_and_the_first_keeps_all(two: Workplace) -> None:
+def test_a_second_rules_file_of_the_folder_is_rejected_and_the_first_keeps_all(two: Workplace) -> None:
     check_that_the_second_is_refused(two, *in_one_folder(two.folder))
 
 
 @pytest.mark.parametrize("named", [relative, absolute, through_a_link])
-def test_a_rules_file_of_another_folder_is_refused_and_the_first_keeps_all(two: Workplace, named: Callable[[Path], str]) -> None:
+def test_a_rules_file_of_another_folder_is_rejected_and_the_first_keeps_all(two: Workplace, named: Callable[[Path], str]) -> None:
     check_that_the_second_is_refused(two, *in_two_folders(two.folder), "--database", named(two.folder))
 
 
@@ -97,7 +97,7 @@ def test_with_an_index_of_its_own_each_exports_its_own(two: Workplace) -> None:
     assert [file.name for file in (two.folder / "b/export").iterdir()] == ["1.2.dcm"]
 
 
-def test_deleting_the_index_gives_it_to_whoever_comes_next(two: Workplace) -> None:
+def test_after_deleting_the_index_the_next_rules_file_owns_it(two: Workplace) -> None:
     first, second = in_one_folder(two.folder)
     run(two, first, "index")
     for file in two.folder.glob("conquest.db*"):
@@ -116,7 +116,7 @@ def test_a_project_that_was_moved_or_copied_keeps_its_index(two: Workplace) -> N
         assert run(two, two.folder / folder / "rules.toml", "plan").code == 0
 
 
-def test_a_rules_file_that_was_renamed_takes_its_index_over(two: Workplace) -> None:
+def test_a_renamed_rules_file_takes_over_its_index(two: Workplace) -> None:
     rules = write(two.folder / "rules.toml", "one")
     run(two, rules, "index")
     renamed = rules.rename(two.folder / "mine.toml")
@@ -156,7 +156,7 @@ def test_an_index_of_an_earlier_version_goes_to_the_first_that_opens_it(two: Wor
 
 
 @pytest.mark.parametrize("recorded", ["{", '""', '"a\\u0000b"', '"\\u001b[2J"', "7", '"../../../../../../../../etc/passwd"'])
-def test_what_an_index_says_of_its_rules_may_be_anything(two: Workplace, recorded: str) -> None:
+def test_the_stored_rules_file_may_be_any_text(two: Workplace, recorded: str) -> None:
     rules = write(two.folder / "rules.toml", "one")
     run(two, rules, "index")
     with closing(sqlite3.connect(two.folder / "conquest.db")) as connection, connection:
@@ -207,7 +207,7 @@ def test_rules_of_one_folder_may_have_actions_of_one_name_if_none_prunes(two: Wo
     assert len(list((two.folder / "export").iterdir())) == 2
 
 
-def test_a_rules_file_that_was_renamed_goes_on_to_prune(two: Workplace) -> None:
+def test_a_renamed_rules_file_still_prunes(two: Workplace) -> None:
     rules = write(two.folder / "rules.toml", "one")
     rules.write_text(rules.read_text().replace("to =", "prune = true\nto ="))
     assert run(two, rules, "apply").code == 0

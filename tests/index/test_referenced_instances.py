@@ -1,4 +1,4 @@
-"""`referenced_instances`: every instance that a structure set, a segmentation, a plan or a registration names, one by one."""
+"""`referenced_instances`: every instance that a structure set, a segmentation, a plan or a registration references."""
 
 import sqlite3
 import warnings
@@ -89,7 +89,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], str | None]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_instance_that_is_named_is_a_row(workplace: Workplace, instance: Instance, kind: str) -> None:
+def test_every_referenced_instance_is_a_row(workplace: Workplace, instance: Instance, kind: str) -> None:
     modality, elements, series = KINDS[kind]
     instance("data/object.dcm", SOPInstanceUID="1.8.1", SeriesInstanceUID="1.8", Modality=modality, **elements)
     workplace.rules(RULES.format(path="data")).run("index")
@@ -106,7 +106,7 @@ def test_every_instance_that_is_named_is_a_row(workplace: Workplace, instance: I
 
 
 def recipe() -> str:
-    """The query for missing slices of docs/rules.md."""
+    """Return the query for missing slices in docs/rules.md."""
     page = (REPOSITORY / "docs" / "rules.md").read_text(encoding="utf-8")
     query: str = page.partition("### Missing slices")[2].partition("```sql\n")[2].partition("```")[0]
     assert query
@@ -135,7 +135,7 @@ def test_missing_slices_of_a_real_chain(workplace: Workplace, shared: Path) -> N
     assert missing == named - slices
 
 
-def test_the_sequences_tell_which_slices_have_contours(workplace: Workplace, instance: Instance) -> None:
+def test_the_sequences_show_which_slices_have_contours(workplace: Workplace, instance: Instance) -> None:
     named = {"ReferencedFrameOfReferenceSequence": structures(1, 2), "ROIContourSequence": contours(2, 4)}
     instance("data/rs.dcm", Modality="RTSTRUCT", **named)
     workplace.rules(RULES.format(path="data")).run("index")
@@ -157,7 +157,7 @@ def test_images_are_not_looked_into(workplace: Workplace, instance: Instance, mo
 
 
 def named_by(dataset: Dataset) -> set[str]:
-    """Every instance that pydicom finds named; not studies, and not the content tree of reports."""
+    """Return every referenced instance that pydicom finds, without studies and the content tree of reports."""
 
     def walk(at: Dataset) -> Iterator[str]:
         for element in at:
@@ -172,7 +172,7 @@ def named_by(dataset: Dataset) -> set[str]:
     return set(walk(dataset))
 
 
-def test_real_files_name_what_pydicom_finds(workplace: Workplace, shared: Path) -> None:
+def test_references_of_real_files_are_those_that_pydicom_finds(workplace: Workplace, shared: Path) -> None:
     folders = ["dicompyler-core-rtchain", "rt-utils", "highdicom", "dcmqi", "pydicom"]
     sources = "".join(f'[sources.s{n}]\npath = "{shared / "corpus" / name}"\n' for n, name in enumerate(folders))
     workplace.rules(sources).run("index")
@@ -195,7 +195,7 @@ def test_real_files_name_what_pydicom_finds(workplace: Workplace, shared: Path) 
 
 @pytest.mark.parametrize("written", [LITTLE, raw.IMPLICIT_LITTLE], ids=["explicit", "implicit"])
 @pytest.mark.parametrize("form", [b"%s\0", b" %s", b"%s  ", b"\0\0%s", b" %s\0\0"])
-def test_padding_is_no_part_of_what_is_named(workplace: Workplace, written: raw.Written, form: bytes) -> None:
+def test_padding_is_not_part_of_a_reference(workplace: Workplace, written: raw.Written, form: bytes) -> None:
     named = written.sequence(
         "ReferencedRTPlanSequence",
         *(written.item(written.element("ReferencedSOPInstanceUID", "UI", form % uid)) for uid in (b"1.9.1", b"1.9.22", b"1.9.1")),
@@ -216,7 +216,7 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("elements", "lost", "limit"), LIMITS)
-def test_what_is_beyond_a_limit_is_a_row_without_an_instance(
+def test_references_beyond_a_limit_are_a_row_without_an_instance(
     workplace: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPatch, elements: dict[str, Any], lost: str, limit: str
 ) -> None:
     more = {"ReferencedStructureSetSequence": images(99)}
@@ -283,7 +283,7 @@ def test_rows_follow_their_instance(workplace: Workplace, instance: Instance) ->
         ["1E", "1e5", "007"],
     ],
 )
-def test_packed_uids_come_out_as_they_went_in(uids: list[str]) -> None:
+def test_packed_uids_are_unpacked_unchanged(uids: list[str]) -> None:
     rows = packed(Pointer(uid, None, None, ("A",)) for uid in uids)
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE p (prefix TEXT, total INT, width INT, suffixes TEXT)")
@@ -309,7 +309,7 @@ def test_the_index_holds_two_hundred_slices_of_many_contours_in_little_room(work
     assert size < 2000
 
 
-def test_what_is_received_names_instances_too(workplace: Workplace, instance: Instance) -> None:
+def test_received_instances_have_references_too(workplace: Workplace, instance: Instance) -> None:
     (workplace.folder / "archive").mkdir()
     workplace.rules(
         '[sources.a]\npath = "archive"\nlayout = "{{ SOPInstanceUID }}.dcm"\n'

@@ -1,4 +1,4 @@
-"""Which of several files counts, by rule; and files that could not be indexed, which stay trouble until they are dealt with."""
+"""Which of several files is indexed, by rule; and rejected files, which stay errors until they are resolved or accepted."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def two(workplace: Workplace, instance: Instance) -> Workplace:
         ('accept = ["conflict"]', "a/b.dcm", 500, "first/b.dcm", 0),
     ],
 )
-def test_a_redelivery_counts_or_not_by_the_rule(
+def test_the_rule_decides_whether_a_redelivery_is_indexed(
     two: Workplace, instance: Instance, index: str, name: str, time: int, counts: str, code: int
 ) -> None:
     rules(two, index)
@@ -118,14 +118,14 @@ def test_the_view_shows_the_other_file(two: Workplace, instance: Instance, index
     }
 
 
-def test_a_copy_with_an_earlier_path_takes_the_place_and_nothing_is_done_anew(two: Workplace) -> None:
+def test_a_copy_with_an_earlier_path_takes_the_place_and_no_step_is_repeated(two: Workplace) -> None:
     two.run("apply")
     shutil.copy2(two.folder / "a/m.dcm", two.folder / "a/a.dcm")
     assert two.run("plan", "--detailed-exitcode").code == 0
     assert counting(two) == "first/a.dcm"
 
 
-def test_sources_that_change_places_in_the_rules_change_what_counts(two: Workplace, instance: Instance) -> None:
+def test_the_order_of_sources_decides_which_file_is_indexed(two: Workplace, instance: Instance) -> None:
     instance("b/0.dcm", SOPInstanceUID="1.1", StudyDescription="of b")
     two.run("index")
     assert counting(two) == "first/m.dcm"
@@ -139,7 +139,7 @@ def test_sources_that_change_places_in_the_rules_change_what_counts(two: Workpla
 
 
 def refused(two: Workplace, instance: Instance, reason: str) -> Path:
-    """A file that is refused for a reason."""
+    """Write a file that is rejected for a reason."""
     file = instance("a/bad.dcm", SOPInstanceUID="1.1" if reason == "conflict" else "1.77", pixels=bytes(1000))
     data = file.read_bytes()
     match reason:
@@ -155,7 +155,7 @@ def refused(two: Workplace, instance: Instance, reason: str) -> Path:
 
 
 @pytest.mark.parametrize("reason", ["conflict", "truncated", "no-SOPInstanceUID", "invalid-SOPInstanceUID", "dicomdir"])
-def test_it_is_trouble_until_it_is_dealt_with_or_accepted(two: Workplace, instance: Instance, reason: str) -> None:
+def test_a_rejected_file_is_an_error_until_it_is_resolved_or_accepted(two: Workplace, instance: Instance, reason: str) -> None:
     file = refused(two, instance, reason)
     if reason == "conflict":
         file = file.rename(file.with_name("z.dcm"))
@@ -178,14 +178,14 @@ def test_it_is_trouble_until_it_is_dealt_with_or_accepted(two: Workplace, instan
 
 
 @pytest.mark.parametrize("content", [b"", b"no DICOM", bytes(500), b"\x89PNG\r\n", b"P1 " * 100])
-def test_what_is_not_dicom_is_no_trouble(two: Workplace, content: bytes) -> None:
+def test_files_that_are_not_dicom_are_not_errors(two: Workplace, content: bytes) -> None:
     (two.folder / "a/notes.txt").write_bytes(content)
     for command in ("index", "plan", "apply", "status"):
         assert two.run(command).code == 0
 
 
 @pytest.mark.parametrize("accept", ['["conflicts"]', '["not-dicom"]', '"conflict"', "[1]", '["conflict", "Truncated"]'])
-def test_what_cannot_be_accepted_is_an_error_of_the_rules(two: Workplace, accept: str) -> None:
+def test_an_unknown_reason_to_accept_is_an_error_of_the_rules(two: Workplace, accept: str) -> None:
     done = rules(two, f"accept = {accept}").run("check")
     assert done.code == 2
     assert "rules.toml:4:" in done.err
@@ -202,7 +202,7 @@ def test_the_report_has_readable_paths(two: Workplace) -> None:
 @pytest.mark.parametrize(
     "query", ["select count(*) from files", "files", "select f.Path from files f join images using (SOPInstanceUID)"]
 )
-def test_the_view_is_there_for_queries_exports_and_sets(two: Workplace, query: str) -> None:
+def test_queries_exports_and_sets_can_use_the_view(two: Workplace, query: str) -> None:
     rules(two, "")
     text = (two.folder / "rules.toml").read_text()
     set_ = '[select.noted]\nlevel = "image"\nquery = "select SOPInstanceUID from files where Outcome = \'indexed\'"\n'

@@ -1,4 +1,4 @@
-"""Bringing the index up to date: which files are read, and which instances leave."""
+"""Bringing the index up to date: which files are read, and which instances are removed."""
 
 import os
 import shutil
@@ -51,14 +51,14 @@ def test_mtime_going_back_counts_too(archive: Workplace) -> None:
 
 
 @pytest.mark.parametrize(("name", "said"), [("1", [("late", "Roe^Jane")]), ("2", [(None, "Doe^Jane")])])
-def test_the_first_file_says_the_rows_above(archive: Workplace, instance: Instance, name: str, said: list[Any]) -> None:
+def test_the_first_file_defines_the_rows_above(archive: Workplace, instance: Instance, name: str, said: list[Any]) -> None:
     index(archive)
     instance(f"data/ct/{name}.dcm", SOPInstanceUID=f"1.{name}", StudyDescription="late", PatientName="Roe^Jane")
     assert counts(index(archive)) == {"seen": 4, "read": 1, "indexed": 1, "unchanged": 3}
     assert rows(archive, "SELECT StudyDescription, PatientName FROM images WHERE SOPInstanceUID = '1.1'") == said
 
 
-def test_a_series_that_is_corrected_in_two_goes_ends_all_new(archive: Workplace, instance: Instance) -> None:
+def test_a_series_that_is_corrected_in_two_runs_is_all_new(archive: Workplace, instance: Instance) -> None:
     index(archive)
     for number in (1, 2):
         instance(f"data/ct/{number}.dcm", SOPInstanceUID=f"1.{number}", SeriesDescription="corrected")
@@ -75,7 +75,7 @@ def test_a_file_replaced_by_another_instance(archive: Workplace, instance: Insta
     assert sizes(archive) == [2, 2, 3, 4]
 
 
-def test_a_file_that_stops_being_dicom_leaves(archive: Workplace) -> None:
+def test_a_file_that_is_no_longer_dicom_is_removed(archive: Workplace) -> None:
     index(archive)
     (archive.folder / "data/other/4.dcm").write_text("no longer")
     assert counts(index(archive)) == {"seen": 4, "read": 1, "rejected": 1, "unchanged": 3}
@@ -95,7 +95,7 @@ def test_a_renamed_file_keeps_its_instance(archive: Workplace) -> None:
     assert rows(archive, "SELECT ObjectFile FROM images WHERE SOPInstanceUID = '1.1'") == [("moved.dcm",)]
 
 
-def test_a_file_that_could_not_be_read_is_tried_again_though_it_did_not_change(archive: Workplace) -> None:
+def test_an_unreadable_file_is_read_again_although_it_did_not_change(archive: Workplace) -> None:
     file, away = archive.folder / "data/ct/1.dcm", archive.folder / "away.dcm"
     folder = file.parent.stat().st_mtime_ns
 
@@ -122,17 +122,17 @@ def test_a_file_that_vanishes_before_it_is_read_does_no_harm(archive: Workplace)
 
 
 def scan(workplace: Workplace, emit: Any) -> Counter[str]:
-    """Indexes without the command line, telling what goes on; gives the reasons."""
+    """Index without the command line. Return the reasons."""
     with Store(workplace.folder / "conquest.db", schema(parse(standard_text()))) as store:
         scan = Scan(store, emit)
         scan.run([Tree("archive", workplace.folder / "data", ("**/.*",))], here)
     return scan.tally.reasons
 
 
-# What leaves
+# Files and instances that are removed
 
 
-def test_what_vanished_leaves_and_takes_empty_levels_along(archive: Workplace) -> None:
+def test_vanished_files_are_removed_with_empty_levels(archive: Workplace) -> None:
     index(archive)
     shutil.rmtree(archive.folder / "data/other")
     assert counts(index(archive)) == {"seen": 3, "unchanged": 3, "vanished": 1}
@@ -140,7 +140,7 @@ def test_what_vanished_leaves_and_takes_empty_levels_along(archive: Workplace) -
     assert rows(archive, "SELECT PatientID FROM DICOMPatients") == [("P1",)]
 
 
-def test_a_study_that_lost_a_series_says_its_modalities_anew(archive: Workplace) -> None:
+def test_the_modalities_of_a_study_are_updated_when_it_loses_a_series(archive: Workplace) -> None:
     index(archive)
     assert ("MR\\CT",) in rows(archive, "SELECT StudyModal FROM DICOMStudies")
     (archive.folder / "data/mr/3.dcm").unlink()
@@ -148,7 +148,7 @@ def test_a_study_that_lost_a_series_says_its_modalities_anew(archive: Workplace)
     assert rows(archive, "SELECT StudyModal FROM DICOMStudies") == [("CT",), ("CT",)]
 
 
-def test_all_that_is_said_of_an_instance_leaves_with_it(archive: Workplace, instance: Instance) -> None:
+def test_all_rows_of_an_instance_are_removed_with_it(archive: Workplace, instance: Instance) -> None:
     long = {"SeriesDescription": "d" * 100, "StudyDescription": "e" * 100, "ImageType": ["I" * 16] * 10, "PatientName": "N" * 100}
     place = {"ImagePositionPatient": [0, 0, 1], "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}
     uids = {"PatientID": "P9", "StudyInstanceUID": "1.2.2.9", "SeriesInstanceUID": "1.2.3.9"}
@@ -161,7 +161,7 @@ def test_all_that_is_said_of_an_instance_leaves_with_it(archive: Workplace, inst
     assert dump(archive.folder / "conquest.db") == before
 
 
-def test_a_second_patient_of_a_study_leaves_too(archive: Workplace, instance: Instance) -> None:
+def test_a_second_patient_of_a_study_is_removed_too(archive: Workplace, instance: Instance) -> None:
     index(archive)
     before = dump(archive.folder / "conquest.db")
     instance("data/zz.dcm", PatientID="Q", SeriesInstanceUID="1.2.3.9")
@@ -186,7 +186,7 @@ def test_a_series_in_two_studies_leaves_nothing_behind(archive: Workplace, insta
     assert sizes(archive) == [2, 2, 3, 4]
 
 
-def test_a_series_that_moves_to_another_study_in_two_goes(archive: Workplace, instance: Instance) -> None:
+def test_a_series_that_moves_to_another_study_in_two_runs(archive: Workplace, instance: Instance) -> None:
     index(archive)
     (archive.folder / "data/mr/3.dcm").unlink()
     for number in (1, 2):
@@ -210,7 +210,7 @@ def test_a_series_whose_first_image_moves_to_the_study_of_the_others(archive: Wo
     assert rows(archive, "SELECT ImageCount FROM studies WHERE StudyInstanceUID = '1.2.2.7'") == [(2,)]
 
 
-def test_a_file_that_is_left_out_from_now_on_leaves(archive: Workplace) -> None:
+def test_a_file_that_is_excluded_later_is_removed(archive: Workplace) -> None:
     index(archive)
     archive.rules(RULES.replace('"**/.*"', '"**/.*", "other"'))
     assert counts(index(archive)) == {"seen": 4, "unchanged": 3, "skipped": 1}

@@ -1,4 +1,4 @@
-"""Whatever happens to the files, and in whatever steps the index follows: it is what a new one would be."""
+"""Whatever happens to the files, and in whatever steps the index is updated, it equals a new one."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def instance(template: bytes, number: int, other: bool, studies: int) -> bytes:
-    """Instance `number`: of series `number` modulo 3 and a study of its own kind; `other` bytes with the same UID."""
+    """Return instance `number` of series `number` modulo 3. `other` changes its bytes, but not its UID."""
     series = number % 3
     data = template.replace(b"77777", b"%05d" % number).replace(b"55555", b"%05d" % series)
     return data.replace(b"66666", b"%05d" % ((number if studies > 2 else series) % studies)).replace(b"44444", b"%05d" % other)
@@ -56,7 +56,7 @@ def index(database: Path, root: Path) -> None:
 
 
 def do(root: Path, time: int, step: tuple[str, str, int, bool], data: bytes) -> None:
-    """One change of the files, at a time of its own; what cannot be done is left out."""
+    """Make one change of the files, with its own mtime. Skip it if it is impossible."""
     kind, name, number, _ = step
     file = root / name
     match kind:
@@ -74,7 +74,7 @@ def do(root: Path, time: int, step: tuple[str, str, int, bool], data: bytes) -> 
 
 
 def said(database: Path) -> dict[str, list[Any]]:
-    """What an index says that does not depend on which of two files with one SOPInstanceUID was there first."""
+    """Return the rows that do not depend on which of two files with one SOPInstanceUID arrived first."""
     with closing(sqlite3.connect(database)) as connection:
         queries = {
             "patients": "SELECT PatientID, StudyCount, SeriesCount, ImageCount FROM patients",
@@ -91,7 +91,7 @@ def said(database: Path) -> dict[str, list[Any]]:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=STEPS)
-def test_an_index_that_followed_is_as_a_new_one(template: bytes, steps: list[tuple[str, str, int, bool]]) -> None:
+def test_an_updated_index_equals_a_new_one(template: bytes, steps: list[tuple[str, str, int, bool]]) -> None:
     with TemporaryDirectory() as folder:
         root, followed, new = Path(folder) / "data", Path(folder) / "followed.db", Path(folder) / "new.db"
         root.mkdir()

@@ -1,4 +1,4 @@
-"""Functions of SQL in our place give what SQLite's own give; queries are held to their limits."""
+"""Our SQL functions return what SQLite's own functions return; queries stay within their limits."""
 
 import sqlite3
 from contextlib import closing
@@ -31,30 +31,30 @@ set_up(OURS)
 
 
 def given_by(connection: sqlite3.Connection, text: str, given: tuple[Any, ...]) -> Any:
-    """What SQLite says, as bytes."""
+    """Return the result of SQLite, as bytes."""
     return connection.execute(f"SELECT typeof(x), CAST(x AS BLOB) FROM (SELECT {text} AS x)", given).fetchone()
 
 
 @given(st.sampled_from(["instr(?, ?)", "trim(?, ?)", "ltrim(?, ?)", "rtrim(?, ?)"]), VALUES, VALUES)
 @settings(max_examples=500, deadline=None)
-def test_functions_of_two_are_those_of_sqlite(text: str, one: Any, other: Any) -> None:
+def test_functions_of_two_arguments_equal_those_of_sqlite(text: str, one: Any, other: Any) -> None:
     assert given_by(OURS, text, (one, other)) == given_by(SQLITE, text, (one, other))
 
 
 @given(VALUES, VALUES, VALUES)
 @settings(max_examples=500, deadline=None)
-def test_replace_is_that_of_sqlite(text: Any, old: Any, new: Any) -> None:
+def test_replace_equals_that_of_sqlite(text: Any, old: Any, new: Any) -> None:
     assert given_by(OURS, "replace(?, ?, ?)", (text, old, new)) == given_by(SQLITE, "replace(?, ?, ?)", (text, old, new))
 
 
 @given(FORMATS | VALUES, VALUES, VALUES)
 @settings(max_examples=500, deadline=None)
-def test_printf_is_that_of_sqlite(form: Any, one: Any, other: Any) -> None:
+def test_printf_equals_that_of_sqlite(form: Any, one: Any, other: Any) -> None:
     if not isinstance(form, bytes):
         assert given_by(OURS, "printf(?, ?, ?)", (form, one, other)) == given_by(SQLITE, "printf(?, ?, ?)", (form, one, other))
 
 
-def test_a_deadline_counts_what_is_computed_and_not_what_is_waited() -> None:
+def test_a_deadline_counts_computing_time_only() -> None:
     endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) SELECT"
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         read_only.set_up(connection)

@@ -1,4 +1,4 @@
-"""The tables and views of an index: what queries can ask for, and what they get."""
+"""The tables and views of an index: their columns, and the values that queries return."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ PACKAGED = schema(parse(standard_text()))
 
 
 def query(workplace: Workplace, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a query as the command gives them."""
+    """Return the rows of a query as the command prints them."""
     done = workplace.run("query", sql, "--json")
     assert done.code == 0, done.err
     return [tuple(line["values"].values()) for line in done.lines if line["event"] == "row"]
@@ -89,7 +89,7 @@ LOOKUPS = {
 }
 
 
-def test_the_lookups_of_the_server_but_for_its_slip(empty: sqlite3.Connection, shared: Path) -> None:
+def test_the_indexes_of_the_server_but_for_one(empty: sqlite3.Connection, shared: Path) -> None:
     with closing(sqlite3.connect(":memory:")) as server:
         server.executescript((shared / "conquest/schema_dgate150e_sqlite.sql").read_text())
         theirs = {name: lookup for name, lookup in lookups(server).items() if name != "idx_patientid"}
@@ -139,7 +139,7 @@ def test_no_view_has_a_column_twice(empty: sqlite3.Connection, level: Level) -> 
 
 
 @pytest.mark.parametrize(("level", "counts"), [("patients", 3), ("studies", 2), ("series", 1), ("images", 0)])
-def test_a_view_counts_what_is_below(empty: sqlite3.Connection, level: str, counts: int) -> None:
+def test_a_view_counts_the_levels_below(empty: sqlite3.Connection, level: str, counts: int) -> None:
     names = [name for name in ("StudyCount", "SeriesCount", "ImageCount") if name in columns(empty, level)]
     assert names == ["StudyCount", "SeriesCount", "ImageCount"][3 - counts :]
 
@@ -164,7 +164,7 @@ def test_columns_of_the_levels_above(workplace: Workplace, instance: Instance) -
     assert query(workplace, "SELECT PatientID, PatientName, PatientSex, StudyDate FROM studies") == [expected[:4]]
 
 
-def test_an_image_says_where_it_is(workplace: Workplace, instance: Instance) -> None:
+def test_an_image_has_its_path_and_source(workplace: Workplace, instance: Instance) -> None:
     file = instance("data/sub folder/1.dcm")
     indexed(workplace)
     where = "SELECT Source, DeviceName, ObjectFile, FileSize, TransferSyntaxUID FROM images"
@@ -232,7 +232,7 @@ PLACEHOLDER = "1234567890" * 3 + "12"
 
 
 def with_number(instance: Instance, raw: str) -> None:
-    """An instance with any text as its SliceThickness (DS), as pydicom would not write it."""
+    """Write an instance with any text as its SliceThickness (DS), which pydicom would not write."""
     file = instance("data/1.dcm", SliceThickness=PLACEHOLDER)
     data = file.read_bytes()
     assert data.count(PLACEHOLDER.encode()) == 1
@@ -288,7 +288,7 @@ def test_numbers_are_numbers(workplace: Workplace, instance: Instance, raw: str)
 
 
 @pytest.mark.parametrize("raw", NO_NUMBERS)
-def test_what_is_no_number_stays_text(workplace: Workplace, instance: Instance, raw: str) -> None:
+def test_other_text_stays_text(workplace: Workplace, instance: Instance, raw: str) -> None:
     with_number(instance, raw)
     assert stored(indexed(workplace), "SELECT SliceThickness FROM images") == [(raw,)]
 
@@ -300,7 +300,7 @@ def test_numbers_of_several_values_stay_text(workplace: Workplace, instance: Ins
     assert shown == [("\\".join(map(str, position)), 512, 12)]
 
 
-def test_of_several_binary_numbers_the_server_stores_one_and_the_view_has_all(workplace: Workplace, instance: Instance) -> None:
+def test_the_table_has_the_first_of_several_binary_numbers_and_the_view_all(workplace: Workplace, instance: Instance) -> None:
     row = '    { 0x0028, 0x1101, "Palette", 5, SQL_C_CHAR, DT_UINT16 },\n'
     text = standard_text().replace('    { 0x0018, 0x0060, "KVP",', row + '    { 0x0018, 0x0060, "KVP",')
     (workplace.folder / "dicom.sql").write_text(text)
@@ -313,7 +313,7 @@ def test_of_several_binary_numbers_the_server_stores_one_and_the_view_has_all(wo
 @pytest.mark.parametrize(
     "text", ["d" * 64, "d" * 65, "d" * 1000, "é" * 32, "é" * 33, "ab" + "\u6f22" * 40, "a" + "é" * 60, "😀" * 17]
 )
-def test_text_is_whole_in_the_view_and_cut_in_the_table(workplace: Workplace, instance: Instance, text: str) -> None:
+def test_text_is_complete_in_the_view_and_cut_in_the_table(workplace: Workplace, instance: Instance, text: str) -> None:
     instance("data/1.dcm", StudyDescription=text)
     indexed(workplace)
     assert stored(workplace, "SELECT StudyDescription FROM images") == [(text,)]
@@ -421,7 +421,7 @@ def test_an_added_column_has_ten_letters_in_its_table(workplace: Workplace, inst
 
 
 @pytest.mark.parametrize("column", ["ObjectFile", "AccessTime", "KVP", "SliceThickening", "Source", "patientid", "hash"])
-def test_an_added_column_that_is_there_already_is_an_error_of_the_rules(workplace: Workplace, column: str) -> None:
+def test_an_added_column_that_exists_is_an_error_of_the_rules(workplace: Workplace, column: str) -> None:
     done = workplace.rules(f'{RULES}[[schema.image]]\ncolumn = "{column}"\ntag = "SoftwareVersions"\n').run("check")
     assert (done.code, "rules.toml:" in done.err) == (2, True)
 
@@ -466,7 +466,7 @@ def test_a_tag_that_a_section_of_dicom_sql_has_twice(workplace: Workplace, insta
     assert "SecondPatient" not in workplace.run("query", "select * from series", "--json").lines[0]["values"]
 
 
-def test_the_least_layout_that_there_can_be(workplace: Workplace, instance: Instance) -> None:
+def test_the_smallest_layout(workplace: Workplace, instance: Instance) -> None:
     links = [
         ("PatientID", "0x0010, 0x0020"),
         ("StudyUID", "0x0020, 0x000d"),

@@ -80,13 +80,13 @@ def test_character_sets(name: bytes, raw: bytes, expected: str) -> None:
     assert text(raw, "LO", True, charset(name)) == expected
 
 
-def test_a_character_set_is_for_texts_of_people_only() -> None:
+def test_a_character_set_applies_only_to_its_vrs() -> None:
     assert text("Ü".encode(), "LO", True, UTF_8) == "Ü"
     assert text("Ü".encode(), "CS", True, UTF_8) == "Ã\x9c"
 
 
 @pytest.mark.parametrize("vr", ["UT", "US", "FD", "AT", "UN"])
-def test_a_text_is_whole_or_none(vr: str) -> None:
+def test_a_text_is_complete_or_none(vr: str) -> None:
     size = MOST_NUMBERS if vr in NUMBERS else LIMIT
     assert len(text(b"1" * size, vr, True, LATIN_1) or "") >= size // 8
     with pytest.raises(TooLong):
@@ -98,7 +98,7 @@ def test_a_text_is_whole_or_none(vr: str) -> None:
     st.sampled_from(["PN", "LO", "CS", "UN", "US", "FD", "AT", "SV"]),
     st.sampled_from(sorted(CODECS.values())),
 )
-def test_any_bytes_give_a_text_that_a_database_takes(raw: bytes, vr: str, codec: str) -> None:
+def test_any_bytes_become_a_text_that_a_database_can_store(raw: bytes, vr: str, codec: str) -> None:
     found = text(raw.replace(b"!", b"\x1b$B"), vr, True, codec)
     assert found is None or "\0" not in found.encode().decode()
 
@@ -158,7 +158,7 @@ def keyword(column: str) -> str:
 
 @pytest.fixture
 def conquest() -> Path:
-    """What was measured on a Conquest server: beside the checkout, not part of it."""
+    """Measurements of a Conquest server. They are beside the checkout, not part of it."""
     folder = Path(__file__).parents[3] / "shared" / "conquest"
     if not folder.is_dir():
         if os.environ.get("CI") == "true":
@@ -176,7 +176,7 @@ def conquest() -> Path:
         ("Images", {"same": 1707, "invented patient": 15, "not in the wheel": 2}),
     ],
 )
-def test_columns_hold_what_the_server_stored(conquest: Path, table: str, expected: dict[str, int]) -> None:
+def test_columns_have_the_values_of_the_server(conquest: Path, table: str, expected: dict[str, int]) -> None:
     columns = columns_of(conquest, table)
     wanted = Wanted(tuple(TagPath((), tags()[keyword(column)]) for column, _, _ in columns))
     outcomes: Counter[str] = Counter()
@@ -208,7 +208,7 @@ def columns_of(conquest: Path, table: str) -> list[tuple[str, str, int]]:
 
 
 def compared(path: Path, column: str, ours: str | None, row: dict[str, str]) -> str:
-    """How ours agrees with the server's; the ways in which it may differ are known one by one."""
+    """Return how our value agrees with the server's. Each permitted difference has a name."""
     theirs = None if row[column] == "<NULL>" else row[column]
     if ours == theirs:
         return "same"
@@ -224,7 +224,7 @@ def compared(path: Path, column: str, ours: str | None, row: dict[str, str]) -> 
     return "decoded"
 
 
-def test_our_tables_of_the_standard_are_those_of_pydicom() -> None:
+def test_our_tables_of_the_standard_equal_those_of_pydicom() -> None:
     assert {name: lookup(charset(name.encode())).name for name in python_encoding} == {
         name: lookup(codec).name for name, codec in python_encoding.items()
     }

@@ -1,4 +1,4 @@
-"""Missing files and sources: what leaves the index, and what stops `index` first."""
+"""Missing files and sources: which files are removed from the index, and when `index` stops instead."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from tests.index.indexing import RULES, TWO, counts, dump, index, rows, sizes
 
 
 def unchanged(workplace: Workplace, *arguments: str, says: str) -> None:
-    """Indexing fails, says why, and changes nothing."""
+    """Check that `index` fails with this message and changes nothing."""
     before = dump(workplace.folder / "conquest.db")
     done = index(workplace, *arguments)
     assert done.code == 1
@@ -107,7 +107,7 @@ def test_only_the_source_that_is_named(two: Workplace) -> None:
     assert sizes(two)[3] == 2
 
 
-def test_a_source_that_the_rules_no_longer_have_leaves(two: Workplace) -> None:
+def test_a_source_that_the_rules_no_longer_have_is_removed(two: Workplace) -> None:
     index(two)
     two.rules(TWO.replace('[sources.first]\npath = "a"', ""))
     assert counts(index(two)) == {"seen": 1, "unchanged": 1}

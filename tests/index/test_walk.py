@@ -1,4 +1,4 @@
-"""Walking a source: what is seen, in which order, and what is left out and why."""
+"""Walking a source: which files it yields, in which order, and which paths it skips and why."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def touch(*paths: Path) -> None:
 
 
 def seen(root: Path, *exclude: str, own: frozenset[bytes] = frozenset()) -> dict[str, str]:
-    """What a walk tells, in its order: paths with "file" or the reason why it is left out."""
+    """Return the paths of a walk in order, each with "file" or the reason why it is skipped."""
     found = walk(os.fsencode(root), exclude, own)
     return {os.fsdecode(entry.path): entry.reason if isinstance(entry, Skipped) else "file" for entry in found}
 
@@ -41,7 +41,7 @@ def test_every_file_once_in_the_byte_order_of_its_path(tmp_path: Path) -> None:
     assert list(seen(tmp_path)) == ["a", "b-c/2", "b.x", "b/1", "b/sub/3"]
 
 
-def test_a_file_is_told_with_size_and_mtime(tmp_path: Path) -> None:
+def test_a_file_has_size_and_mtime(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     os.utime(tmp_path / "a", ns=(1, 1_700_000_000_123_456_789))
     assert list(walk(os.fsencode(tmp_path))) == [File(b"a", 5, (tmp_path / "a").stat().st_mtime_ns)]
@@ -97,14 +97,14 @@ def test_two_sorted_streams_are_joined_by_their_paths(now: set[bytes], then: set
         ("**", ["a", "b"], []),
     ],
 )
-def test_patterns_leave_out(tmp_path: Path, pattern: str, left_out: list[str], stays: list[str]) -> None:
+def test_patterns_exclude(tmp_path: Path, pattern: str, left_out: list[str], stays: list[str]) -> None:
     touch(*(tmp_path / path for path in (*left_out, *stays)))
     told = seen(tmp_path, pattern)
     assert sorted(path for path, what in told.items() if what == "excluded") == sorted(left_out)
     assert sorted(path for path, what in told.items() if what == "file") == sorted(stays)
 
 
-def test_a_folder_that_is_left_out_is_told_once_and_not_opened(tmp_path: Path) -> None:
+def test_an_excluded_folder_is_reported_once_and_not_opened(tmp_path: Path) -> None:
     touch(tmp_path / "old" / "1", tmp_path / "old" / "sub" / "2", tmp_path / "new" / "3")
     assert seen(tmp_path, "old") == {"new/3": "file", "old": "excluded"}
 
@@ -176,7 +176,7 @@ def test_a_link_has_size_and_mtime_of_its_file(tmp_path: Path) -> None:
     assert (link.size, link.mtime_ns) == (file.size, file.mtime_ns)
 
 
-def test_what_is_no_regular_file_is_left_alone(tmp_path: Path) -> None:
+def test_special_files_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.dcm")
     (tmp_path / "link-to-fifo").symlink_to("fifo.dcm")
     before = Path.cwd()
@@ -207,7 +207,7 @@ def test_own_files_are_known_by_their_real_paths(tmp_path: Path) -> None:
 
 
 def deep(root: Path, name: str, depth: int) -> None:
-    """Makes folders within each other, down to a path that is longer than any call takes, and a file there."""
+    """Create nested folders, down to a path that is too long for any call, with a file at the end."""
     folder = os.open(root, os.O_RDONLY)
     for _ in range(depth):
         os.mkdir(name, dir_fd=folder)
@@ -218,7 +218,7 @@ def deep(root: Path, name: str, depth: int) -> None:
     os.close(folder)
 
 
-def test_a_folder_that_cannot_be_read_is_told_and_the_walk_goes_on(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_read_is_reported_and_the_walk_continues(tmp_path: Path) -> None:
     # A path of more than 4,096 bytes cannot be read by anybody, root included.
     deep(tmp_path, "d" * 200, 25)
     touch(tmp_path / "zzz")
@@ -227,7 +227,7 @@ def test_a_folder_that_cannot_be_read_is_told_and_the_walk_goes_on(tmp_path: Pat
     assert set(next(iter(told))) == {"d", "/"}
 
 
-def test_a_folder_without_permission_is_told() -> None:
+def test_a_folder_without_permission_is_reported() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         touch(root / "closed" / "1", root / "open" / "2")
@@ -238,7 +238,7 @@ def test_a_folder_without_permission_is_told() -> None:
 
 
 def seen_by_nobody(root: Path) -> object:
-    """What `seen` gives to a user without rights: root may read every folder."""
+    """Return what `seen` returns for an unprivileged user, because root may read every folder."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         if os.geteuid() == 0:
@@ -253,7 +253,7 @@ def seen_by_nobody(root: Path) -> object:
     return json.loads(found)
 
 
-def test_a_root_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_root(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(walk(os.fsencode(tmp_path / "nowhere")))
 

@@ -1,4 +1,4 @@
-"""Workers that are killed: what they were reading is read again, and the file that kills them is named."""
+"""Killed workers: their files are read again, and the file that kills them is named."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ NUMBER, CHUNK = 60, 8
 
 
 class Perilous(Executor):
-    """Two processes, in which reading some files is the end of a process."""
+    """Return a pool of two processes that die when they read certain files."""
 
     def __init__(self, deadly: frozenset[bytes]) -> None:
         self.pool, self.deadly = ProcessPoolExecutor(2, mp_context=get_context("forkserver")), deadly
@@ -44,14 +44,14 @@ class Perilous(Executor):
 
 
 def perilous(deadly: frozenset[bytes], function: Callable[..., Any], root: bytes, files: list[File]) -> Any:
-    """In a worker: ends it as a killer would, where a file is deadly. "*" is any file, "" even none."""
+    """Kill the worker if a file is deadly. "*" is any file, "" even no file."""
     if b"" in deadly or any(deadly & {file.path, b"*"} for file in files):
         os.kill(os.getpid(), signal.SIGKILL)
     return function(root, files)
 
 
 def workers(*deadly: bytes, limit: int = 100) -> Workers:
-    """Workers that are started at most so often."""
+    """Workers that are started at most this many times."""
     starts = iter(range(limit))
 
     def start(files: int) -> Executor:
@@ -70,7 +70,7 @@ def chunks(instance: Instance, tmp_path: Path) -> list[Chunk]:
 
 
 def outcomes(workers: Workers, chunks: list[Chunk], root: Path) -> Iterator[tuple[bytes, str]]:
-    """The files as they come, each with "read" or the reason why it was not."""
+    """Return the files in order, each with "read" or the reason why it was not read."""
     with Reading(workers, iter(chunks), partial(read_headers, Wanted(())), {name: root / name for name in "01"}) as reading:
         for name, read in reading.in_order():
             assert name in "01"
@@ -92,12 +92,12 @@ def test_a_file_that_kills_its_worker_is_named_and_all_others_are_read(
     assert list(outcomes(workers(*deadly), chunks, tmp_path)) == expected(*deadly)
 
 
-def test_where_every_worker_is_killed_no_file_is_blamed(chunks: list[Chunk], tmp_path: Path) -> None:
+def test_if_every_worker_is_killed_no_file_is_blamed(chunks: list[Chunk], tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="was killed, perhaps because memory ran out"):
         list(outcomes(workers(b"", limit=10), chunks, tmp_path))
 
 
-def test_where_every_file_kills_its_worker_it_comes_to_an_end(chunks: list[Chunk], tmp_path: Path) -> None:
+def test_if_every_file_kills_its_worker_reading_ends(chunks: list[Chunk], tmp_path: Path) -> None:
     one_by_one = [(name, [file]) for name, files in chunks for file in files]
     told: list[tuple[bytes, str]] = []
     with pytest.raises(SourceError, match="was killed"):
@@ -106,11 +106,11 @@ def test_where_every_file_kills_its_worker_it_comes_to_an_end(chunks: list[Chunk
 
 
 @pytest.mark.parametrize("workers", [here, lambda files: ThreadPoolExecutor(2)], ids=["here", "threads"])
-def test_whoever_reads_it_comes_to_the_same(chunks: list[Chunk], tmp_path: Path, workers: Workers) -> None:
+def test_every_executor_reads_the_same(chunks: list[Chunk], tmp_path: Path, workers: Workers) -> None:
     assert list(outcomes(workers, chunks, tmp_path)) == expected()
 
 
-def test_a_file_that_killed_its_worker_is_told_and_tried_again_by_the_next_run(chunks: list[Chunk], tmp_path: Path) -> None:
+def test_a_file_that_killed_its_worker_is_reported_and_read_again_by_the_next_run(chunks: list[Chunk], tmp_path: Path) -> None:
     def index(workers: Workers) -> tuple[dict[str, int], dict[str, int]]:
         with Store(tmp_path / "conquest.db", schema(parse(standard_text()))) as store:
             scan = Scan(store, silent)

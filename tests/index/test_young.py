@@ -1,4 +1,4 @@
-"""Times of files that tell nothing: in whole seconds and young, before 1970, after 2262, in the future."""
+"""File times that do not show a change: young ones in whole seconds, before 1970, after 2262, in the future."""
 
 import os
 from pathlib import Path
@@ -14,13 +14,13 @@ SECOND = 1_000_000_000
 
 
 def dated(file: Path, seconds: int) -> Path:
-    """Give a file a time in whole seconds, as file systems do that have no finer ones."""
+    """Give a file a time in whole seconds, as some file systems do."""
     os.utime(file, ns=(seconds * SECOND, seconds * SECOND))
     return file
 
 
 class Clock:
-    """The time by which a file is young; it stands still until somebody lets it go on."""
+    """The time that decides whether a file is young. It stands still until `go_on`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = int(time())
@@ -95,9 +95,7 @@ def test_a_csv_file_that_changes_within_its_second_is_read_again(workplace: Work
 
 @pytest.mark.parametrize("year", [1902, 1969, 1970, 2038, 2099, 2263, 2300])
 @pytest.mark.parametrize("mode", ["copy", "hardlink", "move"])
-def test_no_time_of_a_file_is_a_reason_to_read_it_for_ever(
-    workplace: Workplace, instance: Instance, year: int, mode: str
-) -> None:
+def test_no_mtime_makes_every_run_read_a_file_again(workplace: Workplace, instance: Instance, year: int, mode: str) -> None:
     file = dated(instance("data/1.dcm", InstanceNumber=1), (year - 1970) * 31_556_952)
     if abs(file.stat().st_mtime - (year - 1970) * 31_556_952) > 1:
         pytest.skip("the file system has no such time")

@@ -41,7 +41,7 @@ DERIVED = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTIMAGE", "SEG", "REG", 
 RT_SERIES = f"{STRUCTURE_SET}.RTReferencedStudySequence[*].RTReferencedSeriesSequence[*]"
 
 # Paths to items with a Referenced SOP Instance UID. Keys are items with a SeriesInstanceUID, values lead on from there.
-IN_SERIES = {
+WITH_SERIES = {
     RT_SERIES: ("ContourImageSequence[*]",),  # RTSTRUCT (PS3.3 C.8.8.5)
     "ReferencedSeriesSequence[*]": (
         "ReferencedInstanceSequence[*]",
@@ -56,7 +56,7 @@ IN_SERIES = {
 FUNCTIONAL_GROUPS = ("DerivationImageSequence[*].SourceImageSequence[*]", "ReferencedImageSequence[*]")  # SEG (C.7.6.16)
 BEAMS = ("ReferencedReferenceImageSequence[*]", "ReferencedDoseSequence[*]")  # RTPLAN (C.8.8.14, C.8.8.25)
 # The same for items without a SeriesInstanceUID.
-ALONE = {
+WITHOUT_SERIES = {
     "ReferencedStructureSetSequence[*]": (),
     "ReferencedRTPlanSequence[*]": (),
     "ReferencedDoseSequence[*]": (),
@@ -79,16 +79,16 @@ ALONE = {
 
 
 def _places() -> Iterator[Place]:
-    for series, ways in IN_SERIES.items():
-        for way in ways:
-            yield Place(series.partition("[")[0], _items(series), _items(way))
-    for begin, ways in ALONE.items():
-        for way in ways or ("",):
-            yield Place(begin.partition("[")[0], (), _items(f"{begin}.{way}" if way else begin))
+    for series, paths in WITH_SERIES.items():
+        for path in paths:
+            yield Place(series.partition("[")[0], _items(series), _items(path))
+    for begin, paths in WITHOUT_SERIES.items():
+        for path in paths or ("",):
+            yield Place(begin.partition("[")[0], (), _items(f"{begin}.{path}" if path else begin))
 
 
-def _items(way: str) -> tuple[tuple[int, int], ...]:
-    return tag_path(f"{way}.ReferencedSOPInstanceUID").path
+def _items(path: str) -> tuple[tuple[int, int], ...]:
+    return tag_path(f"{path}.ReferencedSOPInstanceUID").path
 
 
 POINTING = Pointing(frozenset(DERIVED), tuple(_places()))

@@ -99,16 +99,16 @@ class Sets:
                 self.left -= thread_time() - self._began
         return self.columns[name]
 
-    def _most(self) -> sql.Most:
+    def _limits(self) -> sql.Limits:
         """Return the limits of the next query. Raises Mistake if the sets have used up their time."""
         left = self.left - (thread_time() - self._began)
         if left <= 0:
             hint = "a join without a condition takes longest; a larger index may take longer"
             raise Mistake("the sets take too long together", hint=hint)
-        return sql.Most(min(self.seconds, left), self._rows_left, self.budget.temporary)
+        return sql.Limits(min(self.seconds, left), self._rows_left, self.budget.temporary)
 
     def _fill(self, table: str, columns: Sequence[str], query: str, params: sql.Values) -> tuple[str, ...]:
-        names, rows = sql.fill(self.connection, table, columns, query, params, self._most())
+        names, rows = sql.fill(self.connection, table, columns, query, params, self._limits())
         self._rows_left -= rows
         return names
 
@@ -127,8 +127,8 @@ class Sets:
 
     def _by_query(self, selection: Selection) -> tuple[str, ...]:
         self.make_named(selection.text, selection.params)
-        most = self._most()
-        columns = sql.names(self.connection, selection.text, selection.params, most.seconds, most.space)
+        limits = self._limits()
+        columns = sql.names(self.connection, selection.text, selection.params, limits.seconds, limits.space)
         self.key(selection.level, columns)
         columns = self._fill(selection.name, columns, selection.text, selection.params)
         key, target = self.key(selection.level, columns)

@@ -29,7 +29,7 @@ Row = tuple[Value, ...]
 SECONDS = 300.0
 
 
-class Most(NamedTuple):
+class Limits(NamedTuple):
     """The limits of a query: seconds, rows, and bytes in temporary files."""
 
     seconds: float
@@ -169,11 +169,11 @@ class _Texts:
 
 
 def fill(
-    connection: sqlite3.Connection, table: str, columns: Sequence[str], query: str, params: Values, most: Most
+    connection: sqlite3.Connection, table: str, columns: Sequence[str], query: str, params: Values, limits: Limits
 ) -> tuple[tuple[str, ...], int]:
     """Create the temporary table `table` with the rows of a query. Return its columns and its number of rows.
 
-    Raises Mistake as `columns` does, and if there are more rows than `most` allows.
+    Raises Mistake as `columns` does, and if there are more rows than `limits` allows.
     """
     names = _distinct(columns)
     quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
@@ -181,11 +181,11 @@ def fill(
     with (
         explained(connection, query, params, FUNCTIONS),
         guarded(connection, table, _longest(query, len(names))),
-        Deadline(connection, most.seconds, most.space),
+        Deadline(connection, limits.seconds, limits.space),
     ):
-        insert = f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n) LIMIT {most.rows + 1}'
+        insert = f'INSERT INTO temp."{table}" SELECT * FROM ({_one(query)}\n) LIMIT {limits.rows + 1}'
         rows = connection.execute(insert, params).rowcount
-    if rows > most.rows:
+    if rows > limits.rows:
         raise Mistake("the sets return too many rows", hint="a join without a condition returns every combination of rows")
     return names, rows
 
