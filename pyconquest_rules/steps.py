@@ -97,7 +97,7 @@ class Series(NamedTuple):
     PatientID: str = ""
 
 
-class Wish(NamedTuple):
+class Request(NamedTuple):
     """A request of an action for one instance: a destination, or why it has none (`reason` and `message`).
 
     The destination is `folder` plus `name`. `folder` is absolute, or relative to the folder of the rules file.

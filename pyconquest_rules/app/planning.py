@@ -26,7 +26,7 @@ from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.index.store.tables import CONTESTED
 from pyconquest_rules.kinds.all import kind_of
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode, Wish
+from pyconquest_rules.steps import Mode, Request
 
 
 def plan(
@@ -152,8 +152,8 @@ def planned(
             if not limited and not kind.remote:
                 made.limit(sets.budget.plan)
                 limited = True
-            wishes = kind.requests(name, action, given)
-            emit(Planning(name, made.add(name, _in_time(wishes, sets) if limited else wishes)))
+            requests = kind.requests(name, action, given)
+            emit(Planning(name, made.add(name, _in_time(requests, sets) if limited else requests)))
             selected = kind.selects(action)
             if selected is not None and (instances := sets.brought_along(selected)):
                 made.note_brought_along(name, instances)
@@ -182,16 +182,16 @@ def _bounded(sets: Sets) -> Iterator[None]:
         raise Mistake(f"the plan takes more than {most} MiB, or the disk for temporary files is full", hint=hint) from None
 
 
-def _in_time(wishes: Iterator[Wish], sets: Sets) -> Iterator[Wish]:
-    """The wishes, as long as the processor time that printing destinations takes is left for the plan."""
+def _in_time(requests: Iterator[Request], sets: Sets) -> Iterator[Request]:
+    """The requests, as long as the processor time that printing destinations takes is left for the plan."""
     began = thread_time()
-    for number, wish in enumerate(wishes):
+    for number, request in enumerate(requests):
         if number % 64 == 0:
             sets.left, began = sets.left - (thread_time() - began), thread_time()
             if sets.left <= 0:
                 hint = "a template may be very long, or a set may give rows more than once"
                 raise Mistake("the sets and templates take too long together", hint=hint)
-        yield wish
+        yield request
 
 
 @dataclass(frozen=True, slots=True)

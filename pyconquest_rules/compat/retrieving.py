@@ -10,7 +10,7 @@ from pyconquest_rules.compat.nodes import step_of
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.kinds.retrieve.do import Identity
 from pyconquest_rules.kinds.retrieve.identities import identities
-from pyconquest_rules.kinds.retrieve.rule import retrieve_wishes
+from pyconquest_rules.kinds.retrieve.rule import retrieve_requests
 from pyconquest_rules.network.keys import UNIQUE
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.query import find
@@ -60,7 +60,7 @@ def matches(node: Node, level: Level, match: dict[str, str], return_keys: Sequen
 def missing(index: ScriptIndex, node: Node, match: dict[str, str]) -> list[Step]:
     """Return a step for each matching instance of a node that the index lacks. Raises NodeError."""
     found = sorted(matches(node, Level.IMAGE, match, ["SOPClassUID"]), key=itemgetter(*UNIQUE[Level.IMAGE][:-1]))
-    requested = [each for each in retrieve_wishes(found, index.sizes) if each.reason is None]
+    requested = [each for each in retrieve_requests(found, index.sizes) if each.reason is None]
     return [
         step_of(number, each.SOPInstanceUID, RetrieveInstance(node.identity, each.series, SOURCE))
         for number, each in enumerate(requested)

@@ -11,8 +11,8 @@ CREATE TEMP TABLE needed (
 CREATE TEMP TABLE place (number INTEGER PRIMARY KEY, key TEXT UNIQUE);
 CREATE TEMP TABLE present (
     place INT, key TEXT, name TEXT, kind TEXT, size INT, mtime_ns INT, PRIMARY KEY (place, key)) WITHOUT ROWID;
-CREATE TEMP TABLE contested (place INT, key TEXT, wishes INT, PRIMARY KEY (place, key)) WITHOUT ROWID;
-CREATE TEMP TABLE rival (number INTEGER PRIMARY KEY, wishes INT);
+CREATE TEMP TABLE contested (place INT, key TEXT, requests INT, PRIMARY KEY (place, key)) WITHOUT ROWID;
+CREATE TEMP TABLE rival (number INTEGER PRIMARY KEY, requests INT);
 CREATE TEMP TABLE shut (number INTEGER PRIMARY KEY, trouble TEXT);
 CREATE TEMP TABLE obstacle (number INTEGER PRIMARY KEY, reason TEXT, message TEXT);
 CREATE TEMP TABLE renaming (
@@ -31,26 +31,26 @@ PLACES = (
 # Paths that more than one wants, of whatever actions: several as a file, or one as a file and others as a folder.
 CONTESTED = """
 INSERT INTO temp.contested SELECT place, key, sum(file) FROM (
-    SELECT folder.place, wish.key, 1 AS file FROM wish CROSS JOIN folder ON folder.number = wish.folder
+    SELECT folder.place, request.key, 1 AS file FROM request CROSS JOIN folder ON folder.number = request.folder
     UNION ALL SELECT DISTINCT place.number, inner, 0 FROM temp.needed JOIN temp.place ON place.key = needed.above)
 GROUP BY place, key HAVING count(*) > 1
 """
 
 RIVALS = """
-INSERT INTO temp.rival SELECT wish.number, contested.wishes FROM wish CROSS JOIN folder ON folder.number = wish.folder
-    CROSS JOIN temp.contested ON contested.place = folder.place AND contested.key = wish.key
+INSERT INTO temp.rival SELECT request.number, contested.requests FROM request CROSS JOIN folder ON folder.number = request.folder
+    CROSS JOIN temp.contested ON contested.place = folder.place AND contested.key = request.key
 """
 
 # One instance that an action wants at one path twice is one step.
 AGAIN = """
-DELETE FROM wish WHERE number IN (SELECT number FROM (
-    SELECT wish.number, row_number() OVER (PARTITION BY action, SOPInstanceUID, path || name ORDER BY wish.number) AS nth
-    FROM temp.rival JOIN wish ON wish.number = rival.number JOIN folder ON folder.number = wish.folder) WHERE nth > 1)
+DELETE FROM request WHERE number IN (SELECT number FROM (
+    SELECT request.number, row_number() OVER (PARTITION BY action, SOPInstanceUID, path || name ORDER BY request.number) AS nth
+    FROM temp.rival JOIN request ON request.number = rival.number JOIN folder ON folder.number = request.folder) WHERE nth > 1)
 """
 
 COLLIDING = """
 INSERT OR IGNORE INTO temp.obstacle SELECT number, 'collision',
-    CASE WHEN wishes > 1 THEN 'another step wants the same path' ELSE 'another step needs a folder of that name' END
+    CASE WHEN requests > 1 THEN 'another step wants the same path' ELSE 'another step needs a folder of that name' END
 FROM temp.rival
 """
 
@@ -78,16 +78,16 @@ INSERT OR IGNORE INTO temp.shut SELECT number, trouble FROM folder JOIN temp.nee
 """
 
 IN_SHUT = """
-INSERT OR IGNORE INTO temp.obstacle SELECT wish.number, trouble,
+INSERT OR IGNORE INTO temp.obstacle SELECT request.number, trouble,
     CASE trouble WHEN 'collision' THEN 'another step wants a folder whose name is alike'
         WHEN 'conflict' THEN 'something that is no folder, or a folder whose name differs in case only, stands in the way'
         ELSE 'a link stands where a folder should be' END
-FROM wish CROSS JOIN temp.shut ON shut.number = wish.folder
+FROM request CROSS JOIN temp.shut ON shut.number = request.folder
 """
 
 
 def find_rivals(connection: Connection) -> None:
-    """Notes the wishes that want one path. Needs `temp.needed`."""
+    """Notes the requests that want one path. Needs `temp.needed`."""
     connection.execute("DELETE FROM temp.contested")
     connection.execute("DELETE FROM temp.rival")
     if connection.execute(CONTESTED).rowcount:
@@ -104,7 +104,7 @@ def find_trouble(connection: Connection) -> None:
 
 
 def find_obstacles(connection: Connection) -> None:
-    """Notes why wishes cannot be done that stand in each other's way, or in folders that have a trouble."""
+    """Notes why requests cannot be done that stand in each other's way, or in folders that have a trouble."""
     connection.execute(COLLIDING)
     if connection.execute("SELECT 1 FROM temp.shut").fetchone():
         connection.execute(IN_SHUT)

@@ -12,7 +12,7 @@ from pyconquest_rules.paths import remembered
 # What the ledger knows and is there, or is not, of each folder that steps put something into. Folder 0 has what goes to nodes.
 FOUND = """
 SELECT path, count(*) FILTER (WHERE reason = 'destination-missing'), count(*) FROM step
-    JOIN (SELECT number, folder FROM wish) USING (number) JOIN folder ON folder.number = folder
+    JOIN (SELECT number, folder FROM request) USING (number) JOIN folder ON folder.number = folder
 WHERE folder > 0 AND reason IN ('done', 'source-changed', 'rule-changed', 'destination-changed', 'destination-missing')
 GROUP BY folder
 """
@@ -23,18 +23,18 @@ STALE = "SELECT destination, found = 'gone', 1 FROM temp.stale"
 BELOW = "SELECT count(*) FROM ledger.done WHERE kind = 'file' AND target >= ? AND target < ?"
 
 TOUCHED = """
-SELECT DISTINCT path FROM step JOIN (SELECT number, folder FROM wish) USING (number) JOIN folder ON folder.number = folder
+SELECT DISTINCT path FROM step JOIN (SELECT number, folder FROM request) USING (number) JOIN folder ON folder.number = folder
 WHERE folder > 0 AND status = 'todo'
 """
 
 WRITTEN = """
-SELECT path, sum(step.size - coalesce(there_size, 0)) FROM step JOIN wish USING (number) JOIN folder ON folder.number = folder
+SELECT path, sum(step.size - coalesce(there_size, 0)) FROM step JOIN request USING (number) JOIN folder ON folder.number = folder
     JOIN action ON action.number = step.action
 WHERE folder > 0 AND status = 'todo' AND step.reason != 'adopt' AND mode = 'copy' GROUP BY folder
 """
 
 MOVED = """
-SELECT path, source, step.size - coalesce(there_size, 0) FROM step JOIN wish USING (number)
+SELECT path, source, step.size - coalesce(there_size, 0) FROM step JOIN request USING (number)
     JOIN folder ON folder.number = folder JOIN action ON action.number = step.action
 WHERE folder > 0 AND status = 'todo' AND step.reason != 'adopt' AND mode = 'move'
 """

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pyconquest_rules.events import Emit
-from pyconquest_rules.steps import Wish
+from pyconquest_rules.steps import Request
 
 if TYPE_CHECKING:
     from pyconquest_rules.engine.ledger import Ledger
@@ -59,7 +59,7 @@ class ActionKind(Protocol[A_contra, R_contra]):
         """Return whether files that an action made are removed once its set has lost them; None if it makes no files."""
         return None
 
-    def requests(self, name: str, action: A_contra, planning: Planning[R_contra]) -> Iterator[Wish]:
+    def requests(self, name: str, action: A_contra, planning: Planning[R_contra]) -> Iterator[Request]:
         """Add an action to the plan, at once; return what it requests, instance by instance."""
         ...
 

@@ -50,17 +50,17 @@ MOST_OF_TROUBLE, MOST_OF_REST = (10, 10), (6, 1)
 
 # A folder of what is to be removed is in its name.
 JOINED = """
-FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wish.folder
-    CROSS JOIN series ON series.number = wish.series CROSS JOIN action ON action.number = step.action
+FROM step CROSS JOIN request USING (number) CROSS JOIN folder ON folder.number = request.folder
+    CROSS JOIN series ON series.number = request.series CROSS JOIN action ON action.number = step.action
 """
 PLACE = """
-CASE WHEN wish.series THEN StudyInstanceUID || ' ' || SeriesInstanceUID
-    WHEN wish.folder = 0 AND wish.name != '' THEN rtrim(wish.name, replace(wish.name, '/', '')) ELSE path END
+CASE WHEN request.series THEN StudyInstanceUID || ' ' || SeriesInstanceUID
+    WHEN request.folder = 0 AND request.name != '' THEN rtrim(request.name, replace(request.name, '/', '')) ELSE path END
 """
 # Steps that collide may have one name, so their instances are named too.
 NAME = """
-iif(wish.name = '', SOPInstanceUID, substr(wish.name, length(rtrim(wish.name, replace(wish.name, '/', ''))) + 1)
-    || iif(step.reason = 'collision' AND instr(wish.name, SOPInstanceUID) = 0, '  ' || SOPInstanceUID, ''))
+iif(request.name = '', SOPInstanceUID, substr(request.name, length(rtrim(request.name, replace(request.name, '/', ''))) + 1)
+    || iif(step.reason = 'collision' AND instr(request.name, SOPInstanceUID) = 0, '  ' || SOPInstanceUID, ''))
 """
 
 GROUPS = f"""

@@ -8,36 +8,36 @@ from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.paths import collision_key
 from pyconquest_rules.steps import Reason, Step
 
-FROM_WISH = """
-SELECT action.name, wish.SOPInstanceUID, wish.source, folder.path || wish.name FROM wish AS own
+FROM_REQUEST = """
+SELECT action.name, request.SOPInstanceUID, request.source, folder.path || request.name FROM request AS own
     JOIN folder AS there ON there.number = own.folder
 """
-BY_FOLDER = "JOIN wish ON wish.folder = folder.number JOIN action ON action.number = wish.action"
+BY_FOLDER = "JOIN request ON request.folder = folder.number JOIN action ON action.number = request.action"
 
 SAME_PATH = f"""
-{FROM_WISH} JOIN wish ON wish.key = own.key AND wish.number != own.number
-    JOIN folder ON folder.number = wish.folder AND folder.key = there.key JOIN action ON action.number = wish.action
-WHERE own.number = :number ORDER BY wish.number
+{FROM_REQUEST} JOIN request ON request.key = own.key AND request.number != own.number
+    JOIN folder ON folder.number = request.folder AND folder.key = there.key JOIN action ON action.number = request.action
+WHERE own.number = :number ORDER BY request.number
 """
 
 # Keys of folders end with a slash.
 FOLDER_OF_THAT_NAME = f"""
-{FROM_WISH} JOIN folder ON substr(folder.key, 1, length(there.key || own.key) + 1) = there.key || own.key || '/' {BY_FOLDER}
-WHERE own.number = :number ORDER BY wish.number
+{FROM_REQUEST} JOIN folder ON substr(folder.key, 1, length(there.key || own.key) + 1) = there.key || own.key || '/' {BY_FOLDER}
+WHERE own.number = :number ORDER BY request.number
 """
 ALIKE = f"""
-{FROM_WISH} JOIN folder ON folder.number > 0 AND alike(there.path, there.written, folder.path, folder.written) {BY_FOLDER}
-WHERE own.number = :number ORDER BY wish.number
+{FROM_REQUEST} JOIN folder ON folder.number > 0 AND alike(there.path, there.written, folder.path, folder.written) {BY_FOLDER}
+WHERE own.number = :number ORDER BY request.number
 """
 SAME_FILE = f"""
-{FROM_WISH} JOIN wish ON wish.SOPInstanceUID = own.SOPInstanceUID AND wish.number != own.number
-    JOIN folder ON folder.number = wish.folder JOIN action ON action.number = wish.action
-WHERE own.number = :number ORDER BY wish.number
+{FROM_REQUEST} JOIN request ON request.SOPInstanceUID = own.SOPInstanceUID AND request.number != own.number
+    JOIN folder ON folder.number = request.folder JOIN action ON action.number = request.action
+WHERE own.number = :number ORDER BY request.number
 """
 
 INDEXES = (
-    "CREATE INDEX IF NOT EXISTS wish_key ON wish (key)",
-    "CREATE INDEX IF NOT EXISTS wish_folder ON wish (folder)",
+    "CREATE INDEX IF NOT EXISTS request_key ON request (key)",
+    "CREATE INDEX IF NOT EXISTS request_folder ON request (folder)",
 )
 MOST = 5
 

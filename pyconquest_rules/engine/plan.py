@@ -21,19 +21,19 @@ from pyconquest_rules.steps import (
     PutFile,
     Reason,
     RemoveFile,
+    Request,
     RetrieveInstance,
     SendInstance,
     Series,
     Stamp,
     Status,
     Step,
-    Wish,
 )
 
 # What is wished is written once; what becomes of it is a narrow table, which is cheap to write anew while it is decided.
-# Paths of folders end with a slash; folder 0 is that of wishes without a destination, series 0 that of all that is not to be
+# Paths of folders end with a slash; folder 0 is that of requests without a destination, series 0 that of all that is not to be
 # retrieved. What some file system takes for one has one `key`; `place` numbers the keys of folders. What is to be removed is a
-# wish too: in folder 0, the whole path as its name, with the size and time that were recorded; `removal` has the rest. `prune`
+# request too: in folder 0, the whole path as its name, with the size and time that were recorded; `removal` has the rest. `prune`
 # is NULL, 0 for no more than half, or 1.
 TABLES = """
 CREATE TABLE action (
@@ -42,7 +42,7 @@ CREATE TABLE action (
 CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
 CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT,
     PatientID TEXT);
-CREATE TABLE wish (
+CREATE TABLE request (
     number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
     folder INT, name TEXT, key TEXT, reason TEXT, message TEXT, series INT);
 CREATE TABLE step (
@@ -58,12 +58,12 @@ INSERT INTO series VALUES (0, '', '', '', '');
 SCHEMA = "SELECT type, name, sql FROM main.sqlite_master ORDER BY type, name"
 
 STEPS = """
-SELECT step.number, action.name, wish.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
-       action.mode, action.node, wish.source, wish.size, wish.mtime_ns, folder.path || wish.name AS destination,
+SELECT step.number, action.name, request.SOPInstanceUID, step.status, step.reason, step.message, action.fingerprint,
+       action.mode, action.node, request.source, request.size, request.mtime_ns, folder.path || request.name AS destination,
        step.there_size, step.there_mtime_ns, action.into_source, StudyInstanceUID, SeriesInstanceUID, SOPClassUID,
        PatientID, removal.sha256, removal.forget
-FROM step CROSS JOIN wish ON wish.number = step.number
-    CROSS JOIN folder ON folder.number = wish.folder CROSS JOIN series ON series.number = wish.series
+FROM step CROSS JOIN request ON request.number = step.number
+    CROSS JOIN folder ON folder.number = request.folder CROSS JOIN series ON series.number = request.series
     CROSS JOIN action ON action.number = step.action LEFT JOIN removal ON removal.number = step.number
 """
 
@@ -77,8 +77,8 @@ CASE WHEN step.reason = 'destination-changed' THEN 1 WHEN status = 'blocked' THE
 ANSWERED = """
 INSERT OR REPLACE INTO temp.asked
 SELECT destination, iif(removal.number IS NULL, step.status, NULL), coalesce(step.message, step.reason)
-FROM step CROSS JOIN wish USING (number) CROSS JOIN folder ON folder.number = wish.folder
-    CROSS JOIN temp.asked ON asked.destination = folder.path || wish.name LEFT JOIN removal ON removal.number = step.number
+FROM step CROSS JOIN request USING (number) CROSS JOIN folder ON folder.number = request.folder
+    CROSS JOIN temp.asked ON asked.destination = folder.path || request.name LEFT JOIN removal ON removal.number = step.number
 """
 
 
@@ -117,7 +117,7 @@ class Plan:
     ) -> None:
         """Add an action that copies. Actions are done in the order in which they are added.
 
-        `prune`: what nobody wishes any more goes, where that is at most half of what the action made; True: however much it is.
+        `prune`: what nobody requests any more goes, where that is at most half of what the action made; True: however much it is.
         """
         row = (name, mode, on_conflict, fingerprint, prune, on_changed)
         self.connection.execute("INSERT INTO action VALUES (NULL, ?, ?, ?, ?, NULL, NULL, ?, NULL, ?)", row)
@@ -132,28 +132,29 @@ class Plan:
         row = (name, fingerprint, node, into)
         self.connection.execute("INSERT INTO action VALUES (NULL, ?, 'retrieve', '', ?, ?, NULL, NULL, ?, NULL)", row)
 
-    def add(self, action: str, wishes: Iterable[Wish]) -> int:
-        """Adds the wishes of an action. Gives how many wishes there are now."""
+    def add(self, action: str, requests: Iterable[Request]) -> int:
+        """Adds the requests of an action. Gives how many requests there are now."""
         (number,) = self.connection.execute("SELECT number FROM action WHERE name = ?", (action,)).fetchone()
         self.connection.execute("BEGIN")
         self.connection.executemany(
-            "INSERT INTO wish VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (self._row(number, wish) for wish in wishes)
+            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (self._row(number, request) for request in requests),
         )
         self.connection.execute("COMMIT")
-        return int(self.connection.execute("SELECT max(number) FROM wish").fetchone()[0] or 0)
+        return int(self.connection.execute("SELECT max(number) FROM request").fetchone()[0] or 0)
 
-    def _row(self, action: int, wish: Wish) -> tuple[object, ...]:
-        uid, source, size, mtime_ns, folder, name, written, reason, message, series = wish
+    def _row(self, action: int, request: Request) -> tuple[object, ...]:
+        uid, source, size, mtime_ns, folder, name, written, reason, message, series = request
         number, of = self._folder(folder, written) if name else 0, self._series(series) if series else 0
         return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message, of)
 
     def _noted(self, path: str, written: str) -> int:
-        """Notes a folder, mostly once: the wishes for it follow each other. Gives its number."""
+        """Notes a folder, mostly once: the requests for it follow each other. Gives its number."""
         insert = "INSERT INTO folder (path, written, key) VALUES (?, ?, ?)"
         return self.connection.execute(insert, (path, written, collision_key(path))).lastrowid or 0
 
     def _noted_series(self, series: Series) -> int:
-        """Notes a series, once as long as its wishes follow each other. Gives its number."""
+        """Notes a series, once as long as its requests follow each other. Gives its number."""
         return self.connection.execute("INSERT INTO series VALUES (NULL, ?, ?, ?, ?)", series).lastrowid or 0
 
     def steps(
@@ -163,7 +164,7 @@ class Plan:
         asked = {
             "action.name = ?": action,
             "step.status = ?": status,
-            "wish.SOPInstanceUID IN (SELECT value FROM json_each(?))": None if instances is None else json.dumps(instances),
+            "request.SOPInstanceUID IN (SELECT value FROM json_each(?))": None if instances is None else json.dumps(instances),
         }
         where = " AND ".join(condition for condition, value in asked.items() if value is not None)
         rows = self.connection.execute(
@@ -174,14 +175,14 @@ class Plan:
 
     def by_weight(self) -> Iterator[Step]:
         """Yield the steps that are not unchanged: blocked ones first, then changed destinations; sorted by destination."""
-        order = f"{RANK}, action.number, destination, wish.SOPInstanceUID"
+        order = f"{RANK}, action.number, destination, request.SOPInstanceUID"
         rows = self.connection.execute(f"{STEPS} WHERE step.status != 'unchanged' ORDER BY {order}")
         return (_step(row) for row in rows)
 
     def instance_at(self, destination: str) -> str | None:
         """The SOPInstanceUID of the instance that is to lie at a destination."""
         (uid,) = self.connection.execute(
-            "SELECT min(SOPInstanceUID) FROM wish JOIN folder ON folder.number = wish.folder WHERE path || name = ?",
+            "SELECT min(SOPInstanceUID) FROM request JOIN folder ON folder.number = request.folder WHERE path || name = ?",
             (destination,),
         ).fetchone()
         return None if uid is None else str(uid)
@@ -191,7 +192,7 @@ class Plan:
         self.connection.execute("CREATE TEMP TABLE asked (destination TEXT PRIMARY KEY, status TEXT, why TEXT) WITHOUT ROWID")
         self.connection.execute("BEGIN")
         asked = ((destination,) for destination in destinations)
-        self.connection.executemany("INSERT INTO temp.asked VALUES (?, NULL, 'no action wishes it any more')", asked)
+        self.connection.executemany("INSERT INTO temp.asked VALUES (?, NULL, 'no action requests it any more')", asked)
         self.connection.execute(ANSWERED)
         self.connection.execute("COMMIT")
         yield from self.connection.execute("SELECT destination, why FROM temp.asked WHERE status IS NOT 'todo'")
@@ -260,7 +261,7 @@ class Plan:
     def digest(self) -> str:
         """Equal for two plans that would do the same, to the same things, for the same reasons."""
         digest = sha256()
-        for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, wish.SOPInstanceUID"):
+        for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, request.SOPInstanceUID"):
             digest.update(repr(row[1:]).encode())
         return digest.hexdigest()
 

@@ -1,4 +1,4 @@
-"""From wishes to steps: which are to be done, which are done already, which are blocked, and why."""
+"""From requests to steps: which are to be done, which are done already, which are blocked, and why."""
 
 import json
 import os
@@ -43,7 +43,7 @@ FROM (SELECT w.number, w.action, w.size,
         WHEN p.kind IN ('folder', 'other') THEN 'something that is no file stands there' END) AS message,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.size END AS there_size,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.mtime_ns END AS there_mtime_ns
-FROM wish AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
+FROM request AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
     LEFT JOIN temp.obstacle AS o ON o.number = w.number
     LEFT JOIN temp.present AS p ON p.place = f.place AND p.key = w.key
     LEFT JOIN ledger.done AS r ON r.kind = 'file' AND r.target = f.path || w.name AND r.SOPInstanceUID = w.SOPInstanceUID
@@ -64,18 +64,18 @@ FROM (SELECT *, CASE
     FROM (SELECT w.number, w.action, w.size, w.mtime_ns, a.confirm, s.size AS sent_size, s.mtime_ns AS sent_mtime_ns, s.confirmed,
             x.target IS NOT NULL AS failed,
             row_number() OVER (PARTITION BY a.node, w.SOPInstanceUID ORDER BY w.number) AS nth
-        FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
+        FROM request AS w CROSS JOIN action AS a ON a.number = w.action
             LEFT JOIN ledger.done AS s ON s.kind = 'instance' AND s.target = a.node AND s.member = w.SOPInstanceUID
             LEFT JOIN ledger.failed AS x ON x.kind = 'instance' AND x.target = a.node AND x.member = w.SOPInstanceUID
         WHERE a.mode = 'send'))
 """
 
-# What the index has is done, as the wishes say.
+# What the index has is done, as the requests say.
 DECIDE_RETRIEVES = """
 INSERT INTO step SELECT w.number, w.action,
     CASE WHEN w.message IS NOT NULL THEN 'blocked' WHEN w.reason = 'done' THEN 'unchanged' ELSE 'todo' END,
     coalesce(w.reason, CASE WHEN x.target IS NOT NULL THEN 'retry' ELSE 'new' END), w.message, w.size, NULL, NULL
-FROM wish AS w CROSS JOIN action AS a ON a.number = w.action
+FROM request AS w CROSS JOIN action AS a ON a.number = w.action
     LEFT JOIN ledger.failed AS x ON x.kind = 'arrival' AND x.target = a.node AND x.member = w.SOPInstanceUID
 WHERE a.mode = 'retrieve'
 """
@@ -91,25 +91,25 @@ INSERT INTO temp.present VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (place, key) DO U
 """
 
 DOUBTFUL = """
-SELECT step.number, mode, source, path || wish.name FROM step JOIN wish USING (number)
-    JOIN folder ON folder.number = wish.folder JOIN action ON action.number = step.action
+SELECT step.number, mode, source, path || request.name FROM step JOIN request USING (number)
+    JOIN folder ON folder.number = request.folder JOIN action ON action.number = step.action
 WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR mode = 'symlink')
 """
 
 # What the ledger says of the destination of a step.
 RECORDED = """
-SELECT 1 FROM wish JOIN folder ON folder.number = wish.folder
-    JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name
-WHERE wish.number = step.number
+SELECT 1 FROM request JOIN folder ON folder.number = request.folder
+    JOIN ledger.done ON done.kind = 'file' AND done.target = path || request.name
+WHERE request.number = step.number
 """
 
 # The same, joined to the step's action, for what this program put there for the same image.
 OURS = """
-FROM step JOIN action ON action.number = step.action JOIN wish USING (number) JOIN folder ON folder.number = wish.folder
-    JOIN ledger.done ON done.kind = 'file' AND done.target = path || wish.name AND done.SOPInstanceUID = wish.SOPInstanceUID
+FROM step JOIN action ON action.number = step.action JOIN request USING (number) JOIN folder ON folder.number = request.folder
+    JOIN ledger.done ON done.kind = 'file' AND done.target = path || request.name AND done.SOPInstanceUID = request.SOPInstanceUID
 """
 SOURCE_CHANGED = """
-(done.source_size, done.source_mtime_ns) != (wish.size, wish.mtime_ns) OR (mode = 'symlink' AND done.source != wish.source)
+(done.source_size, done.source_mtime_ns) != (request.size, request.mtime_ns) OR (mode = 'symlink' AND done.source != request.source)
 """
 
 # What may hold its own bytes still, although its time is another: then only its source or its rule changed.
@@ -126,7 +126,7 @@ SELECT step.number, done.target, done.source, done.sha256,
 COMPARED = f"""
 UPDATE step SET reason = CASE
         WHEN step.number IN (SELECT number FROM temp.alike) THEN 'adopt'
-        WHEN mode != 'move' AND EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID)
+        WHEN mode != 'move' AND EXISTS ({RECORDED} AND done.SOPInstanceUID = request.SOPInstanceUID)
             THEN coalesce((SELECT reason FROM temp.left_as_is AS l WHERE l.number = step.number), 'destination-changed')
         ELSE 'conflict' END
 FROM action WHERE action.number = step.action AND status IS NULL AND reason = 'compare'
@@ -150,42 +150,42 @@ WHERE found.number = step.number
 # The index can have come to another file of the instance: a corrected one that was delivered later, or one that was chosen.
 ANOTHER_COUNTS = """
 UPDATE step SET message = 'another file of this instance counts now'
-FROM wish JOIN folder ON folder.number = wish.folder JOIN ledger.done AS r ON r.kind = 'file' AND r.target = path || wish.name
-WHERE wish.number = step.number AND step.status = 'todo' AND step.reason = 'source-changed' AND r.source != wish.source
+FROM request JOIN folder ON folder.number = request.folder JOIN ledger.done AS r ON r.kind = 'file' AND r.target = path || request.name
+WHERE request.number = step.number AND step.status = 'todo' AND step.reason = 'source-changed' AND r.source != request.source
 """
 
 BY_ON_CONFLICT = f"""
 UPDATE step SET status = CASE on_conflict WHEN 'skip' THEN 'unchanged' WHEN 'overwrite' THEN 'todo' ELSE 'blocked' END,
     message = CASE
-        WHEN EXISTS ({RECORDED} AND done.SOPInstanceUID = wish.SOPInstanceUID) THEN 'somebody changed what was moved there'
+        WHEN EXISTS ({RECORDED} AND done.SOPInstanceUID = request.SOPInstanceUID) THEN 'somebody changed what was moved there'
         WHEN EXISTS ({RECORDED}) THEN 'another instance, which was put there earlier, stands there'
         ELSE 'other content stands there that is not ours' END
 FROM action WHERE action.number = step.action AND status IS NULL
 """
 
 RENAMING = """
-INSERT INTO temp.renaming SELECT wish.number, action, SOPInstanceUID, path, renamed(wish.name, SOPInstanceUID)
-FROM wish JOIN action ON action.number = wish.action JOIN folder ON folder.number = wish.folder
-WHERE on_conflict = 'rename' AND reason IS NULL AND wish.number IN
+INSERT INTO temp.renaming SELECT request.number, action, SOPInstanceUID, path, renamed(request.name, SOPInstanceUID)
+FROM request JOIN action ON action.number = request.action JOIN folder ON folder.number = request.folder
+WHERE on_conflict = 'rename' AND reason IS NULL AND request.number IN
 """
-COLLIDING = "(SELECT number FROM temp.rival WHERE wishes > 1)"
+COLLIDING = "(SELECT number FROM temp.rival WHERE requests > 1)"
 CONFLICTING = "(SELECT number FROM step WHERE status IS NULL)"
 
 # A name that would be the same step twice is not taken: such steps stay in each other's way.
 TAKEN = """
-DELETE FROM temp.renaming WHERE number IN (SELECT renaming.number FROM wish CROSS JOIN folder ON folder.number = wish.folder
+DELETE FROM temp.renaming WHERE number IN (SELECT renaming.number FROM request CROSS JOIN folder ON folder.number = request.folder
     CROSS JOIN temp.renaming USING (SOPInstanceUID, path, name, action))
 """
-RENAME = "UPDATE wish SET name = new.name, key = collision_key(new.name) FROM temp.renaming AS new WHERE new.number = wish.number"
+RENAME = "UPDATE request SET name = new.name, key = collision_key(new.name) FROM temp.renaming AS new WHERE new.number = request.number"
 
 # A file can be moved away once everything else that is wished of it is done, or comes before.
 STILL_NEEDED = """
 UPDATE step SET status = 'blocked', reason = 'collision', message = 'another step needs the file where it is'
 WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE mode = 'move') AND EXISTS (
-    SELECT 1 FROM wish AS own JOIN wish USING (SOPInstanceUID) JOIN step AS other ON other.number = wish.number
-        JOIN action ON action.number = wish.action
-    WHERE own.number = step.number AND wish.number != own.number AND other.status != 'unchanged'
-        AND (wish.number > own.number OR mode = 'move'))
+    SELECT 1 FROM request AS own JOIN request USING (SOPInstanceUID) JOIN step AS other ON other.number = request.number
+        JOIN action ON action.number = request.action
+    WHERE own.number = step.number AND request.number != own.number AND other.status != 'unchanged'
+        AND (request.number > own.number OR mode = 'move'))
 """
 
 NEEDS = """
@@ -197,7 +197,7 @@ WHERE action = (SELECT number FROM action WHERE name = ?) AND status = 'todo' AN
 
 
 def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] = ()) -> tuple[Vanished, ...]:
-    """Make a step of every wish of `plan`, with a status and a reason, and of every file that is to be pruned.
+    """Make a step of every request of `plan`, with a status and a reason, and of every file that is to be pruned.
 
     `contested` are SOPInstanceUIDs of which there are files with other bytes: another file is another content, whatever its
     size and time. Return the outputs that lost most of their files. Reads the disk below `outputs`, writes nothing.
@@ -236,9 +236,9 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
     connection.execute(BY_ON_CONFLICT)
     connection.execute(ANOTHER_COUNTS)
     if connection.execute("SELECT 1 FROM action WHERE mode = 'move'").fetchone():
-        connection.execute("CREATE INDEX wish_instance ON wish (SOPInstanceUID)")
+        connection.execute("CREATE INDEX request_instance ON request (SOPInstanceUID)")
         connection.execute(STILL_NEEDED)
-        connection.execute("DROP INDEX wish_instance")
+        connection.execute("DROP INDEX request_instance")
     if connection.execute("SELECT 1 FROM action WHERE prune IS NOT NULL").fetchone():
         prune(connection, facts, outputs)
     found = tuple(vanished(connection, facts, outputs))
@@ -317,7 +317,7 @@ def _left_as_is(connection: Connection, facts: Facts) -> Iterator[tuple[int, str
 
 
 def _rename(connection: Connection, which: str) -> bool:
-    """Gives wishes a name of their own, made of their SOPInstanceUID: the same one in every run. Whether there were any."""
+    """Gives requests a name of their own, made of their SOPInstanceUID: the same one in every run. Whether there were any."""
     connection.execute("DELETE FROM temp.renaming")
     if not connection.execute(RENAMING + which).rowcount:
         return False

@@ -1,4 +1,4 @@
-"""What actions with `prune` made and nobody wishes any more: steps that remove it, found by SQL."""
+"""What actions with `prune` made and nobody requests any more: steps that remove it, found by SQL."""
 
 from collections.abc import Iterator
 from sqlite3 import Connection
@@ -27,12 +27,12 @@ TABLES = (
     """,
 )
 
-# Whatever anybody wishes stays, of whatever action it is. What was moved stays too.
+# Whatever anybody requests stays, of whatever action it is. What was moved stays too.
 STALE = """
 INSERT INTO temp.stale (destination)
 SELECT target FROM ledger.done CROSS JOIN action ON action.name = done.action
 WHERE done.kind = 'file' AND action.prune IS NOT NULL AND done.fingerprint != :moved
-EXCEPT SELECT path || wish.name FROM wish JOIN folder ON folder.number = wish.folder
+EXCEPT SELECT path || request.name FROM request JOIN folder ON folder.number = request.folder
 """
 
 # One file may have two names: through a link to an output, or where a file system does not tell capital letters from small ones.
@@ -41,8 +41,8 @@ TWINS = (
     "CREATE INDEX temp.stale_place ON stale (place)",
     "INSERT INTO temp.located SELECT number, place(path) FROM folder",
     """
-    INSERT OR IGNORE INTO temp.twin SELECT stale.number FROM wish CROSS JOIN step USING (number)
-        CROSS JOIN temp.located ON located.number = wish.folder CROSS JOIN temp.stale ON stale.place = located.place || wish.key
+    INSERT OR IGNORE INTO temp.twin SELECT stale.number FROM request CROSS JOIN step USING (number)
+        CROSS JOIN temp.located ON located.number = request.folder CROSS JOIN temp.stale ON stale.place = located.place || request.key
     WHERE status != 'blocked'
     """,
 )
@@ -50,7 +50,7 @@ TWINS = (
 FOUND = """
 UPDATE temp.stale SET found = CASE
     WHEN (action.number, done.SOPInstanceUID) IN (
-        SELECT wish.action, wish.SOPInstanceUID FROM step JOIN wish USING (number)
+        SELECT request.action, request.SOPInstanceUID FROM step JOIN request USING (number)
         WHERE status = 'blocked' OR (status = 'unchanged' AND step.reason != 'done')) THEN 'needed'
     WHEN seen.trouble IS NOT NULL THEN 'unsafe'
     WHEN stale.number IN (SELECT number FROM temp.twin) THEN 'twin'
@@ -63,8 +63,8 @@ FROM ledger.done, action, temp.seen
 WHERE done.kind = 'file' AND done.target = stale.destination AND action.name = done.action AND seen.number = stale.number
 """
 
-WISH = """
-INSERT INTO wish SELECT :last + stale.number, action.number, SOPInstanceUID, source, size, mtime_ns, 0, destination,
+REQUEST = """
+INSERT INTO request SELECT :last + stale.number, action.number, SOPInstanceUID, source, size, mtime_ns, 0, destination,
     NULL, NULL, NULL, 0
 FROM temp.stale CROSS JOIN ledger.done ON done.kind = 'file' AND done.target = destination
     CROSS JOIN action ON action.name = done.action
@@ -76,9 +76,9 @@ FROM temp.stale CROSS JOIN ledger.done ON done.kind = 'file' AND done.target = d
 """
 
 STEP = """
-INSERT INTO step SELECT :last + stale.number, wish.action, status, verdict.reason, coalesce(trouble, verdict.message), 0,
+INSERT INTO step SELECT :last + stale.number, request.action, status, verdict.reason, coalesce(trouble, verdict.message), 0,
     seen.size, seen.mtime_ns
-FROM temp.stale CROSS JOIN wish ON wish.number = :last + stale.number CROSS JOIN temp.seen ON seen.number = stale.number
+FROM temp.stale CROSS JOIN request ON request.number = :last + stale.number CROSS JOIN temp.seen ON seen.number = stale.number
     CROSS JOIN temp.verdict USING (found)
 """
 
@@ -94,17 +94,17 @@ WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE NOT prune A
 
 
 def prune(connection: Connection, facts: Facts, outputs: Outputs) -> None:
-    """Makes a step of everything that an action with `prune` made and that no wish wants. All other steps must be there."""
+    """Makes a step of everything that an action with `prune` made and that no request wants. All other steps must be there."""
     for table in TABLES:
         connection.execute(table)
-    (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM wish").fetchone()
+    (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM request").fetchone()
     given = {"last": last, "moved": Mode.MOVE.fingerprint}
     connection.execute(STALE, given)
     connection.create_function("place", 1, lambda path: collision_key(outputs.real(path)), deterministic=True)
     for statement in TWINS:
         connection.execute(statement)
     connection.executemany("INSERT INTO temp.seen VALUES (?, ?, ?, ?, ?)", _seen(connection, facts))
-    for statement in (FOUND, WISH, REMOVAL, STEP, TOO_MUCH):
+    for statement in (FOUND, REQUEST, REMOVAL, STEP, TOO_MUCH):
         connection.execute(statement, given)
 
 

@@ -11,10 +11,10 @@ from pyconquest_rules.paths import UnsafePath
 
 # Of what stands in its own way: the destination as it is wished, and as the same action made it of the same instance.
 KNOWN = """
-SELECT wish.number, path, wish.name, target
-FROM step JOIN wish USING (number) JOIN folder ON folder.number = wish.folder JOIN action ON action.number = wish.action
-    JOIN ledger.done ON done.kind = 'file' AND done.SOPInstanceUID = wish.SOPInstanceUID AND done.action = action.name
-WHERE step.reason = 'conflict' AND target != path || wish.name AND collision_key(target) = folder.key || wish.key
+SELECT request.number, path, request.name, target
+FROM step JOIN request USING (number) JOIN folder ON folder.number = request.folder JOIN action ON action.number = request.action
+    JOIN ledger.done ON done.kind = 'file' AND done.SOPInstanceUID = request.SOPInstanceUID AND done.action = action.name
+WHERE step.reason = 'conflict' AND target != path || request.name AND collision_key(target) = folder.key || request.key
 """
 
 
@@ -29,7 +29,7 @@ def respell(connection: Connection, facts: Facts) -> bool:
         old = destination.rpartition("/")[2]
         if old != name and _is_there(facts, path + name):
             files.append((old, number))
-    connection.executemany("UPDATE wish SET name = ? WHERE number = ?", files)
+    connection.executemany("UPDATE request SET name = ? WHERE number = ?", files)
     if folders:
         rows = connection.execute("SELECT number, path FROM folder WHERE number > 0").fetchall()
         connection.executemany("UPDATE folder SET path = ? WHERE number = ?", ((_spelled(path, folders), n) for n, path in rows))

@@ -41,7 +41,7 @@ def _is_database(file: Path) -> bool:
         if is_wal(file):  # as no plan is; who reads it would write beside it
             return True
         with closing(connect(file, read_only=True, timeout=5)) as connection:
-            return not {each.name for each in objects(connection)}.issuperset({"wish", "step"})
+            return not {each.name for each in objects(connection)}.issuperset({"request", "step"})
     except (DatabaseError, sqlite3.Error):
         return True
     except OSError:

@@ -281,7 +281,7 @@ def test_a_hard_link_rots_with_its_source(workplace: Workplace, instance: Instan
 def test_what_no_action_wishes_any_more_is_not_mended(exported: Workplace) -> None:
     flip_a_byte(exported.folder / "export/P1/2.dcm")
     exported.rules(copies("export/new/{{ InstanceNumber }}.dcm"))
-    assert unmended(exported) == {"export/P1/2.dcm": "no action wishes it any more"}
+    assert unmended(exported) == {"export/P1/2.dcm": "no action requests it any more"}
     exported.rules(copies("export/new/{{ InstanceNumber }}.dcm") + "prune = true\n")
     assert unmended(exported, "copy.export") == {"export/P1/2.dcm": "it changed since it was made; not removed"}
 

@@ -18,7 +18,7 @@ from pyconquest_rules.kinds.kind import ActionKind, Planning, Running
 from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Table
 from pyconquest_rules.rules.kinds import Seen
 from pyconquest_rules.rules.positions import Path
-from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Stamp, Step, Wish
+from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Request, Stamp, Step
 
 
 class Touch(Table):
@@ -50,15 +50,15 @@ class TouchKind(ActionKind[Touch]):
     def prunes(self, action: Touch) -> bool:
         return False
 
-    def requests(self, name: str, action: Touch, planning: Planning) -> Iterator[Wish]:
+    def requests(self, name: str, action: Touch, planning: Planning) -> Iterator[Request]:
         planning.plan.add_action(name, Mode.COPY, OnConflict.ERROR, OnChanged.ERROR, action.fingerprint)
-        return self._wishes(name, action, planning)
+        return self._requests(name, action, planning)
 
-    def _wishes(self, name: str, action: Touch, planning: Planning) -> Iterator[Wish]:
+    def _requests(self, name: str, action: Touch, planning: Planning) -> Iterator[Request]:
         template, outputs = planning.rules.templates[name], planning.rules.outputs
         for uid, source, size, mtime_ns, *values in planning.sets.instances(action.select, template.columns):
             to = template.render(values)
-            yield Wish(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
+            yield Request(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
 
     def executor(self, name: str, action: Touch, running: Running) -> Executor:
         return Touching(running.rules.outputs, action.text)

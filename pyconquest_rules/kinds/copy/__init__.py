@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.kinds.copy.rule import Copy
     from pyconquest_rules.rules.kinds import Seen
     from pyconquest_rules.rules.positions import Path
-    from pyconquest_rules.steps import Wish
+    from pyconquest_rules.steps import Request
 
 
 class CopyKind(ActionKind["Copy"]):
@@ -41,15 +41,15 @@ class CopyKind(ActionKind["Copy"]):
         """Return whether files are removed once the set has lost them."""
         return action.prune
 
-    def requests(self, name: str, action: "Copy", planning: Planning) -> "Iterator[Wish]":
+    def requests(self, name: str, action: "Copy", planning: Planning) -> "Iterator[Request]":
         """Request a file for every row of the set."""
-        from pyconquest_rules.kinds.copy.rule import wishes
+        from pyconquest_rules.kinds.copy.rule import requests
 
         pruned = planning.allow_prune if action.prune else None
         what = (action.mode, action.on_conflict, action.on_changed, action.fingerprint)
         planning.plan.add_action(name, *what, pruned)
         template = planning.rules.templates[name]
-        return wishes(template, planning.rules.outputs, planning.sets.instances(action.select, template.columns))
+        return requests(template, planning.rules.outputs, planning.sets.instances(action.select, template.columns))
 
     def executor(self, name: str, action: "Copy", running: Running) -> "Executor":
         """Return what puts the files."""

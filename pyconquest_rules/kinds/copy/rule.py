@@ -11,7 +11,7 @@ from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Table
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
-from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Reason, Selected, Wish
+from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Reason, Request, Selected
 from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template
 
 
@@ -62,17 +62,17 @@ def check(copy: Copy, place: Path, places: Places) -> Iterator[Problem]:
         yield places.at_key((*place, "on_changed"), 'mode = "move" cannot restore', hint)
 
 
-def wishes(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Wish]:
-    """One wish for each row that the set's query gave for an instance, in the order of the instances.
+def requests(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Request]:
+    """One request for each row that the set's query gave for an instance, in the order of the instances.
 
     `instances` have the values of the template's `columns`.
     """
     for uid, source, size, mtime_ns, *values in instances:
         try:
             to = template.render(values)
-            yield Wish(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
+            yield Request(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
         except (RenderError, UnsafePath) as error:
-            yield Wish(uid, source, size, mtime_ns, "", "", "", _reason(error), str(error))
+            yield Request(uid, source, size, mtime_ns, "", "", "", _reason(error), str(error))
 
 
 def _reason(error: RenderError | UnsafePath) -> Reason:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.kinds.retrieve.rule import Retrieve
     from pyconquest_rules.rules.kinds import Seen
     from pyconquest_rules.rules.positions import Path
-    from pyconquest_rules.steps import Wish
+    from pyconquest_rules.steps import Request
 
 
 class RetrieveKind(ActionKind["Retrieve"]):
@@ -41,7 +41,7 @@ class RetrieveKind(ActionKind["Retrieve"]):
 
         return bound(table, params)
 
-    def requests(self, name: str, action: "Retrieve", planning: Planning) -> "Iterator[Wish]":
+    def requests(self, name: str, action: "Retrieve", planning: Planning) -> "Iterator[Request]":
         """Query the node, and request the instances that the index lacks."""
         from pyconquest_rules.kinds.retrieve.asking import asked
 

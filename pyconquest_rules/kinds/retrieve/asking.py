@@ -10,15 +10,15 @@ from pyconquest_rules.dicom import Level, unpadded
 from pyconquest_rules.events import NodeNoted, StepFailed
 from pyconquest_rules.index.store.decisions import DecisionsFile
 from pyconquest_rules.kinds.retrieve import matching
-from pyconquest_rules.kinds.retrieve.rule import Retrieve, retrieve_wishes
+from pyconquest_rules.kinds.retrieve.rule import Retrieve, retrieve_requests
 from pyconquest_rules.network.node import Node, NodeError
-from pyconquest_rules.steps import Reason, Wish
+from pyconquest_rules.steps import Reason, Request
 
 if TYPE_CHECKING:
     from pyconquest_rules.kinds.kind import Planning
 
 
-def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Wish]:
+def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Request]:
     """Yield the instances of a node. If the query fails, yield one request that is blocked, so that other actions continue."""
     from pyconquest_rules.network.query import find
 
@@ -38,14 +38,14 @@ def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Wish]
     keys, node, match = ["SOPClassUID", "PatientID"], rules.nodes[retrieve.node], matching.on(retrieve.match, rules.today)
     try:
         with closing(find(node, Level.IMAGE, match, keys, skipped=lambda: next(skipped))) as matches:
-            yield from retrieve_wishes(filter(kept, matches), known)
+            yield from retrieve_requests(filter(kept, matches), known)
         if number := next(skipped) - 1:
             emit(NodeNoted(name, skipped_words(node, number)))
         if number := next(left_out) - 1:
             emit(NodeNoted(name, f"{number:,} matches of the node are forgotten (decisions.txt), and not retrieved"))
     except NodeError as error:
         emit(StepFailed(name, "", str(error)))
-        yield Wish("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))
+        yield Request("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))
 
 
 def skipped_words(node: Node, number: int) -> str:

@@ -18,7 +18,7 @@ from pyconquest_rules.rules.fields import ActionName, NodeName, Reference, Sourc
 from pyconquest_rules.rules.kinds import Seen
 from pyconquest_rules.rules.positions import Path
 from pyconquest_rules.rules.validation import STAND_IN
-from pyconquest_rules.steps import Reason, Series, Wish
+from pyconquest_rules.steps import Reason, Request, Series
 from pyconquest_rules.templates import with_vars
 
 AT_ONCE = 1000
@@ -126,7 +126,7 @@ def bound(retrieve: Retrieve, params: Mapping[str, str]) -> Retrieve:
     return retrieve.model_copy(update={"match": match})
 
 
-def retrieve_wishes(matches: Iterable[Mapping[str, str]], known: Callable[[list[str]], Iterable[str]]) -> Iterator[Wish]:
+def retrieve_requests(matches: Iterable[Mapping[str, str]], known: Callable[[list[str]], Iterable[str]]) -> Iterator[Request]:
     """Yield a request for each match of a node, series by series. If the index has the instance, its reason is `done`.
 
     `matches` have StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID and perhaps PatientID, sorted by series.
@@ -141,5 +141,5 @@ def retrieve_wishes(matches: Iterable[Mapping[str, str]], known: Callable[[list[
             there = set(known([*found]))
             for uid, at in found.items():
                 if uid not in seen:
-                    yield Wish(uid, b"", 0, 0, "", "", "", Reason.DONE if uid in there else None, series=at)
+                    yield Request(uid, b"", 0, 0, "", "", "", Reason.DONE if uid in there else None, series=at)
             seen |= found.keys()

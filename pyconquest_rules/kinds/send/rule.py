@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from pyconquest_rules.rules.fields import ActionName, NodeName, SetName, Table, like
-from pyconquest_rules.steps import Selected, Wish
+from pyconquest_rules.steps import Request, Selected
 
 
 class Confirm(StrEnum):
@@ -84,17 +84,17 @@ class Send(Table):
         return sha256(json.dumps({"kind": "send"}).encode()).hexdigest()
 
 
-def send_wishes(instances: Iterable[Selected], failed: Mapping[str, int]) -> Iterator[Wish]:
-    """Yield one wish for each row that the set's query gave for an instance, in the order of the instances.
+def send_requests(instances: Iterable[Selected], failed: Mapping[str, int]) -> Iterator[Request]:
+    """Yield one request for each row that the set's query gave for an instance, in the order of the instances.
 
     `failed` are those that failed before, with the last run in which they were tried. They come last, the longest ago first, so
     that no instance can keep another from its turn.
     """
-    last = list[tuple[int, Wish]]()
+    last = list[tuple[int, Request]]()
     for uid, source, size, mtime_ns in instances:
-        wish = Wish(uid, source, size, mtime_ns, "", "", "")
+        request = Request(uid, source, size, mtime_ns, "", "", "")
         if uid in failed:
-            last.append((failed[uid], wish))
+            last.append((failed[uid], request))
         else:
-            yield wish
-    yield from (wish for _, wish in sorted(last, key=itemgetter(0)))
+            yield request
+    yield from (request for _, request in sorted(last, key=itemgetter(0)))
