@@ -1,4 +1,4 @@
-"""The database of a script: opening, SQL, columns, and the way to write the index."""
+"""The database of a script: open it, run SQL, add columns, write the index."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from pyconquest_rules.compat.database import Database, saying
+from pyconquest_rules.compat.database import Database, explained
 from pyconquest_rules.compat.design import Design, column
 from pyconquest_rules.compat.indexing import refill
 from pyconquest_rules.errors import SourceError, UsageError
@@ -31,7 +31,7 @@ class Connection:
         loglevel: str = "ERROR",
         compute_hash: bool = False,
     ) -> None:
-        """With `connect_and_read_sql` as after `connect_db()`. `loglevel`: ERROR, INFO or DEBUG, on standard error."""
+        """With `connect_and_read_sql`, call `connect_db()`. `loglevel` (of the log on standard error) is ERROR, INFO or DEBUG."""
         self.data_directory, self.database_filename = data_directory, database_filename
         self.sql_inifile_name = sql_inifile_name
         self.last_seriesuid_loaded = ""
@@ -45,32 +45,32 @@ class Connection:
             self.connect_db()
 
     def connect_db(self) -> None:
-        """Opens the database; a new one gets its tables. Raises DatabaseError where the file was made by something else."""
+        """Open the database, and create its tables if it is new. Raises DatabaseError if another program made the file."""
         self._database = Database(Path(self.database_filename), self._designed())
         log.info("connected")
 
     @property
     def conn_pacs(self) -> sqlite3.Connection:
-        """The SQLite connection of `execute_db_query`."""
+        """Return the SQLite connection of `execute_db_query`."""
         return self._opened().connection
 
     def close_db(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         self.conn_pacs.close()
         log.info("closed after %.1f seconds", monotonic() - self._created)
 
     def execute_db_query(self, query: str, return_list_from_col: str | None = None) -> list[Any] | None:
-        """The rows of one SQL statement as dicts, or the values of one column; None, and an error in the log, where it failed."""
+        """Run one SQL statement. Return its rows as dicts, or the values of one column; None, with an error log, if it fails."""
         try:
             rows = self._opened().rows(query)
         except (sqlite3.Error, sqlite3.Warning, UsageError) as error:
-            log.error("a query failed: %s", saying(error))
+            log.error("a query failed: %s", explained(error))
             return None
-        log.debug("a query gave %d rows", len(rows))
+        log.debug("a query returned %d rows", len(rows))
         return rows if return_list_from_col is None else [row[return_list_from_col] for row in rows]
 
     def add_column_to_database(self, tablename: str, column_definition: Sequence[Any]) -> None:
-        """Notes columns, as `["0x0020", "0x000e", "SeriesInst"]`, for the next making of the tables, or the next writing."""
+        """Add columns, for example `["0x0020", "0x000e", "SeriesInst"]`. The next write of the index creates them."""
         several = column_definition if isinstance(column_definition[0], list | tuple) else [column_definition]
         for definition in several:
             try:
@@ -79,8 +79,8 @@ class Connection:
                 log.error("failed to add a column: %s", error)
 
     def create_standard_dicom_tables(self) -> None:
-        """Makes the tables of the index anew, empty, with the columns of `dicom.sql` and those that were added here."""
-        self._opened().make_anew(self._designed())
+        """Recreate the tables of the index, empty, with the columns of `dicom.sql` and the added ones."""
+        self._opened().recreate(self._designed())
 
     def _designed(self) -> Design:
         if self._design is None:
@@ -97,9 +97,9 @@ class Connection:
 
     @contextmanager
     def _writing(self) -> Iterator[Store]:
-        """The index to write. Where columns were added since it was made, they are filled first, from the files that it knows.
+        """Open the index for writing. If columns were added, first fill them from the files of the index.
 
-        Within another one it is the same.
+        A nested call returns the same store.
         """
         if self._store is not None:
             yield self._store
@@ -121,7 +121,7 @@ class Connection:
         with database.paths() as paths:
             first = next(paths, None)
             if first is not None and not self._root().is_dir():
-                raise SourceError("new columns must be filled from the data directory, which is not there")
+                raise SourceError("cannot fill new columns: the data directory is missing")
             database.change(design)
             if first is not None:
                 with database.store() as store:

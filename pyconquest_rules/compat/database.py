@@ -1,4 +1,4 @@
-"""The index behind a `pyconquest`: made where there is none, never taken from somebody else, and open to the script's SQL."""
+"""The index of a script: created if missing, never written to another program's file, and open to the script's SQL."""
 
 import logging
 import os
@@ -22,8 +22,8 @@ log = logging.getLogger("pyconquest")
 CONQUEST_TABLES = frozenset(name.lower() for name in (*TABLES.values(), "DICOMWorkList", "UIDMODS"))
 OUR_VIEWS = frozenset((*VIEWS.values(), "referenced", "referenced_instances", "contradictions", "files"))
 
-# What SQLite says may quote the query, and with it a patient. Of these words the first that it says is told.
-SAYINGS = (
+# SQLite quotes the query in its messages, and with it patient data. Only these words of a message are shown.
+SAFE_WORDS = (
     *("no such table", "no such column", "no such function", "no such view", "already exists", "duplicate column name"),
     *("ambiguous column name", "UNIQUE constraint failed", "syntax error", "incomplete input", "one statement at a time"),
     *("closed database", "not authorized", "prohibited", "is locked", "readonly", "is not a database", "malformed", "full"),
@@ -35,7 +35,7 @@ class Database:
     """An index, the columns that it has, and the connection on which scripts run their SQL."""
 
     def __init__(self, file: Path, design: Design) -> None:
-        """Opens the index, or makes it for `design`. Raises DatabaseError where the file is not an index of ours."""
+        """Open the index, or create it for `design`. Raises DatabaseError if the file is not an index of this package."""
         self.file = file.absolute()
         known = _known(self.file, design)
         self.design = known or design
@@ -48,7 +48,7 @@ class Database:
 
     @contextmanager
     def paths(self) -> Iterator[Iterator[bytes]]:
-        """The files of the data directory that the index knows, from its root: as it is now, also while it is made anew."""
+        """Open a snapshot of the paths of all files of the data directory in the index, relative to its root."""
         with closing(open_read_only(self.file)) as connection:
             rows = connection.execute(
                 "SELECT CAST(f.path AS BLOB) FROM rules_files AS f JOIN rules_sources AS s USING (device)"
@@ -57,37 +57,37 @@ class Database:
             )
             yield (path for (path,) in rows)
 
-    def make_anew(self, design: Design) -> None:
-        """Makes the tables of the index anew, empty. The script's own tables stay."""
+    def recreate(self, design: Design) -> None:
+        """Recreate the tables of the index, empty. The script's own tables stay."""
         with closing(sqlite3.connect(self.file, timeout=BUSY_SECONDS)) as connection, connection:
-            # Without a word of its columns the index cannot be altered, and is made anew.
+            # An index without a record of its columns cannot be altered and is recreated.
             connection.execute("DELETE FROM rules_index WHERE key = 'columns'")
             connection.execute("UPDATE rules_index SET value = '' WHERE key = 'schema'")
         self.change(design)
 
     def change(self, design: Design) -> None:
-        """Gives the index the columns of a design, and remembers it."""
+        """Give the index the columns of a design, and record the design in it."""
         self.design = design
         with self.store() as store, store.transaction():
             store.connection.execute("INSERT OR REPLACE INTO rules_index VALUES ('pyconquest', ?)", (design.to_json(),))
 
     def is_made_for(self, design: Design) -> bool:
-        """Whether the index has these columns, in the format of this version."""
+        """Return whether the index has these columns, in the format of this version."""
         with closing(open_read_only(self.file)) as connection:
             made = connection.execute("SELECT value FROM rules_index WHERE key = 'schema'").fetchone()
         return bool(made == (design.schema.fingerprint,))
 
     def store(self) -> Store:
-        """The writing side of the index."""
+        """Open the index for writing."""
         return Store(self.file, self.design.schema)
 
     def own(self) -> frozenset[bytes]:
-        """The real paths of the database's files, which may lie in the data directory."""
+        """Return the real paths of the files of the database, which may be in the data directory."""
         file = os.path.realpath(self.file)
         return frozenset(os.fsencode(file + end) for end in ("", "-wal", "-shm", "-journal"))
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
-        """Runs one statement and gives its rows. Raises sqlite3.Error or sqlite3.Warning."""
+        """Run one statement and return its rows. Raises sqlite3.Error or sqlite3.Warning."""
         with self.connection:  # commits, or rolls back
             cursor = self.connection.execute(query, parameters)
             names = [column[0] for column in cursor.description or ()]
@@ -95,7 +95,7 @@ class Database:
 
 
 def _known(file: Path, design: Design) -> Design | None:
-    """The design of the index that is there, if any. Raises DatabaseError where it is none of ours, or has other columns."""
+    """Return the design of the existing index, or None. Raises DatabaseError for another file, or other columns."""
     if not file.exists():
         return None
     with closing(open_read_only(file)) as connection:
@@ -104,7 +104,7 @@ def _known(file: Path, design: Design) -> Design | None:
             return None
         if "rules_index" not in names:
             raise DatabaseError(
-                f"{file} was not made by pyconquest_rules and is left as it is; move it away or give another database_filename,"
+                f"{file} was not made by pyconquest_rules; move it away or give another database_filename,"
                 " then rebuild_database_from_dicom() fills a new one from the files"
             )
         kept = dict(connection.execute("SELECT key, value FROM rules_index"))
@@ -115,15 +115,15 @@ def _known(file: Path, design: Design) -> Design | None:
     return design
 
 
-def saying(error: Exception) -> str:
-    """What SQLite says of an error, without anything of the query."""
+def explained(error: Exception) -> str:
+    """Return the message of an SQLite error without any text of the query."""
     if isinstance(error, UsageError):
         return str(error)
-    return next((said for said in SAYINGS if said in str(error)), type(error).__name__)
+    return next((words for words in SAFE_WORDS if words in str(error)), type(error).__name__)
 
 
 def _authorize(action: int, first: str | None, second: str | None, database: str | None, trigger: str | None) -> int:
-    """Lets a script do what it likes with its own tables and the rows of Conquest's, and nothing with what the index needs."""
+    """Allow a script to change its own tables and the rows of Conquest's tables, but not the internal tables of the index."""
     name = (first or "").lower()
     table = (second or "").lower()
     match action:

@@ -1,4 +1,4 @@
-"""Which columns an index has: a `dicom.sql`, and what `add_column_to_database` put beside it."""
+"""The columns of an index: those of a `dicom.sql`, and those of `add_column_to_database`."""
 
 import json
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from pyconquest_rules.index.store.schema import LEVELS, PYCONQUEST_COLUMNS, TABL
 
 LEVEL_OF = {name.lower(): level for level, name in TABLES.items()}
 
-# A column as pyconquest defines it: group, element, name; for an element of an item also the item, group and element.
 Definition = Sequence[str | int]
+"""A column as in pyconquest: group, element, name; for a nested element also item, group and element."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """A `dicom.sql`, where it was read, and the columns beside it."""
+    """A `dicom.sql`, its path, and the added columns."""
 
     dicom_sql: str
     file: str
@@ -27,7 +27,7 @@ class Design:
 
     @classmethod
     def of(cls, file: str) -> "Design":
-        """The design of a `dicom.sql`; the packaged one where there is no such file. Raises RulesError for one that is wrong."""
+        """Read a `dicom.sql`, or the packaged one if the file is missing. Raises RulesError if it is invalid."""
         path = Path(file)
         there = path.is_file()
         text = path.read_text(encoding="utf-8", errors="replace") if there else standard_text()
@@ -37,7 +37,7 @@ class Design:
 
     @cached_property
     def schema(self) -> Schema:
-        """The columns of the four levels. Those that were added keep their whole name, as in pyconquest."""
+        """Return the columns of the four levels. Added columns keep their full names, as in pyconquest."""
         made = schema(parse(self.dicom_sql, self.file), self.added)
         levels = (
             tuple(
@@ -49,36 +49,36 @@ class Design:
         return replace(made, levels=tuple(levels))
 
     def with_column(self, column: Addition) -> "Design":
-        """With one more column; one of its name that was added before is replaced. Raises UsageError where `dicom.sql` has it."""
+        """Add a column, or replace an added one of that name. Raises UsageError if `dicom.sql` has that column."""
         others = tuple(a for a in self.added if (a.level, a.column.lower()) != (column.level, column.column.lower()))
         taken = {field.column.lower() for field in Design(self.dicom_sql, self.file).schema.level(column.level)}
         if column.level is Level.IMAGE:
             taken |= {name.lower() for name, _ in PYCONQUEST_COLUMNS}
         if column.column.lower() in taken | {name.lower() for name in IMAGE_SERVER_COLUMNS}:
-            raise UsageError(f"{TABLES[column.level]} has a column {column.column} already")
+            raise UsageError(f"{TABLES[column.level]} already has a column {column.column}")
         return replace(self, added=(*others, column))
 
     def to_json(self) -> str:
-        """As the index remembers it."""
+        """Return the text that the index stores."""
         added = [[column.level, column.column, str(column.tag)] for column in self.added]
         return json.dumps({"dicom_sql": self.dicom_sql, "file": self.file, "added": added})
 
     @classmethod
     def from_json(cls, text: str) -> "Design":
-        """What `to_json` wrote."""
+        """Read the text of `to_json`."""
         found = json.loads(text)
         added = tuple(Addition(Level(level), name, tag_path(tag)) for level, name, tag in found["added"])
         return cls(found["dicom_sql"], found["file"], added)
 
 
 def column(table: str, definition: Definition) -> Addition:
-    """A column from pyconquest's definition, `["0x300a", "0x0070", "Dose", 0, "0x300c", "0x0004", 0, "0x300a", "0x0084"]`.
+    """Return the column of a definition, as `["0x300a", "0x0070", "Dose", 0, "0x300c", "0x0004", 0, "0x300a", "0x0084"]`.
 
-    Raises UsageError where it names no table of a level, or no element.
+    Raises UsageError if the table or the element is unknown.
     """
     level = LEVEL_OF.get(table.lower())
     if level is None:
-        raise UsageError(f'no level has a table "{table}"; tables are: {", ".join(TABLES.values())}')
+        raise UsageError(f'unknown table "{table}"; tables are: {", ".join(TABLES.values())}')
     try:
         group, element, name, *nested = definition
         steps = [_tag(group, element)]
@@ -89,10 +89,10 @@ def column(table: str, definition: Definition) -> Addition:
         return Addition(level, str(name).strip('"'), tag_path(".".join(steps)))
     except (ValueError, TypeError):
         raise UsageError(
-            'a column is ["0x0020", "0x000e", "SeriesInst"]; in a sequence also its item, group and element'
+            'invalid column; write ["0x0020", "0x000e", "SeriesInst"], and in a sequence also item, group and element'
         ) from None
     except Mistake as mistake:
-        raise UsageError(f"a column cannot be added: {mistake}") from None
+        raise UsageError(f"cannot add a column: {mistake}") from None
 
 
 def _tag(group: str | int, element: str | int) -> str:

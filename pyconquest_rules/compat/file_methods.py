@@ -1,4 +1,4 @@
-"""Files that are stored in the data directory, copied out of it, or deleted."""
+"""The methods that store files in the data directory, copy them out of it, or delete them."""
 
 import logging
 import os
@@ -28,9 +28,9 @@ class FileMethods(Connection):
         sopinstance_as_filename: bool = False,
         force_patientid: str | None = None,
     ) -> None:
-        """Copies a file to `<data directory>/<PatientID>/` and indexes it. What goes wrong is in the log, as in pyconquest.
+        """Copy a file to `<data directory>/<PatientID>/` and index it. Errors are logged, as in pyconquest.
 
-        Other bytes are never replaced: a file of that name gets a neighbour. Raises Refused for `force_patientid`.
+        If another file has the name, the copy gets a different name. Raises Refused for `force_patientid`.
         """
         if force_patientid is not None:
             raise Refused("force_patientid")
@@ -54,14 +54,14 @@ class FileMethods(Connection):
         unzipdir: str = "./unpack",
         force_patientid: str | None = None,
     ) -> int:
-        """Stores every file below a folder, those in zips too; gives 1, or -1 where there is no such folder.
+        """Store every file below a folder, also from zip files. Return 1, or -1 if there is no such folder.
 
-        Zips are unpacked in a folder of their own, in `unzipdir` where that exists; nothing else in it is touched.
+        Zip files are unpacked in a new folder, inside `unzipdir` if that exists. Other files in it are not touched.
         """
         if force_patientid is not None:
             raise Refused("force_patientid")
         if not os.path.isdir(directory_name):
-            log.error("there is no folder to store files from")
+            log.error("the folder to store files from does not exist")
             return -1
         with self._writing():  # opened once for all files
             for folder, folders, names in os.walk(directory_name):
@@ -79,8 +79,8 @@ class FileMethods(Connection):
             with unpacked(archive, below) as members:
                 for member in members:
                     self.store_dicom_file(str(member), sopinstance_as_filename=by_uid)
-        except (OSError, BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, of an unknown method
-            log.error("a zip file was not read to its end: %s", type(error).__name__)
+        except (OSError, BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, or an unknown method
+            log.error("a zip file could not be read completely: %s", type(error).__name__)
 
     def delete_series(
         self,
@@ -90,13 +90,13 @@ class FileMethods(Connection):
         delete_only_files: bool = False,
         mrn: str | None = None,
     ) -> int | tuple[()] | None:
-        """Takes series, or a patient `mrn`, out of the index; their files only with `delete_files` or `delete_only_files`.
+        """Delete series, or a patient `mrn`, from the index. Delete files only with `delete_files` or `delete_only_files`.
 
-        Gives, as pyconquest does, 1 for a patient, -1 for a patient with files, which is refused, () for several series.
+        Return, as pyconquest does, 1 for a patient, -1 for a patient with files (which is refused), () for several series.
         """
         delete_files = delete_files or delete_only_files
         if mrn is not None and delete_files:
-            log.error("by mrn only the database is changed, never files")
+            log.error("with mrn, files cannot be deleted")
             return -1
         if mrn is not None:
             self._delete(Level.PATIENT, mrn, files=False, rows=True)
@@ -115,7 +115,7 @@ class FileMethods(Connection):
     def _series_of(self, query: str) -> list[str]:
         rows = self.execute_db_query(query, return_list_from_col="SeriesInst")
         if rows is None:
-            raise UsageError("the query for the series failed; the log says why")
+            raise UsageError("the query for the series failed; see the log")
         return rows
 
     def copy_dicom_files_to_dest(
@@ -126,16 +126,16 @@ class FileMethods(Connection):
         CreateDir: bool = True,
         UseSubDirectories: bool = False,
     ) -> list[str] | int | None:
-        """Copies the files of series into a folder, or with `UseSubDirectories` into one for each patient in it.
+        """Copy the files of series into a folder, or with `UseSubDirectories` into one subfolder for each patient.
 
-        Gives the copies of one series (without `UseSubDirectories`), None for several, -1 where none is named. Other bytes
-        are never replaced: a file of that name gets a neighbour. Raises UsageError, NotCopied or Conflict.
+        Return the copies of one series ([] with `UseSubDirectories`), None for several series, -1 if there is neither series nor
+        query. If another file has the name, the copy gets a different name. Raises UsageError, NotCopied or Conflict.
         """
         if seriesuid is None and query is None:
-            log.error("name a series or a query")
+            log.error("give a series or a query")
             return -1
         if not destination or not (CreateDir or os.path.isdir(destination)):
-            raise UsageError("there is no such destination; name one, and let CreateDir be True where it is new")
+            raise UsageError("the destination does not exist; give one, or use CreateDir=True")
         one = isinstance(seriesuid, str)
         wanted = (
             [seriesuid] if isinstance(seriesuid, str) else self._series_of(query) if seriesuid is None and query else seriesuid
@@ -149,7 +149,7 @@ class FileMethods(Connection):
     def get_list_of_filenames(
         self, filename: str | list[str] | None = None, seriesuid: Uids | None = None, studyuid: Uids | None = None
     ) -> list[str] | None:
-        """The files that are named, or those of series, or of studies, below the data directory; None where nothing is named."""
+        """Return the given files, or the files of series or studies in the data directory. Return None without arguments."""
         if filename is not None:
             return filename if isinstance(filename, list) else [filename]
         keys, level = (seriesuid, Level.SERIES) if seriesuid is not None else (studyuid, Level.STUDY)

@@ -1,4 +1,4 @@
-"""Files that are put somewhere or deleted: whole, durable, and never over other bytes."""
+"""Copy, store and delete files: complete, durable, and without replacing another file."""
 
 import logging
 import os
@@ -35,16 +35,16 @@ FOLDER = Template("{{ PatientID }}/x", {})
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A file of the index: its instance, its patient, its path from the root of its source, and the whole path."""
+    """A file of the index: its instance, its patient, its path relative to the source, and its absolute path."""
 
     SOPInstanceUID: str
     PatientID: str
     path: bytes
-    whole: bytes
+    absolute: bytes
 
 
 def instances(connection: sqlite3.Connection, root: Path, level: str, key: str) -> list[Instance]:
-    """Return the files of a series, study or patient; `level` is the keyword of its key."""
+    """Return the files of a series, study or patient. `level` is the keyword of its key."""
     rows = connection.execute(
         "SELECT i.SOPInstanceUID, coalesce(i.PatientID, ''), CAST(i.ObjectFile AS BLOB), s.name, CAST(s.path AS BLOB)"
         f" FROM images AS i JOIN rules_sources AS s ON s.device = i.DeviceName WHERE i.{level} = ?"
@@ -58,42 +58,42 @@ def instances(connection: sqlite3.Connection, root: Path, level: str, key: str) 
 
 
 def patient_folder(patient: str) -> str:
-    """Return the folder of a patient as part of a path, with a slash; nothing for the empty PatientID. Raises UsageError."""
+    """Return the folder of a patient with a "/" at its end, or "" for an empty PatientID. Raises UsageError."""
     if not patient.strip():
         return ""
     try:
         return FOLDER.path({"PatientID": patient}).path.removesuffix("x")
     except (RenderError, UnsafePath) as error:
-        raise UsageError(f"the PatientID makes no folder: {error}") from None
+        raise UsageError(f"the PatientID cannot be a folder name: {error}") from None
 
 
 def copy_into(found: Sequence[Instance], folder: str, root: Path, own: frozenset[bytes], *, by_patient: bool) -> list[str]:
-    """Copy instances into a folder, and gives the paths of the copies as seen from it.
+    """Copy instances into a folder. Return the paths of the copies, relative to it.
 
-    Raises UsageError if the folder lies in the data directory, NotCopied, or Conflict where other bytes are in the way.
+    Raises UsageError if the folder lies in the data directory, NotCopied, or Conflict if another file has the name.
     """
     outputs = Outputs(Path(folder), ["."], [root], [Path(os.fsdecode(path)) for path in own])
     copies = []
-    with _told():
+    with _as_own_errors():
         for image in found:
             below = patient_folder(image.PatientID) if by_patient else ""
             name = os.fsdecode(os.path.basename(image.path))
-            copies.append(_placed(outputs, image.whole, below + name, image.SOPInstanceUID).destination)
+            copies.append(_placed(outputs, image.absolute, below + name, image.SOPInstanceUID).destination)
     return copies
 
 
 def store_file(store: Store, root: Path, source: Path, own: frozenset[bytes], *, by_uid: bool, move: bool) -> str:
-    """Put a file into the data directory, in the folder of its patient, indexes it, and gives its SeriesInstanceUID.
+    """Store a file in the data directory, in the folder of its patient, and index it. Return its SeriesInstanceUID.
 
-    Raises UsageError for what is no instance, NotCopied, or Conflict if other bytes are known by its SOPInstanceUID.
+    Raises UsageError if the file is not an instance, NotCopied, or Conflict if another file has its SOPInstanceUID.
     """
     try:
         header = read(source, STORED)
     except Rejected as rejected:
-        raise UsageError(f"the file is no instance that can be indexed ({rejected.reason})") from None
+        raise UsageError(f"the file is not an instance that can be indexed ({rejected.reason})") from None
     uid, (patient, series) = header.SOPInstanceUID, header.values
     name = f"{uid}.dcm" if by_uid else source.name
-    with _told():
+    with _as_own_errors():
         _check_known(store, at(store, root), root, uid, source)
         root.mkdir(parents=True, exist_ok=True)
         outputs = Outputs(root, ["."], [], [Path(os.fsdecode(path)) for path in own])
@@ -116,11 +116,11 @@ def _check_known(store: Store, device: str, root: Path, uid: str, source: Path) 
         with store.transaction():
             store.forget(device, row[0])
     elif hash_of(there) != hash_of(os.fsencode(source)):
-        raise Conflict(f"the data directory holds {uid} with other bytes; delete_series() takes the old one out")
+        raise Conflict(f"the data directory already has another file of {uid}; delete the old one with delete_series()")
 
 
 def _placed(outputs: Outputs, source: bytes, destination: str, uid: str) -> PutFile:
-    """Bring a file to a destination, or under a name of its own beside it where other bytes stand there."""
+    """Copy a file to a destination, or to a different name beside it if another file has that name."""
     status = os.stat(source)
     for name in (destination, renamed(destination, uid)):
         operation = PutFile(Mode.COPY, Verbatim(source, Stamp.of(status)), outputs.place(name), None, False)
@@ -130,16 +130,16 @@ def _placed(outputs: Outputs, source: bytes, destination: str, uid: str) -> PutF
             put(operation, outputs, f"{PART}-{os.getpid()}.part")
             return operation
         log.warning("%s: another file has the name of its copy", uid)
-    raise Conflict(f"other bytes stand where the copy of {uid} should go; give another destination")
+    raise Conflict(f"another file exists at the destination of {uid}; give another destination")
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What can go wrong with a file, as errors of ours."""
+def _as_own_errors() -> Iterator[None]:
+    """Turn errors of files into errors of this package."""
     try:
         yield
     except UnsafePath as error:
-        raise UsageError(f"nothing is copied there: {error}") from None
+        raise UsageError(f"cannot copy there: {error}") from None
     except StepError as error:
         raise NotCopied(str(error)) from None
     except OSError as error:
@@ -147,12 +147,12 @@ def _told() -> Iterator[None]:
 
 
 def take_out(store: Store, found: Sequence[Instance], root: Path, *, files: bool, rows: bool) -> None:
-    """Delete files, or rows of the index, or both. Files that stay are left out of the index until they change."""
+    """Delete files, rows of the index, or both. Files that stay are left out of the index until they change."""
     at(store, root)
     with store.transaction():
         forgetting = Forgetting(store)
         forgetting.choose_instances(image.SOPInstanceUID for image in found)
-        asked = {image.whole for image in found}
+        asked = {image.absolute for image in found}
         places = [place for place in forgetting.places() if place.whole in asked]
         gone, failed = delete(places, [root]) if files else ([], 0)
         if failed:
@@ -163,7 +163,7 @@ def take_out(store: Store, found: Sequence[Instance], root: Path, *, files: bool
 
 @contextmanager
 def unpacked(archive: Path, below: Path) -> Iterator[Iterator[Path]]:
-    """The files of a zip, one at a time, in a folder of its own that goes with the last: nobody's files are cleared for it."""
+    """Unpack the files of a zip file, one at a time, into a temporary folder."""
     with TemporaryDirectory(dir=below if below.is_dir() else None) as folder, ZipFile(archive) as packed:
 
         def files() -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Bringing files, and data sets in memory, into the index."""
+"""Index files, and data sets in memory."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -26,39 +26,42 @@ from pyconquest_rules.index.store.schema import LEVELS, TABLES, quoted
 from pyconquest_rules.index.store.store import Store
 
 SOURCE = "data"
-PART = ".pyconquest-rules-compat"  # begins the names of files that are not whole yet
+PART = ".pyconquest-rules-compat"
+"""The prefix of the names of partial files."""
 EXCLUDE = (f"**/{PART}*",)
 CHUNK = 64
-NEEDED = frozenset({0x00080005, 0x00280103})  # SpecificCharacterSet and PixelRepresentation: they say how others are written
+NEEDED = frozenset({0x00080005, 0x00280103})
+"""SpecificCharacterSet and PixelRepresentation, which define the encoding of other elements."""
 
-Told = Callable[[bytes], None]  # is told the path of every file that was looked at, from the root
+Examined = Callable[[bytes], None]
+"""Called with the path, relative to the root, of every file that was examined."""
 
 
-def scan(store: Store, root: Path, own: frozenset[bytes], told: Told) -> None:
-    """Brings the index up to date with the data directory. Raises SourceError where most of it vanished."""
+def scan(store: Store, root: Path, own: frozenset[bytes], examined: Examined) -> None:
+    """Update the index from the data directory. Raises SourceError if most files are missing."""
     start = os.fsencode(root) + b"/"
 
     def emit(event: Event) -> None:
         if isinstance(event, FileTold) and event.path.startswith(start):
-            told(event.path.removeprefix(start))
+            examined(event.path.removeprefix(start))
 
     try:
         Scan(store, emit, every_file=True).run([Tree(SOURCE, root, EXCLUDE)], here, own=own)
     except SourceError as error:
-        hint = "if that is right, call create_standard_dicom_tables() first"
+        hint = "if this is correct, call create_standard_dicom_tables() first"
         raise SourceError(f"{str(error).partition('; ')[0]}; {hint}") from None
 
 
-def scan_folder(store: Store, root: Path, folder: str, own: frozenset[bytes], told: Told) -> None:
-    """Indexes what is new or changed below one folder of the data directory."""
+def scan_folder(store: Store, root: Path, folder: str, own: frozenset[bytes], examined: Examined) -> None:
+    """Index new and changed files below one folder of the data directory."""
     device, prefix = at(store, root), os.fsencode(folder) + b"/"
     found = walk(os.fsencode(root / folder), EXCLUDE, own)
-    files = (File(prefix + entry.path, entry.size, entry.mtime_ns) for entry in _told(found, prefix, told))
+    files = (File(prefix + entry.path, entry.size, entry.mtime_ns) for entry in _report(found, prefix, examined))
     _put_all(store, device, root, (file for file in files if not _is_known(store, device, file)))
 
 
 def refill(store: Store, root: Path, paths: Iterator[bytes]) -> None:
-    """Fills columns that came. An index that had to be made anew for them gets the files at `paths` again."""
+    """Fill new columns. If the index had to be recreated, index the files at `paths` again."""
     at(store, root)
     if store.connection.execute("SELECT 1 FROM rules_files").fetchone():
         Scan(store, silent).run([], here)
@@ -67,7 +70,7 @@ def refill(store: Store, root: Path, paths: Iterator[bytes]) -> None:
 
 
 def add(store: Store, root: Path, paths: Iterator[bytes]) -> None:
-    """Indexes these files of the data directory, given from its root, as far as they are there."""
+    """Index the files of the data directory at `paths`, relative to its root, that exist."""
     _put_all(store, at(store, root), root, (file for path in paths if (file := _file(root, path))))
 
 
@@ -87,16 +90,16 @@ def _file(root: Path, path: bytes) -> File | None:
 
 
 def at(store: Store, root: Path) -> str:
-    """The device of the data directory, which is at `root` now."""
+    """Record that the data directory is at `root`, and return its device."""
     device = store.device(SOURCE, root)
     with store.transaction():
         store.move(SOURCE, root)
     return device
 
 
-def _told(found: Iterator[File | Skipped], prefix: bytes, told: Told) -> Iterator[File]:
+def _report(found: Iterator[File | Skipped], prefix: bytes, examined: Examined) -> Iterator[File]:
     for entry in found:
-        told(prefix + entry.path)
+        examined(prefix + entry.path)
         if isinstance(entry, File):
             yield entry
 
@@ -108,10 +111,7 @@ def _is_known(store: Store, device: str, file: File) -> bool:
 
 
 def put(store: Store, device: str, root: Path, file: File, header: Header | str) -> None:
-    """Puts what was read of a file in the place of what the index knows of it, within a transaction.
-
-    What the index knew by the same instance is read again.
-    """
+    """Replace the rows of a file, within a transaction. Other files of the same instance are read again."""
     others = store.forget(device, file.path)
     _note(store, device, root, file, header)
     roots = {source.device: source.root for source in store.sources().values()}
@@ -128,7 +128,7 @@ def _note(store: Store, device: str, root: Path, file: File, header: Header | st
 
 
 def header_of(path: Path, store: Store) -> Header | str:
-    """What the index wants of a file, or why it is no instance."""
+    """Return the header of a file, or the reason why it is not an instance."""
     try:
         return read(path, store.records.wanted)
     except Rejected as rejected:
@@ -136,9 +136,9 @@ def header_of(path: Path, store: Store) -> Header | str:
 
 
 def add_dataset(store: Store, root: Path, dataset: Dataset, path: str, *, check: bool) -> None:
-    """Indexes what a data set says, as if the file at `path`, from the root of the data directory, held it.
+    """Index a data set as if the file at `path`, relative to the data directory, contained it.
 
-    `check`: an instance that is in the index stays as it is and gets a new time. Raises UsageError for what is no instance.
+    With `check`, an instance that is in the index only gets a new time. Raises UsageError if it is not an instance.
     """
     header = _header(store, dataset)
     uid, key = header.SOPInstanceUID, quoted(store.schema.key(Level.IMAGE))
@@ -165,12 +165,12 @@ def _header(store: Store, dataset: Dataset) -> Header:
             dcmwrite(file, plain, implicit_vr=False, little_endian=True)
         header = header_of(file, store)
     if isinstance(header, str):
-        raise UsageError(f"the data set is no instance that can be indexed ({header})")
+        raise UsageError(f"the data set is not an instance that can be indexed ({header})")
     return header._replace(TransferSyntaxUID=getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID"))
 
 
-def let_in(store: Store, root: Path, passed_over: Callable[[bytes], bool]) -> None:
-    """Lets the next scan read what was deleted from the index, by us or by SQL, but not in folders that are passed over."""
+def readmit(store: Store, root: Path, skipped: Callable[[bytes], bool]) -> None:
+    """Make the next scan read files whose rows were deleted, by us or by SQL, except those for which `skipped` is True."""
     parents = "".join(
         f" JOIN {TABLES[above]} AS {above.value} ON {above.value}.{quoted(store.schema.key(above))}"
         f" = {below.value}.{quoted(store.schema.level(below)[-1].column)}"
@@ -185,12 +185,12 @@ def let_in(store: Store, root: Path, passed_over: Callable[[bytes], bool]) -> No
     ).fetchall()
     with store.transaction():
         for (path,) in rows:
-            if not passed_over(path):
+            if not skipped(path):
                 store.forget(device, path)
 
 
 def fill_hashes(store: Store, root: Path) -> None:
-    """Fills the column `hash` of the RT objects of the data directory that have none."""
+    """Fill the column `hash` of RT objects of the data directory, where it is empty."""
     device, key = at(store, root), quoted(store.schema.key(Level.IMAGE))
     rows = store.connection.execute(
         "SELECT SOPInstanceUID, Modality, CAST(ObjectFile AS BLOB) FROM images WHERE hash IS NULL AND DeviceName = ?"

@@ -58,7 +58,7 @@ class NetworkMethods(Connection):
         found: dict[str, bytes] = {}
         for keyword, value in self._selected(patientid, seriesuid, query):
             selected = instances(self.conn_pacs, self._root(), keyword, value)
-            found |= {instance.SOPInstanceUID: instance.whole for instance in selected}
+            found |= {instance.SOPInstanceUID: instance.absolute for instance in selected}
         send(node_at(addres, port, ae_title, sending_ae_title), found)
 
     def _selected(self, patientid: str, seriesuid: str, query: str) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Tables of the script's own: the SQL that makes them and fills them, and CSV files."""
+"""Create and fill the script's own tables from dicts and CSV files."""
 
 import csv
 import re
@@ -12,30 +12,30 @@ DEFAULT_FORMAT = "character varying(128)"
 
 
 def insert_query(table: str, row: Mapping[str, Any]) -> str:
-    """An INSERT of one row, with its values written out."""
+    """Return the INSERT of one row with literal values."""
     return f"INSERT INTO {_name(table)} ({_names(row)}) VALUES ({','.join(map(_literal, row.values()))})"
 
 
 def insert(table: str, row: Mapping[str, Any]) -> tuple[str, list[str | None]]:
-    """An INSERT of one row, and the values that it binds."""
+    """Return the INSERT of one row, and its bound values."""
     return f"INSERT INTO {_name(table)} ({_names(row)}) VALUES ({','.join('?' * len(row))})", [_text(v) for v in row.values()]
 
 
 def build_query(table: str, row: Mapping[str, Any], formats: Mapping[str, str], default: str) -> str:
-    """A CREATE TABLE with a column for each key of a row; `formats` are the types that differ from the default."""
+    """Return the CREATE TABLE with a column for each key of a row. `formats` are the types that differ from `default`."""
     columns = ",".join(f"{_name(_plain(key))} {formats.get(key, default)}" for key in row)
     return f"CREATE TABLE {_name(table)} ({columns})"
 
 
 def csv_rows(file: Path, translation: Mapping[str, str], delimiter: str) -> Iterator[dict[str, str | None]]:
-    """The rows of a CSV file by column, those renamed last, without double quotes.
+    """Yield the rows of a CSV file by column, without double quotes. Renamed columns come last.
 
     Raises OSError, UnicodeDecodeError or csv.Error.
     """
     with file.open(encoding="utf-8-sig", newline="") as lines:
         for row in csv.DictReader(lines, delimiter=delimiter, strict=False):
             if None in row:
-                raise csv.Error("a row has more values than there are columns")
+                raise csv.Error("a row has more values than columns")
             values = {name: value and value.replace('"', "") for name, value in row.items()}
             renamed = {new: values.pop(old) for old, new in translation.items() if old in values}
             yield values | renamed
@@ -50,12 +50,12 @@ def _plain(key: str) -> str:
 
 
 def _name(name: str) -> str:
-    """Quoted only where it must be: scripts compare and reuse these texts."""
+    """Quote a name only if needed, because scripts compare and reuse these texts."""
     return name if re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?", name) else quoted(name)
 
 
 def _text(value: object) -> str | None:
-    """A value as it is stored; several are joined as Conquest joins them."""
+    """Return a value as text. Multiple values are joined by a backslash, as in Conquest."""
     if value is None:
         return None
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):

@@ -12,4 +12,4 @@ __all__ = ["pyconquest"]
 
 
 class pyconquest(IndexMethods, FileMethods, ReportMethods, TableMethods, NetworkMethods, RoiFilter, InPlace):
-    """A folder of DICOM files and its index, with the methods of `pyconquest` 0.1.12; docs/migrate.md says what differs."""
+    """A folder of DICOM files and its index, with the methods of `pyconquest` 0.1.12. docs/migrate.md lists the differences."""

@@ -1,4 +1,4 @@
-"""Methods of pyconquest that are here by name only."""
+"""The methods of pyconquest that are refused."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -7,7 +7,7 @@ from pyconquest_rules.compat.errors import Refused
 
 
 class InPlace:
-    """What changes DICOM files in place. All of it raises Refused."""
+    """The methods that change DICOM files in place. All raise Refused."""
 
     def change_tag(
         self, filename: str, tag: str | tuple[Any, Any] = "PatientBirthDate", new_value: str = "19000101", create: bool = False

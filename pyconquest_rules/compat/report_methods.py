@@ -1,4 +1,4 @@
-"""What is in the database: the summary, CSV files, and how the slices of image series lie."""
+"""The methods that report on the database: the summary, CSV files, and the geometry of image series."""
 
 import csv
 import logging
@@ -16,7 +16,7 @@ from pyconquest_rules.index.store.store import Store
 log = logging.getLogger("pyconquest")
 
 MODALITIES = ("CT", "MR", "PT", "RTSTRUCT", "RTDOSE", "RTPLAN")
-# As pyconquest shows it, a patient without an ID is ''.
+# As in pyconquest, a patient without an ID is ''.
 SUMMARY = """
 WITH counted AS (SELECT coalesce(PatientID, '') AS patient, {sums} FROM series GROUP BY 1)
 SELECT coalesce(PatientID, '') AS PatientID, {counts} FROM patients LEFT JOIN counted ON patient = coalesce(PatientID, '')
@@ -30,10 +30,10 @@ SLICES = ("N_slices", "min_sliceposition", "max_sliceposition", "ScanRange", "Sl
 
 
 class ReportMethods(Connection):
-    """The part of `pyconquest` that says what is in the database."""
+    """The part of `pyconquest` that reports on the database."""
 
     def dicom_series_summary(self, orderby: str = "nrCT", print_summary: bool = True) -> list[dict[str, Any]] | None:
-        """Per patient the number of series of six modalities; printed too. `orderby` is an ORDER BY of its columns."""
+        """Return, and print, the number of series of six modalities for each patient. `orderby` is an ORDER BY of its columns."""
         sums, counts = (", ".join(each.format(modality) for modality in MODALITIES) for each in (SUM, COUNT))
         rows = self.execute_db_query(SUMMARY.format(sums=sums, counts=counts, orderby=orderby))
         if print_summary and rows is not None:
@@ -52,7 +52,7 @@ class ReportMethods(Connection):
         filename: str = "query_dump.csv",
         delimiter: str = ",",
     ) -> None:
-        """Writes the rows of a query, of a table or of each of several tables to a CSV file; no file where there are no rows."""
+        """Write the rows of a query, or of each table, to a CSV file. Without rows there is no file."""
         if isinstance(table, list):
             for name in table:
                 self.dump_data_to_csv(table=name, filename_dict=filename_dict, delimiter=delimiter)
@@ -75,9 +75,9 @@ class ReportMethods(Connection):
         log.info("%d rows written to a CSV file", len(rows))
 
     def analyse_images(self, list_of_seriesuid: str | Sequence[str] | None = None) -> list[str]:
-        """Writes how the slices of image series lie, as the table `geometry` says, to columns of DICOMSeries.
+        """Write the geometry of image series, from the table `geometry`, to columns of DICOMSeries.
 
-        Gives the series whose slices are not evenly spaced, or tell no place.
+        Return the series whose slices are not evenly spaced or have no position.
         """
         with self._writing() as store, store.transaction():
             measure_stale(store.connection, stale(store.connection, ALL))
@@ -94,13 +94,13 @@ class ReportMethods(Connection):
 
 
 def _analysed(store: Store, series: str) -> bool:
-    """Writes the slices of one series; whether they are evenly spaced."""
+    """Write the geometry of one series. Return whether its slices are evenly spaced."""
     thickness = "max(SliceThickness)" if any(f.name == "SliceThickness" for f in store.schema.level(Level.IMAGE)) else "NULL"
     number, thick = store.connection.execute(
         f"SELECT count(*), {thickness} FROM images WHERE SeriesInstanceUID = ?", (series,)
     ).fetchone()
     if not number:
-        log.error("no images of series %s", series)
+        log.error("series %s has no images", series)
         return True
     first, last, extent, spacing, even = store.connection.execute(
         "SELECT FirstPosition, LastPosition, ScanRange, SliceSpacing, IsUniform FROM geometry WHERE SeriesInstanceUID = ?",

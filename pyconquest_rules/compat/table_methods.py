@@ -1,4 +1,4 @@
-"""Tables of the script's own, filled from dicts and CSV files."""
+"""The methods that fill the script's own tables from dicts and CSV files."""
 
 import csv
 import logging
@@ -9,13 +9,13 @@ from typing import Any
 
 from pyconquest_rules.compat import own_tables
 from pyconquest_rules.compat.connection import Connection
-from pyconquest_rules.compat.database import saying
+from pyconquest_rules.compat.database import explained
 
 log = logging.getLogger("pyconquest")
 
 
 class TableMethods(Connection):
-    """The part of `pyconquest` that makes and fills the script's own tables."""
+    """The part of `pyconquest` that creates and fills the script's own tables."""
 
     def insert_dict(
         self,
@@ -24,11 +24,11 @@ class TableMethods(Connection):
         exceptions: Mapping[str, str] = {},
         default_format: str = own_tables.DEFAULT_FORMAT,
     ) -> None:
-        """Inserts a row; where there is no such table it is made, a column for each key."""
+        """Insert a row. If the table does not exist, create it with a column for each key."""
         try:
             self._insert(tablename, datadict, exceptions, default_format)
         except sqlite3.Error as error:
-            log.error("a row was not inserted: %s", saying(error))
+            log.error("a row was not inserted: %s", explained(error))
 
     def _insert(self, table: str, row: Mapping[str, Any], formats: Mapping[str, str], default: str) -> None:
         database, (query, values) = self._opened(), own_tables.insert(table, row)
@@ -48,7 +48,7 @@ class TableMethods(Connection):
         key_translation: Mapping[str, str] = {},
         delimiter: str = ";",
     ) -> None:
-        """Inserts the rows of a CSV file, whose first line names the columns; `key_translation` gives them other names."""
+        """Insert the rows of a CSV file. Its first line has the column names; `key_translation` renames them."""
         try:
             number = 0
             for row in own_tables.csv_rows(Path(filename), key_translation, delimiter):
@@ -58,12 +58,12 @@ class TableMethods(Connection):
         except OSError as error:
             log.error("a CSV file cannot be read: %s", error.strerror)
         except csv.Error as error:
-            log.error("a CSV file cannot be read to its end: %s", error)
+            log.error("a CSV file cannot be read completely: %s", error)
         except UnicodeDecodeError:
-            log.error("a CSV file cannot be read to its end: it is not UTF-8")
+            log.error("a CSV file cannot be read completely: it is not UTF-8")
 
     def create_insertquery(self, table: str, myDict: Mapping[str, Any]) -> str:
-        """An INSERT of one row, with its values written out."""
+        """Return the INSERT of one row with literal values."""
         return own_tables.insert_query(table, myDict)
 
     def create_buildquery(
@@ -73,5 +73,5 @@ class TableMethods(Connection):
         exceptions: Mapping[str, str] = {},
         default_format: str = own_tables.DEFAULT_FORMAT,
     ) -> str:
-        """A CREATE TABLE with a column for each key; `exceptions` are the types that differ from the default."""
+        """Return the CREATE TABLE with a column for each key. `exceptions` are the types that differ from the default."""
         return own_tables.build_query(table, mydict, exceptions, default_format)

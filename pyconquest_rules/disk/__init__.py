@@ -1,1 +1,1 @@
-"""Files and folders: the one door to each, whoever uses it. Nothing here knows DICOM or rules beyond paths."""
+"""Files and folders: read, write and identify them. This package knows nothing of rules."""

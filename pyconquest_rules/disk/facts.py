@@ -1,4 +1,4 @@
-"""What is known of the world: what stands at a path."""
+"""What exists at a path."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from pyconquest_rules.content import Stamp
 
 
 class Kind(StrEnum):
-    """What stands at a path."""
+    """What exists at a path."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -16,7 +16,7 @@ class Kind(StrEnum):
 
 
 class Gone(StrEnum):
-    """Why no file can be in the folder of an output."""
+    """The reason why an output has no files."""
 
     MISSING = "there is no such folder"
     EMPTY = "the folder is empty"
@@ -24,7 +24,7 @@ class Gone(StrEnum):
 
 
 class Entry(NamedTuple):
-    """What a folder holds under one name."""
+    """One entry of a folder."""
 
     name: str
     kind: Kind

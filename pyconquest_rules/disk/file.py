@@ -1,10 +1,10 @@
-"""A file of a source, as the walk sees it."""
+"""A file of a source."""
 
 from typing import NamedTuple
 
 
 class File(NamedTuple):
-    """A regular file. `path` counts from the root of the source, with "/"; size in bytes, mtime in nanoseconds."""
+    """A regular file. `path` is relative to the root of the source; size in bytes, mtime in nanoseconds."""
 
     path: bytes
     size: int

@@ -1,8 +1,7 @@
-"""On which file system a folder lies, and how much of locks and shared memory to expect there.
+"""Find the type of the file system of a folder, and whether SQLite can use locks and shared memory there.
 
-SQLite's WAL mode needs memory that all processes share, and locks that they all see (https://sqlite.org/wal.html, section 1): two
-machines that share a folder have neither. Linux has the types in `/proc/self/mountinfo`; other systems tell nothing, and pass as
-local.
+SQLite's WAL mode needs shared memory, and locks that all processes see (https://sqlite.org/wal.html, section 1). Two machines
+that share a folder have neither. Linux lists the types in `/proc/self/mountinfo`; on other systems every folder counts as local.
 """
 
 import os
@@ -11,19 +10,19 @@ from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
 
-# The server sees the locks of every machine: those of NFSv4 and SMB are of the protocol, those of NFSv3 of lockd.
+# The server sees the locks of every machine: by the protocol (NFSv4, SMB) or by lockd (NFSv3).
 LOCKED_TOGETHER = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "lustre", "gpfs", "beegfs", "pvfs2", "ocfs2", "gfs", "gfs2"}
     | {"fuse.glusterfs", "fuse.ceph"}
 )
-# Folders of another machine, or of the host of a virtual one, whose locks hold on this machine alone.
+# Folders of another machine, or of the host of a virtual machine. Their locks work on this machine only.
 LOCKED_ALONE = frozenset(
     {"9p", "vboxsf", "virtiofs", "vmhgfs", "prl_fs", "drvfs", "fakeowner", "osxfs", "grpcfuse", "afs", "coda", "ncpfs"}
 )
 
 
 class Sharing(StrEnum):
-    """Who may have the files of a folder open."""
+    """Which processes can have the files of a folder open."""
 
     LOCAL = "local"
     """Processes of this machine: WAL works."""
@@ -34,17 +33,17 @@ class Sharing(StrEnum):
 
 
 def sharing(folder: Path) -> Sharing:
-    """Who may have the files of a folder open, by the type of its file system."""
+    """Return which processes can have the files of a folder open, by the type of its file system."""
     kind = kind_of(folder)
     if kind in LOCKED_TOGETHER:
         return Sharing.LOCKED
-    # What else a FUSE program brings is seldom a disk: sshfs, rclone, davfs2, s3fs, vmhgfs-fuse. `fuseblk` is one, as of ntfs-3g.
+    # Most FUSE file systems are remote: sshfs, rclone, davfs2, s3fs, vmhgfs-fuse. `fuseblk` is a local disk, as of ntfs-3g.
     is_fuse = kind == "fuse" or kind.startswith("fuse.")
     return Sharing.UNLOCKED if is_fuse or kind in LOCKED_ALONE else Sharing.LOCAL
 
 
 def kind_of(folder: Path) -> str:
-    """The type of the file system of a folder, as `/proc/self/mountinfo` has it: "ext4", "nfs4", "fuse.sshfs"; "" if unknown."""
+    """Return the type of the file system of a folder, for example "ext4", "nfs4" or "fuse.sshfs"; "" if unknown."""
     try:
         lines = MOUNTS.read_bytes().splitlines()
     except OSError:
@@ -56,14 +55,14 @@ def kind_of(folder: Path) -> str:
         if len(fields) < 5 or not kind:
             continue
         point = _unescaped(fields[4]).rstrip(b"/")
-        # Of mounts over one another the last counts.
+        # Of several mounts at the same point, the last one counts.
         if (here == point or here.startswith(point + b"/")) and len(point) >= longest:
             found, longest = kind, len(point)
     return found.decode("ascii", "replace")
 
 
 def _unescaped(point: bytes) -> bytes:
-    """A mount point without the octal escapes of space, tab, line end and backslash."""
+    """Replace the octal escapes of space, tab, line end and backslash in a mount point."""
     for code in (b" ", b"\t", b"\n", b"\\"):
         point = point.replace(b"\\%03o" % code[0], code)
     return point

@@ -1,4 +1,4 @@
-"""The one door to the disk below `outputs`: folders are walked without following links."""
+"""Open folders below `outputs` without following links. All writes to outputs go through this module."""
 
 import errno
 import os
@@ -13,20 +13,20 @@ from pyconquest_rules.errors import UsageError
 from pyconquest_rules.paths import UnsafePath
 
 INCOMING = ".pyconquest-rules-incoming"
-"""The folder, below a source, of what is being received."""
+"""The folder below a source for instances that are being received."""
 
 OLDER = ".pyconquest-rules-older"
-"""The folder, below a source, of data sets that a listener replaced by newer ones."""
+"""The folder below a source for data sets that a listener replaced by newer ones."""
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
 def opened(outputs: Outputs, folder: str, *, make: bool = False, guard: Guard | None = None) -> Iterator[int]:
-    """The descriptor of a folder that is named as destinations are. With `make`, what lacks is made; `Folders` makes it durable.
+    """Open a folder, named as destinations are. With `make`, create missing folders; `Folders` makes them durable.
 
-    Whoever changes what is in the folder gives a `guard`. Raises FileNotFoundError where there is none, NotADirectoryError or
-    OSError (ELOOP) where a link or a file stands in the way, UnsafePath where the guard forbids the folder or one on the way.
+    A caller that changes the folder passes a `guard`. Raises FileNotFoundError if a folder is missing, NotADirectoryError or
+    OSError (ELOOP) if a folder is a file or a link, UnsafePath if the guard forbids a folder.
     """
     root, below = outputs.locate(folder)
     if guard:
@@ -49,7 +49,7 @@ def opened(outputs: Outputs, folder: str, *, make: bool = False, guard: Guard | 
 
 
 def _make_root(root: str) -> None:
-    """Makes the root of an output where it is missing, and durable at once: `Folders` goes up to it, and no further."""
+    """Create the root of an output, durably, if it is missing. `Folders` syncs only the folders below it."""
     lacking, folder = list[str](), root
     while not os.path.isdir(folder):
         lacking.append(folder)
@@ -72,13 +72,13 @@ def _inner(descriptor: int, name: str, make: bool, guard: Guard | None) -> int:
             raise
     if guard:
         guard.check(descriptor)
-    with suppress(FileExistsError):  # another thread of this run was faster
+    with suppress(FileExistsError):  # another thread created it first
         os.mkdir(name, dir_fd=descriptor)
     return os.open(name, FOLDER, dir_fd=descriptor)
 
 
 def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
-    """What a folder holds, links not followed; nothing where there is no folder. Raises UsageError where it cannot be listed."""
+    """Yield the entries of a folder, without following links; none if there is no folder. Raises UsageError on other errors."""
     try:
         with opened(outputs, folder) as descriptor, os.scandir(descriptor) as entries:
             for entry in entries:
@@ -87,15 +87,15 @@ def listing(outputs: Outputs, folder: str) -> Iterator[Entry]:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        if error.errno != errno.ELOOP:  # a link, which the listing of its parent shows
+        if error.errno != errno.ELOOP:  # a link: the listing of its parent shows it
             root, _ = outputs.locate(folder)
             raise UsageError(f"a folder below {root} cannot be listed: {os.strerror(error.errno or 0)}") from None
 
 
 def entry(outputs: Outputs, destination: str) -> Entry | None:
-    """What stands at a destination, links not followed; None where nothing does.
+    """Return the existing entry at a destination, without following links, or None.
 
-    Raises UnsafePath where it is not to be reached: it is no place that may be written to, or a folder of it is a link.
+    Raises UnsafePath if the destination is not allowed, or one of its folders is a link.
     """
     folder, _, name = outputs.place(destination).rpartition("/")
     try:
@@ -105,13 +105,13 @@ def entry(outputs: Outputs, destination: str) -> Entry | None:
         return None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise UnsafePath("a link or a file stands where a folder should be") from None
-        raise UnsafePath(f"the folder cannot be looked at: {os.strerror(error.errno or 0)}") from None
+            raise UnsafePath("a folder of it is a link or a file") from None
+        raise UnsafePath(f"the folder cannot be read: {os.strerror(error.errno or 0)}") from None
     return Entry(name, _kind(status.st_mode), Stamp.of(status))
 
 
 class Folders:
-    """The folders of files that are put together: each is opened once, and synced once when all of them are there."""
+    """The folders of a batch of files: each is opened once, and synced once after all its files are written."""
 
     def __init__(
         self,
@@ -120,10 +120,9 @@ class Folders:
         is_left: Callable[[str], bool] = lambda name: False,
         guard: Guard | None = None,
     ) -> None:
-        """`is_left` knows by its name what a run that was killed left in a folder; it is removed.
+        """`is_left` returns whether a file name is one that a killed run left behind; such files are deleted.
 
-        `settled`, which all of a run share, gets the folders that need neither to be swept nor made durable again; they share
-        `guard` too.
+        `settled` collects the folders that are swept and durable. All batches of a run share it, and `guard`.
         """
         self.outputs, self.guard = outputs, guard or outputs.guard()
         self.settled = set() if settled is None else settled
@@ -140,9 +139,9 @@ class Folders:
         self.stack.close()
 
     def descriptor(self, folder: str, name: str, *, make: bool) -> int:
-        """That of the folder of a file, which stays open until the end. Makes and raises as `opened` does with a guard.
+        """Return the descriptor of the folder of a file. It stays open until the end.
 
-        Raises UnsafePath too if a file of that name there is the program's own.
+        Creates and raises as `opened` does with a guard. Raises UnsafePath too if `name` is a file of this program.
         """
         if folder not in self.descriptors:
             self.descriptors[folder] = self.stack.enter_context(opened(self.outputs, folder, make=make, guard=self.guard))
@@ -154,9 +153,9 @@ class Folders:
         return self.descriptors[folder]
 
     def sync(self, folder: str) -> None:
-        """Makes durable what was put into a folder and, whichever run or thread made them, the folders that lead to it.
+        """Sync a folder and the folders that it lies in, whichever run or thread created them.
 
-        Raises OSError, to each who asks.
+        Raises OSError, again for each caller.
         """
         for each in (folder,) if folder in self.settled else self.outputs.folders(folder):
             if each not in self.synced:
@@ -178,7 +177,7 @@ class Folders:
 
 
 def _sweep(folder: int, is_left: Callable[[str], bool]) -> None:
-    with suppress(OSError), os.scandir(folder) as entries:  # what cannot be swept troubles nobody
+    with suppress(OSError), os.scandir(folder) as entries:  # a file that cannot be deleted does no harm
         for entry in entries:
             if is_left(entry.name):
                 os.unlink(entry.name, dir_fd=folder)
@@ -188,7 +187,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
         return entry.stat(follow_symlinks=False)
     except FileNotFoundError:
-        return None  # gone since it was listed
+        return None  # deleted after it was listed
 
 
 def _kind(mode: int) -> Kind:

@@ -1,7 +1,6 @@
-"""Which folder is which: by device and inode and by its place within the file system, never by its path alone.
+"""Identify folders by device, inode and place in the file system, never by path alone.
 
-One folder may have many paths: bind mounts, links, `..`, /proc/self/fd, and names that differ in case on a disk that does not
-tell them apart.
+One folder may have many paths: bind mounts, links, `..`, /proc/self/fd, and names that differ in case on a case-insensitive disk.
 """
 
 import os
@@ -13,14 +12,15 @@ from functools import cached_property
 from pyconquest_rules.disk.mounts import Mount, Place, mounted, mounts
 from pyconquest_rules.paths import collision_key, remembered
 
-DEEP = 8  # file systems that show each other
+DEEP = 8
+"""The number of stacked file systems (overlay, FUSE) to follow."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A place, a path that leads to it, and how many of its names lie above the mount that the path goes through.
+    """A place and a path to it. `above` is the number of its names above the mount of the path.
 
-    `of` is the folder that it is, or is shown or mounted in.
+    `of` is the given folder that it is, or that shows or contains it.
     """
 
     place: Place
@@ -29,11 +29,11 @@ class _Known:
     of: str = ""
 
     def below(self, names: tuple[str, ...]) -> "_Known":
-        """Return what names lead to from here."""
+        """Return the folder that names lead to from here."""
         return _Known(Place(self.place.disk, self.place.names + names), os.path.join(self.path, *names), self.above, self.of)
 
     def holds(self, other: Place) -> bool:
-        """Whether another place is this one or lies below it."""
+        """Return whether another place is this one or lies below it."""
         own, begin = self.place.names, other.names[: len(self.place.names)]
         if self.place.disk != other.disk or len(begin) < len(own):
             return False
@@ -42,7 +42,7 @@ class _Known:
         first = next(number for number, names in enumerate(zip(own, begin, strict=True)) if names[0] != names[1])
         if first < self.above or collision_key("/".join(own)) != collision_key("/".join(begin)):
             return False
-        # The names differ in case only. Two folders if both are listed, else one on a disk that does not tell them apart.
+        # The names differ in case only. If the folder lists both, they are two; else the disk is case-insensitive.
         parent = self.path
         for _ in own[first:]:
             parent = os.path.dirname(parent)
@@ -54,44 +54,44 @@ class _Known:
 
 
 class Identities:
-    """Some folders, and whether another one is one of them or lies in one, whatever it is called.
+    """Finds whether a folder is, or lies in, one of some given folders, whatever its path.
 
-    Folders, mounts and all else are looked at once, when they are first needed: make another one for each run.
+    Folders and mounts are read once, when they are first needed. Create a new object for each run.
     """
 
     def __init__(self, folders: Iterable[str]) -> None:
-        """`folders` are real paths; one that is missing, or is not a folder, holds nothing."""
+        """`folders` are real paths. One that is missing, or is not a folder, contains nothing."""
         self.folders = tuple(folders)
         self.which_path, self._at = remembered(self._which_path), remembered(self._which_at)
         self._shown: dict[Mount, list[tuple[_Known, bool]]] = {}
 
     def which_inode(self, folder: int) -> str | None:
-        """Return which of them an open folder is, as far as its inode tells."""
+        """Return the given folder that has the inode of an open folder, or None."""
         status = os.fstat(folder)
         return self._inodes.get((status.st_dev, status.st_ino))
 
     def which(self, folder: int) -> str | None:
-        """Return which of them an open folder is or lies in. Whoever walks to it asks for the inode of each on the way."""
+        """Return the given folder that an open folder is or lies in. The caller checks the inodes of the folders above it."""
         if (found := self.which_inode(folder)) or not self._known:
             return found
         places = self._places(folder, written=True)
         return next((known.of for where in places for known in self._known if known.holds(where.place)), None)
 
     def _which_path(self, path: str) -> str | None:
-        """Return which of them a path, absolute and normal, leads into, or would if the folders that it lacks were made."""
-        # From above, and in a loop: a template may give a path of hundreds of folders.
+        """Return the given folder that an absolute, normalized path leads into. The last folders of the path may be missing."""
+        # A loop, not a recursion: a template may render a path of hundreds of folders.
         ends = (number for number, letter in enumerate(path) if letter == "/" and number)
         above = (path[:end] for end in ends)
         return next((found for each in ("/", *above, path) if (found := self._at(each))), None)
 
     def _which_at(self, path: str) -> str | None:
-        """Return which of them is at a path, or leads into one there although its parent does not."""
+        """Return the given folder that a path leads into, if the parent of the path does not."""
         try:
             status = os.stat(path)
         except OSError:
             return None
         found = self._inodes.get((status.st_dev, status.st_ino))
-        # It is in what its parent is not in only if something is mounted at it, or if it has the name of one of them.
+        # Only a mount, or the name of a given folder, can lead into a folder that the parent does not lead into.
         if found or not self._known or collision_key(path) not in self._turns:
             return found
         with suppress(OSError), looked_at(path) as folder:
@@ -113,11 +113,11 @@ class Identities:
 
     @cached_property
     def _known(self) -> tuple[_Known, ...]:
-        """The places of the folders, of what is mounted in them, and of what these show."""
+        """Return the places of the given folders, of the mounts in them, and of the folders that these show."""
         return tuple(known for places in self._by_path() for known in places)
 
     def mounted(self) -> Iterator[_Known]:
-        """The folders, and what is mounted in them, each by its own path and place, as far as that is known."""
+        """Return the given folders and the mounts in them, each with its own path and place, as far as they are known."""
         return (known for places in self._by_path() for known in places[:1])
 
     def _by_path(self) -> Iterator[list[_Known]]:
@@ -129,12 +129,12 @@ class Identities:
 
     @cached_property
     def _turns(self) -> frozenset[str]:
-        """The keys of the paths that may lead into one of them although their parents do not."""
+        """Return the keys of the paths that may lead into a given folder although their parents do not."""
         paths = (*(mount.point for mount in self._mounts.values()), *(known.path for known in self._known))
         return frozenset(map(collision_key, paths))
 
     def _places(self, folder: int, *, written: bool, deep: int = 0) -> list[_Known]:
-        """The places of an open folder: its own, if it is known, and those that it shows; with `written` those it writes to."""
+        """Return the place of an open folder, if known, and the places that it shows. With `written`, only those it writes to."""
         if (found := mounted(folder, self._mounts)) is None:
             return []
         mount, below = found
@@ -143,22 +143,22 @@ class Identities:
         return shown if mount.is_vague else [own, *shown]
 
     def _shows(self, mount: Mount, deep: int) -> list[tuple[_Known, bool]]:
-        """The places that the root of a mount shows, each with whether writing to the mount changes it."""
+        """Return the places that the root of a mount shows, and whether a write to the mount changes each."""
         if mount not in self._shown:
             self._shown[mount] = []
             changed, read = mount.shows() if deep < DEEP else ([], [])
             for path, is_written in (*((each, True) for each in changed), *((each, False) for each in read)):
                 with suppress(OSError), looked_at(path) as folder:
                     places = self._places(folder, written=is_written, deep=deep + 1)
-                    # Only a part of the file system may be mounted.
+                    # The mount may show only a part of the file system.
                     self._shown[mount] += [(known.below(mount.place.names), is_written) for known in places]
         return self._shown[mount]
 
 
 def other_names(folders: Iterable[str]) -> dict[str, str]:
-    """Return which of some folders, and of the mounts in them, are or lie in another one under another name, and that name.
+    """Find folders, and mounts in them, that are or lie in another one. Return the path in the other one for each.
 
-    `folders` are real paths. Names are absolute paths. Of two that are one folder, the longer one is the other name.
+    `folders` are real paths. If two are the same folder, the longer path is the key.
     """
     looked = Identities(sorted(set(folders), key=lambda path: (len(path), path)))
     found = dict[str, str]()

@@ -1,7 +1,7 @@
-"""Where a folder lies within its file system, whatever path leads to it: the mounts of this process, by proc(5) of Linux.
+"""Find the place of a folder in its file system, from the mounts of this process (Linux, proc(5)).
 
-A folder may be mounted a second time (a bind mount), shown by another file system (overlay, bindfs), or both. Systems without
-/proc know none of that: there, and on network file systems, folders are told apart by device and inode alone.
+A folder may be mounted a second time (a bind mount), shown by another file system (overlay, bindfs), or both. On systems without
+/proc, and on network file systems, only device and inode identify a folder.
 """
 
 import os
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph")
-"""File systems that do not say which of their folders is mounted."""
+"""File systems that do not report which of their folders is mounted."""
 
 
 class Place(NamedTuple):
-    """A folder within a file system: the device, and the names on the way from the root of the file system."""
+    """A folder in a file system: the device, and the names from the root of the file system to the folder."""
 
     disk: str
     names: tuple[str, ...]
@@ -23,9 +23,9 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A mount: the place of what is mounted, and the path that it is mounted at.
+    """A mount: the place that is mounted, and the path of the mount point.
 
-    `kind` is the type of the file system, and `source` and `options` are what it was made with.
+    `kind` is the type of the file system; `source` and `options` are the arguments of the mount.
     """
 
     place: Place
@@ -36,11 +36,11 @@ class Mount:
 
     @property
     def is_vague(self) -> bool:
-        """Whether the place is not known, as on a network file system."""
+        """Return whether the place is unknown, as on a network file system."""
         return self.kind.startswith(NETWORK)
 
     def shows(self) -> tuple[list[str], list[str]]:
-        """Return the folders that this mount shows under another name: those that writing to it changes, and the others."""
+        """Return the folders that this mount shows: first those that a write to the mount changes, then the others."""
         if self.kind.startswith(("fuse", "ecryptfs")):
             return [self.source] if self.source.startswith("/") else [], []
         if self.kind != "overlay":
@@ -56,7 +56,7 @@ def _folders(written: list[str]) -> list[str]:
 
 
 def mounts() -> dict[int, Mount]:
-    """Return the mounts by their numbers; none if the system does not list them."""
+    """Return the mounts by number; none if the system does not list them."""
     found = {}
     with suppress(OSError), open("/proc/self/mountinfo", "rb") as lines:
         for line in lines:
@@ -77,7 +77,7 @@ def names(path: str) -> tuple[str, ...]:
 
 
 def mounted(folder: int, known: dict[int, Mount]) -> tuple[Mount, tuple[str, ...]] | None:
-    """Return the mount that an open folder is in, and the names from there to it; None if that is not known."""
+    """Return the mount of an open folder, and the names from the mount point to it. None if unknown."""
     try:
         about = os.open(f"/proc/self/fdinfo/{folder}", os.O_RDONLY | os.O_CLOEXEC)
         try:

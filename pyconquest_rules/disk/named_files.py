@@ -1,7 +1,7 @@
-"""The one way to open a file that rules name: nothing that waits, never ends, is no file of a disk, or is reached by a link out.
+"""Open the files that rules name: only regular files on a disk, and no link that leads out of the folder of the rules.
 
-Rules may be a stranger's. A link that lies in the folder of the rules can come with them, so it must stay in that folder.
-A path that the rules write out may lead elsewhere; what is read there is never shown.
+Rules may come from a stranger. A link in their folder may come with them, so it must stay in that folder. A path in the rules may
+lead elsewhere, but the contents of its file are never shown.
 """
 
 import os
@@ -11,7 +11,7 @@ from errno import EFBIG, EINVAL, ELOOP
 from io import BufferedReader
 from pathlib import Path
 
-# What `statfs` gives for file systems that the kernel makes up (linux/magic.h).
+# The types that `statfs` returns for file systems of the kernel itself (linux/magic.h).
 PSEUDO = frozenset(
     {
         *(0x9FA0, 0x9FA1, 0x62656572, 0x0027E0EB, 0x63677270),  # proc, openprom, sysfs, cgroup, cgroup2
@@ -25,21 +25,21 @@ PSEUDO = frozenset(
 
 
 def open_named(file: Path, folder: Path | None, most: int) -> BufferedReader:
-    """Open a file of at most `most` bytes that rules in `folder` name; without a folder, links are not looked at.
+    """Open a file of at most `most` bytes that rules in `folder` name. Without a folder, links are not checked.
 
-    Raises OSError, whose `strerror` says why: a folder, device, FIFO or socket, a file of `/proc` and the like, a link that leads
-    out of the folder, a file that is too large, or one that cannot be read.
+    Raises OSError, with the reason in `strerror`: the file is a folder, device, FIFO or socket, lies in `/proc` or the like, is
+    too large, or cannot be read; or a link leads out of the folder.
     """
     status = os.stat(file)
     if folder is not None:
         _check_links(file, folder)
-    if not stat.S_ISREG(status.st_mode):  # to open a device can do something
+    if not stat.S_ISREG(status.st_mode):  # before it is opened: opening a device can have effects
         raise OSError(EINVAL, "it is not a regular file")
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or _is_pseudo(descriptor):
-            raise OSError(EINVAL, "it is not a regular file of a disk")
+            raise OSError(EINVAL, "it is not a regular file on a disk")
         if status.st_size > most:
             raise OSError(EFBIG, f"it is larger than {most} bytes")
         return os.fdopen(descriptor, "rb")
@@ -52,36 +52,36 @@ def read_named(file: Path, folder: Path | None, most: int) -> bytes:
     """Read a file of at most `most` bytes. Raises OSError as `open_named` does."""
     with open_named(file, folder, most) as opened:
         data = opened.read(most + 1)
-    if len(data) > most:  # it grew
+    if len(data) > most:  # it grew meanwhile
         raise OSError(EFBIG, f"it is larger than {most} bytes")
     return data
 
 
 def real_named(file: Path, folder: Path | None, most: int) -> str:
-    """The real path of a file, for a library that opens files itself. Raises OSError as `open_named` does."""
+    """Return the real path of a file, for a library that opens it itself. Raises OSError as `open_named` does."""
     with open_named(file, folder, most):
         return os.path.realpath(file)
 
 
 def is_inside(file: Path, folder: Path) -> bool:
-    """Whether a file, by its real path, lies below a folder."""
+    """Return whether the real path of a file lies below a folder."""
     return Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder))
 
 
 def _check_links(file: Path, folder: Path) -> None:
-    """Raises OSError for a path on which a link that lies in `folder` leads out of it."""
+    """Raise OSError if a link in `folder` leads out of it on the path to the file."""
     for prefix in (*reversed(file.parents), file):
         if prefix.is_symlink() and is_inside(prefix.parent, folder) and not is_inside(prefix, folder):
             raise OSError(ELOOP, "a link leads out of the folder of the rules; name the file itself")
 
 
 def _is_pseudo(descriptor: int) -> bool:
-    """Whether a file is of a file system that the kernel makes up. By its type: such a system can be mounted anywhere."""
+    """Return whether a file lies on a file system of the kernel itself, by its type: it can be mounted anywhere."""
     if sys.platform != "linux" or os.fstat(descriptor).st_dev == os.stat(__file__).st_dev:
         return False
-    import ctypes  # it takes 4 ms, and files on the file system of this program are not of such a system
+    import ctypes  # 4 ms, which files on the file system of this program do not need
 
-    # The type is the first word of `struct statfs` in every C library of Linux; all of it has at most 120 bytes.
+    # In every C library of Linux, the type is the first word of `struct statfs`, which has at most 120 bytes.
     buffer = (ctypes.c_ulong * 64)()
     if ctypes.CDLL(None, use_errno=True).fstatfs(descriptor, ctypes.byref(buffer)):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -1,4 +1,4 @@
-"""Older data sets of instances, which a listener keeps where the index does not look."""
+"""Keep older data sets of instances, in a folder that the index skips."""
 
 import os
 from itertools import count
@@ -11,7 +11,7 @@ from pyconquest_rules.disk.placing import same_data_set, sync_folder
 
 
 def kept_older(root: Path, sop_instance: str, file: Path) -> str:
-    """Keep the bytes of a file, durably; return their path from `root`. The oldest of an instance is number 1. Raises OSError."""
+    """Keep a file, durably. Return its path from `root`; the oldest of an instance is `1.dcm`. Raises OSError."""
     folder = root / OLDER / sop_instance
     folder.mkdir(parents=True, exist_ok=True)
     for number in count(1):

@@ -1,4 +1,4 @@
-"""Where files may be written: below the `outputs` of the rules file, and nowhere inside a source."""
+"""Decide where files may be written: below the `outputs` of the rules file, and never inside a source."""
 
 import os
 from collections.abc import Iterable, Iterator, Set
@@ -13,7 +13,7 @@ from pyconquest_rules.paths import UnsafePath, remembered
 
 @dataclass(frozen=True, slots=True, order=True)
 class Root:
-    """A folder below which may be written, as the rules file names it (absolute, normalised) and where it really is."""
+    """An output: its path in the rules file (absolute, normalised), and its real path."""
 
     named: str
     real: str
@@ -25,23 +25,23 @@ IS_OWN = "the destination is a file of this program"
 
 
 class Guard:
-    """Where nothing may be written, by what folders are and not by what they are called. It looks at them once."""
+    """The folders where nothing may be written, identified by inode and place, not by path. It reads them once."""
 
     def __init__(self, sources: Iterable[str], own: Iterable[str]) -> None:
-        """`own` are files and folders of the program; all are real paths."""
+        """`own` are files and folders of this program. All are real paths."""
         self._own = tuple(own)
         self._identities = Identities((*sources, *self._own))
 
     def check_inode(self, folder: int) -> None:
-        """Raise UnsafePath if an open folder is one that nothing may be written into: for each on the way to `check`."""
+        """Raise UnsafePath if an open folder is forbidden. Call it for each folder above the one for `check`."""
         self._refuse(self._identities.which_inode(folder))
 
     def check(self, folder: int) -> None:
-        """Raise UnsafePath if nothing may be written into an open folder."""
+        """Raise UnsafePath if an open folder is forbidden or lies in a forbidden one."""
         self._refuse(self._identities.which(folder))
 
     def check_path(self, path: str) -> None:
-        """Raise UnsafePath if nothing may be written to a real path, whose last folders may be missing."""
+        """Raise UnsafePath if a real path is forbidden. Its last folders may be missing."""
         self._refuse(self._identities.which_path(path))
 
     def _refuse(self, held: str | None) -> None:
@@ -49,11 +49,11 @@ class Guard:
             raise UnsafePath(IN_OWN if held in self._own else IN_SOURCE)
 
     def taken(self, folder: int) -> Set[str]:
-        """The names, without case, of the program's own files in an open folder."""
+        """Return the names, case-folded, of files of this program in an open folder."""
         return self._taken(os.fstat(folder))
 
     def taken_at(self, path: str) -> Set[str]:
-        """The same for the path of a folder, which may be missing."""
+        """Return the same for the path of a folder, which may be missing."""
         with suppress(OSError):
             return self._taken(os.stat(path))
         return frozenset()
@@ -72,16 +72,16 @@ class Guard:
 
 
 class Outputs:
-    """Decides what a destination may be, and where it lies.
+    """Checks and names destinations.
 
-    Destinations and their folders are named from `base`, the folder of the rules file, where they are below it, else absolute;
-    "" is `base` itself.
+    Destinations and folders below `base`, the folder of the rules file, are named relative to it; others are absolute. "" is
+    `base` itself.
     """
 
     def __init__(self, base: Path, folders: Iterable[str], sources: Iterable[Path], own: Iterable[Path] = ()) -> None:
-        """`folders` as the rules file names them; `sources`, and what is the program's `own`, as real paths.
+        """`folders` are named as in the rules file; `sources` and `own` files of this program are real paths.
 
-        Reads only where links in these lead.
+        Resolves links, but reads nothing else.
         """
         self.base = os.path.realpath(base)
         named = {os.path.normpath(os.path.join(self.base, folder)) for folder in folders}
@@ -95,23 +95,23 @@ class Outputs:
         self._placed = remembered(self._place)
 
     def place(self, path: str) -> str:
-        """A rendered path as steps and ledger name it.
+        """Return a rendered path as steps and ledger name it.
 
-        Raises UnsafePath where it is not below `outputs`, or lies inside a source, which would index its own copies, or where
-        the program keeps what is its own.
+        Raises UnsafePath if it is not below `outputs`, lies inside a source (which would index its own copies), or in a folder or
+        at a file of this program.
         """
         folder, slash, name = path.rpartition("/")
         return self.within(folder + slash, name) + name
 
     def within(self, folder: str, name: str) -> str:
-        """How a folder that a file of that name goes to is named, both with a "/" at the end or "". Raises as `place` does."""
+        """Return the name of the folder of a file. Both end with "/", or are "". Raises UnsafePath as `place` does."""
         placed, taken = self._placed(folder)
         if taken and name.casefold() in taken:
             raise UnsafePath(IS_OWN)
         return placed
 
     def _place(self, folder: str) -> tuple[str, Set[str]]:
-        """How destinations in a folder begin, and the names in it that are taken. Many share it, so it is worked out once."""
+        """Return the prefix of destinations in a folder, and the names in it that are taken. The result is cached."""
         real = self._real(os.path.normpath(os.path.join(self.base, folder)))
         if _slashed(real).startswith(self._sources):
             raise UnsafePath(IN_SOURCE)
@@ -126,17 +126,17 @@ class Outputs:
         return self.guard()
 
     def guard(self) -> "Guard":
-        """Return what looks anew, for a run, where nothing may be written."""
+        """Return a new guard, for a run."""
         return Guard(self._real_sources, self._real_own)
 
     @cached_property
     def _other_names(self) -> dict[str, str]:
         return other_names(root.real for root in self.roots)
 
-    def _real(self, whole: str) -> str:
-        """Where a folder really lies; of the names that mounts give it, always the same one."""
-        root = self._root(whole)
-        real = os.path.normpath(os.path.join(root.real, whole[len(root.named) :].lstrip("/")))
+    def _real(self, absolute: str) -> str:
+        """Return the real path of a folder. If mounts give it several paths, it is always the same one."""
+        root = self._root(absolute)
+        real = os.path.normpath(os.path.join(root.real, absolute[len(root.named) :].lstrip("/")))
         for _ in self._other_names:
             for other, one in self._other_names.items():
                 if _slashed(real).startswith(_slashed(other)):
@@ -144,19 +144,19 @@ class Outputs:
         return real
 
     def _called(self, real: str) -> str:
-        """How a real folder is named: two outputs may be one folder, or one may lie in the other."""
+        """Return the name of a real folder. Two outputs may be the same folder, or one may lie in the other."""
         holding = [root for root in self.roots if _slashed(real).startswith(_slashed(root.real))]
         root = min(holding, key=lambda root: (-len(root.real), len(root.named), root.named))
         return os.path.normpath(os.path.join(root.named, real[len(root.real) :].lstrip("/")))
 
     def locate(self, folder: str) -> tuple[str, list[str]]:
-        """The real root of a folder, and the names of the folders from there to it. Raises UnsafePath where it is below none."""
-        whole = os.path.normpath(os.path.join(self.base, folder))
-        root = self._root(whole)
-        return root.real, [name for name in whole[len(root.named) :].split("/") if name]
+        """Return the real root of a folder, and the names from the root to it. Raises UnsafePath if it lies in no output."""
+        absolute = os.path.normpath(os.path.join(self.base, folder))
+        root = self._root(absolute)
+        return root.real, [name for name in absolute[len(root.named) :].split("/") if name]
 
     def real(self, path: str) -> str:
-        """Where a destination, or a folder with a "/" at its end, really lies; it stays as it is where it is below no output."""
+        """Return the real path of a destination, or of a folder that ends with "/". Outside all outputs, return it unchanged."""
         try:
             real = self._real(os.path.normpath(os.path.join(self.base, path)))
         except UnsafePath:
@@ -164,29 +164,29 @@ class Outputs:
         return _slashed(real) if path.endswith("/") or not path else real
 
     def folders(self, folder: str) -> Iterator[str]:
-        """A folder and those that it lies in, up to the root of its output."""
+        """Yield a folder and the folders that it lies in, up to the root of its output."""
         inner: str | None = self._name(os.path.normpath(os.path.join(self.base, folder)))
         while inner is not None:
             yield inner
             inner = self.parent(inner)
 
     def parent(self, folder: str) -> str | None:
-        """The folder that a folder lies in; None for the root of its output."""
-        whole = os.path.normpath(os.path.join(self.base, folder))
-        return None if whole == self._root(whole).named else self._name(os.path.dirname(whole))
+        """Return the parent of a folder, or None for the root of its output."""
+        absolute = os.path.normpath(os.path.join(self.base, folder))
+        return None if absolute == self._root(absolute).named else self._name(os.path.dirname(absolute))
 
-    def _name(self, whole: str) -> str:
-        return "" if whole == self.base else whole.removeprefix(_slashed(self.base))
+    def _name(self, absolute: str) -> str:
+        return "" if absolute == self.base else absolute.removeprefix(_slashed(self.base))
 
     def root(self, path: str) -> Root:
-        """Return the output that a destination or a folder lies in. Raises UnsafePath if there is none."""
+        """Return the output of a destination or a folder. Raises UnsafePath if there is none."""
         return self._root(os.path.normpath(os.path.join(self.base, path)))
 
     def disk(self, path: str) -> Root | None:
-        """Return the folder that a disk may be mounted at, so that the path is on it; None for what lies beside the rules file.
+        """Return the folder of a path where a disk may be mounted, or None.
 
-        That is the output; if it is the folder of the rules file, the folder in it that the path begins with. Files right in
-        that folder do not count: whoever deletes them leaves it empty.
+        That is the output. If the output is the folder of the rules file, it is the first folder of the path. It is None for a
+        file directly in the folder of the rules file, which stays after the file is deleted.
         """
         try:
             root = self.root(path)
@@ -198,16 +198,16 @@ class Outputs:
         return Root(os.path.join(root.named, first), os.path.join(root.real, first)) if first and "/" in rest else None
 
     def prefix(self, root: Root) -> str:
-        """How the destinations in an output begin."""
+        """Return the prefix of the destinations in an output."""
         return _slashed(self._name(root.named))
 
-    def _root(self, whole: str) -> Root:
+    def _root(self, absolute: str) -> Root:
         for root in self.roots:
-            if _slashed(whole).startswith(_slashed(root.named)):
+            if _slashed(absolute).startswith(_slashed(root.named)):
                 return root
         raise UnsafePath("the destination lies outside the outputs of the rules file")
 
 
 def _slashed(folder: str) -> str:
-    """A folder as all begins that lies in it."""
+    """Return a folder with a "/" at its end; "" stays ""."""
     return folder if folder.endswith("/") or not folder else folder + "/"

@@ -1,4 +1,4 @@
-"""A complete file gets its name, durably, and never in the place of a file that nobody asked to replace."""
+"""Give complete files their names, durably, without replacing other files."""
 
 import ctypes
 import errno
@@ -19,16 +19,16 @@ from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.headers.opening import Rejected, data_set_start
 
 BLOCK = 1 << 20
-# So many folders are remembered as durable, at the most.
 SETTLED = 256
+"""The number of folders that are remembered as durable."""
 
 AT_FDCWD, RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
-# What file systems answer that cannot rename without replacing, or that cannot sync a folder.
+# The errors of file systems that cannot rename without replacing, or cannot sync a folder.
 CANNOT = NO_LINKS | {errno.EINVAL}
 
 
 class Places:
-    """Where complete files go below a root. Threads may call it at once. `close` it at the end."""
+    """Puts complete files below a root. Threads may share it. Call `close` at the end."""
 
     def __init__(self, root: Path) -> None:
         self.root, self.outputs = root, Outputs(root, ["."], [])
@@ -37,7 +37,8 @@ class Places:
     def put(self, part: Path, path: str, *, replace: bool = False) -> tuple[bool, File]:
         """Give `part` the name `path`, durably. Return whether the same data set already had it, and the file.
 
-        With `replace`, what is there goes in the same moment. Raises UnsafePath, FileExistsError for another data set, OSError.
+        With `replace`, it replaces an existing file atomically. Raises UnsafePath, FileExistsError if another data set has the
+        path, OSError.
         """
         folder, _, name = self.outputs.place(path).rpartition("/")
         with opened(self.outputs, folder, make=True) as descriptor:
@@ -56,33 +57,33 @@ class Places:
         return there, File(os.fsencode(f"{folder}/{name}" if folder else name), *Stamp.of(status))
 
     def _taken(self, part: Path, name: str, folder: int, there: Path) -> bool:
-        """Give `part` its name; True if a file with the same data set already has it. Raises FileExistsError for another one."""
+        """Give `part` its name. Return True if the existing file has the same data set. Raises FileExistsError if another."""
         try:
             give_name(part, name, folder)
         except FileExistsError:
             if not same_data_set(part, there):
                 raise
-            sync_file(there)  # another program may have put it there
+            sync_file(there)  # another program may have written it without a sync
             return True
         return False
 
     def remove(self, path: bytes) -> None:
-        """Remove a file, durably, if it is there. Raises OSError."""
+        """Delete a file, durably, if it exists. Raises OSError."""
         folder, _, name = os.fsdecode(path).rpartition("/")
         with suppress(FileNotFoundError, NotADirectoryError), opened(self.outputs, folder) as descriptor:
             os.unlink(name, dir_fd=descriptor)
             sync_folder(descriptor)
 
     def close(self) -> None:
-        """Close what was kept open."""
+        """Close all folders."""
         self._settled.close()
 
 
 def give_name(part: Path, name: str, folder: int) -> None:
     """Name a complete file, without replacing. Raises FileExistsError, OSError.
 
-    By a hard link, or on file systems that have none by renaming without replacing. Some have neither: there an empty file of
-    the name keeps other programs away, and a lock other listeners.
+    It uses a hard link, or else a rename without replacing. If the file system has neither, an empty file of that name keeps
+    other programs out, and a lock keeps other listeners out.
     """
     try:
         os.link(part, name, dst_dir_fd=folder, follow_symlinks=False)
@@ -96,7 +97,7 @@ def give_name(part: Path, name: str, folder: int) -> None:
         try:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=folder))
         except FileExistsError:
-            if os.stat(name, dir_fd=folder, follow_symlinks=False).st_size:  # an empty one was left by a kill
+            if os.stat(name, dir_fd=folder, follow_symlinks=False).st_size:  # a killed run leaves an empty file
                 raise
         os.rename(part, name, dst_dir_fd=folder)
 
@@ -125,7 +126,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def sync_folder(descriptor: int) -> None:
-    """Make the names in a folder durable. Some file systems, as network shares, have no way to be asked. Raises OSError."""
+    """Make the names in a folder durable, if the file system can (some network shares cannot). Raises OSError."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -134,7 +135,7 @@ def sync_folder(descriptor: int) -> None:
 
 
 def sync_file(file: Path) -> None:
-    """Make a file and its name durable, whichever program put it there. Raises OSError."""
+    """Make a file and its name durable, whichever program wrote it. Raises OSError."""
     with file.open("rb") as opened_file:
         os.fsync(opened_file.fileno())
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -145,7 +146,7 @@ def sync_file(file: Path) -> None:
 
 
 def same_data_set(one: Path, other: Path) -> bool:
-    """Whether two files hold the same bytes as their data sets, whatever stands before them. Raises OSError."""
+    """Return whether the data sets of two files are identical. File meta information is ignored. Raises OSError."""
     try:
         with _opened(one) as left, _opened(other) as right:
             left.seek(data_set_start(left.fileno()))
@@ -159,24 +160,24 @@ def same_data_set(one: Path, other: Path) -> bool:
 
 
 def _opened(path: Path) -> BinaryIO:
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # a FIFO would wait for a writer
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # else a FIFO waits for a writer
 
 
 class _Settled:
-    """Folders that are durable, with those that they lie in. They stay open, so that a new folder cannot pass for one of them."""
+    """Folders that are durable, up to the root. They stay open, so that their inodes cannot be reused."""
 
     def __init__(self) -> None:
         self._descriptors: OrderedDict[str, int] = OrderedDict()
         self._lock = Lock()
 
     def has(self, folder: str, descriptor: int) -> bool:
-        """Whether the open folder is one of them."""
+        """Return whether an open folder is durable."""
         with self._lock:
             known = self._descriptors.get(folder)
             return known is not None and os.path.samestat(os.fstat(known), os.fstat(descriptor))
 
     def add(self, folder: str, descriptor: int) -> None:
-        """Add an open folder; if there are too many, the one that was added first goes."""
+        """Add an open folder. Beyond SETTLED, drop the oldest."""
         with self._lock:
             if (known := self._descriptors.pop(folder, None)) is not None:
                 os.close(known)

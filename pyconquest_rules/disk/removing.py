@@ -1,4 +1,4 @@
-"""Removing what was made: only what it was, still as it was made, and durably before anybody forgets it."""
+"""Delete files that the ledger records: only if they are unchanged, and durably."""
 
 import os
 import stat
@@ -16,13 +16,13 @@ from pyconquest_rules.steps import RemoveFile
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Nothing that was made stands at the destination any more."""
+    """The outcome of a deletion that succeeded: the recorded file no longer exists."""
 
 
 def remove_together(operations: Sequence[RemoveFile], folders: Folders) -> list[Removed | StepError]:
-    """Remove files, and gives what became of each, in their order.
+    """Remove files, and return the outcome of each, in order.
 
-    Order: compare size, time and SHA-256, remove, and when all are removed sync each folder once.
+    It compares size, time and SHA-256 of each file, deletes it, and then syncs each folder once.
     """
     with folders:
         errors = [_error(_remove, operation, folders) for operation in operations]
@@ -33,7 +33,7 @@ def remove_together(operations: Sequence[RemoveFile], folders: Folders) -> list[
 
 def _error(do: Callable[[RemoveFile, Folders], None], operation: RemoveFile, folders: Folders) -> StepError | None:
     try:
-        # What is gone, or never was, needs nothing more.
+        # A missing file needs nothing more.
         with suppress(FileNotFoundError):
             do(operation, folders)
     except StepError as error:
@@ -41,7 +41,7 @@ def _error(do: Callable[[RemoveFile, Folders], None], operation: RemoveFile, fol
     except UnsafePath as error:
         return StepError(str(error))
     except OSError as error:
-        return StepError(f"it cannot be removed: {os.strerror(error.errno or 0)}")
+        return StepError(f"it cannot be deleted: {os.strerror(error.errno or 0)}")
     return None
 
 
@@ -49,17 +49,17 @@ def _remove(operation: RemoveFile, folders: Folders) -> None:
     if operation.forget:
         return
     if folders.outputs.place(operation.destination) != operation.destination:
-        raise StepError("it has another name now, by which an action may want it, and stays")
+        raise StepError("its path has another name now; the file stays, because an action may request it")
     place, _, name = operation.destination.rpartition("/")
     folder = folders.descriptor(place, name, make=False)
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     if not (_is_made(operation, status, folder, name) and _same(status, os.stat(name, dir_fd=folder, follow_symlinks=False))):
-        raise StepError("it changed since it was made, and stays")
+        raise StepError("it changed since it was made; the file stays")
     os.unlink(name, dir_fd=folder)
 
 
 def _is_made(operation: RemoveFile, status: os.stat_result, folder: int, name: str) -> bool:
-    """Return whether what stands there is what was made: a deletion is for ever, so that its bytes are read."""
+    """Return whether the file is the recorded one. Its bytes are compared, because a deletion is final."""
     if Stamp.of(status) != operation.stamp:
         return False
     if stat.S_ISLNK(status.st_mode):
@@ -72,5 +72,5 @@ def _same(before: os.stat_result, after: os.stat_result) -> bool:
 
 
 def _sync(operation: RemoveFile, folders: Folders) -> None:
-    # Also of what was gone: a run that was killed may have removed it just before.
+    # Also if the file is missing: a killed run may have deleted it without a sync.
     folders.sync(operation.destination.rpartition("/")[0])

@@ -1,4 +1,4 @@
-"""The state folder beside the rules file. It may have come with the rules: no link in it is followed, and nothing else opened."""
+"""The state folder beside the rules file. It may come with a stranger's rules, so it must have no links, pipes or devices."""
 
 import os
 import stat
@@ -11,9 +11,9 @@ DECISIONS = "decisions.txt"
 
 
 def checked(base: Path) -> Path:
-    """The state folder below the folder of the rules file, which may be missing.
+    """Return the state folder below the folder of the rules file, which may be missing.
 
-    Raises DatabaseError for a link in its place or in it, and for whatever else is neither a file nor a folder.
+    Raises DatabaseError if it is a link, or contains a link or anything else that is neither a file nor a folder.
     """
     folder = base / FOLDER
     try:
@@ -31,7 +31,7 @@ def checked(base: Path) -> Path:
 
 
 def made(base: Path) -> Path:
-    """The state folder, which is made if it is missing; version control sees only the decisions in it. Raises DatabaseError."""
+    """Return the state folder, created if missing. Its `.gitignore` leaves only the decisions to git. Raises DatabaseError."""
     folder = checked(base)
     try:
         folder.mkdir(exist_ok=True)

@@ -1,1 +1,1 @@
-"""How a received instance comes into a source: checked, stored durably, indexed, and only then acknowledged."""
+"""Bring a received instance into a source: check it, store it durably, index it, then acknowledge it."""

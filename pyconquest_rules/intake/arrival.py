@@ -1,4 +1,4 @@
-"""An instance that is being received: what it must be, and where it comes to."""
+"""Check a received instance, store it at its path, and resolve conflicts with existing files."""
 
 import errno
 import os
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 20
 
-OCCUPIED = "another file has the path that the layout gives it; a layout with {{ SOPInstanceUID }} has a path for each instance"
+OCCUPIED = "another file has the path of its layout; a layout with {{ SOPInstanceUID }} gives each instance its own path"
 
 FORGOTTEN = "its patient, study, series or the instance itself is forgotten (decisions.txt)"
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An instance that came, is on disk and in the index."""
+    """An instance that was received, stored and indexed."""
 
     SOPInstanceUID: str
     StudyInstanceUID: str
 
 
 class _Refused(Exception):
-    """An instance is not kept: the status that says so (PS3.4 B.2.3), and why."""
+    """An instance is not stored. It has the status to answer (PS3.4 B.2.3) and the reason."""
 
     def __init__(self, status: Status, why: str) -> None:
         super().__init__(why)
@@ -50,7 +50,7 @@ class _Refused(Exception):
 
 
 class Part:
-    """An instance on its way. `reason` is why it is refused, `note` what is odd about one that is kept."""
+    """An instance that is being received. `reason` explains a refusal, `note` comments on a stored instance."""
 
     def __init__(self, inbox: "Inbox", path: Path, sop_class: str, sop_instance: str, syntax: str, calling_ae_title: str) -> None:
         self.inbox, self.path, self.duplicate, self.reason, self.note = inbox, path, False, "", ""
@@ -64,7 +64,7 @@ class Part:
             view = view[self._file.write(view) :]
 
     def finish(self) -> int:
-        """Sync, compare with what was asked for, link into place without replacing, and index. Return the status to answer."""
+        """Sync the file, compare it with the request, give it its path without replacing, and index it. Return the status."""
         os.fsync(self._file.fileno())
         try:
             header = self._header()
@@ -76,7 +76,7 @@ class Part:
         return Status.SUCCESS
 
     def _header(self) -> Header:
-        """Read what came, which is then in the transfer syntax that its file tells."""
+        """Read the header. If the transfer syntax of the data set is another one, correct the file. Raises _Refused."""
         try:
             header = self.inbox.indexer.read(self.path)
             if (sop_class := header.values[self.inbox.class_at]) != self._sop_class:
@@ -93,19 +93,19 @@ class Part:
         except (NotAsAgreed, EOFError) as error:
             raise _Refused(Status.CANNOT_UNDERSTAND, str(error) or "the data set ends too early") from None
         if real != self._syntax or (how.start != start and not deflated):
-            self._write_anew(real, start if deflated else how.start)
+            self._rewrite(real, start if deflated else how.start)
         if header.notes:
             self._say(f"indexed with a note: {reason(header.notes)}")
         return header._replace(TransferSyntaxUID=real)
 
-    def _write_anew(self, syntax: str, start: int) -> None:
-        """Put the file meta information before the data set that belongs there; the data set stays as it came."""
+    def _rewrite(self, syntax: str, start: int) -> None:
+        """Write the correct file meta information before the data set, which stays as received."""
         self.note = (
-            f"kept as {syntax}, in which it is encoded; {self._syntax} was agreed on"
+            f"stored as {syntax}, its real encoding; {self._syntax} was negotiated"
             if syntax != self._syntax
             else "the file meta information in its data set was left out"
         )
-        with self._file as before, self.path.with_suffix(".anew.part").open("x+b", buffering=0) as anew:
+        with self._file as before, self.path.with_suffix(".rewritten.part").open("x+b", buffering=0) as anew:
             before.seek(start)
             self._file, self._syntax = anew, syntax
             os.replace(anew.name, self.path)
@@ -115,7 +115,7 @@ class Part:
             os.fsync(anew.fileno())
 
     def _keep(self, header: Header) -> None:
-        """Bring the instance to its place and into the index, unless it is there. Raises _Refused, OSError."""
+        """Store and index the instance, unless it exists already. Raises _Refused, OSError."""
         if self.inbox.indexer.is_forgotten(header):
             raise _Refused(Status.NOT_AUTHORIZED, FORGOTTEN)
         known = self.inbox.indexer.known(self._sop_instance)
@@ -131,7 +131,7 @@ class Part:
                 if found is None and known.device == self.inbox.indexer.device:
                     self._supersede(header, known, "a file that cannot be read")
                     return
-            self._say("the file that the index had of it is gone")
+            self._say("its indexed file no longer exists")
         path = self._path(header)
         try:
             self.duplicate = self._place(header, path, known)
@@ -139,7 +139,7 @@ class Part:
             self._conflict_at(header, path)
 
     def _is_there(self, header: Header, known: Place, there: os.stat_result) -> None:
-        """The same data set is at `known`; if a kill came before the index knew of it, index it."""
+        """Accept a duplicate: `known` has the same data set. Index it if a kill came before."""
         self.duplicate = True
         if (stamp := Stamp.of(there)) != known.file[1:]:
             file = File(known.file.path, *stamp)
@@ -156,12 +156,13 @@ class Part:
         try:
             return self.inbox.path(header.values, self._syntax)
         except (RenderError, UnsafePath) as error:
-            raise _Refused(Status.PROCESSING_FAILURE, f"its values fit no path of the layout: {error}") from None
+            raise _Refused(Status.PROCESSING_FAILURE, f"its values give no valid path: {error}") from None
 
     def _place(self, header: Header, path: str, gone: Place | None, *, replace: bool = False, remove: bool = False) -> bool:
-        """Place and index; return whether the same data set was at its place.
+        """Give the file its path and index it. Return whether the same data set had the path.
 
-        With `replace`, what is at `path` goes; with `remove`, what is at `gone`. Raises _Refused, FileExistsError, OSError.
+        With `replace`, it replaces the file at `path`; with `remove`, the file at `gone` is deleted. Raises _Refused,
+        FileExistsError, OSError.
         """
         try:
             same, file = self.inbox.places.put(self.path, path, replace=replace)
@@ -174,25 +175,25 @@ class Part:
         return same
 
     def _conflict(self, header: Header, known: Place) -> None:
-        """Another data set of this instance is at `known`: refuse this one, or keep both."""
+        """Resolve a conflict with another data set of this instance, at `known`: refuse this one, or supersede the other."""
         if not self.inbox.newest:
-            raise _Refused(Status.DUPLICATE_SOP_INSTANCE, 'another data set of this instance is there (on_conflict = "refuse")')
+            raise _Refused(Status.DUPLICATE_SOP_INSTANCE, 'another data set of this instance exists (on_conflict = "refuse")')
         if known.device != self.inbox.indexer.device:
-            raise _Refused(Status.DUPLICATE_SOP_INSTANCE, "another data set of this instance is there, in another source")
+            raise _Refused(Status.DUPLICATE_SOP_INSTANCE, "another data set of this instance exists in another source")
         self._supersede(header, known, "an older data set")
 
     def _supersede(self, header: Header, known: Place, what: str) -> None:
-        """Take the place of the file at `known`, which is kept beside."""
+        """Replace the file at `known`, which is kept in OLDER."""
         path = self._path(header)
         older = kept_older(self.inbox.root, self._sop_instance, known.path)
         try:
             self._place(header, path, known, replace=os.fsencode(path) == known.file.path, remove=True)
         except FileExistsError:
             raise _Refused(Status.PROCESSING_FAILURE, OCCUPIED) from None
-        self._say(f"takes the place of {what}, which is kept as {older}")
+        self._say(f"replaces {what}, which is kept as {older}")
 
     def _conflict_at(self, header: Header, path: str) -> None:
-        """A file that the index has not is at the path of the layout: another data set of this instance, or nothing of it."""
+        """Resolve a conflict with an unindexed file at the path: another data set of this instance, or any other file."""
         place = self.inbox.root / path
         if self._instance_in(place) != self._sop_instance:
             raise _Refused(Status.PROCESSING_FAILURE, OCCUPIED)
@@ -210,14 +211,14 @@ class Part:
         self.note = "; ".join(filter(None, (self.note, note)))
 
     def close(self) -> None:
-        """Remove the name that it had on its way."""
+        """Close and delete the temporary file."""
         self._file.close()
         with suppress(OSError):
             self.path.unlink()
 
 
 def _regular(path: Path) -> os.stat_result | None:
-    """Return the status of a file; None if it is gone or no regular file. Raises OSError if that cannot be known."""
+    """Return the status of a file; None if it is missing or not a regular file. Raises OSError if it cannot be read."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):

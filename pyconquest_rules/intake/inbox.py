@@ -1,4 +1,4 @@
-"""Where received instances go: below a source, by its layout, and into the index; only then is a peer told that all is well."""
+"""Store received instances: below a source, by its layout, and in the index. Only then does the peer get an answer."""
 
 import fcntl
 import os
@@ -11,6 +11,7 @@ from uuid import uuid4
 from pyconquest_rules.dicom import Level, Value
 from pyconquest_rules.disk.folders import INCOMING
 from pyconquest_rules.disk.placing import Places, sync_file
+from pyconquest_rules.disk.room import free
 from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.index.store.order import NO_ORDER, Order
 from pyconquest_rules.index.store.schema import LEVELS, Schema
@@ -25,15 +26,15 @@ CLASS_INSTANCE_CONFLICT = 0x0119
 
 
 class Inbox:
-    """Keeps instances in a source. Use as a context manager; threads of many associations may call it at once.
+    """Stores instances in a source. A context manager; threads of many associations may share it.
 
-    `received` is called for every new instance once it is durable and in the index. Another data set of an instance that is there
-    is refused; with `newest` it takes the place of the one before, which is kept in OLDER.
+    `received` is called for every new instance after it is durable and indexed. Another data set of an existing instance is
+    refused; with `newest`, it replaces the existing one, which is kept in OLDER.
 
-    An instance waits for the disk twice: its bytes are durable before it gets its name, so that no power loss leaves a name
-    with half of them, and its name is durable before anybody is told. The row of the index is committed by then, but not
-    waited for: a kill takes no row, and a loss of power at most the last ones, with which no file goes; the next `index` of
-    the source finds these files. (SQLite's WAL with synchronous = NORMAL: https://sqlite.org/pragma.html#pragma_synchronous)
+    There are two syncs for each instance. Its bytes are durable before it gets its name, so that a power loss leaves no partial
+    file. Its name is durable before the answer. The row of the index is committed by then, but not synced: a kill loses no row,
+    and a power loss at most the last ones. The next `index` of the source finds their files. (SQLite's WAL with
+    synchronous = NORMAL: https://sqlite.org/pragma.html#pragma_synchronous)
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Inbox:
         self._under_way, self._ended = set[str](), Condition()
 
     def __enter__(self) -> "Inbox":
-        """Raises OSError if the source cannot be written, DatabaseError if the index cannot be."""
+        """Raise OSError if the source cannot be written, DatabaseError if the index cannot."""
         self._make_incoming()
         try:
             self._try_to_write()
@@ -77,7 +78,7 @@ class Inbox:
         self._leave()
 
     def _make_incoming(self) -> None:
-        """Make the folder of what is on its way, unless it is there, and lock it, which says that somebody receives here."""
+        """Create the folder for partial files, if it is missing, and lock it, to show that a listener uses it."""
         with self._making:
             while not self._has_incoming():
                 if self._lock is not None:
@@ -100,7 +101,7 @@ class Inbox:
         part.unlink()
 
     def _sweep(self) -> None:
-        """Remove what a kill left, unless another listener receives into this source: then it may be its own."""
+        """Delete partial files of killed listeners, unless another listener uses the folder: they may belong to it."""
         if self._lock is None:
             return
         with suppress(BlockingIOError):
@@ -110,7 +111,7 @@ class Inbox:
         fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def _leave(self) -> None:
-        """Remove the folder, unless others still receive into this source."""
+        """Delete the folder, unless another listener uses it."""
         if self._lock is None:
             return
         with suppress(OSError):
@@ -125,11 +126,11 @@ class Inbox:
 
     @contextmanager
     def part(self, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae_title: str) -> Iterator[Part]:
-        """Open a file for an instance; what is left of it at the end goes. Raises OSError."""
+        """Open a temporary file for an instance, and delete it at the end. Raises OSError."""
         about = sop_class, sop_instance, transfer_syntax, calling_ae_title
         try:
             part = Part(self, self._new_part(), *about)
-        except FileNotFoundError:  # somebody removed the folder, as empty ones are removed
+        except FileNotFoundError:  # another program deleted the folder, perhaps because it was empty
             self._make_incoming()
             part = Part(self, self._new_part(), *about)
         try:
@@ -138,12 +139,11 @@ class Inbox:
             part.close()
 
     def free(self) -> int:
-        """Return how many bytes of room there are."""
-        room = os.statvfs(self.root)
-        return room.f_bavail * room.f_frsize
+        """Return the number of free bytes."""
+        return free(self.root)
 
     def holds(self, sop_class: str, sop_instance: str) -> int:
-        """Return 0 for an instance that is durable, as it was indexed, and can be read; else why not (PS3.3 C.14.1.1).
+        """Return 0 if an instance is unchanged, readable and durable, else its Failure Reason (PS3.3 C.14.1.1).
 
         Raises OSError.
         """
@@ -156,12 +156,12 @@ class Inbox:
             return Status.PROCESSING_FAILURE
         if header.SOPInstanceUID != sop_instance or header.values[self.class_at] != sop_class:
             return CLASS_INSTANCE_CONFLICT
-        sync_file(known.path)  # it may be of another program, that did not wait for the disk
+        sync_file(known.path)  # another program may have written it without a sync
         return 0
 
     @contextmanager
     def alone(self, sop_instance: str) -> Iterator[None]:
-        """Within it nobody else here places an instance: of two that come at the same moment the second sees the first."""
+        """Hold the lock of an instance, so that the second of two simultaneous copies finds the first one."""
         with self._ended:
             self._ended.wait_for(lambda: sop_instance not in self._under_way)
             self._under_way.add(sop_instance)
@@ -173,5 +173,5 @@ class Inbox:
                 self._ended.notify_all()
 
     def path(self, values: Sequence[Value], syntax: str) -> str:
-        """Return the path of the layout for these values. Raises RenderError."""
+        """Render the path of the layout for these values. Raises RenderError."""
         return self.layout.path({name: values[at] for name, at in self._names.items()} | {"TransferSyntaxUID": syntax}).path

@@ -1,4 +1,4 @@
-"""The index as the threads of a receiver share it: one writes what all bring, and measures what grew."""
+"""Share one index among the threads of a listener: write rows in batches, and compute the geometry of growing series."""
 
 import errno
 import os
@@ -19,17 +19,17 @@ from pyconquest_rules.index.store.schema import Schema
 from pyconquest_rules.index.store.store import Store
 
 SOP_CLASS = tag_path("SOPClassUID")
-# So many instances come into the index in one transaction, at the most.
 TOGETHER = 64
-# Series that grow are measured so often, in seconds; and measuring takes a small part of the time, however long they are.
+"""The largest number of instances in one transaction."""
 MEASURE_SECONDS, SHARE = 5.0, 50
+"""Seconds between two computations of geometry, and the share of the time (1/SHARE) that they may take."""
 
 
 class Indexer:
-    """The index, which threads share. One writes in one transaction what all bring that wait meanwhile.
+    """The index of a listener. Threads share it; one thread writes the rows of all waiting threads in one transaction.
 
-    How the slices of a series lie is measured every few seconds, not for each instance: that takes as long as the series is.
-    Until then the index itself notes which series are to be measured, so that neither readers nor a kill lose them.
+    The geometry of a series is computed every few seconds, not for each instance, because its cost grows with the series. Until
+    then, the index lists the series to compute, so that neither readers nor a kill miss them.
     """
 
     def __init__(self, source: str, root: Path, database: Path, schema: Schema, order: Order = NO_ORDER) -> None:
@@ -63,7 +63,7 @@ class Indexer:
             raise
 
     def _follow(self) -> None:
-        """Open the index anew if somebody deleted or replaced its file: else rows would go into a file that nobody sees.
+        """Open the index again if its file was deleted or replaced; else rows would go to a file without a name.
 
         Raises DatabaseError if it cannot be opened.
         """
@@ -76,7 +76,7 @@ class Indexer:
         self._open()
 
     def stop(self) -> None:
-        """Measure what is left, and close the index; threads that use it are waited for."""
+        """Wait for the threads that use the index, compute the remaining geometry, and close the index."""
         self._ended.set()
         self._measuring.join()
         self._measure_once()
@@ -89,7 +89,7 @@ class Indexer:
             return self._reader.read(path)
 
     def known(self, sop_instance: str) -> Place | None:
-        """Return where an instance is; None if it is not in the index. Raises OSError if the index cannot be read."""
+        """Return the place of an instance, or None if it is not indexed. Raises OSError if the index cannot be read."""
         try:
             with self._using:
                 self._follow()
@@ -98,16 +98,16 @@ class Indexer:
             raise OSError(errno.EIO, "the index cannot be read") from None
 
     def is_forgotten(self, header: Header) -> bool:
-        """Whether the decisions, as their file has them now, forget an instance. Raises OSError if they cannot be read."""
+        """Return whether the current decisions forget an instance. Raises OSError if they cannot be read."""
         try:
             with self._using:
                 decisions = self._store.decided()
             return bool(decisions.forgotten) and decisions.forget(row[0] for row in self._records.record(header).rows)
         except (UsageError, DatabaseError, sqlite3.Error):
-            raise OSError(errno.EIO, "the decisions cannot be read or obeyed") from None
+            raise OSError(errno.EIO, "the decisions cannot be read or applied") from None
 
     def add(self, place: Place, header: Header, gone: Place | None = None) -> None:
-        """Return when an instance is in the index at `place`, and no longer at `gone`. Raises OSError if it cannot be."""
+        """Index an instance at `place`, and remove the row of `gone`. Wait until that is done. Raises OSError."""
         row = _Row(place, gone, self._records.record(header))
         self._waiting.append(row)
         with self._using:
@@ -127,7 +127,7 @@ class Indexer:
                     self._store.forget(row.place.device, row.place.file.path)
                     self._store.add(row.place.device, row.place.root, row.place.file, row.record)
             self._grown, failed = True, ()
-        except sqlite3.Error as error:  # a busy moment of the index is reported to those who waited
+        except sqlite3.Error as error:  # reported to the threads that wait
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
                 failed = errno.ENOSPC, "no space is left for the index"
         except (DatabaseError, OSError):
@@ -144,9 +144,9 @@ class Indexer:
             pause = max(MEASURE_SECONDS, SHARE * (monotonic() - begin))
 
     def _measure_once(self) -> None:
-        """Measure the series that grew, and link plans and doses that came before what they point at.
+        """Compute the geometry of series that grew, and link plans and doses that arrived before their references.
 
-        What cannot be measured now stays noted in the index.
+        A series that cannot be computed now stays listed in the index.
         """
         more = self._grown
         try:
@@ -163,9 +163,9 @@ class Indexer:
 
 @dataclass(slots=True)
 class _Row:
-    """A file that is to come into the index in the place of another, if any.
+    """A file to index, and the file that it replaces, if any.
 
-    `failed` is why it did not: the arguments of an OSError, empty if it did, None while it waits.
+    `failed` is None while it waits, () after success, and the arguments of an OSError after a failure.
     """
 
     place: Place

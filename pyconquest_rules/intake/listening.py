@@ -1,4 +1,4 @@
-"""A listener of the rules at work: what comes in."""
+"""Run a listener of the rules."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,32 +15,32 @@ from pyconquest_rules.network.storage_scp import Listening as Settings
 from pyconquest_rules.templates import Template
 
 GRACE = 30.0
-"""So many seconds instances that are on their way may take when a listener is to end."""
+"""Seconds for instances that are being received when a listener stops."""
 
 
 class Receives(Protocol):
-    """How instances are to be received: into which source, and what becomes of another data set of an instance."""
+    """The settings of a listener that are needed to receive instances."""
 
     @property
     def into(self) -> str:
-        """The source."""
+        """Return the name of the source."""
 
     @property
     def on_conflict(self) -> str:
-        """`newest`: another data set of an instance takes the place of the first."""
+        """Return "refuse" or "newest": whether another data set of an instance replaces the first."""
 
     @property
     def min_free(self) -> int:
-        """How many bytes of the disk stay free."""
+        """Return the number of bytes of the disk that stay free."""
 
     def settings(self, folder: Path | None) -> Settings:
-        """Return the same for the network; `folder` is that of the rules file."""
+        """Return the settings of the network. `folder` is the folder of the rules file."""
 
 
 class Listening:
-    """Receives while it is open. Use as a context manager. Raises ListenError or DatabaseError if that cannot be.
+    """Receives instances while it is open. A context manager. Raises ListenError or DatabaseError at its start.
 
-    What it needs is looked at first: a source and an index that can be written, room on the disk, the certificate, the port.
+    It first checks that source and index can be written, the room on the disk, the certificate and the port.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Listening:
         nodes: Iterable[Node] = (),
         order: Order = NO_ORDER,
     ) -> None:
-        """`came` gets the StudyInstanceUID of what came and is indexed, before the sender has its answer.
+        """`came` is called with the StudyInstanceUID of each indexed instance, before its sender gets the answer.
 
-        `tell` gets what is refused or odd. Both are called from other threads. `nodes` get reports of storage commitment on
+        `tell` is called with refusals and notes. Both are called from other threads. `nodes` get reports of storage commitment on
         associations of their own.
         """
         self.listen, self._came = listen, came
@@ -86,7 +86,7 @@ class Listening:
         return self
 
     def _check_room(self) -> None:
-        """Raises ListenError if nothing could be received, because too little of the disk is free."""
+        """Raise ListenError if there is not enough room on the disk to receive anything."""
         free, least = self._inbox.free(), self.listen.min_free
         if free <= least:
             raise ListenError(
@@ -100,11 +100,11 @@ class Listening:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """Return the port."""
         return self._listener.port
 
     def health(self) -> Health:
-        """What it did so far."""
+        """Return the counts since its start."""
         return self._listener.health()
 
     def _received(self, received: Received) -> None:

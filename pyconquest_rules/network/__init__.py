@@ -1,1 +1,1 @@
-"""DICOM on the wire: nodes, associations, storage and Query/Retrieve. The only home of pynetdicom, for its lists of UIDs."""
+"""DICOM on the network: nodes, associations, storage, Query/Retrieve. Only this package imports pynetdicom, for lists of UIDs."""

@@ -1,6 +1,6 @@
-"""An association that a peer requests is accepted or rejected (PS3.8 7.1).
+"""Accept or reject the association that a peer requests (PS3.8 7.1).
 
-The request comes in and the answer goes out over a wire, whose deadlines and limits hold from the first byte on.
+The deadlines and limits of the wire hold from the first byte.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,11 +37,12 @@ LOCAL_LIMIT_EXCEEDED = Rejection(TRANSIENT, 3, 2)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an acceptor takes. It must be called by `ae_title`, unless that is ""; `allow` may call, empty: all.
+    """What an acceptor accepts.
 
-    `takes` says whether a SOP class is taken, `knows` whether a SOP class is taken in a transfer syntax, `takes_unknown` whether
-    in one that it does not know: that is the choice if none is known. A requestor gets the
-    `roles` that it proposes for a SOP class as far as they are here; for a class that is not here it is SCU alone.
+    `ae_title` is the called AE title, or "" for any. `allow` are the calling AE titles, or () for any. `takes` returns whether a
+    SOP class is accepted, `knows` whether a SOP class is accepted in a transfer syntax. `takes_unknown` does so for an unknown
+    transfer syntax, which is used only if a context has no known one. A requestor gets the roles that it proposes and that
+    `roles` has for the SOP class; if `roles` lacks the class, the requestor is SCU only.
     """
 
     ae_title: str
@@ -55,10 +56,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What was agreed on: who called, how long a PDU it takes, and by context ID the SOP class and transfer syntax.
+    """An accepted association: the SOP class and transfer syntax of each context, by context ID.
 
-    `roles` are those of the peer by SOP class, where it proposed some; elsewhere it is SCU. `refused` are the contexts that were
-    not accepted.
+    `maximum_length` is the longest PDU that the peer receives. `roles` are the roles of the peer for each SOP class for which it
+    proposed some; for others it is SCU. `refused` are the contexts that were not accepted.
     """
 
     calling_ae_title: str
@@ -70,7 +71,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A request that was rejected: who called, and why."""
+    """A rejected request: its AE titles and the reason."""
 
     calling_ae_title: str
     called_ae_title: str
@@ -78,7 +79,7 @@ class Rejected:
 
 
 def requested(wire: Wire, wait: float) -> Request:
-    """The request of a peer, which must begin within `wait` seconds. Raises WireError."""
+    """Read the request of a peer, which must begin within `wait` seconds. Raises WireError."""
     kind, data = wire.read_pdu(wait)
     if kind != ASSOCIATE_RQ:
         raise WireError("the peer sent another PDU instead of an association request")
@@ -86,9 +87,9 @@ def requested(wire: Wire, wait: float) -> Request:
 
 
 def accept(wire: Wire, offer: Offer, request: Request, *, full: bool) -> Accepted | Rejected:
-    """Answers a request. `full`: no more associations are taken. Raises WireError if the answer cannot be sent.
+    """Answer a request. With `full`, reject it, because there are too many associations. Raises WireError.
 
-    Of the transfer syntaxes of a context the first that is known is accepted, else the first unknown one that is taken.
+    In each context, the first known transfer syntax is accepted, else the first unknown one that the offer takes.
     """
     rejection = _rejection(offer, request, full=full)
     if rejection is not None:
@@ -109,7 +110,7 @@ def accept(wire: Wire, offer: Offer, request: Request, *, full: bool) -> Accepte
 
 
 def _rejection(offer: Offer, request: Request, *, full: bool) -> Rejection | None:
-    """Why a request is rejected, if it is."""
+    """Return why a request is rejected, or None."""
     if not request.protocol_version & 1:
         return VERSION_NOT_SUPPORTED
     if full:
@@ -124,7 +125,7 @@ def _rejection(offer: Offer, request: Request, *, full: bool) -> Rejection | Non
 
 
 def _answer(offer: Offer, context: Proposed) -> Answered:
-    """The answer to a presentation context. If it is refused, its transfer syntax means nothing (PS3.8 9.3.3.2)."""
+    """Return the answer to a presentation context. If it is refused, its transfer syntax has no meaning (PS3.8 9.3.3.2)."""
     if not offer.takes(context.abstract_syntax):
         return Answered(context.context_id, ABSTRACT_SYNTAX_NOT_SUPPORTED, IMPLICIT_VR_LITTLE_ENDIAN)
     for takes in (offer.knows, offer.takes_unknown):
@@ -135,6 +136,6 @@ def _answer(offer: Offer, context: Proposed) -> Answered:
 
 
 def _roles(offer: Offer, sop_class: str, proposed: Roles) -> Roles:
-    """The roles that a requestor gets (PS3.7 D.3.3.4.2): none that it did not propose."""
+    """Return the roles that a requestor gets (PS3.7 D.3.3.4.2), which are among those that it proposed."""
     ours = offer.roles.get(sop_class, Roles(scu=True, scp=False))
     return Roles(proposed.scu and ours.scu, proposed.scp and ours.scp)

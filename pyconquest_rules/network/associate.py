@@ -1,8 +1,7 @@
-"""The PDUs that begin an association, as bytes: A-ASSOCIATE-RQ, -AC and -RJ (PS3.8 9.3.2 to 9.3.4, PS3.7 D.3.3).
+"""Encode and decode A-ASSOCIATE-RQ, -AC and -RJ (PS3.8 9.3.2 to 9.3.4, PS3.7 D.3.3).
 
-What does not matter is read past: the padding of AE titles and UIDs, the values of reserved fields, items and sub-items that are
-unknown or not used here (asynchronous operations, extended negotiation, user identity, versions and names of implementations). An
-item that is longer than what holds it is an error.
+Decoding ignores padding, reserved fields, and items that are unknown or not used here (asynchronous operations, extended
+negotiation, user identity, versions and names of implementations). An item that is longer than its container is an error.
 """
 
 import struct
@@ -15,7 +14,7 @@ from pyconquest_rules.network.wire import ASSOCIATE_AC, ASSOCIATE_RJ, ASSOCIATE_
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 LONGEST = 1 << 20
-"""The longest PDU that is read: more than 128 presentation contexts take, of every transfer syntax there is."""
+"""Bytes of the longest PDU that is read: more than 128 presentation contexts with every transfer syntax need."""
 
 # Items and sub-items (PS3.8 9.3.2, PS3.7 D.3.3).
 CONTEXT_NAME, PROPOSED, ANSWERED, ABSTRACT_SYNTAX, TRANSFER_SYNTAX, USER_INFORMATION = 0x10, 0x20, 0x21, 0x30, 0x40, 0x50
@@ -26,7 +25,7 @@ FIXED, TITLES = struct.Struct(">HH16s16s32s"), slice(4, 68)
 ITEM, SHORT, LONG = struct.Struct(">BxH"), struct.Struct(">H"), struct.Struct(">I")
 
 DEFAULT_MAXIMUM_LENGTH = 16384
-"""Of a peer that does not state how long a PDU it receives, which it must (PS3.7 D.3.3.1): every one receives such a PDU."""
+"""For a peer that does not state its maximum length, although it must (PS3.7 D.3.3.1). Every peer receives such a PDU."""
 
 # Results for a presentation context (PS3.8 9.3.3.2).
 ACCEPTANCE, ABSTRACT_SYNTAX_NOT_SUPPORTED, TRANSFER_SYNTAXES_NOT_SUPPORTED = 0, 3, 4
@@ -48,7 +47,7 @@ SOURCES = {1: "service user", 2: "service provider, ACSE", 3: "service provider,
 
 
 class Roles(NamedTuple):
-    """Which roles the requestor of an association has for a SOP class (PS3.7 D.3.3.4): proposed, or accepted."""
+    """The roles of the requestor for a SOP class (PS3.7 D.3.3.4), proposed or accepted."""
 
     scu: bool
     scp: bool
@@ -65,7 +64,7 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A presentation context of an acceptance. `transfer_syntax` means something only if `result` is ACCEPTANCE."""
+    """A presentation context of an acceptance. `transfer_syntax` has a meaning only if `result` is ACCEPTANCE."""
 
     context_id: int
     result: int
@@ -76,7 +75,7 @@ class Answered:
 class Request:
     """An A-ASSOCIATE-RQ. `maximum_length` is the longest PDU that the requestor receives, 0 for any.
 
-    `echoed` are the bytes of a request that was read which its acceptance repeats: AE titles and reserved ones.
+    `echoed` are the AE titles and reserved bytes of a received request, which its acceptance repeats.
     """
 
     called_ae_title: str
@@ -89,7 +88,7 @@ class Request:
     echoed: bytes = field(default=bytes(64), repr=False)
 
     def encode(self) -> bytes:
-        """The whole PDU."""
+        """Return the PDU."""
         titles = (_title(title) for title in (self.called_ae_title, self.calling_ae_title))
         contexts = (
             _item(
@@ -115,7 +114,7 @@ class Acceptance:
     echoed: bytes = field(default=bytes(64), repr=False)
 
     def encode(self) -> bytes:
-        """The whole PDU. A context that was not accepted has a transfer syntax item too, of no meaning."""
+        """Return the PDU. A refused context has a transfer syntax too, without meaning."""
         contexts = (
             _item(
                 ANSWERED,
@@ -140,16 +139,16 @@ class Rejection:
 
     @property
     def words(self) -> str:
-        """The reason as the Standard has it."""
+        """Return the reason in the words of the Standard."""
         return REASONS.get((self.source, self.reason), f"reason {self.reason}")
 
     def encode(self) -> bytes:
-        """The whole PDU."""
+        """Return the PDU."""
         return _pdu(ASSOCIATE_RJ, bytes((0, self.result, self.source, self.reason)))
 
 
 def read_request(data: memoryview) -> Request:
-    """A request from the content of its PDU. Raises WireError."""
+    """Decode a request from the content of its PDU. Raises WireError."""
     version, _, called, calling, _ = _fixed(data)
     contexts, context_name, user = dict[int, Proposed](), "", memoryview(b"")
     for kind, content in _items(data[FIXED.size :]):
@@ -157,7 +156,7 @@ def read_request(data: memoryview) -> Request:
             context_id, values = _context_id(content), list(_items(content[4:]))
             abstract = next((_uid(value) for item, value in values if item == ABSTRACT_SYNTAX), "")
             syntaxes = tuple(_uid(value) for item, value in values if item == TRANSFER_SYNTAX)
-            # An ID that comes twice is of the first: an answer can name it once only.
+            # If an ID comes twice, the first context counts: the answer can name an ID only once.
             contexts.setdefault(context_id, Proposed(context_id, abstract, syntaxes))
         elif kind == CONTEXT_NAME:
             context_name = _uid(content)
@@ -169,13 +168,13 @@ def read_request(data: memoryview) -> Request:
 
 
 def read_acceptance(data: memoryview) -> Acceptance:
-    """An acceptance from the content of its PDU. Raises WireError."""
+    """Decode an acceptance from the content of its PDU. Raises WireError."""
     _fixed(data)
     contexts, user = dict[int, Answered](), memoryview(b"")
     for kind, content in _items(data[FIXED.size :]):
         if kind == ANSWERED:
             context_id, result = _context_id(content), content[2]
-            # Of a context that was refused nothing more is read: its transfer syntax means nothing.
+            # The transfer syntax of a refused context has no meaning and is not read.
             values = _items(content[4:]) if result == ACCEPTANCE else iter(())
             syntax = next((_uid(value) for item, value in values if item == TRANSFER_SYNTAX), "")
             contexts.setdefault(context_id, Answered(context_id, result, syntax))
@@ -186,7 +185,7 @@ def read_acceptance(data: memoryview) -> Acceptance:
 
 
 def read_rejection(data: memoryview) -> Rejection:
-    """A rejection from the content of its PDU. Raises WireError."""
+    """Decode a rejection from the content of its PDU. Raises WireError."""
     if len(data) < 4:
         raise WireError("the peer rejected the association with a PDU that is too short")
     return Rejection(*data[1:4])
@@ -200,14 +199,14 @@ def _fixed(data: memoryview) -> tuple[int, int, bytes, bytes, bytes]:
 
 
 def _context_id(content: memoryview) -> int:
-    """The ID of a presentation context, of which the first four bytes are there. Raises WireError."""
+    """Return the ID of a presentation context. Raises WireError if it has fewer than four bytes."""
     if len(content) < 4:
         raise WireError("the peer sent a presentation context that is too short")
     return content[0]
 
 
 def _read_user_information(data: memoryview) -> tuple[int, dict[str, Roles]]:
-    """The longest PDU that a peer receives, and the roles that it proposes or accepts."""
+    """Return the maximum length of a peer, and the roles that it proposes or accepts."""
     length, roles = DEFAULT_MAXIMUM_LENGTH, dict[str, Roles]()
     for kind, content in _items(data):
         if kind == MAXIMUM_LENGTH and len(content) >= LONG.size:
@@ -220,7 +219,7 @@ def _read_user_information(data: memoryview) -> tuple[int, dict[str, Roles]]:
 
 
 def _items(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Types and contents of items, one after another. Raises WireError."""
+    """Yield the types and contents of items. Raises WireError."""
     position = 0
     while position < len(data):
         start = position + ITEM.size
@@ -234,12 +233,12 @@ def _items(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _uid(value: memoryview) -> str:
-    """A UID without its padding; what is no UID equals none that is known."""
+    """Return a UID without its padding. An invalid UID gives a text that equals no known UID."""
     return bytes(value).strip(b" \0").decode("ascii", "replace")
 
 
 def _read_title(value: bytes) -> str:
-    """An AE title as text that is safe to print: padding is no part of it, and a NUL ends it."""
+    """Return an AE title as text that is safe to print, without padding. A NUL ends it."""
     text = value.strip(b" \0").partition(b"\0")[0].decode("ascii", "replace").replace("\ufffd", "?")
     return "".join(letter if letter.isprintable() else "?" for letter in text).strip(" ")
 
@@ -249,7 +248,7 @@ def _title(text: str) -> bytes:
 
 
 def _user_information(maximum_length: int, roles: Mapping[str, Roles]) -> bytes:
-    """Sub-items in the order of their types."""
+    """Return the user information item, with its sub-items in the order of their types."""
     return _item(
         USER_INFORMATION,
         _item(MAXIMUM_LENGTH, LONG.pack(maximum_length)),

@@ -1,4 +1,4 @@
-"""Associations that we request: negotiated, then a Wire. And verification, which is little more than one."""
+"""Request associations (PS3.8 7.1), and verify that a node answers (C-ECHO)."""
 
 import socket
 import ssl
@@ -14,7 +14,7 @@ from pyconquest_rules.network.tls import ssl_context
 from pyconquest_rules.network.wire import Command
 
 MOST_CONTEXTS = 128
-"""Presentation context IDs are the odd numbers from 1 to 255 (PS3.8 9.3.2.2)."""
+"""The number of presentation context IDs, which are the odd numbers from 1 to 255 (PS3.8 9.3.2.2)."""
 
 VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
 
@@ -27,7 +27,7 @@ UNKNOWN_ISSUER = {2, 18, 19, 20, 21}
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A presentation context to propose (PS3.8 7.1.1.13): an abstract syntax, in one of these transfer syntaxes."""
+    """A presentation context to propose (PS3.8 7.1.1.13): an abstract syntax and transfer syntaxes to choose from."""
 
     abstract_syntax: str
     transfer_syntaxes: tuple[str, ...]
@@ -42,10 +42,11 @@ class ContextsRefused(NodeError):
 
 @dataclass(frozen=True, slots=True)
 class Association:
-    """An established association. `accepted` has, by context ID, the abstract and transfer syntax; `contexts` the IDs by both.
+    """An established association.
 
-    `maximum_length` is the longest PDU that the peer receives (PS3.8 D.1), 0 for any. `messages` are those that come in; the next
-    must begin within the node's DIMSE timeout.
+    `accepted` maps context IDs to abstract and transfer syntax, `contexts` the reverse. `maximum_length` is the longest PDU that
+    the peer receives (PS3.8 D.1), or 0 for any. `messages` reads incoming messages; the next must begin within the node's DIMSE
+    timeout.
     """
 
     node: Node
@@ -56,13 +57,13 @@ class Association:
     maximum_length: int
 
     def write(self, context_id: int, command: Command, data_set: bytes = b"") -> None:
-        """Sends a message. Raises Lost."""
+        """Send a message. Raises Lost."""
         self.wire.write(wire.message(context_id, wire.command_set(command), self.maximum_length, data_set))
 
     def answer(self, context_id: int, message_id: int, field: int) -> dict[int, bytes]:
-        """The response to a message of ours: the next command, of the same context and message, of this kind, without a data set.
+        """Read the response to a request. `field` is its Command Field; it has no data set.
 
-        Raises WireError if it is another one (PS3.7 9.3), Lost if none comes.
+        Raises WireError if the next command is another one (PS3.7 9.3), Lost if none arrives.
         """
         message = self.messages.command()
         if message is None:
@@ -73,15 +74,15 @@ class Association:
             or wire.number(message.command, wire.MESSAGE_ID_RESPONDED) != message_id
             or message.has_data_set
         ):
-            raise wire.WireError("the peer answered something that was not asked")
+            raise wire.WireError("the peer sent a response to no request")
         return message.command
 
 
 @contextmanager
 def requested(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = ()) -> Iterator[Association]:
-    """An association with a node (PS3.8 7.1): released at the end, aborted if an error leaves the block.
+    """Open an association with a node (PS3.8 7.1). Release it at the end, or abort it after an error in the block.
 
-    `scp_of` are SOP classes of which we propose to be the SCP. Raises NodeError if it does not come about; ContextsRefused if no
+    For the SOP classes in `scp_of`, the SCP role is proposed. Raises NodeError if there is no association, ContextsRefused if no
     context is accepted.
     """
     association = negotiated(node, contexts, scp_of)
@@ -97,7 +98,7 @@ def requested(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = (
 
 
 def echo(node: Node) -> None:
-    """Verification (PS3.4 A, C-ECHO of PS3.7 9.1.5). Raises NodeError where the node does not answer with success."""
+    """Verify that a node answers (C-ECHO: PS3.4 A, PS3.7 9.1.5). Raises NodeError if the status is not success."""
     with requested(node, [Context(VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,))]) as association:
         (context_id,) = association.contexts.values()
         command: Command = {
@@ -117,9 +118,9 @@ def echo(node: Node) -> None:
 
 
 def negotiated(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = ()) -> Association:
-    """An association with a node, to be released or aborted by the caller. Raises NodeError, ContextsRefused.
+    """Return an association with a node. The caller must release or abort it. Raises NodeError, ContextsRefused.
 
-    `scp_of` are SOP classes of which we propose to be the SCP (PS3.7 D.3.3.4). A node need not answer that.
+    For the SOP classes in `scp_of`, the SCP role is proposed (PS3.7 D.3.3.4). The node need not answer the proposal.
     """
     proposed = {2 * number + 1: context for number, context in enumerate(contexts)}
     request = associate.Request(
@@ -147,15 +148,15 @@ def negotiated(node: Node, contexts: Sequence[Context], scp_of: Sequence[str] = 
         connection.close()
         raise
     over.longest, over.seconds = node.max_pdu or LONGEST_PDU, node.dimse_timeout
-    longest = LONGEST_DATA_SET if scp_of else LONGEST_IDENTIFIER  # instances come only if we are SCP, as for C-GET
+    longest = LONGEST_DATA_SET if scp_of else LONGEST_IDENTIFIER  # only an SCP receives instances, as for C-GET
     messages = Messages(over, accepted, silence=node.dimse_timeout, longest=longest)
     contexts_by_both = {both: context_id for context_id, both in accepted.items()}
     return Association(node, over, messages, accepted, contexts_by_both, answer.maximum_length)
 
 
 def _answer(node: Node, over: wire.Wire, request: associate.Request) -> associate.Acceptance:
-    """The acceptance of a request. Raises NodeError for anything else."""
-    # A peer that closes at once may have said why before it did, as in TLS 1.3 that it wants a certificate.
+    """Send a request and return its acceptance. Raises NodeError for any other answer."""
+    # A peer that closes at once may have sent the reason first, as in TLS 1.3 if it requires a certificate.
     with suppress(wire.Lost):
         over.write(request.encode())
     try:
@@ -168,7 +169,7 @@ def _answer(node: Node, over: wire.Wire, request: associate.Request) -> associat
         raise _unanswered(node, lost.__cause__) from None
     except wire.NotDICOM as error:
         if error.first == TLS_ALERT:
-            raise NodeError(node, "speaks TLS only", retry=False) from None
+            raise NodeError(node, "requires TLS", retry=False) from None
         raise NodeError(node, "answers the association request with something that is not DICOM") from None
     except wire.WireError as error:
         over.abort()
@@ -187,23 +188,23 @@ def _rejected(node: Node, answer: associate.Rejection) -> NodeError:
 
 
 def _unanswered(node: Node, error: BaseException | None) -> NodeError:
-    """What it means that the connection was lost before an answer; `error` is None if the node closed it."""
+    """Explain a connection that was lost before an answer. `error` is None if the node closed it."""
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return NodeError(node, _tls_words(error), retry=False)
     if isinstance(error, TimeoutError):
         return NodeError(node, f"does not answer the association request within {node.acse_timeout:g} s")
-    # In TLS 1.3 a peer that misses our certificate says so after the handshake, and closing it may outrun the words.
-    hint = "TLS" if node.tls is None else "a certificate of ours" if node.tls.certificate is None else "another certificate"
-    return NodeError(node, f"closes the connection instead of answering the association request; perhaps it wants {hint}")
+    # In TLS 1.3, a peer that requires a certificate sends its alert after the handshake, and may close before it arrives.
+    hint = "TLS" if node.tls is None else "a certificate" if node.tls.certificate is None else "another certificate"
+    return NodeError(node, f"closes the connection instead of answering the association request; it may require {hint}")
 
 
 def _connected(node: Node) -> socket.socket:
-    """A connection, secured where the node wants that."""
+    """Connect to a node, with TLS if the node has it. Raises NodeError."""
     context = None if node.tls is None else ssl_context(node, node.tls)
     try:
         connection = socket.create_connection((node.host, node.port), node.connect_timeout)
     except socket.gaierror:
-        raise NodeError(node, "the host is not known") from None
+        raise NodeError(node, "unknown host") from None
     except TimeoutError:
         raise NodeError(node, f"no connection within {node.connect_timeout:g} s") from None
     except ConnectionRefusedError:
@@ -216,33 +217,33 @@ def _connected(node: Node) -> socket.socket:
     try:
         return context.wrap_socket(connection, server_hostname=node.tls.host_name)
     except TimeoutError:
-        raise NodeError(node, f"is silent in the TLS handshake for {node.connect_timeout:g} s") from None
+        raise NodeError(node, f"did not complete the TLS handshake within {node.connect_timeout:g} s") from None
     except OSError as error:
         raise NodeError(node, _tls_words(error), retry=False) from None
     finally:
-        # wrap_socket() detaches it; what is closed here is one that was not secured.
+        # wrap_socket() detached the socket, unless it failed.
         connection.close()
 
 
 def _tls_words(error: OSError) -> str:
-    """What a failed handshake means."""
+    """Explain a failed TLS handshake."""
     if isinstance(error, ssl.SSLCertVerificationError):
         match error.verify_code:
             case code if code in UNKNOWN_ISSUER:
                 return "has a certificate that is not signed by our CA"
             case code if code == EXPIRED:
-                return "has a certificate that is expired"
+                return "has an expired certificate"
             case code if code == NOT_YET_VALID:
                 return "has a certificate that is not valid yet"
             case code if code in {WRONG_HOST, WRONG_ADDRESS}:
                 return "has a certificate of another host"
             case _:
-                return f"has a certificate that does not hold: {error.verify_message}"
+                return f"has an invalid certificate: {error.verify_message}"
     reason = getattr(error, "reason", None) or ""
     if "CERTIFICATE" in reason or "HANDSHAKE_FAILURE" in reason or "UNKNOWN_CA" in reason:
-        return "does not take our certificate, or wants one"
+        return "rejected our certificate, or requires one"
     if "VERSION_NUMBER" in reason or "HTTP_REQUEST" in reason or "UNEXPECTED_MESSAGE" in reason:
         return "does not speak TLS"
     if "PROTOCOL" in reason:
         return "does not speak TLS 1.2 or newer"
-    return "breaks off the TLS handshake; perhaps it does not speak TLS"
+    return "ended the TLS handshake; it may not speak TLS"

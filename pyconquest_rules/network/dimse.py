@@ -1,4 +1,4 @@
-"""DIMSE operations that we invoke (PS3.7 7.5): a request goes out on an association of ours, its responses come in."""
+"""Invoke DIMSE operations (PS3.7 7.5): send a request on an association, and read its responses."""
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -30,7 +30,7 @@ UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 
 
 class Response(NamedTuple):
-    """A response: its status, its command, and its identifier, which is b"" for the final one."""
+    """A response: its status, its command, and its identifier, which is b"" in the final response."""
 
     status: int
     command: Mapping[int, bytes]
@@ -40,21 +40,21 @@ class Response(NamedTuple):
 Blocks = Iterator[bytearray | memoryview]
 
 Serve = Callable[[Message, Blocks], int]
-"""Does what a request of the peer wants, which has this data set, and returns the status to answer. Need not read all of it."""
+"""Handles a request of the peer and its data set. Returns the status to answer. It need not read all blocks."""
 
 Responses = Generator[Response]
 
 
 def unrecognized(_message: Message, _data_set: Blocks) -> int:
-    """The answer to requests of a peer of which none was expected."""
+    """Refuse any request of the peer."""
     return Status.UNRECOGNIZED_OPERATION
 
 
 @dataclass(slots=True)
 class _Budget:
-    """What a peer may still do until the final response: so many responses and requests, and have itself waited for.
+    """The responses, requests and waiting time that a peer has left until its final response.
 
-    `wanted`: so many instances may take a whole timeout each.
+    For each of the `wanted` instances, it may take one more timeout.
     """
 
     association: Association
@@ -63,20 +63,20 @@ class _Budget:
     responses: int = MOST_MATCHES
 
     def check(self) -> None:
-        """Raises BeyondLimit if the peer was waited for too long, on the whole association."""
+        """Raise BeyondLimit if the peer took too long, on the whole association."""
         came, timeout = self.association.messages, self.association.node.dimse_timeout
         most = timeout * (PATIENCE + came.number * SHARE + self.wanted) + came.received / LEAST_RATE
         if came.waited > most:
-            raise BeyondLimit(f"the peer was waited for during {came.waited:.3g} s for {came.number:,} messages")
+            raise BeyondLimit(f"the peer took {came.waited:.3g} s for {came.number:,} messages")
 
     def request(self) -> None:
-        """One more request of the peer. Raises BeyondLimit."""
+        """Count one more request of the peer. Raises BeyondLimit."""
         self.requests -= 1
         if self.requests < 0:
             raise BeyondLimit("the peer sent too many requests of its own")
 
     def response(self) -> None:
-        """One more response. Raises BeyondLimit."""
+        """Count one more response. Raises BeyondLimit."""
         self.responses -= 1
         if self.responses < 0:
             raise BeyondLimit(f"the peer sent more than {MOST_MATCHES:,} responses to one request; narrow the query")
@@ -92,11 +92,11 @@ def performed(
     wanted: int = 0,
     requests: int = MOST_REQUESTS,
 ) -> Responses:
-    """The responses to a request, the last of which is not pending. Closing the iterator early cancels (PS3.7 9.3.2.3).
+    """Send a request and yield its responses. Only the last is not pending. Closing the iterator early cancels (PS3.7 9.3.2.3).
 
-    `request` lacks message ID and data set type. What the peer requests meanwhile, at most `requests` times, is left to `serve`,
-    in this thread; what that raises ends all. `wanted` is the number of instances that are waited for.
-    Raises NodeError if the association is lost, if the peer breaks the protocol, or if it goes beyond a limit.
+    `request` lacks message ID and data set type. `serve` handles up to `requests` requests of the peer meanwhile, in this thread;
+    an exception from it ends the operation. `wanted` is the number of expected instances; the time limit grows with it.
+    Raises NodeError if the association is lost, or if the peer breaks the protocol or exceeds a limit.
     """
     budget = _Budget(association, wanted, requests)
     has_data_set = wire.HAS_DATA_SET if data_set else wire.NO_DATA_SET
@@ -118,7 +118,7 @@ def performed(
 
 
 def _response(association: Association, context_id: int, request: wire.Command, serve: Serve, budget: _Budget) -> Response:
-    """The next response to a request. Raises WireError."""
+    """Read the next response to a request. Raises WireError."""
     messages = association.messages
     while (message := messages.command()) is not None:
         budget.check()
@@ -129,7 +129,7 @@ def _response(association: Association, context_id: int, request: wire.Command, 
         budget.response()
         told = message.context_id, message.kind, number(message.command, wire.MESSAGE_ID_RESPONDED)
         if told != (context_id, int(request[wire.COMMAND_FIELD]) | wire.RESPONSE, MESSAGE_ID):
-            raise WireError("the peer answered something that was not asked")
+            raise WireError("the peer sent a response to no request")
         status = number(message.command, wire.STATUS)
         pending = kind(status) is Kind.PENDING
         data_set = identifier(messages.data_set(context_id)) if pending and message.has_data_set else b""
@@ -138,7 +138,7 @@ def _response(association: Association, context_id: int, request: wire.Command, 
 
 
 def _served(association: Association, message: Message, serve: Serve) -> None:
-    """Answers a request of the peer; all of its data set is read."""
+    """Answer a request of the peer, and read all of its data set."""
     if message.kind == wire.C_CANCEL_RQ:
         return
     data_set = association.messages.data_set(message.context_id) if message.has_data_set else iter(())
@@ -149,7 +149,7 @@ def _served(association: Association, message: Message, serve: Serve) -> None:
 
 
 def identifier(blocks: Blocks, longest: int = LONGEST_IDENTIFIER) -> bytes:
-    """A data set that is small, whole. Raises WireError."""
+    """Read a small data set. Raises BeyondLimit if it has more than `longest` bytes."""
     data = bytearray()
     for block in blocks:
         if len(data) + len(block) > longest:
@@ -159,7 +159,7 @@ def identifier(blocks: Blocks, longest: int = LONGEST_IDENTIFIER) -> bytes:
 
 
 def _cancel(association: Association, context_id: int, request: wire.Command, budget: _Budget) -> None:
-    """C-CANCEL (PS3.7 9.3.2.3). The node may take some time to stop, but not more than for an answer."""
+    """Send C-CANCEL (PS3.7 9.3.2.3), and read until the final response, for one DIMSE timeout at most."""
     command = {wire.COMMAND_FIELD: wire.C_CANCEL_RQ, wire.MESSAGE_ID_RESPONDED: MESSAGE_ID, wire.DATA_SET_TYPE: wire.NO_DATA_SET}
     end = time.monotonic() + association.node.dimse_timeout
     budget.responses = min(budget.responses, MOST_AFTER_CANCEL)
@@ -168,13 +168,13 @@ def _cancel(association: Association, context_id: int, request: wire.Command, bu
         while time.monotonic() < end:
             if kind(_response(association, context_id, request, unrecognized, budget).status) is not Kind.PENDING:
                 return
-    except WireError:  # nobody waits for more
+    except WireError:  # nobody needs the rest
         pass
 
 
 @contextmanager
 def _in_words(node: Node) -> Iterator[None]:
-    """Turns what goes wrong on the wire into errors of a node. What the peer did not do is not said to be its deed."""
+    """Turn errors of the wire into errors of a node. The text tells an abort here from one by the node."""
     try:
         yield
     except Lost as error:
@@ -185,5 +185,5 @@ def _in_words(node: Node) -> Iterator[None]:
 
 
 def refusal(node: Node, service: str, status: int, of_service: Mapping[int, str]) -> NodeError:
-    """An answer that is neither success nor pending. Error Comment (0000,0902) is left out: it may name a patient."""
+    """Return the error for a failed status. Error Comment (0000,0902) is left out: it may contain patient data."""
     return NodeError(node, f"answers {service} with 0x{status:04X}: {words(status, of_service)}", retry=is_transient(status))

@@ -1,4 +1,4 @@
-"""Data sets of peers as flat elements (PS3.5 7), in one pass: what is nested costs no memory and no recursion, however deep."""
+"""Read the top-level elements of a peer's data set (PS3.5 7) in one pass. Nesting costs no memory and no recursion."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ TAG, SHORT, LONG = struct.Struct("<HH"), struct.Struct("<H"), struct.Struct("<I"
 
 
 class Unreadable(ValueError):
-    """The bytes are no data set."""
+    """The bytes are not a data set."""
 
 
 def elements(data: bytes | memoryview, syntax: str) -> Mapping[int, memoryview]:
-    """Return the values at the top of a data set by their tags, of sequences the items. Raises Unreadable.
+    """Return the values of the top-level elements by tag; the value of a sequence is its items. Raises Unreadable.
 
-    The VR is read where it is, whatever `syntax` was agreed on: some nodes answer in the other one.
+    Whether VRs are explicit is read from the data, because some nodes answer in the other transfer syntax than `syntax`.
     """
     view, implicit = memoryview(data), syntax == IMPLICIT_VR_LITTLE_ENDIAN
     if len(view) >= 6:
@@ -45,7 +45,7 @@ def items(value: memoryview, syntax: str) -> Iterator[Mapping[int, memoryview]]:
 
 
 def _item_end(value: memoryview, start: int, syntax: str) -> tuple[int, int]:
-    """Return where an item without a length ends, and what follows it begins."""
+    """Return the end of an item of undefined length, and the start of what follows."""
     position, implicit = start, syntax == IMPLICIT_VR_LITTLE_ENDIAN
     while position < len(value):
         tag, length, at, nested = _head(value, position, implicit=implicit)
@@ -56,13 +56,13 @@ def _item_end(value: memoryview, start: int, syntax: str) -> tuple[int, int]:
 
 
 def _head(view: memoryview, position: int, *, implicit: bool) -> tuple[int, int, int, bool]:
-    """Return the tag, the length and the place of a value, and whether what is nested in it is in implicit VR."""
+    """Return the tag, length and start of a value, and whether its nested elements are in implicit VR."""
     try:
         group, number = TAG.unpack_from(view, position)
         if implicit or group == 0xFFFE:
             return group << 16 | number, LONG.unpack_from(view, position + 4)[0], position + 8, implicit
         vr = bytes(view[position + 4 : position + 6])
-        if vr in LONG_VRS:  # UN without a length is in implicit VR (PS3.5 6.2.2, note 2)
+        if vr in LONG_VRS:  # UN of undefined length is in implicit VR (PS3.5 6.2.2, note 2)
             return group << 16 | number, LONG.unpack_from(view, position + 8)[0], position + 12, vr == b"UN"
         return group << 16 | number, SHORT.unpack_from(view, position + 6)[0], position + 8, False
     except struct.error:
@@ -70,7 +70,7 @@ def _head(view: memoryview, position: int, *, implicit: bool) -> tuple[int, int,
 
 
 def _end(view: memoryview, start: int, length: int, *, implicit: bool) -> tuple[int, int]:
-    """Return where a value ends, and what follows it begins. Without a length it is a sequence, or fragments."""
+    """Return the end of a value, and the start of what follows. Undefined length means a sequence or fragments."""
     if length != UNDEFINED_LENGTH:
         return _within(view, start + length), start + length
     position, inside = start, [implicit]

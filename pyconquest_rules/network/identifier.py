@@ -1,4 +1,4 @@
-"""Identifiers of Query/Retrieve (PS3.4 C.4.1.1.3): keys as text, to be asked for and as they come back."""
+"""Encode and decode identifiers of Query/Retrieve (PS3.4 C.4.1.1.3), with keys as text."""
 
 import struct
 from collections.abc import Iterable, Mapping
@@ -24,7 +24,7 @@ NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL
 
 
 def query(level: Level, keys: Mapping[str, str]) -> Dataset:
-    """An identifier (PS3.4 C.4.1.1.3). Raises Mistake for keys that cannot be asked for."""
+    """Return the identifier of a query (PS3.4 C.4.1.1.3). Raises Mistake for invalid keys or values."""
     identifier = Dataset()
     for keyword, value in keys.items():
         identifier.add(_element(keyword, known_key(keyword), value))
@@ -33,13 +33,13 @@ def query(level: Level, keys: Mapping[str, str]) -> Dataset:
     identifier.QueryRetrieveLevel = level.upper()
     try:
         encoded(identifier, IMPLICIT_VR_LITTLE_ENDIAN)
-    except Exception:  # noqa: BLE001 - whatever pydicom comes to when it packs a value
-        raise Mistake("the query has a value that its VR cannot have") from None
+    except Exception:  # noqa: BLE001 - pydicom raises many types when it packs a value
+        raise Mistake("a value of the query is not valid for its VR") from None
     return identifier
 
 
 def encoded(identifier: Dataset, syntax: str) -> bytes:
-    """The bytes of a data set in Implicit or Explicit VR Little Endian. Raises what pydicom does for what cannot be written."""
+    """Encode a data set in Implicit or Explicit VR Little Endian. Raises the errors of pydicom."""
     file = DicomBytesIO()
     file.is_implicit_VR, file.is_little_endian = syntax == IMPLICIT_VR_LITTLE_ENDIAN, True
     write_dataset(file, identifier)
@@ -53,32 +53,32 @@ def _element(keyword: str, tag: int, text: str) -> DataElement:
         try:
             value = [float(part) if VR in ("FL", "FD") else int(part) for part in text.split("\\") if part]
         except ValueError:
-            raise Mistake(f"{keyword} is a number", fragment=keyword) from None
-    try:  # as text, because a wild card or a range is no value of its VR
+            raise Mistake(f"{keyword} must be a number", fragment=keyword) from None
+    try:  # not validated, because a wild card or a range is not valid for the VR
         return DataElement(tag, VR, value, validation_mode=IGNORE)
     except (ValueError, TypeError):
-        raise Mistake(f"{keyword} has no value that its VR ({VR}) can have", fragment=keyword) from None
+        raise Mistake(f"the value of {keyword} is not valid for its VR ({VR})", fragment=keyword) from None
 
 
 def answer(data: bytes, syntax: str, keywords: Iterable[str]) -> dict[str, str] | None:
-    """The values of an answer from its bytes, "" where there is none; None if it cannot be read or a value is too long."""
+    """Return the values of a match, "" for missing ones. Return None if it cannot be read or a value is too long."""
     try:
         found = elements(data, syntax)
         encodings = convert_encodings(_characters(found))
         return {keyword: _text(found.get(tags()[keyword]), keyword, encodings) for keyword in keywords}
-    except Exception:  # noqa: BLE001 - whatever pydicom's decoding of foreign bytes comes to
+    except Exception:  # noqa: BLE001 - pydicom raises many types when it decodes foreign bytes
         return None
 
 
 def _characters(found: Mapping[int, memoryview]) -> str | list[str]:
-    """The character sets of an answer (PS3.3 C.12.1.1.2)."""
+    """Return the character sets of a match (PS3.3 C.12.1.1.2)."""
     names = bytes(found.get(SPECIFIC_CHARACTER_SET, b""))[:LONGEST_CHARACTER_SETS].decode("ascii").split("\\")
     named = [name.strip(" \0") for name in names]
     return named if len(named) > 1 else named[0] or "ISO_IR 6"
 
 
 def _text(value: memoryview | None, keyword: str, encodings: list[str]) -> str:
-    """A value from its bytes: pydicom's own elements warn with the value, and fail for one that its VR forbids."""
+    """Decode a value. pydicom's elements are not used: their warnings contain the value, and invalid values raise."""
     VR, data = dictionary()[tags()[keyword]].VR[:2], bytes(value or b"")
     if len(data) > LONGEST_VALUE:
         raise ValueError

@@ -1,4 +1,4 @@
-"""A node: a DICOM application entity that we call, and what can go wrong with it."""
+"""A node (a peer DICOM application entity), and the error of a node."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,11 +8,11 @@ from pyconquest_rules.errors import Error
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """How a connection is secured (PS3.15 B.9). `ca` are those who may have signed the peer's certificate.
+    """The TLS settings of a connection (PS3.15 B.9). `ca` has the certificates that must have signed the peer's certificate.
 
-    `certificate` and `key` are ours, for peers that ask for them; `key_password`, or what is in `key_password_file`, opens an
-    encrypted key. `host_name`: whose certificate the peer must have; None where any signed by `ca` will do.
-    `folder` is that of the rules that name these files.
+    `certificate` and `key` are ours, for peers that require one. `key_password`, or the content of `key_password_file`, decrypts
+    the key. `host_name` is the host of the peer's certificate; None accepts any certificate that `ca` signed. `folder` is the
+    folder of the rules that name these files.
     """
 
     ca: Path
@@ -26,11 +26,11 @@ class TLS:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A peer application entity. Timeouts in seconds: to connect, for association control (ACSE), for a DIMSE answer.
+    """A peer application entity. Timeouts are in seconds: to connect, for association control (ACSE), for a DIMSE response.
 
-    `max_pdu` is the longest PDU that we receive, in bytes; 0 for any length. `commitment_host` and `commitment_port` are where
-    we take its reports of storage commitment on associations of its own; without a port it has to use ours. `commitment_timeout`:
-    how many seconds it may take to report.
+    `max_pdu` is the longest PDU that we receive, in bytes; 0 for any length. The node reports storage commitment to
+    `commitment_host` and `commitment_port` on associations of its own; without a port, it must report on that of the request.
+    `commitment_timeout` is the time limit of a report, in seconds.
     """
 
     name: str
@@ -49,14 +49,14 @@ class Node:
 
     @property
     def identity(self) -> str:
-        """By what the ledger knows a peer: called AE title, host and port."""
+        """Return the identity of a peer in the ledger: called AE title, host and port."""
         return f"{self.ae_title}@{self.host}:{self.port}"
 
 
 class NodeError(Error):
-    """A node cannot be reached, or does not do what was asked. The text names the node and never a patient.
+    """A node cannot be reached, or a request to it failed. The text names the node and has no patient data.
 
-    `retry`: whether the same may go well later, as after a lost connection.
+    `retry` is whether the same request may succeed later, as after a lost connection.
     """
 
     exit_code = 1

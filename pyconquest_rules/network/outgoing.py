@@ -1,4 +1,4 @@
-"""Files on their way to a node: what they are, in which transfer syntaxes they can go, and their bytes."""
+"""Read the files to send: their identity, the transfer syntaxes that they can be sent in, and their bytes."""
 
 import os
 import re
@@ -19,12 +19,12 @@ from pyconquest_rules.headers.transcoding import Part, Span, transcoded
 from pyconquest_rules.network.association import Context
 
 UID, LONGEST_UID = re.compile(r"[0-9.]{1,64}"), 64
-CHANGED = "the file changed: it is not the instance that was to be sent"
+CHANGED = "the file changed: it is not the planned instance"
 OTHER = {
     IMPLICIT_VR_LITTLE_ENDIAN: EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN: IMPLICIT_VR_LITTLE_ENDIAN,
 }
-"""The transfer syntaxes that are converted into each other."""
+"""Transfer syntaxes that can be converted into each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,16 @@ class Instance:
 
 
 class Unfit(Exception):
-    """A file cannot be sent, and no byte of it was. The text says why."""
+    """A file cannot be sent, and nothing was sent. The text is the reason."""
 
 
 class Changed(Exception):
-    """A file is not what it was when its first bytes were sent: the message cannot be completed."""
+    """A file changed while it was sent, so the message cannot be completed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """An instance that can be sent: its data set, the file as it was then, and the contexts that it can go in, best first."""
+    """An instance that can be sent: its data set, the stamp of its file, and the contexts that it can use, best first."""
 
     instance: Instance
     place: Sendable
@@ -61,7 +61,7 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An open file, and the parts of what is sent of it."""
+    """An open file, and the parts to send."""
 
     descriptor: int
     parts: tuple[Part, ...]
@@ -70,17 +70,17 @@ class File:
 
     @property
     def span(self) -> Span | None:
-        """The place of the data set, if it is sent as it is in the file."""
+        """Return the place of the data set in the file if it is sent unchanged, else None."""
         only = self.parts[0] if len(self.parts) == 1 else None
         return only if isinstance(only, Span) else None
 
     def check(self) -> None:
-        """Raises Changed if the file is not as it was when it was first looked at."""
+        """Raise Changed if the file changed since `outgoing`."""
         if _stamp(self.descriptor) != self.stamp:
             raise Changed
 
     def chunks(self, size: int) -> Iterator[bytes]:
-        """What is sent, in pieces of `size` bytes; the last may be shorter. Raises Changed."""
+        """Yield the bytes to send, in pieces of `size` bytes; the last may be shorter. Raises Changed."""
         waiting = bytearray()
         for part in self.parts:
             for piece in self._pieces(part, size, len(waiting)):
@@ -95,7 +95,7 @@ class File:
             yield bytes(waiting)
 
     def _pieces(self, part: Part, size: int, waiting: int) -> Iterator[bytes]:
-        """The bytes of a part, of which the first piece fills up what is waiting."""
+        """Yield the bytes of a part. The first piece fills up the bytes that wait."""
         if not isinstance(part, Span):
             yield bytes(part)
             return
@@ -117,7 +117,7 @@ class File:
 
 
 def outgoing(instance: Instance, runs: Runs, *, transcode: bool) -> Outgoing:
-    """Looks at the file of an instance. `transcode`: it may go in the other VR encoding too; `runs` is for `sendable`.
+    """Read the file of an instance. With `transcode`, it may be sent in the other VR encoding too. `runs` is for `sendable`.
 
     Raises Unfit.
     """
@@ -145,7 +145,7 @@ def outgoing(instance: Instance, runs: Runs, *, transcode: bool) -> Outgoing:
 
 @contextmanager
 def opened(each: Outgoing, syntax: str) -> Iterator[File]:
-    """The file of an instance, to be sent in a transfer syntax. Raises Unfit."""
+    """Open the file of an instance, to send it in a transfer syntax. Raises Unfit."""
     with _opened(each.instance) as descriptor:
         if _stamp(descriptor) != each.stamp:
             raise Unfit(CHANGED)
@@ -167,7 +167,7 @@ def opened(each: Outgoing, syntax: str) -> Iterator[File]:
 @contextmanager
 def _opened(instance: Instance) -> Iterator[int]:
     try:
-        # O_NONBLOCK: a pipe by that name must not stop the batch.
+        # O_NONBLOCK: a FIFO of that name must not block the batch.
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(instance.path, flags) if instance.descriptor is None else os.dup(instance.descriptor)
     except FileNotFoundError:
@@ -181,6 +181,6 @@ def _opened(instance: Instance) -> Iterator[int]:
 
 
 def _stamp(descriptor: int) -> tuple[int, ...]:
-    """By what a file is known again."""
+    """Return the values that show whether a file changed."""
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""The head of a DICOM file (PS3.10 7.1): what stands before a data set that was received."""
+"""The preamble and File Meta Information of a file (PS3.10 7.1), written before a received data set."""
 
 import os
 import struct
@@ -11,7 +11,7 @@ GROUP_LENGTH = struct.Struct("<HH2sHI")
 
 
 def file_meta_information(sop_class: str, sop_instance: str, transfer_syntax: str, source_ae_title: str) -> bytes:
-    """Preamble, prefix and File Meta Information of an instance; its data set follows as it was received."""
+    """Return preamble, prefix and File Meta Information of an instance. Its data set follows as received."""
     elements = b"".join(
         (
             struct.pack("<HH2sHI", 2, 1, b"OB", 0, 2) + b"\0\1",
@@ -33,7 +33,7 @@ def _element(number: int, vr: bytes, value: str) -> bytes:
 
 
 def data_set_offset(file: int) -> int:
-    """Where the data set of an open file begins that was written with `file_meta_information`. Raises ValueError for no such."""
+    """Return the offset of the data set in an open file that `file_meta_information` wrote. Raises ValueError."""
     head = os.pread(file, GROUP_LENGTH.size, len(PREAMBLE))
     if len(head) != GROUP_LENGTH.size:
         raise ValueError("the file is too short")

@@ -1,11 +1,11 @@
-"""What is proposed for C-GET: storage SOP classes, each with every transfer syntax (PS3.8 9.3.2.2)."""
+"""The proposals for C-GET: storage SOP classes, each with every transfer syntax (PS3.8 9.3.2.2)."""
 
 from pydicom import uid
 from pydicom.uid import UID
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 from pynetdicom.presentation import AllStoragePresentationContexts
 
-# One context each, because a node picks one syntax of a context, whatever its instances have. The others share the last one.
+# One context each, because a node picks one syntax of a context, whatever its instances have. Other syntaxes share a context.
 ALONE: list[str | UID] = [
     uid.ExplicitVRLittleEndian,
     uid.ImplicitVRLittleEndian,
@@ -28,7 +28,7 @@ ALONE: list[str | UID] = [
 ]
 OTHERS = [each for each in ALL_TRANSFER_SYNTAXES if each not in ALONE]
 CONTEXTS = 127
-"""128 presentation contexts are possible (PS3.8 9.3.2.2: odd numbers up to 255), one of them is for C-GET."""
+"""The contexts for storage: 128 are possible (PS3.8 9.3.2.2: odd numbers up to 255), and one is for C-GET."""
 CLASSES_AT_ONCE = CONTEXTS // (len(ALONE) + 1)
 
 COMMON = [
@@ -57,16 +57,16 @@ COMMON = [
     uid.KeyObjectSelectionDocumentStorage,
     uid.GrayscaleSoftcopyPresentationStateStorage,
 ]
-"""The storage SOP classes that archives have most."""
+"""The most common storage SOP classes."""
 
 
 def syntaxes(number: int) -> list[list[str | UID]]:
-    """All transfer syntaxes for so many contexts."""
+    """Divide all transfer syntaxes among a number of contexts."""
     alone = ALONE[: number - 1]
     return [*([each] for each in alone), [each for each in [*ALONE, *OTHERS] if each not in alone]]
 
 
 def standard() -> list[str]:
-    """All storage SOP classes of the Standard, common ones first."""
+    """Return all storage SOP classes of the Standard, common ones first."""
     known = sorted(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
     return [*COMMON, *(each for each in known if each not in COMMON)]

@@ -1,4 +1,4 @@
-"""DIMSE messages as they come in (PS3.7 6.3): commands whole, data sets in pieces, nothing of them kept."""
+"""Read incoming DIMSE messages (PS3.7 6.3): commands complete, data sets in blocks."""
 
 import time
 from collections.abc import Container, Iterator
@@ -25,12 +25,12 @@ from pyconquest_rules.network.wire import (
 )
 
 BLOCK = 1 << 18
-# A fragment of so many bytes is a block of its own.
 LARGE = 1 << 16
+"""Bytes from which a fragment is a block of its own."""
 
 
 class Message(NamedTuple):
-    """A command that came in: its presentation context, its kind (Command Field), its elements, whether a data set follows."""
+    """A received command: its presentation context, its kind (Command Field), its elements, and whether a data set follows."""
 
     context_id: int
     kind: int
@@ -39,12 +39,12 @@ class Message(NamedTuple):
 
 
 class Messages:
-    """The messages of an association, one after another.
+    """The incoming messages of an association.
 
-    `contexts` are the presentation contexts that were accepted, `silence` is how many seconds a peer may wait before it
-    begins a message (within one it has the wire's own deadline), `longest` how many bytes a data set may have.
+    `contexts` are the accepted presentation contexts. `silence` is the number of seconds before a message must begin; within a
+    message, the deadline of the wire holds. `longest` is the maximum number of bytes of a data set.
 
-    `number` messages came in, with `received` bytes, and were waited for during `waited` seconds.
+    So far, `number` messages with `received` bytes arrived, after `waited` seconds of waiting.
     """
 
     def __init__(self, wire: Wire, contexts: Container[int], *, silence: float, longest: int) -> None:
@@ -54,9 +54,9 @@ class Messages:
         self.number, self.received, self.waited, self._empty = 0, 0, 0.0, 0
 
     def command(self) -> Message | None:
-        """The next command; None once the peer asks for release. Raises WireError.
+        """Read the next command. Return None if the peer requests release. Raises WireError.
 
-        A data set that was announced and not read is skipped, and so is one that never comes.
+        An announced data set that was not read is skipped, also if it never arrives.
         """
         fragment = self._after_unread()
         if fragment is None:
@@ -65,7 +65,7 @@ class Messages:
         context_id, command, end = fragment.context_id, bytearray(), time.monotonic() + self.wire.seconds
         while True:
             if fragment is None or fragment.context_id != context_id or not fragment.control & COMMAND:
-                raise WireError("the peer sent something else where a command should be")
+                raise WireError("the peer did not send a complete command")
             command += fragment.data
             if len(command) > LONGEST_COMMAND:
                 raise BeyondLimit(f"the peer sent a command of more than {LONGEST_COMMAND:,} bytes")
@@ -78,7 +78,7 @@ class Messages:
         return Message(context_id, kind, elements, has_data_set)
 
     def _after_unread(self) -> Fragment | None:
-        """The first fragment of the next command; None for A-RELEASE-RQ."""
+        """Read the first fragment of the next command. Return None for A-RELEASE-RQ."""
         self._empty = 0
         fragment, size, began = self._fragment(self.silence), 0, self.waited
         while fragment is not None and fragment.context_id == self._unread and not fragment.control & COMMAND:
@@ -90,12 +90,12 @@ class Messages:
         return fragment
 
     def data_set(self, context_id: int) -> Iterator[bytearray | memoryview]:
-        """The data set that follows a command, in large blocks; a block is good until the next is asked for. Raises WireError."""
+        """Yield the data set that follows a command, in large blocks. A block is valid until the next one. Raises WireError."""
         block, size, last, began, self._empty = bytearray(), 0, False, self.waited, 0
         while not last:
             fragment = self._fragment(self.wire.seconds)
             if fragment is None or fragment.context_id != context_id or fragment.control & COMMAND:
-                raise WireError("the peer sent something else where a data set should be")
+                raise WireError("the peer did not send a complete data set")
             size += len(fragment.data)
             self._check(size, self.waited - began)
             last = bool(fragment.control & LAST)
@@ -110,14 +110,14 @@ class Messages:
                 block = bytearray()
 
     def _check(self, size: int, waited: float) -> None:
-        """Raises BeyondLimit for a data set that is too long, or comes too slowly."""
+        """Raise BeyondLimit if a data set is too long, or arrives too slowly."""
         if size > self.longest:
             raise BeyondLimit(f"the peer sent a data set of more than {self.longest:,} bytes")
         if waited > self.wire.seconds + size / LEAST_RATE:
             raise BeyondLimit(f"the peer sent a data set slower than {LEAST_RATE:,} bytes a second")
 
     def _fragment(self, wait: float) -> Fragment | None:
-        """The next fragment; None for A-RELEASE-RQ."""
+        """Read the next fragment. Return None for A-RELEASE-RQ."""
         while (fragment := next(self._fragments, None)) is None:
             began = time.monotonic()
             kind, data = self.wire.read_pdu(wait)
@@ -127,7 +127,7 @@ class Messages:
             if kind == ABORT:
                 raise Lost("the peer aborted the association")
             if kind != P_DATA:
-                raise WireError("the peer sent a PDU that has no place here")
+                raise WireError("the peer sent an unexpected PDU")
             self._fragments = fragments(data)
         if fragment.context_id not in self.contexts:
             raise WireError("the peer used a presentation context that was not accepted")

@@ -1,4 +1,4 @@
-"""A port that is listened on: who may connect, how a connection is secured, how many are open, how all of it ends."""
+"""Listen on a port: check addresses, secure connections, limit their number, and shut down in order."""
 
 import socket
 import ssl
@@ -14,23 +14,23 @@ from pathlib import Path
 from pyconquest_rules.errors import Error
 from pyconquest_rules.network.tls import load_ca, load_own
 
-# How often the thread that accepts looks whether it should end, in seconds.
-GLANCE = 0.2
-# An association without a message for so many seconds is idle: others may get its place.
+INTERVAL = 0.2
+"""Seconds between two checks of the accepting thread whether it must stop."""
 IDLE = 1.0
+"""Seconds without a message after which an association is idle, so that another may take its place."""
 
 
 class ListenError(Error):
-    """A port cannot be listened on, or its certificate cannot be used. The text says which."""
+    """The listener cannot start: the port or the certificate cannot be used."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTLS:
-    """How a port is secured (PS3.15 B.9): our certificate with its key, and who signs the certificates that peers must show.
+    """The TLS settings of a port (PS3.15 B.9): our certificate and key, and the CA of the certificates of peers.
 
-    `ca`: None asks peers for no certificate. `folder` is that of the rules that name these files.
+    If `ca` is None, peers need no certificate. `folder` is the folder of the rules that name these files.
     """
 
     certificate: Path
@@ -39,7 +39,7 @@ class ServerTLS:
     folder: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Raises ListenError where a file is not there or holds something else."""
+        """Return the TLS context. Raises ListenError if a file is missing or invalid."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
@@ -56,13 +56,13 @@ class ServerTLS:
 
 
 class Server:
-    """Accepts connections and has each served in a thread of its own, so that a slow or silent peer delays nobody.
+    """Accepts connections and serves each in its own thread, so that a slow or silent peer delays no other.
 
-    `serve` gets the secured connection, which is closed here. `addresses` (IP addresses or networks) are those that may connect;
-    empty: all. `admits` says of an address whether it may at this moment. At most `most` connections are open, and half of them
-    may wait for one address: those on which there is no association (`associated`). Connections beyond, those of others and those
-    that are not secured within `handshake` seconds are closed without a word: there is no protocol yet to say it in. `refused`
-    gets the address and the reason.
+    `serve` is called with the secured connection, which is closed afterwards. Only `addresses` (IP addresses or networks, or
+    empty for any) for which `admits` returns True may connect. At most `most` connections are open; at most half of them may be
+    connections of one address without an association (see `associated`). Other connections, and those without a TLS handshake
+    within `handshake` seconds, are closed without a message, because no protocol is agreed yet. `refused` is called with the
+    address and the reason.
     """
 
     def __init__(
@@ -87,24 +87,24 @@ class Server:
         self._accepting = threading.Thread(target=self._accept, name=f"accept {host}", daemon=True)
 
     def start(self) -> None:
-        """Binds and listens; `port` is the real one from then on. Raises ListenError."""
+        """Bind and listen. Afterwards `port` is the real port. Raises ListenError."""
         try:
             family = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][0]
             self._socket = socket.create_server((self.host, self.port), family=family, backlog=256)
         except OSError as error:
             raise ListenError(f"cannot listen on {self.host}:{self.port}: {error.strerror or error}") from None
         self.port = self._socket.getsockname()[1]
-        self._socket.settimeout(GLANCE)
+        self._socket.settimeout(INTERVAL)
         self._accepting.start()
 
     @property
     def stopping(self) -> bool:
-        """Whether those that serve should come to an end."""
+        """Return whether the server is stopping, so that associations must end."""
         return self._stopping.is_set()
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """What the calling thread does herein is waited for when the server stops; else it is only read for, and woken."""
+        """Mark the calling thread as busy. `stop` waits for busy threads and interrupts the others."""
         mine = self._open[threading.current_thread()]
         mine.busy = True
         try:
@@ -113,19 +113,19 @@ class Server:
             mine.idle_since, mine.busy = time.monotonic(), False
 
     def associated(self) -> None:
-        """The calling thread serves an association from now on: it does not wait for one any more."""
+        """Mark the connection of the calling thread as one with an association."""
         mine = self._open[threading.current_thread()]
         mine.idle_since, mine.waiting = time.monotonic(), False
 
     def address(self) -> str:
-        """The address of the peer that the calling thread serves."""
+        """Return the address of the peer that the calling thread serves."""
         return self._open[threading.current_thread()].address
 
     def make_room(self, places: int) -> bool:
-        """Break an idle association off so that the calling thread's peer gets its place; False if no other address has too many.
+        """Close an idle association of another address that has more than half of the `places`.
 
-        Too many are more than half of the `places`. Of these the association goes that was idle for the longest time, at least
-        IDLE seconds: one that is at work is never broken off.
+        It closes the one that was idle for longest, at least IDLE seconds; a busy one is never closed. Return False if no other
+        address has more than half of the places.
         """
         caller, now = self.address(), time.monotonic()
         associations = [each for each in list(self._open.values()) if not each.waiting and not each.ended]
@@ -136,14 +136,14 @@ class Server:
             longest = min(idle, key=lambda each: each.idle_since)
             longest.ended = True
             shut(longest.connection, socket.SHUT_RDWR)
-            self._refused(longest.address, "idle, and others need the place: this address has more than half of them")
+            self._refused(longest.address, "idle, and others need its place: this address has more than half of all associations")
         return bool(greedy)
 
     def stop(self, grace: float) -> None:
-        """Accepts no more, ends the waiting of those that only wait, gives the busy ones `grace` seconds, and breaks the rest."""
+        """Accept no more connections, close idle ones, give busy ones `grace` seconds, then close the rest."""
         end = time.monotonic() + grace
         self._stopping.set()
-        shut(self._socket, socket.SHUT_RDWR)  # where that wakes the thread that accepts, it need not glance
+        shut(self._socket, socket.SHUT_RDWR)  # wakes the accepting thread on most systems
         self._accepting.join()
         self._socket.close()
         for each in list(self._open.values()):
@@ -161,8 +161,8 @@ class Server:
                 connection, address = self._socket.accept()
             except TimeoutError:
                 continue
-            except OSError:  # as when there are no file descriptors left: some will be given back
-                self._stopping.wait(GLANCE)
+            except OSError:  # for example, no file descriptors are left: some will be freed
+                self._stopping.wait(INTERVAL)
                 continue
             if reason := self._refusal(address[0]):
                 connection.close()
@@ -172,13 +172,13 @@ class Server:
             self._open[thread] = _Open(connection, address[0], time.monotonic())
             try:
                 thread.start()
-            except RuntimeError:  # the system gives no more threads
+            except RuntimeError:  # no more threads
                 del self._open[thread]
                 connection.close()
-                self._refused(address[0], "the system gives no more threads")
+                self._refused(address[0], "the system has no more threads")
 
     def _refusal(self, host: str) -> str:
-        """Why a connection from an address is not served; "" if it is."""
+        """Return why a connection is refused, or ""."""
         if not self._allowed(host):
             return "the address is not allowed"
         if len(self._open) >= self._most:
@@ -201,7 +201,7 @@ class Server:
                 self._open[me].connection = connection
                 self._shake_hands(connection)
             self._serve(connection)
-        except OSError:  # the peer went away, or cannot prove who it is
+        except OSError:  # the peer closed the connection, or its certificate is invalid
             pass
         finally:
             connection.close()
@@ -224,7 +224,7 @@ def plain(host: str) -> str:
 
 @dataclass(slots=True)
 class _Open:
-    """A connection. `waiting`: for an association; `ended`: it was broken off, and goes."""
+    """A connection: whether it is `waiting` for an association, and whether it was `ended` to make room."""
 
     connection: socket.socket
     address: str
@@ -235,6 +235,6 @@ class _Open:
 
 
 def shut(connection: socket.socket, how: int) -> None:
-    """Shuts a connection of another thread down, which wakes that thread; TLS, if any, is left alone."""
+    """Shut down a connection of another thread, which wakes that thread. TLS is not shut down."""
     with suppress(OSError):
         socket.socket.shutdown(connection, how)

@@ -1,11 +1,11 @@
-"""The statuses of DIMSE responses (PS3.7 C): their kinds and words, and which of them mean that an instance was stored."""
+"""The statuses of DIMSE responses (PS3.7 C): their kinds, their words, and which mean that an instance was stored."""
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum
 
 
 class Status(IntEnum):
-    """Those that are answered here (PS3.4 B.2.3, PS3.4 J, PS3.7 C)."""
+    """The statuses that we answer with (PS3.4 B.2.3, PS3.4 J, PS3.7 C)."""
 
     SUCCESS = 0x0000
     PROCESSING_FAILURE = 0x0110
@@ -33,7 +33,7 @@ class Kind(Enum):
 
 
 WARNINGS = {0x0001, 0x0107, 0x0116}
-"""Warnings beside those of Bxxx (PS3.7 C.1.3)."""
+"""Warnings other than Bxxx (PS3.7 C.1.3)."""
 
 GENERAL: Mapping[int, str] = {
     0x0001: "requested optional attributes are not supported",
@@ -69,13 +69,13 @@ STORE: Mapping[int, str] = {
     0xB006: "elements discarded",
     0xB007: "data set does not match SOP class",
 }
-"""Of C-STORE (PS3.4 B.2.3)."""
+"""Statuses of C-STORE (PS3.4 B.2.3)."""
 
 FIND: Mapping[int, str] = {
     0xA710: "invalid prior record key",
     0xB001: "matching reached the node's limit of responses",
 }
-"""Of C-FIND (PS3.4 C.4.1.1.4)."""
+"""Statuses of C-FIND (PS3.4 C.4.1.1.4)."""
 
 RETRIEVE: Mapping[int, str] = {
     0xA701: "out of resources: unable to calculate the number of matches",
@@ -88,11 +88,11 @@ RETRIEVE: Mapping[int, str] = {
     0xAA04: "invalid request",
     0xB000: "sub-operations complete, one or more failures or warnings",
 }
-"""Of C-MOVE and C-GET (PS3.4 C.4.2.1.5, C.4.3.1.4)."""
+"""Statuses of C-MOVE and C-GET (PS3.4 C.4.2.1.5, C.4.3.1.4)."""
 
 
 def kind(status: int) -> Kind:
-    """The kind of a status (PS3.7 C.1)."""
+    """Return the kind of a status (PS3.7 C.1)."""
     if status == Status.SUCCESS:
         return Kind.SUCCESS
     if status in (0xFF00, 0xFF01):
@@ -103,17 +103,17 @@ def kind(status: int) -> Kind:
 
 
 def is_stored(status: int) -> bool:
-    """Whether an instance was stored: success, or any warning (PS3.4 B.2.3, PS3.7 C.1.3)."""
+    """Return whether an instance was stored: success, or any warning (PS3.4 B.2.3, PS3.7 C.1.3)."""
     return kind(status) in (Kind.SUCCESS, Kind.WARNING)
 
 
 def is_transient(status: int) -> bool:
-    """Whether the same may succeed later, because the node lacked resources (A7xx, 0213)."""
+    """Return whether the same request may succeed later, because the node lacked resources (A7xx, 0213)."""
     return status >> 8 == 0xA7 or status == 0x0213
 
 
 def words(status: int, service: Mapping[int, str]) -> str:
-    """A status in words; `service`: those that the service has of its own, beside the general ones."""
+    """Return a status in words. `service` has the words of the service, which precede the general ones."""
     known = service.get(status) or GENERAL.get(status)
     match status >> 8:
         case _ if known:

@@ -1,4 +1,4 @@
-"""The receiving half: an SCP for verification (PS3.4 A) and storage (PS3.4 B) that keeps the bytes as they come."""
+"""The SCP of verification (PS3.4 A) and storage (PS3.4 B). It stores data sets as received."""
 
 import socket
 import threading
@@ -22,7 +22,7 @@ from pyconquest_rules.network.storing import (
     STORAGE_COMMITMENT,
     VERIFICATION,
     About,
-    Keep,
+    Storage,
     Stored,
     instance_uid,
     kept,
@@ -31,20 +31,21 @@ from pyconquest_rules.network.storing import (
 )
 from pyconquest_rules.network.wire import Lost, Wire, WireError
 
-# Connections beyond the associations: those in their handshake, and those that are told that there are too many.
 WAITING = 100
-# How long a request waits, in seconds, where an idle association of another address is to make room.
+"""Connections beyond `max_associations`: those in their handshake, and those that get a rejection."""
 WAIT_FOR_PLACE = 3.0
+"""Seconds that a request waits for an idle association of another address to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """How to listen. `ae_title` "" is any, as is `port` 0;
-    `allow` (AE titles) and `addresses` (or networks) are those that may call, empty: all.
+    """The settings of a listener.
 
-    `association_timeout`: seconds in which a handshake must be over, an association be asked for, and a next message begin;
-    `pdu_timeout`: in which a PDU must be there whole, and within a message the next. `min_free`: bytes that stay free.
-    `private`: SOP classes and transfer syntaxes that are none of the Standard's are taken too.
+    `ae_title` is the called AE title, or "" for any; `port` 0 is any free port. `allow` are calling AE titles, `addresses` are IP
+    addresses or networks; empty means any. `association_timeout` is the number of seconds for the TLS handshake, until the
+    association request, and until the next message begins. `pdu_timeout` is the number of seconds for a complete PDU, and until
+    the next PDU of a message. `min_free` bytes of the disk stay free. With `private`, private SOP classes and transfer syntaxes
+    are accepted too.
     """
 
     ae_title: str
@@ -64,9 +65,10 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a listener did so far: instances received (answered 0x0000), duplicates among them, refused; bytes of data sets.
+    """The counts of a listener since its start.
 
-    `associations` are open now, `rejected` were not accepted, `aborted` were broken off by the listener.
+    `received` instances were acknowledged (0x0000), with `bytes` of data sets; `duplicates` among them already existed. `refused`
+    instances were not stored. `associations` are open now; `rejected` were not accepted; `aborted` were aborted by the listener.
     """
 
     associations: int = 0
@@ -79,22 +81,22 @@ class Health:
 
 
 class Listener:
-    """Listens for verification and storage, and gives what comes to `keep`."""
+    """Serves verification and storage, and passes instances to `storage`."""
 
     def __init__(
         self,
         settings: Listening,
-        keep: Keep,
+        storage: Storage,
         tell: Callable[[FromListener], None] = lambda event: None,
         archive: Archive | None = None,
         nodes: Iterable[Node] = (),
     ) -> None:
-        """`tell` gets what is refused, and what is odd about what is kept; from the threads of all associations at once.
+        """`tell` is called with each refusal, and with notes on stored instances, from the threads of all associations.
 
-        With an `archive` storage commitment is provided too: one of `nodes` gets the report on an association of its own, others
-        on that of their request.
+        With an `archive`, storage commitment is served too. One of the `nodes` gets its report on a new association, any other
+        peer on the association of its request.
         """
-        self.settings, self.keep, self._tell = settings, keep, tell
+        self.settings, self.storage, self._tell = settings, storage, tell
         self._commitments = Commitments(settings.ae_title, nodes, archive, self._commitment_failed) if archive else None
         self._offer = _offer(settings, commits=archive is not None)
         self._health, self._lock = Health(), threading.Lock()
@@ -111,21 +113,21 @@ class Listener:
 
     @property
     def port(self) -> int:
-        """Return the port; the real one once it listens."""
+        """Return the port. After `start`, it is the real one."""
         return self._server.port
 
     def health(self) -> Health:
-        """Return the counts of this moment."""
+        """Return the current counts."""
         return self._health
 
     def start(self) -> None:
-        """Listen from now on; returns at once. Raises ListenError."""
+        """Start to listen, and return at once. Raises ListenError."""
         self._server.start()
         if self._commitments is not None:
             self._commitments.start()
 
     def stop(self, grace: float = 10.0) -> None:
-        """No new associations; those that receive an instance may finish it within `grace` seconds; then all are aborted."""
+        """Accept no new associations, wait up to `grace` seconds for instances that are being received, then abort the rest."""
         self._server.stop(grace)
         if self._commitments is not None:
             self._commitments.stop(grace)
@@ -135,7 +137,7 @@ class Listener:
             self._health = replace(self._health, **{name: getattr(self._health, name) + n for name, n in more.items()})
 
     def _report(self, event: FromListener) -> None:
-        """Report what is refused or odd. A log that cannot be written must not stop the listener."""
+        """Report an event. A log that cannot be written must not stop the listener."""
         with suppress(OSError):
             self._tell(event)
 
@@ -146,7 +148,7 @@ class Listener:
         self._refuse("commitment", reason, calling_ae_title, address)
 
     def _takes_place(self) -> bool:
-        """Take a place for one more association; False if there is none, and no idle one of another address to be had."""
+        """Take a place for one more association, if need be that of an idle one. Return False if there is none."""
         end = time.monotonic() + WAIT_FOR_PLACE
         while True:
             with self._lock:
@@ -171,27 +173,27 @@ class Listener:
                 else:
                     self._server.associated()
                     for context in accepted.refused:
-                        self._refuse("context", f"not taken: {context.abstract_syntax}", calling, address)
+                        self._refuse("context", f"not accepted: {context.abstract_syntax}", calling, address)
                     wire.longest, wire.seconds = self.settings.max_pdu, self.settings.pdu_timeout
                     self._answer(wire, accepted)
             finally:
                 self._count(associations=-place)
         except WireError as error:
-            # Who broke an association off, or went away, was not refused anything.
+            # A peer that aborted or closed the connection was not refused.
             if not isinstance(error, Lost) or isinstance(error.__cause__, TimeoutError):
                 self._count(aborted=1)
                 self._refuse("abort", str(error), calling, address)
             wire.abort()
 
     def _answer(self, wire: Wire, accepted: Accepted) -> None:
-        """Answer messages until the peer asks for release. Raises WireError, as when it is time to stop."""
+        """Answer messages until the peer requests release. Raises WireError, also when the listener stops."""
         messages = Messages(wire, accepted.contexts, silence=self.settings.association_timeout, longest=self.settings.max_message)
         while not self._server.stopping:
             message = messages.command()
             if message is None:
                 wire.write(dimse.HEAD.pack(dimse.RELEASE_RP, 4) + bytes(4))
                 return
-            if message.kind == dimse.C_CANCEL_RQ:  # of nothing: there is never an operation under way
+            if message.kind == dimse.C_CANCEL_RQ:  # no operation is ever pending
                 continue
             with self._server.busy():
                 commitments = self._commitments if accepted.contexts[message.context_id][0] == STORAGE_COMMITMENT else None
@@ -202,10 +204,10 @@ class Listener:
                 else:
                     status = self._status(messages, message, accepted)
                     wire.write(dimse.message(message.context_id, response(message, status), accepted.maximum_length))
-        raise Lost("it is time to stop")
+        raise Lost("the listener stops")
 
     def _status(self, messages: Messages, message: Message, accepted: Accepted) -> int:
-        """Do what a message asks for; whatever comes of it, all of its data set is read. Raises WireError."""
+        """Handle a message and return the status. All of its data set is read, also after a failure. Raises WireError."""
         data_set = messages.data_set(message.context_id) if message.has_data_set else iter(())
         match message.kind:
             case dimse.C_STORE_RQ:
@@ -219,12 +221,14 @@ class Listener:
         return status
 
     def _store(self, message: Message, data_set: Iterator[bytearray | memoryview], accepted: Accepted) -> int:
-        """Receive an instance and returns what to answer. Raises WireError."""
+        """Store an instance and return the status. Raises WireError."""
         sop_class, transfer_syntax = accepted.contexts[message.context_id]
         calling, uid = accepted.calling_ae_title, instance_uid(message)
         stored = Stored(refusal(message, sop_class))
         if stored.status == Status.SUCCESS:
-            stored = kept(self.keep, About(sop_class, uid, transfer_syntax, calling), data_set, min_free=self.settings.min_free)
+            stored = kept(
+                self.storage, About(sop_class, uid, transfer_syntax, calling), data_set, min_free=self.settings.min_free
+            )
         good = stored.status == Status.SUCCESS
         self._count(received=good, refused=not good, duplicates=stored.duplicate, bytes=stored.size if good else 0)
         if not good:
@@ -236,7 +240,7 @@ class Listener:
 
 
 def _offer(settings: Listening, *, commits: bool) -> Offer:
-    """What a listener takes."""
+    """Return what a listener accepts."""
     private, others = settings.private, {VERIFICATION} | ({STORAGE_COMMITMENT} if commits else set())
     return Offer(
         settings.ae_title,
@@ -249,5 +253,5 @@ def _offer(settings: Listening, *, commits: bool) -> Offer:
 
 
 def now() -> str:
-    """Return the time of this moment, as ISO 8601 has it."""
+    """Return the current time in ISO 8601."""
     return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""C-STORE, the sending half (PS3.4 B, PS3.7 9.1.1): files go to a node as they are, or with their VRs written the other way."""
+"""The SCU of storage (C-STORE: PS3.4 B, PS3.7 9.1.1). Files are sent unchanged, or converted to the other VR encoding."""
 
 import ssl
 import time
@@ -15,26 +15,26 @@ from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.network.outgoing import Changed, File, Instance, Outgoing, Unfit, opened, outgoing
 from pyconquest_rules.network.statuses import STORE, is_stored, words
 
-# What is read and written at once.
 BLOCK = 1 << 18
-# Fragments from which on the system moves them, without a copy in our memory.
+"""Bytes that are read and written at once."""
 LARGE = 262144
-# From so many lost associations in a row on, the node is asked by C-ECHO whether it still answers.
+"""Bytes of a fragment from which `sendfile` is used, without a copy in our memory."""
 SUSPICIOUS = 3
-# A node that leaves so many instances in a row without an answer, for the whole DIMSE timeout each, is given up.
+"""Lost associations in a row, after which C-ECHO checks whether the node still answers."""
 MOST_STALLS = 8
-# Instances that a node cannot take often lie side by side. The next one is taken so far on, which visits all parts of a batch.
+"""Instances in a row without an answer within the DIMSE timeout, after which the batch ends."""
 STRIDE = 0.382
+"""The part of the batch to skip after lost associations. Instances that a node cannot store are often neighbours."""
 
 REFUSED = "the node refuses the SOP class in this transfer syntax"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of an instance. `status` is the peer's answer (PS3.4 B.2.3, PS3.7 C), None if there was none.
+    """The outcome of one instance. `status` is the peer's answer (PS3.4 B.2.3, PS3.7 C), or None if there was none.
 
-    `retry`: whether it may succeed later. `message` says what is not as it should be, of a warning too. `tried`: whether its file
-    was looked at, or sent; not so if there was no association for it.
+    `retry` is whether it may succeed later. `message` explains a failure or a warning. `tried` is whether its file was read or
+    sent; False if there was no association.
     """
 
     SOPInstanceUID: str
@@ -45,15 +45,15 @@ class Sent:
 
     @property
     def stored(self) -> bool:
-        """Whether the peer has it: success or a warning (PS3.7 C.2 and C.4)."""
+        """Return whether the peer stored it: success or a warning (PS3.7 C.2 and C.4)."""
         return self.status is not None and is_stored(self.status)
 
 
 class Sender:
-    """Sends to a node over one association at a time, which stays for the next batch unless that needs other contexts.
+    """Sends to a node over one association at a time. A context manager.
 
-    A context manager. `max_rate` is in bytes a second. `transcode`: an instance in implicit or explicit VR little endian is
-    converted if the node takes only the other.
+    The association stays open for the next batch, unless that needs other contexts. `max_rate` is in bytes a second. With
+    `transcode`, an instance in implicit or explicit VR little endian is converted if the node accepts only the other.
     """
 
     def __init__(self, node: Node, *, max_rate: float | None = None, transcode: bool = True) -> None:
@@ -61,7 +61,7 @@ class Sender:
         self._proposed: dict[Context, None] = {}
         self._association: Association | None = None
         self._runs: Runs = {}
-        # Of the instances since the last answer: those whose association was lost, and those that got none in time.
+        # The instances since the last answer whose association was lost, and those without an answer in time.
         self._losses = self._stalls = 0
 
     def __enter__(self) -> "Sender":
@@ -72,22 +72,22 @@ class Sender:
 
     @property
     def is_associated(self) -> bool:
-        """Whether there is an association now."""
+        """Return whether an association is open."""
         return self._association is not None
 
     def release(self) -> None:
-        """Releases the association, if there is one."""
+        """Release the association, if one is open."""
         if self._association is not None:
             self._association.wire.release(self.node.acse_timeout)
             self._association = None
 
     def send(self, instances: Iterable[Instance]) -> Iterator[tuple[Instance, Sent]]:
-        """Sends a batch of instances once, and yields the outcome of each as soon as it is known.
+        """Send a batch of instances once. Yield the outcome of each as soon as it is known.
 
-        The presentation contexts are those of the batch, which is held in memory. If an association is lost, that is charged to
-        the instance in flight, which may be tried again later; the others go on over a new one. Raises NodeError if no
-        association comes about, or if the node is dead: it answers neither several instances in a row nor C-ECHO, or leaves
-        MOST_STALLS of them without an answer. Instances without an outcome by then were not sent.
+        The batch is held in memory; its instances determine the presentation contexts. If the association is lost, only the
+        current instance fails, with `retry`; the others use a new association. Raises NodeError if there is no association, or
+        if the node is dead: it answers neither several instances in a row nor C-ECHO, or none of MOST_STALLS instances in time.
+        Instances without an outcome by then were not sent.
         """
         ready = list[Outgoing]()
         for instance in instances:
@@ -103,7 +103,7 @@ class Sender:
                 raise
 
     def _delivered(self, contexts: Sequence[Context], some: Sequence[Outgoing]) -> Iterator[tuple[Instance, Sent]]:
-        """The outcomes of instances whose contexts one association can propose."""
+        """Yield the outcomes of instances whose contexts fit on one association."""
         waiting = deque(some)
         while waiting:
             if self._losses >= SUSPICIOUS:
@@ -133,20 +133,20 @@ class Sender:
             yield instance, sent
 
     def _check_alive(self) -> None:
-        """Raises NodeError if the node seems dead. An answer of any kind to C-ECHO is one, a refusal of the service too."""
+        """Raise NodeError if the node seems dead. Any answer to C-ECHO counts, also a refusal."""
         if self._stalls >= MOST_STALLS:
             self._losses = self._stalls = 0
-            raise NodeError(self.node, f"left {MOST_STALLS} attempts to store in a row without an answer", retry=False)
+            raise NodeError(self.node, f"did not answer {MOST_STALLS} instances in a row in time", retry=False)
         try:
             echo(self.node)
         except NodeError as dead:
             if dead.retry:
                 what = f"{self._losses} associations in a row were lost before an answer, and C-ECHO failed: {dead.what}"
-                self._losses = SUSPICIOUS - 1  # an instance that it takes shows that it lives, too
+                self._losses = SUSPICIOUS - 1  # an instance that it stores also shows that it is alive
                 raise NodeError(self.node, what) from None
 
     def _associated(self, contexts: Sequence[Context]) -> Association:
-        """An association on which these contexts are proposed."""
+        """Return an association on which these contexts were proposed."""
         if self._association is None or not self._proposed.keys() >= set(contexts):
             self.release()
             both = dict.fromkeys([*self._proposed, *contexts])
@@ -161,7 +161,7 @@ class Sender:
 
 
 def _batches(ready: Sequence[Outgoing]) -> Iterator[tuple[list[Context], list[Outgoing]]]:
-    """Instances by what one association can propose: each with all of its contexts."""
+    """Group instances so that one association can propose all contexts of each group."""
     alike: dict[tuple[Context, ...], list[Outgoing]] = {}
     for each in ready:
         alike.setdefault(each.contexts, []).append(each)
@@ -181,7 +181,7 @@ def _not_sent(instance: Instance, message: str, *, retry: bool = False) -> Sent:
 
 
 def _stored(association: Association, message_id: int, each: Outgoing, throttle: "_Throttle") -> Sent:
-    """One C-STORE (PS3.7 9.1.1). Raises Unfit before a byte is sent, later Changed and WireError, after which all is lost."""
+    """Send one C-STORE (PS3.7 9.1.1). Raises Unfit before anything is sent; later Changed or WireError."""
     uid = each.instance.SOPInstanceUID
     for context in each.contexts:
         syntax = context.transfer_syntaxes[0]
@@ -201,7 +201,7 @@ def _stored(association: Association, message_id: int, each: Outgoing, throttle:
     with opened(each, syntax) as file:
         _write(association, context_id, wire.command_set(command), file, throttle)
         answer = association.answer(context_id, message_id, wire.C_STORE_RSP)
-        # What the system sends may be of the file as it is by then, not as it was when we asked for that.
+        # `sendfile` may have sent the file as it is now, not as it was at the call.
         file.check()
     if (answer.get(wire.AFFECTED_SOP_INSTANCE) or uid.encode()) != uid.encode():
         raise wire.WireError("the peer answered for another instance")
@@ -214,7 +214,7 @@ def _words(status: int) -> str | None:
 
 
 def _write(association: Association, context_id: int, command: bytes, file: File, throttle: "_Throttle") -> None:
-    """Writes a message as PDUs. Raises Changed, Lost."""
+    """Write a message as PDUs. Raises Changed, Lost."""
     over, maximum_length = association.wire, association.maximum_length
     fragment = wire.longest_fragment(maximum_length)
     head = wire.message(context_id, command, maximum_length)
@@ -228,7 +228,7 @@ def _write(association: Association, context_id: int, command: bytes, file: File
 
 
 def _write_by_the_system(over: wire.Wire, context_id: int, head: bytes, file: File, span: Span, fragment: int) -> None:
-    """Data sets in large fragments go from the file to the connection without passing through here."""
+    """Write a data set in large fragments by `sendfile`. Raises Changed, Lost."""
     for offset in range(0, span.size, fragment):
         length = min(fragment, span.size - offset)
         last = wire.LAST if offset + length == span.size else 0
@@ -243,7 +243,7 @@ def _write_by_the_system(over: wire.Wire, context_id: int, head: bytes, file: Fi
 
 
 def _blocks(file: File, context_id: int, head: bytes, fragment: int) -> Iterator[bytes]:
-    """PDUs, in few large pieces: to copy the bytes once more is cheaper than to write each fragment by itself."""
+    """Yield PDUs in few large pieces: one more copy of the bytes is cheaper than a write for each fragment."""
     parts: list[bytes | memoryview] = [head]
     left = file.size
     for chunk in file.chunks(max(BLOCK // fragment, 1) * fragment):
@@ -260,13 +260,13 @@ def _blocks(file: File, context_id: int, head: bytes, fragment: int) -> Iterator
 
 
 class _Throttle:
-    """Lets bytes through at a rate, in pieces of a tenth of a second; all at once where there is no rate."""
+    """Limits the rate of bytes, in pieces of a tenth of a second. Without a rate it does nothing."""
 
     def __init__(self, rate: float | None) -> None:
         self.rate, self.free = rate, time.monotonic()
 
     def pieces(self, data: bytes) -> Iterator[bytes | memoryview]:
-        """The data, piece by piece, each when its time has come."""
+        """Yield the data piece by piece, each when it is due."""
         if self.rate is None:
             yield data
             return

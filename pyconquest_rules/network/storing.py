@@ -1,4 +1,4 @@
-"""A C-STORE that comes in (PS3.4 B, PS3.7 9.1.1): streamed to a keeper, and what is answered. For listeners and for C-GET."""
+"""Handle incoming C-STORE (PS3.4 B, PS3.7 9.1.1) for listeners and for C-GET: stream the data set, and decide the answer."""
 
 import errno
 import re
@@ -18,40 +18,39 @@ NOT_STORED = frozenset({VERIFICATION, STORAGE_COMMITMENT})
 
 
 class Part(Protocol):
-    """An instance that is being received: what `Keep.part` opened."""
+    """An instance that is being received, opened by `Storage.part`."""
 
     duplicate: bool
-    """Whether `finish` found that the same bytes were there already."""
+    """Whether `finish` found an existing instance with the same data set."""
     reason: str
-    """Why `finish` refused the instance."""
+    """The reason why `finish` refused the instance."""
     note: str
-    """What is odd about an instance that `finish` kept."""
+    """A note on an instance that `finish` stored."""
 
     def write(self, data: bytes | bytearray | memoryview) -> object:
-        """Takes the next bytes of the file. Raises OSError."""
+        """Take the next bytes of the file. Raises OSError."""
 
     def finish(self) -> int:
-        """Makes the instance durable and findable, and says what is answered: 0x0000 only after that. Raises OSError."""
+        """Make the instance durable, index it, then return the status to answer. Raises OSError."""
 
 
-class Keep(Protocol):
-    """Whoever keeps what is received. Called from the threads of all associations at once.
+class Storage(Protocol):
+    """The destination of received instances. Called from the threads of all associations at once.
 
-    What it raises is answered with 0xA700 where there was no room, else with 0x0110, and the association goes on; to tell people
-    of it is its own task.
+    If it raises an error, the answer is 0xA700 (no room) or 0x0110, and the association continues.
     """
 
     def part(
         self, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae_title: str
     ) -> AbstractContextManager[Part]:
-        """Opens a place for an instance. Left without `finish`, or when that refused, nothing of it stays. Raises OSError."""
+        """Open a file for an instance. It is deleted at the end, unless `finish` stored it. Raises OSError."""
 
     def free(self) -> int:
-        """How many bytes of room there are."""
+        """Return the number of free bytes."""
 
 
 class About(NamedTuple):
-    """What is known of an instance before its data set comes, as `Keep.part` takes it."""
+    """The attributes of an instance that are known before its data set: the arguments of `Storage.part`."""
 
     sop_class: str
     sop_instance: str
@@ -60,9 +59,9 @@ class About(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What became of an instance: what is answered, the bytes of its data set, whether it was there already.
+    """The outcome of an instance: the status to answer, the size of its data set, and whether it existed already.
 
-    `reason` is why it was refused, `note` what is odd about one that was kept; neither holds a value of a patient.
+    `reason` explains a refusal, `note` comments on a stored instance. Neither has patient data.
     """
 
     status: int
@@ -72,14 +71,14 @@ class Stored(NamedTuple):
     note: str = ""
 
 
-def kept(keep: Keep, about: About, data_set: Iterator[bytes | bytearray | memoryview], *, min_free: int) -> Stored:
-    """Streams a data set to `keep`, of whose room `min_free` bytes stay free. Raises WireError alone."""
+def kept(storage: Storage, about: About, data_set: Iterator[bytes | bytearray | memoryview], *, min_free: int) -> Stored:
+    """Stream a data set to `storage`, so that `min_free` bytes stay free. Raises WireError only."""
     size = 0
     try:
-        with keep.part(*about) as part:
+        with storage.part(*about) as part:
             part.write(file_meta_information(*about))
             for block in data_set:
-                if keep.free() - len(block) < min_free:
+                if storage.free() - len(block) < min_free:
                     raise OSError(errno.ENOSPC, f"fewer than {min_free} bytes (min_free) would stay free")
                 part.write(block)
                 size += len(block)
@@ -87,19 +86,19 @@ def kept(keep: Keep, about: About, data_set: Iterator[bytes | bytearray | memory
             return Stored(status, size, status == Status.SUCCESS and part.duplicate, part.reason, part.note)
     except WireError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever the keeper comes to must not end the association
+    except Exception as error:  # noqa: BLE001 - a failure to store must not end the association
         no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         status = Status.OUT_OF_RESOURCES if no_room else Status.PROCESSING_FAILURE
         return Stored(status, size, reason=_words(error))
 
 
 def _words(error: Exception) -> str:
-    """Why something failed. The name of a file, which may hold values of a patient, is left out, as is the text of a bug."""
+    """Explain an error without patient data: file names, and the texts of unexpected exceptions, are left out."""
     return error.strerror or "input/output error" if isinstance(error, OSError) else f"internal error: {type(error).__name__}"
 
 
 def refusal(message: Message, sop_class: str) -> int:
-    """What is wrong with a C-STORE-RQ in a context of this SOP class, before its data set comes; SUCCESS if nothing is."""
+    """Check a C-STORE-RQ before its data set arrives. Return the status to refuse it with, or SUCCESS."""
     if message.command.get(dimse.AFFECTED_SOP_CLASS) != sop_class.encode() or sop_class in NOT_STORED:
         return Status.SOP_CLASS_NOT_SUPPORTED
     if not instance_uid(message):
@@ -108,15 +107,15 @@ def refusal(message: Message, sop_class: str) -> int:
 
 
 def instance_uid(message: Message) -> str:
-    """The Affected SOP Instance UID of a request; "" if it has no valid one (PS3.5 9.1)."""
+    """Return the Affected SOP Instance UID of a request; "" if it has no valid one (PS3.5 9.1)."""
     uid = message.command.get(dimse.AFFECTED_SOP_INSTANCE, b"")
     return uid.decode() if UID.fullmatch(uid) and len(uid) <= 64 else ""
 
 
 def response(message: Message, status: int) -> bytes:
-    """The command that answers another (PS3.7 9.3). Raises WireError where that is no request."""
+    """Return the response to a request (PS3.7 9.3). Raises WireError if the message is itself a response."""
     if message.kind & dimse.RESPONSE:
-        raise WireError("the peer answered what was not asked")
+        raise WireError("the peer sent a response to no request")
     told = (dimse.AFFECTED_SOP_CLASS, dimse.AFFECTED_SOP_INSTANCE)
     elements: dict[int, bytes | int] = {element: message.command[element] for element in told if element in message.command}
     elements |= {

@@ -1,4 +1,4 @@
-"""Transfer syntaxes: which one a data set has, whatever was agreed on (PS3.5 A)."""
+"""Find the real transfer syntax of a data set (PS3.5 A), which may differ from the negotiated one."""
 
 from pyconquest_rules.headers.written import Written
 
@@ -6,29 +6,29 @@ IMPLICIT, EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.
 DEFLATED = "1.2.840.10008.1.2.1.99"
 NATIVE = frozenset({IMPLICIT, EXPLICIT, BIG_ENDIAN})
 GE_PRIVATE = "1.2.840.113619.5.2"
-"""Implicit VR, with pixel data in big endian: the one widespread private syntax whose data elements are not explicit."""
+"""Implicit VR with big-endian pixel data: the only common private transfer syntax without explicit VR."""
 
 STANDARD = "1.2.840.10008."
 """The root of all UIDs of the Standard (PS3.5 9)."""
 
 
 class NotAsAgreed(ValueError):
-    """A data set that no transfer syntax describes. The text says why, and holds nothing of the data set."""
+    """A data set that fits no transfer syntax. The text is the reason, without values of the data set."""
 
 
 def real_syntax(agreed: str, written: Written) -> str:
-    """Return the transfer syntax of a data set for which `agreed` was agreed on. Raises NotAsAgreed."""
+    """Return the real transfer syntax of a data set; `agreed` was negotiated. Raises NotAsAgreed."""
     base = BIG_ENDIAN if written.order == "big" else IMPLICIT if written.implicit else EXPLICIT
     if agreed in NATIVE:
         if written.encapsulated:
-            raise NotAsAgreed("the pixel data are compressed, but an uncompressed transfer syntax was agreed on")
+            raise NotAsAgreed("the pixel data are compressed, but an uncompressed transfer syntax was negotiated")
         return base
     if base == (IMPLICIT if agreed == GE_PRIVATE else EXPLICIT):
         if agreed == DEFLATED and written.encapsulated:
             raise NotAsAgreed("the pixel data are compressed twice")
-        # What a private syntax does with its pixel data is its own business.
+        # A private transfer syntax may encode its pixel data in any way.
         compresses = agreed.startswith(STANDARD) and agreed != DEFLATED
         return EXPLICIT if compresses and written.encapsulated is False else agreed
     if agreed == DEFLATED or written.encapsulated or not agreed.startswith(STANDARD):
-        raise NotAsAgreed("the data set is not in explicit VR little endian, which its transfer syntax demands")
+        raise NotAsAgreed("the data set is not in explicit VR little endian, as its transfer syntax requires")
     return base

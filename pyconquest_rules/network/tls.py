@@ -1,4 +1,4 @@
-"""How a connection to a node is secured (PS3.15 B.9)."""
+"""Secure connections with nodes by TLS (PS3.15 B.9)."""
 
 import ssl
 from collections.abc import Callable
@@ -11,29 +11,29 @@ LARGEST_CA, LARGEST_KEY, LARGEST_PASSWORD = 4 << 20, 1 << 20, 4096
 
 
 def load_ca(context: ssl.SSLContext, file: Path, folder: Path | None) -> None:
-    """Trust those whose certificates are in a PEM file that rules in `folder` name. Raises OSError."""
+    """Trust the certificates in a PEM file that rules in `folder` name. Raises OSError."""
     data = read_named(file, folder, LARGEST_CA)
-    # Bundles have names in any encoding between their certificates, which are ASCII.
+    # Between the certificates, which are ASCII, bundles have names in any encoding.
     context.load_verify_locations(cadata=data.decode("ascii", "ignore"))
 
 
 def load_own(
     context: ssl.SSLContext, certificate: Path, key: Path | None, folder: Path | None, password: Callable[[], str]
 ) -> None:
-    """Take our certificate and its key from PEM files that rules in `folder` name. Raises OSError or ValueError."""
+    """Load our certificate and key from PEM files that rules in `folder` name. Raises OSError or ValueError."""
     own = real_named(certificate, folder, LARGEST_KEY)
     context.load_cert_chain(own, real_named(key, folder, LARGEST_KEY) if key is not None else None, password=password)
 
 
 def ssl_context(node: Node, tls: TLS) -> ssl.SSLContext:
-    """TLS 1.2 or newer (PS3.15 B.9 and B.10), with a certificate of the peer that must hold."""
+    """Return a client context: TLS 1.2 or newer (PS3.15 B.9 and B.10), and the peer needs a valid certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = tls.host_name is not None
     return _loaded(context, node, tls)
 
 
 def server_context(node: Node, tls: TLS) -> ssl.SSLContext:
-    """The same for connections that the node makes to us: we show our certificate, and it must show one."""
+    """Return a context for connections from the node: TLS 1.2 or newer, and the node needs a valid certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     return _loaded(context, node, tls)
@@ -44,30 +44,30 @@ def _loaded(context: ssl.SSLContext, node: Node, tls: TLS) -> ssl.SSLContext:
     try:
         load_ca(context, tls.ca, tls.folder)
     except OSError:
-        raise NodeError(node, f"the certificates of the CA cannot be read: {tls.ca}", retry=False) from None
+        raise NodeError(node, f"cannot read the certificates of the CA: {tls.ca}", retry=False) from None
     if tls.certificate is None:
         return context
     password, asked = _password(node, tls), list[bool]()
 
     def give() -> str:
-        # Without a password OpenSSL would ask for one on the terminal.
+        # Without this callback, OpenSSL prompts for a password on the terminal.
         asked.append(True)
         return password or ""
 
     try:
         load_own(context, tls.certificate, tls.key, tls.folder, give)
     except (OSError, ValueError):
-        why = "cannot be read" if not asked else "has another password" if password else "is encrypted, and has no key_password"
+        why = "cannot be read" if not asked else "has another password" if password else "is encrypted; set key_password"
         what = f"the key of our certificate {why}" if asked else f"our certificate or its key {why}"
         raise NodeError(node, f"{what}: {tls.key or tls.certificate}", retry=False) from None
     return context
 
 
 def _password(node: Node, tls: TLS) -> str | None:
-    """The password of our key, where there is one. A line break at the end of a file is none of it."""
+    """Return the password of our key, or None. A line break at the end of the password file is removed."""
     if tls.key_password_file is None:
         return tls.key_password
     try:
         return read_named(tls.key_password_file, tls.folder, LARGEST_PASSWORD).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError):
-        raise NodeError(node, f"the password of our key cannot be read: {tls.key_password_file}", retry=False) from None
+        raise NodeError(node, f"cannot read the password of our key: {tls.key_password_file}", retry=False) from None

@@ -1,4 +1,4 @@
-"""PDUs and DIMSE messages as bytes (PS3.8 9.3, PS3.7 6.3): a message is a few large writes or reads."""
+"""Encode, write, read and decode PDUs and DIMSE messages (PS3.8 9.3, PS3.7 6.3), in few large reads and writes."""
 
 import os
 import select
@@ -13,9 +13,9 @@ ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA, RELEASE_RQ, RELEASE_RP, ABORT 
 
 HEAD, ITEM = struct.Struct(">BxI"), struct.Struct(">IBB")
 COMMAND, LAST = 1, 2
-"""Bits of a message control header (PS3.8 E.2): the fragment is of a command, and the last one of it or of a data set."""
+"""Bits of a message control header (PS3.8 E.2): the fragment belongs to a command; it is the last of its command or data set."""
 
-# Of a Command Set (PS3.7 E): always implicit VR little endian.
+# Elements of a Command Set (PS3.7 E), which is always in implicit VR little endian.
 AFFECTED_SOP_CLASS, COMMAND_FIELD, MESSAGE_ID, MESSAGE_ID_RESPONDED = 0x0002, 0x0100, 0x0110, 0x0120
 PRIORITY, DATA_SET_TYPE, STATUS, AFFECTED_SOP_INSTANCE = 0x0700, 0x0800, 0x0900, 0x1000
 REQUESTED_SOP_CLASS, MOVE_DESTINATION, REQUESTED_SOP_INSTANCE = 0x0003, 0x0600, 0x1001
@@ -26,37 +26,37 @@ RESPONSE = 0x8000
 """The bit of a Command Field that makes it a response (PS3.7 E.1-1)."""
 NO_DATA_SET, HAS_DATA_SET = 0x0101, 0x0001
 
-# A fragment is not longer than this, whatever the peer would take.
 LONGEST_FRAGMENT = 1 << 20
+"""Bytes of the longest fragment that is sent, whatever the peer accepts."""
 
-# How much is received at once in the beginning; more as PDUs turn out to be longer.
 RECEIVED_AT_ONCE = 1 << 16
-# From here on a PDU is gathered by itself, so that the buffer does not become twice as large as the longest one.
+"""Bytes of the first receive buffer. It grows with the PDUs."""
 LARGE_PDU = 1 << 20
+"""Bytes from which a PDU gets its own buffer, so that the receive buffer stays small."""
 
 
 class WireError(Exception):
-    """The peer broke the protocol or went away. The text holds nothing that the peer sent."""
+    """The peer broke the protocol or closed the connection. The text has nothing that the peer sent."""
 
 
 class BeyondLimit(WireError):
-    """The peer goes beyond a limit of `limits`. The same would come again: it is not tried again."""
+    """The peer exceeded a limit of `limits`. There is no retry, because it would do so again."""
 
 
 class Lost(WireError):
-    """The connection is gone, or the peer is silent beyond a deadline."""
+    """The connection was lost, or the peer missed a deadline."""
 
 
 class NotDICOM(WireError):
-    """The peer does not speak this protocol: `first` is the first byte that came where a PDU should begin."""
+    """The peer does not speak DICOM. `first` is the first byte of what it sent instead of a PDU."""
 
     def __init__(self, first: int) -> None:
-        super().__init__("the peer sent something that is no PDU")
+        super().__init__("the peer sent something that is not a PDU")
         self.first = first
 
 
 class Fragment(NamedTuple):
-    """A presentation data value: of which presentation context, its bits, and its bytes."""
+    """A presentation data value: its presentation context, its control bits and its bytes."""
 
     context_id: int
     control: int
@@ -67,7 +67,7 @@ Command = Mapping[int, bytes | int]
 
 
 def command_set(elements: Command) -> bytes:
-    """The bytes of a Command Set. Texts (UI, AE, LO) are bytes, numbers (US) are int; elements in the order of their tags."""
+    """Encode a Command Set, in the order of the tags. Text values (UI, AE, LO) are bytes, numbers (US) are int."""
     body = b"".join(_element(number, value) for number, value in sorted(elements.items()))
     return struct.pack("<HHII", 0, 0, 4, len(body)) + body
 
@@ -79,7 +79,7 @@ def _element(number: int, value: bytes | int) -> bytes:
 
 
 def parsed(command: bytes) -> dict[int, bytes]:
-    """The elements of a Command Set by their numbers, without padding at their ends. Raises WireError.
+    """Decode the elements of a Command Set, by number, without trailing padding. Raises WireError.
 
     Elements of other groups are skipped: Orthanc puts a Failed SOP Instance UID List (0008,0058) there.
     """
@@ -99,28 +99,28 @@ def parsed(command: bytes) -> dict[int, bytes]:
 
 
 def number(command: Mapping[int, bytes], element: int) -> int:
-    """A US of a Command Set. Raises WireError where it is missing."""
+    """Return a number (US) of a Command Set. Raises WireError if it is missing."""
     value = command.get(element, b"")
     if len(value) != 2:
-        raise WireError("the peer sent a command without an element that it must have")
+        raise WireError("the peer sent a command without a required element")
     return int.from_bytes(value, "little")
 
 
 def p_data(context_id: int, control: int, data: bytes | memoryview) -> bytes:
-    """The head of a P-DATA-TF PDU with one fragment, which follows it."""
+    """Return the header of a P-DATA-TF PDU with one fragment."""
     return HEAD.pack(P_DATA, len(data) + 6) + ITEM.pack(len(data) + 2, context_id, control)
 
 
 def longest_fragment(maximum_length: int) -> int:
-    """How many bytes of a message a PDU takes, where the peer receives PDUs of `maximum_length`; 0 is any (PS3.8 D.1).
+    """Return the longest fragment for a peer that receives PDUs of `maximum_length`, or of any length if 0 (PS3.8 D.1).
 
-    An even number, for a fragment is of one (PS3.8 E.1).
+    The number is even, as PS3.8 E.1 requires.
     """
     return min(maximum_length - 6, LONGEST_FRAGMENT) & ~1 if maximum_length > 7 else LONGEST_FRAGMENT
 
 
 def message(context_id: int, command: bytes, maximum_length: int, data_set: bytes = b"") -> bytes:
-    """A command, and the data set that follows it if there is one, as PDUs."""
+    """Encode a command, and the data set that follows it if any, as PDUs."""
     size, parts = longest_fragment(maximum_length), list[bytes]()
     for control, data in ((COMMAND, command), (0, data_set)):
         for start in range(0, len(data), size):
@@ -130,7 +130,7 @@ def message(context_id: int, command: bytes, maximum_length: int, data_set: byte
 
 
 def fragments(data: memoryview) -> Iterator[Fragment]:
-    """The fragments that the content of a P-DATA-TF PDU holds (PS3.8 9.3.5). Raises WireError."""
+    """Decode the content of a P-DATA-TF PDU (PS3.8 9.3.5). Yield its fragments. Raises WireError."""
     position = 0
     if not data:
         raise WireError("the peer sent a P-DATA-TF PDU without a fragment")
@@ -146,41 +146,41 @@ def fragments(data: memoryview) -> Iterator[Fragment]:
 
 
 class Wire:
-    """A connection on which PDUs are exchanged. Every read has a deadline that holds within a PDU too.
+    """A connection that carries PDUs. Every read has a deadline, also within a PDU.
 
-    `longest` is the longest PDU that is received, in bytes; `seconds` how long a whole PDU may take.
+    `longest` is the longest PDU that is received, in bytes; `seconds` is the time limit of a complete PDU.
     """
 
     def __init__(self, connection: socket.socket, *, longest: int, seconds: float) -> None:
         self.connection, self.longest, self.seconds = connection, longest, seconds
-        # What was received and not read yet is from `_start` to `_end`.
+        # The bytes from `_start` to `_end` are received but not read yet.
         self._buffer, self._start, self._end = bytearray(RECEIVED_AT_ONCE), 0, 0
 
     def read_pdu(self, wait: float) -> tuple[int, memoryview]:
-        """The type and the content of the next PDU, which must begin within `wait` seconds. Raises Lost, WireError."""
+        """Read the next PDU, which must begin within `wait` seconds. Return its type and content. Raises Lost, WireError."""
         head = self._exactly(HEAD.size, wait, self.seconds)
         kind, length = HEAD.unpack(head)
         if not ASSOCIATE_RQ <= kind <= ABORT:
             raise NotDICOM(kind)
         if length > self.longest:
-            raise WireError(f"the peer sent a PDU that is longer than was agreed ({self.longest:,} bytes)")
+            raise WireError(f"the peer sent a PDU that is longer than negotiated ({self.longest:,} bytes)")
         if length > LARGE_PDU:
             return kind, memoryview(self._large(length))
         return kind, memoryview(self._exactly(length, self.seconds, self.seconds))
 
     def fragments(self, wait: float) -> Iterator[Fragment]:
-        """The fragments of the next P-DATA-TF PDU; none for A-RELEASE-RQ. Raises Lost for an abort, WireError for all else."""
+        """Yield the fragments of the next P-DATA-TF PDU; none for A-RELEASE-RQ. Raises Lost after an abort, else WireError."""
         kind, data = self.read_pdu(wait)
         if kind == RELEASE_RQ:
             return
         if kind == ABORT:
             raise Lost("the peer aborted the association")
         if kind != P_DATA:
-            raise WireError("the peer sent a PDU that has no place here")
+            raise WireError("the peer sent an unexpected PDU")
         yield from fragments(data)
 
     def write(self, *parts: bytes | memoryview) -> None:
-        """Sends all parts. Raises Lost."""
+        """Send all parts. Raises Lost."""
         try:
             self.connection.settimeout(self.seconds)
             for part in parts:
@@ -189,7 +189,7 @@ class Wire:
             raise Lost("the connection was lost") from error
 
     def write_file(self, descriptor: int, offset: int, length: int) -> None:
-        """Sends bytes of a file without reading them, where there is no TLS. Raises Lost; EOFError where the file ends."""
+        """Send bytes of a file by `sendfile`, which works only without TLS. Raises Lost; EOFError if the file is too short."""
         end = time.monotonic() + self.seconds
         self.connection.settimeout(self.seconds)
         try:
@@ -209,7 +209,7 @@ class Wire:
             raise Lost("the connection was lost") from None
 
     def is_ready(self, wait: float) -> bool:
-        """Whether something came, or the connection ended, within `wait` seconds."""
+        """Return whether data arrived, or the connection ended, within `wait` seconds."""
         if self._end > self._start or (isinstance(self.connection, ssl.SSLSocket) and self.connection.pending()):
             return True
         waiting = select.poll()
@@ -217,7 +217,7 @@ class Wire:
         return bool(waiting.poll(wait * 1000))
 
     def release(self, wait: float) -> None:
-        """Ends the association (PS3.8 7.2). What goes wrong with that does no harm any more."""
+        """Release the association (PS3.8 7.2) and close the connection. Errors are ignored."""
         end = time.monotonic() + wait
         try:
             self.write(HEAD.pack(RELEASE_RQ, 4) + bytes(4))
@@ -229,7 +229,7 @@ class Wire:
             self.close()
 
     def abort(self) -> None:
-        """Breaks the association off (PS3.8 9.3.8), as the service user."""
+        """Abort the association (PS3.8 9.3.8) as the service user, and close the connection."""
         try:
             self.write(HEAD.pack(ABORT, 4) + bytes(4))
         except WireError:
@@ -238,11 +238,11 @@ class Wire:
             self.close()
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self.connection.close()
 
     def _large(self, length: int) -> bytearray:
-        """So many bytes within the deadline, piece by piece: in memory is what came, not what was claimed."""
+        """Read `length` bytes within the deadline, piece by piece, so that memory grows only with received bytes."""
         data, end = bytearray(), time.monotonic() + self.seconds
         while missing := length - len(data):
             left = end - time.monotonic()
@@ -250,7 +250,7 @@ class Wire:
         return data
 
     def _exactly(self, length: int, wait: float, seconds: float) -> bytes:
-        """So many bytes, of which the first come within `wait` and the last within `seconds` after that."""
+        """Read `length` bytes: the first within `wait` seconds, the last within `seconds` after that."""
         end, started = time.monotonic() + wait, self._end > self._start
         while self._end - self._start < length:
             left = end - time.monotonic()
@@ -273,7 +273,7 @@ class Wire:
         return data
 
     def _room(self) -> memoryview:
-        """Where the next bytes go. The buffer grows by what came, not by what was claimed."""
+        """Return the free part of the buffer. It grows only with received bytes."""
         if self._start:
             left = self._end - self._start
             self._buffer[:left] = self._buffer[self._start : self._end]

@@ -1,4 +1,4 @@
-"""Runs every script with one class, each in a new folder: `python driver.py MODULE EXAMPLES FOLDER`. Standard library only.
+"""Run every script with one class, each in a new folder: `python driver.py MODULE EXAMPLES FOLDER`. Standard library only.
 
 Writes FOLDER/results.json: what each gave back, what it printed, and the signatures of the class.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def signatures(class_: type) -> dict[str, str]:
-    """The public methods with their parameters and defaults, without annotations."""
+    """Return the public methods with their parameters and defaults, without annotations."""
     members = inspect.getmembers(class_, inspect.isfunction)
     return {name: signature(member) for name, member in members if not name.startswith("_") or name == "__init__"}
 
@@ -29,7 +29,7 @@ def signature(function: Any) -> str:
 
 
 def hurried(connect: Any) -> Any:
-    """`sqlite3.connect` without waiting for the disk: pyconquest commits every row."""
+    """Call `sqlite3.connect` with syncs off, because pyconquest commits every row."""
 
     def connected(*arguments: Any, **keywords: Any) -> Any:
         connection = connect(*arguments, **keywords)

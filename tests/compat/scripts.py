@@ -168,7 +168,7 @@ def deleted_stays_deleted(pyconquest: Any) -> Any:
     c.delete_series(seriesuid=CT2)
     c.execute_db_query("delete from dicomimages where seriesinst in (select seriesinst from dicomseries where modality='MR')")
     c.close_db()
-    c = pyconquest(data_directory="store")  # the old object would leave out the series that it saw last
+    c = pyconquest(data_directory="store")  # the old object would skip the series that it loaded last
     return [c.rebuild_database_from_dicom(), c.execute_db_query("select count(*) as nr from dicomimages")]
 
 

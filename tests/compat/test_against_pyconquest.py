@@ -1,4 +1,4 @@
-"""Old scripts do with our class what they did with pyconquest 0.1.12. Where not, the difference and its reason stand here."""
+"""Old scripts do the same with our class as with pyconquest 0.1.12. Every difference is listed here with its reason."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.compat.scripts import CT5N, SCRIPTS
 
 Row = dict[str, Any]
 
-# What a script gives back otherwise: the reason, and what ours gives in the place of pyconquest's.
+# Return values that differ: the reason, and our value.
 GIVEN: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "slices": (
         "one slice alone is not uneven; positions are in whole micrometres, along the normal of the slices",
@@ -42,7 +42,7 @@ DIFFERENT = {
     "UniqueSliceDistance": "see `slices`",
 }
 
-# Columns of pyconquest's built-in layout that the standard layout has not, or by the name that Conquest gives them.
+# Columns of pyconquest's built-in layout that the standard layout lacks, or has under the name of Conquest.
 MISSING = dict.fromkeys(("Referenced", "Referenced:1"), "of images: an element that no image has at its top level")
 
 TABLES = {"DICOMPatients": "PatientID", "DICOMStudies": "StudyInsta", "DICOMSeries": "SeriesInst", "DICOMImages": "SOPInstanc"}
@@ -57,22 +57,22 @@ def read(database: Path, query: str) -> list[Row]:
 
 
 def tables(database: Path) -> dict[str, set[str]]:
-    """The tables that both have a reason to have, with their columns."""
+    """Return the tables that both have, with their columns."""
     names = [row["name"] for row in read(database, "SELECT name FROM sqlite_master WHERE type = 'table'")]
     kept = [name for name in names if not name.startswith(("rules_", "sqlite_")) and name not in ("UIDMODS", "geometry")]
     return {name.lower(): {row["name"].lower() for row in read(database, f"PRAGMA table_info({name})")} for name in kept}
 
 
 def meant(column: str, value: object) -> object:
-    """A value without what differs in every row, each for its reason."""
+    """Return a value without the parts that differ in every row."""
     if value in ("", "None", None):
-        return None  # what a file does not tell is NULL in ours, as in a Conquest server; in pyconquest "" or the text "None"
+        return None  # a missing value is NULL in ours, as in a Conquest server; "" or the text "None" in pyconquest
     if column == "ElementList":  # JSON in ours, in pyconquest the text of a list without its quotes
         words = filter(None, (word.strip() for word in re.split(r"[\[\],'\"\\]", str(value))))
         return [float(word) if re.fullmatch(r"[-+.\de]*\d", word) else word for word in words]
     if column == "ElementCount":  # a number in ours
         return int(str(value))
-    if isinstance(value, str) and "\\" in value:  # as in the file in ours; pyconquest leaves spaces where quotes were
+    if isinstance(value, str) and "\\" in value:  # ours is as in the file; pyconquest leaves spaces in the place of quotes
         return [part.strip() for part in value.split("\\")]
     return value
 
@@ -83,7 +83,7 @@ def comparable(row: Row, columns: set[str]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_script_gives_back_and_prints_the_same(script: str, real: Ran, ours: Ran) -> None:
+def test_a_script_returns_and_prints_the_same(script: str, real: Ran, ours: Ran) -> None:
     theirs, mine = real.results[script], ours.results[script]
     _, change = GIVEN.get(script, ("", lambda given: given))
     assert "Traceback" not in str(theirs["given"]), theirs["given"]
@@ -137,13 +137,13 @@ QUERIES = (
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_query_gives_the_same_rows(query: str, real: Ran, ours: Ran) -> None:
+def test_a_query_returns_the_same_rows(query: str, real: Ran, ours: Ran) -> None:
     expected, got = (read(of.database("rebuild"), query) for of in (real, ours))
     lacking = set(expected[0] if expected else {}) - set(got[0] if got else {})
     assert lacking <= MISSING.keys()
     both = set(expected[0]) & set(got[0]) if expected and got else set()
     assert len(got) == len(expected)
-    if query != QUERIES[-2]:  # DICOMSeries as Conquest writes it, pyconquest has DICOMseries: SQL does not care
+    if query != QUERIES[-2]:  # DICOMSeries in Conquest, DICOMseries in pyconquest: SQL ignores case
         theirs, mine = (sorted(str(sorted(comparable(row, both).items())) for row in rows) for rows in (expected, got))
         assert mine == theirs
 
@@ -155,5 +155,5 @@ def test_the_methods_are_those_of_pyconquest(ours: Ran) -> None:
     assert ours.results["signatures"] == GOLDEN
 
 
-def test_the_methods_were_noted_right(real: Ran) -> None:
+def test_the_recorded_methods_are_those_of_pyconquest(real: Ran) -> None:
     assert real.results["signatures"] == GOLDEN

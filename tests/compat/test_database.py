@@ -111,7 +111,7 @@ def test_a_failed_query_holds_no_lock(instance: Instance) -> None:
     assert c.execute_db_query("select 1; select 2") is None
     assert c.execute_db_query("select a from mine", return_list_from_col="a") == [1]
     assert c.execute_db_query("nonsense", return_list_from_col="a") is None
-    assert c.rebuild_database_from_dicom() == 1  # nobody holds a lock
+    assert c.rebuild_database_from_dicom() == 1  # no lock is left
 
 
 def test_an_error_without_a_connection_names_connect_db(caplog: pytest.LogCaptureFixture) -> None:
@@ -164,7 +164,7 @@ def test_an_added_column_is_filled_and_remembered(instance: Instance) -> None:
     other.store_dicom_file("new/3.dcm")
     assert other.execute_db_query(query, return_list_from_col="name") == ["A", "B", "C"]
     other.create_standard_dicom_tables()
-    assert other.execute_db_query(query) is None, "made anew without it"
+    assert other.execute_db_query(query) is None, "recreated without it"
 
 
 def test_a_new_column_adds_no_other_patients(instance: Instance, here: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_new_column_adds_no_other_patients(instance: Instance, here: Path) -> 
     c.rebuild_database_from_dicom(mrn="P1")
     c.add_column_to_database("DICOMimages", ["0x0008", "0x1010", "Station"])
     (here / "data").rename(here / "elsewhere")
-    with pytest.raises(SourceError, match="which is not there"):
+    with pytest.raises(SourceError, match="the data directory is missing"):
         c.analyse_images()
     assert number(c) == 2
     (here / "elsewhere").rename(here / "data")

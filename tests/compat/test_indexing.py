@@ -19,7 +19,7 @@ def test_a_rebuild_adds_new_files_and_removes_missing_ones(instance: Instance) -
     assert c.rebuild_database_from_dicom() == 3
     instance("data/P1/d.dcm")
     files[0].unlink()
-    assert c.rebuild_database_from_dicom() == 0, "the folder of a known patient does not count"
+    assert c.rebuild_database_from_dicom() == 0, "files in the folder of a known patient do not count"
     assert sorted(c.get_list_of_filenames(seriesuid=SERIES) or []) == [f"data/P1/{name}.dcm" for name in "bcd"]
 
 

@@ -1,4 +1,4 @@
-"""The network methods of pyconquest, with DCMTK's programs as the other side: its own examples, and what ours promises."""
+"""The network methods of pyconquest with DCMTK's programs as peers: its own examples, and our guarantees."""
 
 import logging
 import re
@@ -35,7 +35,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 SCRIPT = """
 import signal
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent process may ignore SIGINT
 from pyconquest_rules.compat.pyconquest import pyconquest
 
 c = pyconquest(data_directory="data2")
@@ -45,7 +45,7 @@ c.start_dicom_listener(port={port})
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Every test runs in a folder of its own, as a script does; what is tried again need not be waited for."""
+    """Run every test in a folder of its own, as a script runs, without waits before retries."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(retrievals, "DELAYS", ())
     monkeypatch.setattr(transfers, "DELAYS", ())
@@ -54,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def indexed(instance: Instance) -> pyconquest:
-    """A data directory with two patients: of P1 two images of CT, of P2 an RTDOSE."""
+    """Write a data directory with two patients: P1 has two CT images, P2 has an RTDOSE."""
     for number in range(2):
         instance(f"data/{number}.dcm", PatientID="P1", SeriesInstanceUID="1.2.3.1")
     instance("data/dose.dcm", PatientID="P2", Modality="RTDOSE", SeriesInstanceUID="1.2.3.2")
@@ -69,7 +69,7 @@ def uids(folder: Path | str) -> set[str]:
 
 
 def sent(port: int, *files: Path) -> int:
-    """Sends files with DCMTK's storescu; gives its exit code."""
+    """Send files with DCMTK's storescu. Return its exit code."""
     command = [dcmtk("storescu"), "-q", "127.0.0.1", str(port), *map(str, files)]
     return subprocess.run(command, env=ENVIRONMENT, check=False, timeout=60).returncode
 
@@ -83,14 +83,14 @@ def sent(port: int, *files: Path) -> int:
         ({"query": "select SeriesInst from DICOMseries"}, 3),
     ],
 )
-def test_a_patient_a_series_or_a_query_is_sent(instance: Instance, here: Path, arguments: dict[str, str], number: int) -> None:
+def test_sends_a_patient_a_series_or_a_query(instance: Instance, here: Path, arguments: dict[str, str], number: int) -> None:
     c = indexed(instance)
     with storescp(here) as port:
         c.send_dicom("127.0.0.1", port, **arguments)
     assert len(uids("received")) == number
 
 
-def test_files_are_sent(instance: Instance, here: Path) -> None:
+def test_sends_files(instance: Instance, here: Path) -> None:
     one, other = instance("new/1.dcm"), instance("new/2.dcm")
     with storescp(here) as port:
         pyconquest().send_dicom_file("127.0.0.1", port, [str(one), str(other)])
@@ -98,7 +98,7 @@ def test_files_are_sent(instance: Instance, here: Path) -> None:
     assert uids("received") == uids("new")
 
 
-def test_what_was_not_sent_is_never_called_sent(instance: Instance, here: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_send_is_an_error(instance: Instance, here: Path, caplog: pytest.LogCaptureFixture) -> None:
     c = indexed(instance)
     with pytest.raises(NotSent, match="2 of 2 instances were not sent"):
         c.send_dicom("127.0.0.1", free_port(), patientid="P1")
@@ -120,7 +120,7 @@ def test_the_receiver_of_the_examples_stores_and_indexes(instance: Instance, her
     port = free_port()
     process = subprocess.Popen([sys.executable, "-c", SCRIPT.format(port=port)], stderr=subprocess.DEVNULL)
     try:
-        while sent(port, files[0]) != 0:  # until it listens
+        while sent(port, files[0]) != 0:  # retry until it listens
             assert process.poll() is None
         assert sent(port, *files) == 0
         process.send_signal(signal.SIGINT)
@@ -133,7 +133,7 @@ def test_the_receiver_of_the_examples_stores_and_indexes(instance: Instance, her
     assert c.execute_db_query("select count(*) as nr from DICOMimages") == [{"nr": 3}]
 
 
-def test_a_receiver_beside_the_script_ends_with_the_database(instance: Instance) -> None:
+def test_a_background_listener_ends_with_the_database(instance: Instance) -> None:
     c, port = pyconquest(), free_port()
     c.start_dicom_listener(port, block=False)
     assert sent(port, instance("new/1.dcm")) == 0
@@ -144,7 +144,7 @@ def test_a_receiver_beside_the_script_ends_with_the_database(instance: Instance)
     assert sent(port, instance("new/1.dcm")) != 0
 
 
-def test_a_receiver_need_not_index(instance: Instance) -> None:
+def test_a_listener_without_index(instance: Instance) -> None:
     c, port = pyconquest(), free_port()
     c.start_dicom_listener(port, write_to_database=False, block=False)
     assert sent(port, instance("new/1.dcm")) == 0
@@ -153,7 +153,7 @@ def test_a_receiver_need_not_index(instance: Instance) -> None:
     c.close_db()
 
 
-def test_a_request_of_pynetdicom_can_be_handled(instance: Instance, here: Path) -> None:
+def test_handles_a_request_of_pynetdicom(instance: Instance, here: Path) -> None:
     dataset = pydicom.dcmread(instance("new/1.dcm"))
     with open("new/1.dcm", "rb") as file:
         offset = data_set_offset(file.fileno())
@@ -171,7 +171,7 @@ def test_a_request_of_pynetdicom_can_be_handled(instance: Instance, here: Path) 
     assert pydicom.dcmread(Path("data/P1") / f"{dataset.SOPInstanceUID}.dcm") == dataset
 
 
-def test_series_are_found(instance: Instance) -> None:
+def test_finds_series(instance: Instance) -> None:
     files = [instance("new/1.dcm", PatientID="P123"), instance("new/2.dcm", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")]
     with orthanc() as node:
         stored(node, files)
@@ -182,23 +182,23 @@ def test_series_are_found(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("archive", [orthanc, dcmqrscp], ids=["orthanc", "dcmqrscp"])
-def test_what_is_missing_is_moved_here(archive: Callable[..., AbstractContextManager[Node]], instance: Instance) -> None:
+def test_retrieves_missing_instances(archive: Callable[..., AbstractContextManager[Node]], instance: Instance) -> None:
     files = [instance(f"new/{n}.dcm", PatientID="P123", SeriesInstanceUID=f"1.2.3.{n % 2}") for n in range(4)]
     port = free_port()
     with archive({"PYCONQUEST": port}) as node:
         stored(node, files)
         c = pyconquest()
         where: dict[str, Any] = {"port": node.port, "ae_title": node.ae_title, "receiving_port_number": port}
-        assert c.get_dicom(**where, patientid="P12") is None  # too short a word: nothing is asked for
+        assert c.get_dicom(**where, patientid="P12") is None  # too short: nothing is requested
         assert c.get_dicom(**where, series_uid="1.2.3.1") is None
         assert len(uids("data")) == 2
         assert c.get_dicom(**where, patientid="P123", modality="CT") is None
         assert uids("data") == uids("new")
-        assert c.get_dicom(**where, patientid="P123", receiving_ae_title="OTHER") is None  # all is here
+        assert c.get_dicom(**where, patientid="P123", receiving_ae_title="OTHER") is None  # nothing is missing
     assert "refuses the connection" in (c.get_dicom(**where, patientid="P123") or "")
 
 
-def test_what_does_not_come_is_told(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+def test_instances_that_do_not_arrive_are_reported(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     with orthanc() as node:
         stored(node, [instance("new/1.dcm", PatientID="P123")])
         where: dict[str, Any] = {"port": node.port, "ae_title": node.ae_title, "receiving_port_number": free_port()}
@@ -243,7 +243,7 @@ def test_the_rules_of_the_page_do_the_same(instance: Instance, here: Path) -> No
             rules = rules.replace(f"port = {number}", f"port = {other}")
         (here / "rules.toml").write_text(rules, encoding="utf-8")
         assert workplace.run("find", "clinic", "--level", "series", "PatientID=1234567", "--json").summary["rows"] == 1
-        assert workplace.run("apply", "--json").summary["done"] == 1 + 2 + 1  # with the plan that was retrieved
+        assert workplace.run("apply", "--json").summary["done"] == 1 + 2 + 1  # including the retrieved plan
     assert len(uids("received")) == 3
     assert uids("plans") < uids("data")
 
@@ -307,9 +307,7 @@ WANTED = [
 
 @pytest.mark.parametrize(("wanted", "numbers"), WANTED)
 @pytest.mark.parametrize("relational", ["answered", "refused", "not said"])
-def test_a_query_is_one_message_where_the_node_takes_relational_ones(
-    relational: str, wanted: dict[str, str], numbers: list[int]
-) -> None:
+def test_a_relational_query_is_one_message(relational: str, wanted: dict[str, str], numbers: list[int]) -> None:
     with archive_of_many(relational=relational) as (node, asked):
         found = pyconquest().query_dicom("127.0.0.1", node.port, "MANY", **wanted)
     assert sorted(int(each["SeriesInstanceUID"].split(".")[-1]) for each in found) == numbers
@@ -323,10 +321,10 @@ def test_a_query_is_one_message_where_the_node_takes_relational_ones(
     "wanted", [{"series_uid": "1.2.7"}, {"sop_instance_uid": "1.3.7"}, {"patientid": "P300", "modality": "CT"}]
 )
 @pytest.mark.parametrize("relational", ["answered", "refused", "not said"])
-def test_what_to_get_is_asked_by_one_message(wanted: dict[str, Any], relational: str) -> None:
+def test_get_dicom_queries_with_one_message(wanted: dict[str, Any], relational: str) -> None:
     with archive_of_many(relational=relational) as (node, asked):
         said = pyconquest().get_dicom("127.0.0.1", node.port, "MANY", **wanted, receiving_port_number=free_port())
-    assert "were not retrieved" in (said or ""), "this node moves nothing, and what it said that it has is missed"
+    assert "were not retrieved" in (said or ""), "this node finds instances but moves none"
     if relational == "answered":
         assert len(asked) == 1
         assert asked[0].QueryRetrieveLevel == "IMAGE"

@@ -61,7 +61,7 @@ def test_printing_the_summary_is_optional(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_python_of_the_page_runs(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(DATA, workplace.folder / "data")
-    rules, _ = blocks(MIGRATE, "toml")  # what needs the network is run in test_network.py
+    rules, _ = blocks(MIGRATE, "toml")  # test_network.py runs the parts that need the network
     (workplace.folder / "rules.toml").write_text(rules, encoding="utf-8")
     old, new, _, listed = blocks(MIGRATE, "python")
     exec(old, {})

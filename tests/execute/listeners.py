@@ -1,4 +1,4 @@
-"""`listen` in a process of its own, and what is sent to it."""
+"""Run `listen` in its own process, and send to it."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.dcmtk import dcmtk
 
 @contextmanager
 def listening(workplace: Workplace) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
-    """The listener in a process of its own: its port, and the process, whose lines of JSON can be read on."""
+    """Run the listener in its own process. Yield its port and the process, whose JSON lines can still be read."""
     command = [sys.executable, "-m", "pyconquest_rules", "listen", "--json"]
     process = subprocess.Popen(command, cwd=workplace.folder, stdout=subprocess.PIPE, text=True)
     try:

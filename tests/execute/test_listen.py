@@ -1,4 +1,4 @@
-"""`[listen.NAME]` with DCMTK's storescu: what was answered with success is at its place and in the index."""
+"""`[listen.NAME]` with DCMTK's storescu: acknowledged instances are stored and indexed."""
 
 import signal
 
@@ -15,7 +15,7 @@ def inbox(workplace: Workplace) -> Workplace:
     return workplace.rules(RULES)
 
 
-def test_what_comes_is_at_its_place_in_the_index_and_copied(inbox: Workplace, instance: Instance) -> None:
+def test_a_received_instance_is_stored_indexed_and_copied(inbox: Workplace, instance: Instance) -> None:
     files = [instance(f"sent/{number}.dcm", InstanceNumber=number, Modality="CT", PatientID="P1") for number in range(5)]
     with listening(inbox) as (port, process):
         assert storescu(port, *files) == 0
@@ -24,7 +24,7 @@ def test_what_comes_is_at_its_place_in_the_index_and_copied(inbox: Workplace, in
             dataset = pydicom.dcmread(path)
             received = pydicom.dcmread(inbox.folder / "archive" / "P1" / f"{dataset.SOPInstanceUID}.dcm")
             assert received == dataset
-        assert storescu(port, *files) == 0  # once more: the same bytes are there already
+        assert storescu(port, *files) == 0  # again: duplicates
         process.send_signal(signal.SIGTERM)
         summary = next_line(process, "summary")
         assert process.wait(60) == 0
@@ -34,7 +34,7 @@ def test_what_comes_is_at_its_place_in_the_index_and_copied(inbox: Workplace, in
     assert (index["read"], index["unchanged"]) == (0, 5)
 
 
-def test_other_bytes_of_an_instance_are_refused_and_the_first_stay(inbox: Workplace, instance: Instance) -> None:
+def test_another_data_set_of_an_instance_is_refused(inbox: Workplace, instance: Instance) -> None:
     first = instance("sent/1.dcm", SOPInstanceUID="1.2.3", StudyDescription="first")
     other = instance("sent/2.dcm", SOPInstanceUID="1.2.3", StudyDescription="other")
     with listening(inbox) as (port, process):
@@ -46,7 +46,7 @@ def test_other_bytes_of_an_instance_are_refused_and_the_first_stay(inbox: Workpl
         assert next_line(process, "summary")["refused"] == 1
 
 
-def test_what_was_answered_for_survives_a_kill(inbox: Workplace, instance: Instance) -> None:
+def test_acknowledged_instances_survive_a_kill(inbox: Workplace, instance: Instance) -> None:
     files = [instance(f"sent/{number}.dcm", InstanceNumber=number) for number in range(20)]
     with listening(inbox) as (port, process):
         assert storescu(port, *files) == 0

@@ -1,4 +1,4 @@
-"""Storage commitment by `listen`: of Orthanc, of pynetdicom, and of ourselves."""
+"""Storage commitment by `listen`, requested by Orthanc, by pynetdicom and by our own SCU."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def inbox(workplace: Workplace) -> Workplace:
 
 
 def received(inbox: Workplace, instance: Instance, port: int, number: int) -> list[tuple[str, str]]:
-    """Send instances to the listener: their SOP Class and SOP Instance UIDs."""
+    """Send instances to the listener. Return their SOP Class and SOP Instance UIDs."""
     files = [instance(f"sent/{each}.dcm", InstanceNumber=each, PatientID="P1", SOPClassUID=CT) for each in range(number)]
     assert storescu(port, *files) == 0
     sent = [pydicom.dcmread(file) for file in files]
@@ -58,7 +58,7 @@ def received(inbox: Workplace, instance: Instance, port: int, number: int) -> li
 
 
 def spoilt(inbox: Workplace, uids: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    """Spoil what the archive has of some: what is asked for then, and the Failure Reasons that are right."""
+    """Damage some files. Return the instances to request, and the expected Failure Reasons."""
     places = [inbox.folder / f"archive/P1/{uid}.dcm" for _, uid in uids]
     places[1].unlink()
     places[2].write_bytes(places[2].read_bytes()[:-10])
@@ -69,9 +69,9 @@ def spoilt(inbox: Workplace, uids: list[tuple[str, str]]) -> tuple[list[tuple[st
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_what_is_there_is_committed_to_and_what_is_not_has_its_reason(known: bool, inbox: Workplace, instance: Instance) -> None:
+def test_commits_to_existing_instances_and_gives_reasons_for_others(known: bool, inbox: Workplace, instance: Instance) -> None:
     with Waiting("PEER") as waiting:
-        if known:  # as a node, which is called back
+        if known:  # a known node gets the report on a new association
             inbox.rules(RULES + NODE % waiting.port)
         with listening(inbox) as (port, process):
             uids = received(inbox, instance, port, 8)
@@ -135,7 +135,7 @@ def asked(transaction: str | None, uids: list[tuple[str, str]] | None) -> Datase
         (asked("1.2.3", [(CT, "1.2")]), 1, "1.2.3", 0x0112),
     ],
 )
-def test_requests_that_ask_for_nothing_are_refused_and_logged(
+def test_invalid_requests_are_refused_and_logged(
     information: Dataset | None, action: int, instance_uid: str, status: int, inbox: Workplace
 ) -> None:
     with listening(inbox) as (port, process):
@@ -151,7 +151,7 @@ def test_requests_that_ask_for_nothing_are_refused_and_logged(
     assert f"({status:04X})" in line["reason"]
 
 
-def test_a_node_that_takes_no_report_is_logged(inbox: Workplace, instance: Instance) -> None:
+def test_a_report_that_a_node_refuses_is_logged(inbox: Workplace, instance: Instance) -> None:
     ae = AE(ae_title="PEER")
     ae.add_supported_context("1.2.840.10008.1.1")
     server = ae.start_server(("127.0.0.1", 0), block=False)
@@ -173,7 +173,7 @@ def test_a_node_that_takes_no_report_is_logged(inbox: Workplace, instance: Insta
 
 @contextmanager
 def rest(port: int) -> Iterator[tuple[Node, Any]]:
-    """Orthanc that knows our listener, and what calls its REST interface."""
+    """Start an Orthanc that knows our listener. Yield it, and a function that calls its REST interface."""
     http = free_port()
 
     def call(path: str, body: bytes | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""`[listen.NAME]` where it is hard: a hundred callers, kills, callers that mean no good or cannot prove who they are."""
+"""`[listen.NAME]` under stress: a hundred callers, kills, hostile callers, and callers without a valid certificate."""
 
 import multiprocessing
 import os
@@ -51,12 +51,12 @@ def inbox(workplace: Workplace) -> Workplace:
 
 
 def kept(inbox: Workplace) -> dict[str, bytes]:
-    """The data sets that are in place, by the names of their files."""
+    """Return the stored data sets, by file name."""
     return {file.name: data_set(file) for file in (inbox.folder / "archive").glob("*.dcm")}
 
 
 def indexed(inbox: Workplace) -> set[str]:
-    """The SOPInstanceUIDs that the index has."""
+    """Return the SOPInstanceUIDs of the index."""
     with closing(sqlite3.connect(inbox.folder / "conquest.db")) as connection:
         return {uid for (uid,) in connection.execute("SELECT SOPInstanceUID FROM images")}
 
@@ -67,7 +67,7 @@ def test_a_hundred_senders_at_once(inbox: Workplace, instance: Instance, tmp_pat
     files = [[instance(f"{uid}.dcm", SOPInstanceUID=uid) for uid in some] for some in uids]
 
     def stored(sender: int, port: int) -> int:
-        """One half sends with DCMTK's storescu, the other with our own."""
+        """Send one half with DCMTK's storescu, the other with our own SCU."""
         if sender % 2:
             done = dcmtk("storescu", "-q", "-R", "-aec", "RULES", "127.0.0.1", str(port), *files[sender])
             return len(files[sender]) if done.returncode == 0 else 0
@@ -88,7 +88,7 @@ def test_a_hundred_senders_at_once(inbox: Workplace, instance: Instance, tmp_pat
 
 
 def serve(folder: Path, told: Connection) -> None:
-    """`listen` in a process of its own: tells its port, and stays."""
+    """Run `listen` in its own process: print its port, and stay."""
 
     def tell(event: Event) -> None:
         if isinstance(event, Listens):
@@ -97,7 +97,7 @@ def serve(folder: Path, told: Connection) -> None:
     app.listen(app.Rules.load(folder / "rules.toml"), "inbox", emit=tell)
 
 
-def test_no_instance_that_was_answered_is_missing_after_a_kill(inbox: Workplace) -> None:
+def test_acknowledged_instances_survive_a_kill(inbox: Workplace) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     answered: dict[str, bytes] = {}
@@ -151,7 +151,7 @@ COMPRESSED = [
 
 
 def proposals(files: list[Path]) -> str:
-    """A configuration of storescu: a presentation context for each SOP class in each transfer syntax of these files."""
+    """Write a configuration of storescu, with a context for each SOP class and transfer syntax of these files."""
     metas = [pydicom.dcmread(file, stop_before_pixels=True).file_meta for file in files]
     pairs = sorted({(str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)) for meta in metas})
     syntaxes = "".join(f"[T{number}]\nTransferSyntax1 = {syntax}\n" for number, (_, syntax) in enumerate(pairs))
@@ -160,13 +160,13 @@ def proposals(files: list[Path]) -> str:
     return f"[[TransferSyntaxes]]\n{syntaxes}[[PresentationContexts]]\n[Contexts]\n{contexts}{profile}"
 
 
-def test_a_folder_of_compressed_and_deflated_files_arrives_as_it_is(inbox: Workplace, shared: Path, tmp_path: Path) -> None:
+def test_compressed_and_deflated_files_arrive_unchanged(inbox: Workplace, shared: Path, tmp_path: Path) -> None:
     (tmp_path / "sent").mkdir()
     files = [tmp_path / "sent" / f"{number}.dcm" for number in range(len(COMPRESSED))]
     for name, file in zip(COMPRESSED, files, strict=True):
-        # dcmconv writes what storescu sends, as far as group lengths, lengths of sequences and padding are concerned.
+        # dcmconv writes group lengths, lengths of sequences and padding as storescu sends them.
         assert dcmtk("dcmconv", "--padding-off", shared / "corpus" / name, file).returncode == 0
-        # Some of them are the same instance in other transfer syntaxes.
+        # Some files are the same instance in other transfer syntaxes.
         assert dcmtk("dcmodify", "--no-backup", "--gen-inst-uid", file).returncode == 0
     (tmp_path / "storescu.cfg").write_text(proposals(files))
     with listening(inbox) as (port, _):
@@ -177,22 +177,22 @@ def test_a_folder_of_compressed_and_deflated_files_arrives_as_it_is(inbox: Workp
         meta = pydicom.dcmread(file, stop_before_pixels=True).file_meta
         arrived = inbox.folder / "archive" / f"{meta.MediaStorageSOPInstanceUID}.dcm"
         expected = data_set(file)
-        assert data_set(arrived) == expected + bytes(len(expected) % 2)  # what is deflated is made even (PS3.5 A.5)
+        assert data_set(arrived) == expected + bytes(len(expected) % 2)  # padded if deflated (PS3.5 A.5)
         assert pydicom.dcmread(arrived, stop_before_pixels=True).file_meta.TransferSyntaxUID == meta.TransferSyntaxUID
 
 
-# Callers that mean no good, or are ill.
+# Hostile and broken callers.
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs what both sides have."""
+    """The CA that signs the certificates of both sides."""
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture
 def secured(inbox: Workplace, authority: Authority) -> Workplace:
-    """A listener that asks callers for certificates; the files count from the folder of the rules."""
+    """A listener that requires certificates. Its files are relative to the folder of the rules."""
     certificate, key = authority.sign("us.example")
     for file, name in ((certificate, "us.pem"), (key, "us.key"), (authority.ca, "ca.pem")):
         shutil.copy(file, inbox.folder / name)
@@ -206,13 +206,13 @@ def resident(process: "subprocess.Popen[str]") -> int:
 
 
 def served(call: Callable[[], object]) -> None:
-    """Calls somebody who must be served within two seconds: that is what was promised, whatever others do."""
+    """Call the listener, which must answer within two seconds, whatever other callers do."""
     begin = time.monotonic()
     assert call() == 0
     assert time.monotonic() - begin < 2
 
 
-def test_ten_stalled_callers_and_claims_of_4_gb_delay_nobody_and_take_no_memory(inbox: Workplace) -> None:
+def test_stalled_callers_and_lengths_of_4_gb_cost_no_time_and_memory(inbox: Workplace) -> None:
     needs("/proc/self/status", Path("/proc/self/status").exists())
     with listening(inbox) as (port, process):
         assert Peer(port).associated().store("1.2.3") == 0
@@ -230,7 +230,7 @@ def test_ten_stalled_callers_and_claims_of_4_gb_delay_nobody_and_take_no_memory(
     assert set(kept(inbox)) == {"1.2.3.dcm", "1.2.5.dcm"}
 
 
-def test_only_callers_with_the_right_certificate_are_let_in(
+def test_only_callers_with_the_right_certificate_are_accepted(
     secured: Workplace, authority: Authority, instance: Instance, tmp_path: Path
 ) -> None:
     other = Authority(tmp_path, "other")
@@ -246,10 +246,10 @@ def test_only_callers_with_the_right_certificate_are_let_in(
             return call("+tls", key, certificate, "+cf", authority.ca)
 
         served(lambda: by(*authority.sign("clinic.example")))
-        assert call("+tla", "+cf", authority.ca) != 0  # none
-        assert by(*other.sign("clinic.example")) != 0  # of another authority
-        assert by(*authority.sign("clinic.example", days=-1)) != 0  # over
-        assert call() != 0  # plain
+        assert call("+tla", "+cf", authority.ca) != 0  # no certificate
+        assert by(*other.sign("clinic.example")) != 0  # signed by another CA
+        assert by(*authority.sign("clinic.example", days=-1)) != 0  # expired
+        assert call() != 0  # no TLS
         served(lambda: by(*authority.sign("clinic.example")))
         for peer in silent:
             peer.wire.close()
@@ -266,7 +266,7 @@ def test_without_ca_callers_need_no_certificate(secured: Workplace, authority: A
         assert dcmtk("storescu", *here).returncode != 0
 
 
-def test_a_handshake_and_a_pdu_have_their_deadlines(secured: Workplace) -> None:
+def test_a_handshake_and_a_pdu_have_deadlines(secured: Workplace) -> None:
     tls = (secured.folder / "rules.toml").read_text().removeprefix("rules_version = 1\n")
     secured.rules(f"{tls}association_timeout = 0.5\n")
     with listening(secured) as (port, _), closing(socket.create_connection(("127.0.0.1", port))) as half:
@@ -298,7 +298,7 @@ def test_limits_of_a_pdu_and_of_a_data_set(inbox: Workplace) -> None:
     assert kept(inbox) == {}
 
 
-def test_a_certificate_that_cannot_be_used_is_said(secured: Workplace) -> None:
+def test_an_unusable_certificate_is_an_error(secured: Workplace) -> None:
     (secured.folder / "us.pem").write_text("none")
     done = secured.run("listen")
     assert done.code == 1

@@ -1,4 +1,4 @@
-"""What `listen` refuses, and to whom it says so; what it checks when it starts; what one address may take."""
+"""The refusals of `listen` and their log, its checks at the start, and the limits of one address."""
 
 import json
 import socket
@@ -76,8 +76,8 @@ def no_data_set(peer: Peer) -> None:
         (another_class, "1.2.3", 0xA900, "the data set has another SOP class than the request"),
         (another_instance, "1.2.3", 0xC000, "the data set has another SOPInstanceUID than the request"),
         (nonsense, "1.2.3", 0xC000, "the data set cannot be read: malformed"),
-        (no_path, "1.2.3", 0x0110, "its values fit no path of the layout: PatientID has no value"),
-        (other_content, "1.2.3", 0x0111, 'another data set of this instance is there (on_conflict = "refuse")'),
+        (no_path, "1.2.3", 0x0110, "its values give no valid path: PatientID has no value"),
+        (other_content, "1.2.3", 0x0111, 'another data set of this instance exists (on_conflict = "refuse")'),
         (no_data_set, "1.2.3", 0xC000, "cannot understand"),
     ],
 )
@@ -111,7 +111,7 @@ ODD = {
 
 
 @pytest.mark.parametrize(("syntax", "data", "note"), ODD.values(), ids=ODD)
-def test_what_the_index_notes_is_logged(syntax: str, data: bytes, note: str, inbox: Workplace) -> None:
+def test_notes_of_the_index_are_logged(syntax: str, data: bytes, note: str, inbox: Workplace) -> None:
     with listening(inbox) as (port, process):
         peer = Peer(port)
         peer.request(contexts=[(VERIFICATION, [IMPLICIT]), (CT, [syntax])])
@@ -122,7 +122,7 @@ def test_what_the_index_notes_is_logged(syntax: str, data: bytes, note: str, inb
     assert noted[0]["values"] == {"reason": note}
 
 
-def test_a_data_set_without_a_sop_class_is_said_to_have_none(inbox: Workplace) -> None:
+def test_a_data_set_without_a_sop_class_is_refused_with_that_reason(inbox: Workplace) -> None:
     with listening(inbox) as (port, process):
         assert Peer(port).associated().store("1.2.3", data_set("1.2.3", sop_class="")) == 0xA900
         assert json.loads(output(process).readline())["reason"] == "the data set has no SOP class"
@@ -155,12 +155,12 @@ def a_fragment_of_no_context(peer: Peer) -> None:
     [
         (called_otherwise, "association", "CLINIC", "called AE title not recognized"),
         (a_stranger, "association", "STRANGER", "calling AE title not recognized"),
-        (a_class_that_is_not_stored, "context", "CLINIC", "not taken: 1.2.840.10008.5.1.4.1.2.1.1"),
-        (no_dicom, "abort", "", "the peer sent something that is no PDU"),
+        (a_class_that_is_not_stored, "context", "CLINIC", "not accepted: 1.2.840.10008.5.1.4.1.2.1.1"),
+        (no_dicom, "abort", "", "the peer sent something that is not a PDU"),
         (a_fragment_of_no_context, "abort", "CLINIC", "the peer used a presentation context that was not accepted"),
     ],
 )
-def test_each_peer_that_is_refused_something_is_logged(
+def test_each_refusal_of_a_peer_is_logged(
     fault: Callable[[Peer], None], what: str, calling: str, reason: str, inbox: Workplace
 ) -> None:
     inbox.rules(f'{RULES}allow = ["CLINIC"]\n')
@@ -171,7 +171,7 @@ def test_each_peer_that_is_refused_something_is_logged(
     assert (line["what"], line["calling_ae_title"], line["address"], line["reason"]) == (what, calling, "127.0.0.1", reason)
 
 
-def test_people_read_lines_with_the_time(inbox: Workplace) -> None:
+def test_the_console_shows_lines_with_the_time(inbox: Workplace) -> None:
     inbox.rules(RULES.replace("port = 0", f"port = {(port := free())}"))
     command = [sys.executable, "-m", "pyconquest_rules", "listen"]
     with subprocess.Popen(command, cwd=inbox.folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
@@ -184,7 +184,7 @@ def test_people_read_lines_with_the_time(inbox: Workplace) -> None:
         lines = [process.stderr.readline() for _ in range(3)]
         process.terminate()
     assert "refused 1.2.3 from CLINIC at 127.0.0.1: the data set has another SOP class than the request (A900)" in lines[0]
-    assert "kept 1.2.5 from CLINIC at 127.0.0.1: kept as 1.2.840.10008.1.2, in which it is encoded" in lines[1]
+    assert "kept 1.2.5 from CLINIC at 127.0.0.1: stored as 1.2.840.10008.1.2, its real encoding" in lines[1]
     assert "refused an association of CLINIC at 127.0.0.1: called AE title not recognized" in lines[2]
     assert SECRET not in "".join(lines)
 
@@ -195,7 +195,7 @@ def free() -> int:
         return int(probe.getsockname()[1])
 
 
-# What is checked at the start.
+# Checks at the start.
 
 
 def source_is_a_file(folder: Path) -> str:
@@ -256,7 +256,7 @@ def no_address(folder: Path) -> str:
         no_address,
     ],
 )
-def test_what_lacks_is_said_at_the_start(fault: Callable[[Path], str], inbox: Workplace) -> None:
+def test_faults_are_reported_at_the_start(fault: Callable[[Path], str], inbox: Workplace) -> None:
     expected = fault(inbox.folder)
     done = inbox.run("listen")
     assert done.code in (1, 2)
@@ -264,7 +264,7 @@ def test_what_lacks_is_said_at_the_start(fault: Callable[[Path], str], inbox: Wo
     assert "Traceback" not in done.err
 
 
-# What is taken.
+# Accepted SOP classes and transfer syntaxes.
 
 
 PRIVATE, RETIRED, LATER = "1.3.12.2.1107.5.9.1", "1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.9999"
@@ -299,7 +299,7 @@ def test_private_and_retired_classes_and_private_syntaxes(
 
 
 @pytest.mark.parametrize("accept", ["any", "standard"])
-def test_the_rules_say_what_is_taken(accept: str, inbox: Workplace) -> None:
+def test_accept_decides_about_private_classes(accept: str, inbox: Workplace) -> None:
     inbox.rules(f'{RULES}accept = "{accept}"\n')
     with listening(inbox) as (port, _):
         peer = Peer(port)
@@ -314,7 +314,7 @@ def test_the_rules_say_what_is_taken(accept: str, inbox: Workplace) -> None:
     assert names == ({"P1/1.2.9.dcm"} if accept == "any" else set())
 
 
-# What one address may take.
+# Limits of one address.
 
 
 def from_address(address: str, port: int) -> Peer:
@@ -328,7 +328,7 @@ OTHERS = [f"127.0.0.{number}" for number in range(2, 7)]
 
 
 @pytest.mark.parametrize("other", OTHERS)
-def test_connections_that_wait_leave_half_of_the_port_to_others(other: str, listen: Listen) -> None:
+def test_waiting_connections_of_one_address_take_half_of_the_places_at_most(other: str, listen: Listen) -> None:
     listener = listen(max_associations=2)
     idle = [Peer(listener.port) for _ in range(60)]
     assert from_address(other, listener.port).associated().echo() == 0
@@ -351,7 +351,7 @@ def is_open(peer: Peer) -> bool:
 def test_idle_associations_make_room_for_another_address(places: int, listen: Listen) -> None:
     listener = listen(max_associations=places)
     idle = [Peer(listener.port).associated() for _ in range(places)]
-    assert Peer(listener.port).request()[0] == 3  # of the same address: as ever
+    assert Peer(listener.port).request()[0] == 3  # the same address: rejected as before
     others = [from_address(address, listener.port) for address in OTHERS[: (places + 1) // 2]]
     for other in others:
         assert other.associated().echo() == 0
@@ -359,7 +359,7 @@ def test_idle_associations_make_room_for_another_address(places: int, listen: Li
     assert listener.health().associations == places
 
 
-def test_associations_at_work_keep_their_places(listen: Listen) -> None:
+def test_busy_associations_keep_their_places(listen: Listen) -> None:
     listener = listen(max_associations=2)
     busy = [Peer(listener.port).associated() for _ in range(2)]
     for number, peer in enumerate(busy):

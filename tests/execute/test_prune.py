@@ -140,7 +140,7 @@ def test_bytes_are_read_before_they_are_removed(five: Workplace) -> None:
     assert planned(five) == {GONE: ("todo", "prune")}
     applied = five.run("apply", "--json")
     assert (applied.code, applied.summary["failed"]) == (1, 1)
-    assert applied.lines[0]["message"] == "it changed since it was made, and stays"
+    assert applied.lines[0]["message"] == "it changed since it was made; the file stays"
     assert (five.folder / GONE).read_bytes().startswith(b"x")
     assert GONE in ledger(five)
 
@@ -320,7 +320,7 @@ def test_what_cannot_be_removed_is_told_and_tried_again(five: Workplace, monkeyp
         patched.setattr(os, "unlink", refused)
         applied = five.run("apply", "--json")
     assert (applied.code, applied.summary["failed"]) == (1, 1)
-    assert applied.lines[0]["message"] == "it cannot be removed: Permission denied"
+    assert applied.lines[0]["message"] == "it cannot be deleted: Permission denied"
     assert GONE in ledger(five)
     assert five.run("apply", "--json").summary["done"] == 1
     assert five.run("status", "--json").lines[0]["failed"] == 0

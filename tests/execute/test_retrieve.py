@@ -1,4 +1,4 @@
-"""`[retrieve.NAME]` with real archives: what the index lacks comes, once, whole, and is there for the actions after it."""
+"""`[retrieve.NAME]` with real archives: missing instances are retrieved once, complete, and for later actions of the run."""
 
 import os
 import signal
@@ -60,13 +60,13 @@ needs = ["retrieve.scans"]
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked for again need not be waited for."""
+    """Retry without waiting."""
     monkeypatch.setattr(retrievals, "DELAYS", (0.0, 0.0))
 
 
 @pytest.fixture
 def scans(workplace: Workplace, instance: Instance) -> list[Path]:
-    """What an archive has: two series of CT of 5 images each, and one of MR; and a place for what comes from there."""
+    """Write the instances of an archive: two CT series of 5 images each and one MR image; create the source."""
     (workplace.folder / "archive").mkdir()
     files = [
         instance(f"sent/{n}.dcm", SeriesInstanceUID=f"1.2.3.{n % 2}", StudyInstanceUID="1.2.4", pixels=bytes(range(100)))
@@ -77,7 +77,7 @@ def scans(workplace: Workplace, instance: Instance) -> list[Path]:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """What nodes were asked to bring: the level, and of how many instances the UIDs were given."""
+    """The requests to nodes: the level, and the number of SOPInstanceUIDs."""
     found: list[tuple[str, int]] = []
     identifier = retrieving._identifier
 
@@ -107,7 +107,7 @@ def archive(request: pytest.FixtureRequest, workplace: Workplace, scans: list[Pa
 
 
 def data_sets(folder: Path) -> dict[str, bytes]:
-    """The bytes of the data sets of files, by SOPInstanceUID."""
+    """Return the bytes of the data sets of files, by SOPInstanceUID."""
     found = {}
     for path in folder.rglob("*.dcm"):
         with path.open("rb") as file:
@@ -115,7 +115,7 @@ def data_sets(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def test_what_the_index_lacks_comes_once_and_is_exported(archive: Workplace, asked: list[tuple[str, int]]) -> None:
+def test_missing_instances_are_retrieved_once_and_exported(archive: Workplace, asked: list[tuple[str, int]]) -> None:
     first = archive.run("apply", "--json")
     assert (first.code, first.summary["done"], first.summary["failed"]) == (0, 20, 0), first.out
     assert asked == [("series", 0), ("series", 0)]
@@ -127,7 +127,7 @@ def test_what_the_index_lacks_comes_once_and_is_exported(archive: Workplace, ask
     assert (again["done"], again["unchanged"], asked) == (0, 20, [])
 
 
-def test_an_instance_that_was_forgotten_comes_back_only_when_that_is_taken_back(
+def test_a_forgotten_instance_is_retrieved_only_after_the_decision_is_removed(
     archive: Workplace, asked: list[tuple[str, int]]
 ) -> None:
     archive.run("apply")
@@ -144,12 +144,12 @@ def test_an_instance_that_was_forgotten_comes_back_only_when_that_is_taken_back(
     assert data_sets(archive.folder / "archive") == before
 
 
-def test_several_of_a_series_are_asked_for_by_their_uids(archive: Workplace, asked: list[tuple[str, int]]) -> None:
+def test_some_instances_of_a_series_are_requested_by_uid(archive: Workplace, asked: list[tuple[str, int]]) -> None:
     archive.run("apply")
     asked.clear()
     forgotten = sorted(data_sets(archive.folder / "archive"))[:6]
     for uid in forgotten:
-        archive.run("forget", uid, "--yes")  # their files stay: what comes is the same bytes
+        archive.run("forget", uid, "--yes")  # their files stay, so the retrieved instances are duplicates
     archive.run("forget", *forgotten, "--undo")
     done = archive.run("apply", "retrieve", "--no-index", "--json").summary
     assert (done["done"], done["unchanged"], done["failed"]) == (6, 4, 0)
@@ -157,7 +157,7 @@ def test_several_of_a_series_are_asked_for_by_their_uids(archive: Workplace, ask
     assert {level for level, _ in asked} == {"image"}
 
 
-def test_what_is_listened_for_in_another_process_comes_there(workplace: Workplace, scans: list[Path]) -> None:
+def test_a_listener_in_another_process_receives(workplace: Workplace, scans: list[Path]) -> None:
     port = free_port()
     with orthanc({"RULES": port}) as node:
         stored(node, scans)
@@ -167,12 +167,12 @@ def test_what_is_listened_for_in_another_process_comes_there(workplace: Workplac
     assert (done.code, done.summary["done"], done.summary["failed"]) == (0, 10, 0), done.out
 
 
-def test_compressed_instances_come_as_they_are(workplace: Workplace, shared: Path) -> None:
+def test_compressed_instances_arrive_unchanged(workplace: Workplace, shared: Path) -> None:
     (workplace.folder / "sent").mkdir()
     (workplace.folder / "archive").mkdir()
     for name in ("JPEG2000.dcm", "MR_small_RLE.dcm", "JPEG-lossy.dcm", "rtplan.dcm"):
         dataset = pydicom.dcmread(shared / "corpus" / "pydicom" / name)
-        for element in dataset.iterall():  # which Orthanc does too
+        for element in dataset.iterall():  # as Orthanc does
             if element.VR == "SQ":
                 element.is_undefined_length = False
                 for item in element.value:
@@ -188,7 +188,7 @@ def test_compressed_instances_come_as_they_are(workplace: Workplace, shared: Pat
 
 
 class Peer:
-    """A node of pynetdicom that says by C-FIND that it has `files`, and sends by C-GET what it likes."""
+    """A node of pynetdicom that returns `files` by C-FIND, but sends other instances by C-GET."""
 
     def __init__(self, files: list[Path]) -> None:
         self.datasets = [pydicom.dcmread(file) for file in files]
@@ -199,7 +199,7 @@ class Peer:
         self.during: Callable[[int], object] = lambda _: None
 
     def find(self, event: Any) -> Iterator[Any]:
-        """Every instance's entity at the level, once."""
+        """Yield the entity of every instance at the level, once."""
         if self.fails_to_find:
             yield 0xC001, None
             return
@@ -217,7 +217,7 @@ class Peer:
             yield 0xFF00, answer
 
     def get(self, event: Any) -> Iterator[Any]:
-        """Sends what is asked for, but for what is withheld, and more."""
+        """Send the requested instances, except withheld ones, and additional ones."""
         asked = _uids(event.identifier)
         uids = asked.pop("SOPInstanceUID", None)
         self.asked.append((event.identifier.QueryRetrieveLevel, [uids] if isinstance(uids, str) else [*(uids or ())]))
@@ -256,16 +256,16 @@ def uid_of(peer: Peer, number: int) -> str:
     return str(peer.datasets[number].SOPInstanceUID)
 
 
-def test_what_a_node_says_it_has_and_does_not_send_has_failed_and_is_the_rest(workplace: Workplace, peer: Peer) -> None:
+def test_an_instance_that_is_not_sent_has_failed_and_is_requested_next_time(workplace: Workplace, peer: Peer) -> None:
     peer.withheld = {uid_of(peer, 1), uid_of(peer, 3)}
     first = workplace.run("apply", "--json")
     assert (first.code, first.summary["done"], first.summary["failed"], first.summary["blocked"]) == (1, 3, 2, 3)
     failed = [line for line in first.lines if line["event"] == "failed"]
     assert [line["SOPInstanceUID"] for line in failed] == sorted(peer.withheld)
     assert all("node clinic (PEER@127.0.0.1:" in line["message"] and "did not send it" in line["message"] for line in failed)
-    # The series, then twice what was missing.
+    # The series, then the missing instances twice.
     assert [(level, len(uids)) for level, uids in peer.asked] == [("SERIES", 0), ("IMAGE", 2), ("IMAGE", 2)]
-    assert workplace.files("export") == {}  # which needs what was not retrieved
+    assert workplace.files("export") == {}  # it needs the failed retrieval
     assert workplace.run("plan", "retrieve", "--json").summary["reasons"] == {"todo:retry": 2, "unchanged:done": 3}
     (status,) = (line for line in workplace.run("status", "retrieve", "--json").lines if line["event"] == "action")
     assert (status["done"], status["due"], status["failed"]) == (3, 2, 2)
@@ -277,7 +277,7 @@ def test_what_a_node_says_it_has_and_does_not_send_has_failed_and_is_the_rest(wo
     assert len(workplace.files("export")) == 5
 
 
-def test_what_comes_when_it_is_asked_for_again_is_done(workplace: Workplace, peer: Peer) -> None:
+def test_an_instance_that_arrives_after_a_retry_is_done(workplace: Workplace, peer: Peer) -> None:
     peer.withheld = {uid_of(peer, 2)}
     peer.during = lambda _: peer.withheld.clear() if len(peer.asked) == 2 else None
     done = workplace.run("apply", "--json")
@@ -285,7 +285,7 @@ def test_what_comes_when_it_is_asked_for_again_is_done(workplace: Workplace, pee
     assert peer.asked == [("SERIES", []), ("IMAGE", [uid_of(peer, 2)])]
 
 
-def test_what_nobody_asked_for_is_refused(workplace: Workplace, peer: Peer, instance: Instance) -> None:
+def test_an_unrequested_instance_is_refused(workplace: Workplace, peer: Peer, instance: Instance) -> None:
     unasked = pydicom.dcmread(instance("unasked.dcm", PatientID="P2"))
     peer.more = [unasked]
     done = workplace.run("apply", "retrieve", "--json")
@@ -294,16 +294,16 @@ def test_what_nobody_asked_for_is_refused(workplace: Workplace, peer: Peer, inst
     assert unasked.SOPInstanceUID not in workplace.run("query", "select * from images").out
 
 
-def test_what_fits_no_path_of_the_layout_has_failed_and_is_not_asked_for_again(workplace: Workplace, peer: Peer) -> None:
+def test_an_instance_without_a_valid_path_has_failed_without_retry(workplace: Workplace, peer: Peer) -> None:
     peer.datasets[1].PatientID = ""
     done = workplace.run("apply", "retrieve", "--json")
     assert (done.code, done.summary["done"], done.summary["failed"]) == (1, 4, 1)
     (failed,) = (line for line in done.lines if line["event"] == "failed")
-    assert "fit no path of the layout" in failed["message"]
+    assert "give no valid path" in failed["message"]
     assert len(peer.asked) == 1
 
 
-def test_other_content_of_an_instance_is_never_taken_for_it(workplace: Workplace, peer: Peer) -> None:
+def test_another_data_set_of_an_instance_has_failed(workplace: Workplace, peer: Peer) -> None:
     peer.datasets[0].PatientID = "../../../P1"
     workplace.run("apply", "retrieve")
     (strange,) = (path for path in workplace.files("archive") if ".." in path)
@@ -316,7 +316,7 @@ def test_other_content_of_an_instance_is_never_taken_for_it(workplace: Workplace
     assert (workplace.folder / "archive" / strange).read_bytes() == b"other"
 
 
-def test_a_node_that_cannot_be_asked_blocks_its_retrieval_and_what_needs_it_alone(workplace: Workplace, peer: Peer) -> None:
+def test_a_failed_query_blocks_only_its_action_and_those_that_need_it(workplace: Workplace, peer: Peer) -> None:
     workplace.run("apply")
     more = '\n[copy.other]\nselect = "scans"\nto = "other/{{ SOPInstanceUID }}.dcm"\n'
     workplace.rules((workplace.folder / "rules.toml").read_text().replace("rules_version = 1\n", "") + more)
@@ -332,7 +332,7 @@ def test_a_node_that_cannot_be_asked_blocks_its_retrieval_and_what_needs_it_alon
     assert (len(workplace.files("other")), len(workplace.files("export"))) == (5, 4)
 
 
-def test_no_node_is_asked_for_what_retrieves_nothing(workplace: Workplace, peer: Peer) -> None:
+def test_no_node_is_queried_without_a_retrieval(workplace: Workplace, peer: Peer) -> None:
     workplace.run("apply")
     more = '\n[copy.other]\nselect = "scans"\nto = "other/{{ SOPInstanceUID }}.dcm"\n'
     workplace.rules((workplace.folder / "rules.toml").read_text().replace("rules_version = 1\n", "") + more)
@@ -341,7 +341,7 @@ def test_no_node_is_asked_for_what_retrieves_nothing(workplace: Workplace, peer:
         assert workplace.run(*command.split()).code == 0, command
 
 
-def test_ctrl_c_breaks_off_and_the_next_run_brings_the_rest(workplace: Workplace, peer: Peer) -> None:
+def test_ctrl_c_stops_and_the_next_run_retrieves_the_rest(workplace: Workplace, peer: Peer) -> None:
     peer.during = lambda number: os.kill(os.getpid(), signal.SIGINT) if number == 2 else None
     broken = workplace.run("apply", "--json")
     assert broken.code == 130
@@ -353,15 +353,15 @@ def test_ctrl_c_breaks_off_and_the_next_run_brings_the_rest(workplace: Workplace
     assert (rest["done"], rest["unchanged"]) == (5 - came, came)
 
 
-def test_a_saved_plan_does_what_it_says(workplace: Workplace, peer: Peer) -> None:
+def test_apply_of_a_saved_plan_carries_out_that_plan(workplace: Workplace, peer: Peer) -> None:
     workplace.run("index")
     assert workplace.run("plan", "-o", "saved", "--json").summary["actions"]["retrieve.scans"]["todo"] == 5
     done = workplace.run("apply", "--plan", "saved", "--json").summary
     assert (done["done"], len(workplace.files("archive")), workplace.files("export")) == (5, 5, {})
-    assert workplace.run("apply", "--plan", "saved").code == 5  # it is stale
+    assert workplace.run("apply", "--plan", "saved").code == 5  # the plan is stale
 
 
-def test_images_can_be_asked_for_alone(workplace: Workplace, peer: Peer) -> None:
+def test_retrieves_single_images(workplace: Workplace, peer: Peer) -> None:
     rules = (workplace.folder / "rules.toml").read_text().replace("rules_version = 1\n", "")
     match = f'match = {{ SOPInstanceUID = "{uid_of(peer, 3)}" }}'
     rules = rules.replace('"series"', '"image"').replace('match = { Modality = "CT", PatientID = "P*" }', match)
@@ -369,7 +369,7 @@ def test_images_can_be_asked_for_alone(workplace: Workplace, peer: Peer) -> None
     assert peer.asked == [("IMAGE", [uid_of(peer, 3)])]
 
 
-def test_two_that_want_the_same_bring_it_once(workplace: Workplace, peer: Peer) -> None:
+def test_two_actions_retrieve_the_same_instance_once(workplace: Workplace, peer: Peer) -> None:
     rules = (workplace.folder / "rules.toml").read_text().replace("rules_version = 1\n", "")
     again = '\n[retrieve.again]\nnode = "clinic"\nlevel = "patient"\nmatch = { PatientID = "P1" }\ninto = "archive"\n'
     workplace.rules(rules + again + 'needs = ["retrieve.scans"]\n')
@@ -377,13 +377,13 @@ def test_two_that_want_the_same_bring_it_once(workplace: Workplace, peer: Peer) 
     assert (done["failed"], len(peer.asked), len(workplace.files("archive"))) == (0, 1, 5)
 
 
-def test_a_run_that_was_killed_is_gone_on_with(workplace: Workplace, peer: Peer) -> None:
+def test_a_run_after_a_kill_does_the_rest(workplace: Workplace, peer: Peer) -> None:
     command = [sys.executable, "-m", "pyconquest_rules", "apply", "retrieve", "--json"]
     with subprocess.Popen(command, cwd=workplace.folder, stdout=subprocess.DEVNULL) as process:
         peer.during = lambda number: process.kill() if number == 3 else None
     assert process.returncode == -signal.SIGKILL
     known = workplace.run("query", "select SOPInstanceUID from images", "--json").summary["rows"]
-    assert known == 3  # those that were answered for
+    assert known == 3  # the acknowledged ones
     peer.during = lambda _: None
     rest = workplace.run("apply", "--json")
     assert (rest.code, rest.summary["done"], rest.summary["unchanged"]) == (0, 2 + 5, 3)

@@ -1,4 +1,4 @@
-"""`[retrieve.NAME]` from archives of our own making: without roles, with instances not asked for, with odd answers."""
+"""`[retrieve.NAME]` from unusual archives: without role negotiation, with unrequested instances, with odd answers."""
 
 import tracemalloc
 from collections.abc import Callable, Mapping
@@ -35,12 +35,12 @@ into = "archive"
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked for again need not be waited for."""
+    """Retry without waiting."""
     monkeypatch.setattr(retrievals, "DELAYS", (0.0,))
 
 
 def instance(number: int, **changed: str) -> dict[str, str]:
-    """The values of an instance."""
+    """Return the values of an instance."""
     uids = {"SOPInstanceUID": f"1.2.3.{number}", "SeriesInstanceUID": "1.2.30", "StudyInstanceUID": "1.2.300"}
     return {"SOPClassUID": CT, "Modality": "CT", "PatientID": "G1", **uids, **changed}
 
@@ -50,7 +50,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture
 def apply(workplace: Workplace) -> Run:
-    """Retrieves from an archive."""
+    """Return a function that retrieves from an archive."""
 
     def run(archive: Archive, *command: str, level: str = "study", match: str = 'PatientID = "G1"') -> Done:
         (workplace.folder / "archive").mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ ROLES = {
 
 @pytest.mark.parametrize("user", ROLES.values(), ids=[*ROLES])
 @pytest.mark.parametrize("level", ["study", "series", "image"])
-def test_instances_come_whatever_is_answered_to_our_role(user: bytes, level: str, apply: Run, workplace: Workplace) -> None:
+def test_retrieves_whatever_the_node_answers_to_our_role(user: bytes, level: str, apply: Run, workplace: Workplace) -> None:
     has = [instance(number) for number in range(3)]
     archive = Archive(has, has, user=user)
     done = apply(archive, level=level)
@@ -98,7 +98,7 @@ OTHERS: dict[str, tuple[Mapping[str, str], str]] = {
 
 @pytest.mark.parametrize(("changed", "words"), OTHERS.values(), ids=[*OTHERS])
 @pytest.mark.parametrize("level", ["study", "image"])
-def test_an_instance_of_another_patient_study_or_series_is_told_and_not_done(
+def test_an_instance_of_another_patient_study_or_series_has_failed(
     changed: Mapping[str, str], words: str, level: str, apply: Run, workplace: Workplace
 ) -> None:
     has = [instance(number) for number in range(3)]
@@ -106,13 +106,13 @@ def test_an_instance_of_another_patient_study_or_series_is_told_and_not_done(
     assert (done.code, done.summary["done"], done.summary["failed"]) == (1, 2, 1), done.out
     (failed,) = (line for line in done.lines if line["event"] == "failed")
     assert failed["SOPInstanceUID"] == "1.2.3.1"
-    assert f"it came under {words} than the node named" in failed["message"]
+    assert f"it has {words} than in C-FIND" in failed["message"]
     assert len(workplace.files("archive")) == 3
     assert "G2" not in failed["message"]
 
 
 @pytest.mark.parametrize("padded", [" G1", "G1 ", "G1  ", "  G1 ", "G1"])
-def test_padding_makes_no_other_patient(padded: str, apply: Run) -> None:
+def test_padding_does_not_make_another_patient(padded: str, apply: Run) -> None:
     has = [instance(number) for number in range(3)]
     done = apply(Archive(has, [{**values, "PatientID": padded} for values in has]))
     assert (done.code, done.summary["done"]) == (0, 3), done.out
@@ -128,7 +128,7 @@ UNASKED = [
 
 
 @pytest.mark.parametrize("more", UNASKED)
-def test_what_nobody_asked_for_is_refused_here_and_told(more: list[dict[str, str]], apply: Run, workplace: Workplace) -> None:
+def test_an_unrequested_instance_is_refused_and_reported(more: list[dict[str, str]], apply: Run, workplace: Workplace) -> None:
     has = [instance(number) for number in range(3)]
     archive = Archive(has, [*more, *has])
     done = apply(archive)
@@ -136,12 +136,12 @@ def test_what_nobody_asked_for_is_refused_here_and_told(more: list[dict[str, str
     assert archive.answered == [*[0x0124] * len(more), 0, 0, 0]
     (warning,) = (line for line in done.lines if line["event"] == "warning")
     what = f"{len(more)} instances that were" if len(more) != 1 else "an instance that was"
-    assert f"sent {what} not asked for; refused here" in warning["message"]
+    assert f"sent {what} not requested; refused here" in warning["message"]
     assert len(workplace.files("archive")) == 3
 
 
 @pytest.mark.parametrize("uid", ["1.2.", "", "ABC", "1.2.3.x", "1." + "2" * 64, ".1.2", "1..2"])
-def test_what_is_refused_here_is_not_blamed_on_the_node(uid: str, apply: Run) -> None:
+def test_a_refusal_here_is_not_reported_as_one_of_the_node(uid: str, apply: Run) -> None:
     has = [instance(0)]
     archive = Archive(has, has, sop_instance=lambda _: uid)
     done = apply(archive)
@@ -158,14 +158,14 @@ META = element(0x00020003, "UI", "1.2.3.0")
 @pytest.mark.parametrize(
     ("change", "note"),
     [
-        (lambda _: IN_IMPLICIT_VR, f"kept as {IMPLICIT}, in which it is encoded; {EXPLICIT} was agreed on"),
+        (lambda _: IN_IMPLICIT_VR, f"stored as {IMPLICIT}, its real encoding; {EXPLICIT} was negotiated"),
         (lambda data: META + data, "the file meta information in its data set was left out"),
         (lambda data: data + b"\r\n", "indexed with a note: trailing-bytes"),
         (lambda data: data + b"\xff" * 6, "indexed with a note: trailing-bytes"),
         (lambda data: data + element(0x00321030, "??", "abcd"), "indexed with a note: unknown-vr"),
     ],
 )
-def test_what_is_odd_about_an_instance_that_came_is_told(change: Callable[[bytes], bytes], note: str, apply: Run) -> None:
+def test_notes_on_retrieved_instances_are_reported(change: Callable[[bytes], bytes], note: str, apply: Run) -> None:
     has = [instance(0)]
     done = apply(Archive(has, has, sent_as=change))
     assert (done.code, done.summary["done"]) == (0, 1), done.out
@@ -181,14 +181,14 @@ def test_what_is_odd_about_an_instance_that_came_is_told(change: Callable[[bytes
         (lambda _: b"G1" * 99, "the data set cannot be read: "),
         (lambda data: data.replace(b"1.2.3.0", b"1.2.3.1"), "the data set has another SOPInstanceUID than the request (C000)"),
         (lambda data: data.replace(CT.encode(), CT[:-1].encode() + b"4"), "another SOP class than the request (A900)"),
-        (lambda data: data.replace(b"G1", b"  "), "its values fit no path of the layout: PatientID has no value (0110)"),
+        (lambda data: data.replace(b"G1", b"  "), "its values give no valid path: PatientID has no value (0110)"),
     ],
 )
-def test_why_an_instance_was_refused_here_is_told(change: Callable[[bytes], bytes], why: str, apply: Run) -> None:
+def test_the_reason_of_a_refusal_is_reported(change: Callable[[bytes], bytes], why: str, apply: Run) -> None:
     has = [instance(0)]
     done = apply(Archive(has, has, sent_as=change))
     (failed,) = (line for line in done.lines if line["event"] == "failed")
-    assert failed["message"].startswith("it came and was refused here: ")
+    assert failed["message"].startswith("it was received and refused here: ")
     assert why in failed["message"]
     assert "G1" not in failed["message"]
 
@@ -210,7 +210,7 @@ def _key(level: str) -> str:
 
 @pytest.mark.parametrize("odd", ODD_ANSWERS.values(), ids=[*ODD_ANSWERS])
 @pytest.mark.parametrize("where", ["STUDY", "SERIES", "IMAGE"])
-def test_one_odd_answer_empties_neither_find_nor_retrieve(
+def test_one_odd_match_does_not_hide_the_others(
     odd: Callable[[str, Mapping[str, str]], list[bytes]], where: str, apply: Run
 ) -> None:
     def answers(level: str, told: Mapping[str, str]) -> list[bytes]:
@@ -227,7 +227,7 @@ def test_one_odd_answer_empties_neither_find_nor_retrieve(
 
 @pytest.mark.filterwarnings("ignore")
 @given(st.binary(max_size=300), st.sampled_from([0, 20, 60]), st.sampled_from([EXPLICIT, IMPLICIT]))
-def test_whatever_an_answer_has_is_read_or_skipped(data: bytes, kept: int, syntax: str) -> None:
+def test_any_match_is_read_or_skipped(data: bytes, kept: int, syntax: str) -> None:
     keys = ["SOPInstanceUID", "PatientName"]
     found = answer(data_set(instance(0))[:kept] + data, syntax, keys)
     assert found is None or [*found] == keys
@@ -235,7 +235,7 @@ def test_whatever_an_answer_has_is_read_or_skipped(data: bytes, kept: int, synta
 
 def test_a_large_instance_is_never_in_memory(apply: Run, workplace: Workplace) -> None:
     size, has = 48 << 20, [instance(0)]
-    assert apply(Archive([instance(1)], [instance(1)])).code == 0  # what is imported does not count
+    assert apply(Archive([instance(1)], [instance(1)])).code == 0  # import memory before the measurement
     tracemalloc.start()
     done = apply(Archive(has, has, pixels=size))
     _, most = tracemalloc.get_traced_memory()
@@ -262,7 +262,7 @@ def test_the_kinds_of_status(status: int, kind: Kind) -> None:
     assert all(statuses.words(status, service).isprintable() for service in (STORE, FIND, RETRIEVE))
 
 
-def test_the_folder_of_what_is_on_its_way_is_gone(apply: Run, workplace: Workplace) -> None:
+def test_the_folder_of_partial_files_is_deleted(apply: Run, workplace: Workplace) -> None:
     has = [instance(0)]
     apply(Archive(has, has))
     assert [path.name for path in Path(workplace.folder / "archive").iterdir()] == ["G1"]

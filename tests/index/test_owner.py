@@ -191,7 +191,7 @@ def test_rules_of_one_folder_do_not_prune_what_the_other_made(two: Workplace, wh
     for command in ("plan", "apply", "apply --allow-prune"):
         done = run(two, second, *command.split())
         assert done.code == 2
-        assert "copy.export of the rules file 'rules.toml' keeps its files in the same state" in done.err
+        assert "copy.export of the rules file 'rules.toml' uses the same state" in done.err
         assert "rename the action in 'rules.ci.toml'" in done.err
     assert [file.name for file in (two.folder / "export").iterdir()] == ["1.1.dcm"]
     second.write_text(second.read_text().replace("copy.export", "copy.ci"))

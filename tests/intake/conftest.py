@@ -1,4 +1,4 @@
-"""Fixtures."""
+"""Fixtures of the inbox tests."""
 
 import pytest
 

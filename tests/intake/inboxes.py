@@ -27,7 +27,7 @@ def receiving(archive: Workplace, *, newest: bool = False) -> Iterator[Inbox]:
 
 
 def put(inbox: Inbox, uid: str, data: bytes, syntax: str = EXPLICIT) -> tuple[int, str, bool]:
-    """Receive an instance: the status, the reason or the note, whether it was there."""
+    """Receive an instance. Return the status, the reason or note, and whether it was a duplicate."""
     about = CT, uid, syntax, "CLINIC"
     with inbox.part(*about) as part:
         part.write(file_meta_information(*about))

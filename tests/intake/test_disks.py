@@ -31,7 +31,7 @@ def test_replaces_nothing_without_hard_links(
         assert put(inbox, "1.2.9", second)[0] == Status.DUPLICATE_SOP_INSTANCE
         (archive.folder / "archive/P1/1.2.10.dcm").write_bytes(b"notes")
         assert put(inbox, "1.2.10", data_set("1.2.10"))[0] == Status.PROCESSING_FAILURE
-        (archive.folder / "archive/P1/1.2.11.dcm").touch()  # by a kill, in the last of the three ways
+        (archive.folder / "archive/P1/1.2.11.dcm").touch()  # as a kill leaves it on a disk without links and renames
         assert (put(inbox, "1.2.11", data_set("1.2.11"))[0] == 0) != renames
     assert (archive.folder / "archive/P1/1.2.10.dcm").read_bytes() == b"notes"
     assert kept(archive.folder / "archive/P1/1.2.9.dcm") == first

@@ -70,7 +70,7 @@ def test_finds_pixel_data_after_large_headers_and_nested_pixel_data(archive: Wor
     before = data_set("1.2.9", pixels=None)
     with receiving(archive) as inbox:
         long = before + element(0x00291010, "OB", bytes(100_000)) + element(0x7FE00010, "OW", bytes(64))
-        assert put(inbox, "1.2.9", long, JPEG)[1].startswith(f"kept as {EXPLICIT}")
+        assert put(inbox, "1.2.9", long, JPEG)[1].startswith(f"stored as {EXPLICIT}")
         nested = data_set("1.2.10", pixels=None) + element(0x00880200, "SQ", icon)
         compressed = nested + data_set("1.2.10", encapsulated=True)[len(data_set("1.2.10", pixels=None)) :]
         assert put(inbox, "1.2.10", compressed, JPEG) == (0, "", False)

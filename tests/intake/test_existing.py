@@ -54,7 +54,7 @@ def test_stores_an_instance_again_if_its_file_is_gone(how: Callable[[Workplace],
         how(archive)
         try:
             assert put(inbox, "1.2.9", data)[0] == status
-        except OSError:  # which is answered with 0110
+        except OSError:  # the listener answers it with 0110
             assert status == Status.PROCESSING_FAILURE
         if status == 0:
             assert put(inbox, "1.2.9", data) == (0, "", True)
@@ -68,7 +68,7 @@ def test_stores_an_instance_whose_file_is_gone_at_its_new_path(archive: Workplac
         assert put(inbox, "1.2.9", data_set("1.2.9"))[0] == 0
         gone(archive)
         status, note, _ = put(inbox, "1.2.9", data_set("1.2.9", patient="P2"))
-        assert (status, note) == (0, "the file that the index had of it is gone")
+        assert (status, note) == (0, "its indexed file no longer exists")
     assert archive.files("archive").keys() == {"P2/1.2.9.dcm"}
     assert archive.run("index", "--json").summary["unchanged"] == 1
 
@@ -90,10 +90,10 @@ def test_a_changed_file_is_not_a_duplicate(damage: bytes | str, archive: Workpla
             assert (status, "another file has the path" in said) == (Status.PROCESSING_FAILURE, True)
             assert place.read_bytes() == there
             status, said, _ = put(inbox, "1.2.9", data_set("1.2.9", patient="P2"))
-            assert (status, said) == (0, "the file that the index had of it is gone")
+            assert (status, said) == (0, "its indexed file no longer exists")
             assert place.read_bytes() == there
         else:
-            assert (status, said) == (0, f"takes the place of a file that cannot be read, which is kept as {OLDER}1.dcm")
+            assert (status, said) == (0, f"replaces a file that cannot be read, which is kept as {OLDER}1.dcm")
             assert kept(place) == data
             assert (archive.folder / "archive" / OLDER / "1.dcm").read_bytes() == there
 
@@ -106,7 +106,7 @@ def test_refuses_a_second_instance_with_the_same_path(layout: str, archive: Work
         before = archive.files("archive")
         status, reason, _ = put(inbox, "1.2.10", data_set("1.2.10"))
         assert status == Status.PROCESSING_FAILURE
-        assert "another file has the path that the layout gives it" in reason
+        assert "another file has the path of its layout" in reason
         assert put(inbox, "1.2.9", data_set("1.2.9")) == (0, "", True)
     assert archive.files("archive").keys() == before.keys()
 
@@ -143,7 +143,7 @@ def test_ignores_the_file_meta_information_when_it_compares(head: str, archive: 
     with receiving(archive, newest=True) as inbox:
         assert put(inbox, "1.2.9", data_set("1.2.9", how), IMPLICIT if how == "implicit" else EXPLICIT) == (0, "", True)
         status, reason, _ = put(inbox, "1.2.9", data_set("1.2.9", text="other"))
-        assert (status, reason) == (0x0111, "another data set of this instance is there, in another source")
+        assert (status, reason) == (0x0111, "another data set of this instance exists in another source")
     assert archive.files("archive") == {}
 
 
@@ -161,11 +161,11 @@ def test_keeps_the_first_data_set_or_the_newest(archive: Workplace) -> None:
             assert (status, number, note) == (
                 0,
                 number,
-                f"takes the place of an older data set, which is kept as {OLDER}{number}.dcm",
+                f"replaces an older data set, which is kept as {OLDER}{number}.dcm",
             )
             assert kept(place) == data
-        assert put(inbox, "1.2.9", second)[0] == 0  # by when it comes, not by what it holds
-        assert put(inbox, "1.2.9", third)[0] == 0  # what is kept once is not kept again
+        assert put(inbox, "1.2.9", second)[0] == 0  # the newest by arrival, not by content
+        assert put(inbox, "1.2.9", third)[0] == 0  # an older data set is kept only once
     assert {file.name: kept(file) for file in older.iterdir()} == {"1.dcm": first, "2.dcm": second, "3.dcm": third}
     assert archive.run("query", "--format", "csv", "select StudyDescription from studies").out.split()[1:]
     index = archive.run("index", "--json").summary

@@ -1,4 +1,4 @@
-"""The inbox: what it tells of is durable by then, with as few waits for the disk as that takes."""
+"""The inbox: an instance is durable before the answer, with as few syncs as possible."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def receiving(archive: Workplace, told: Callable[[Received], None] = lambda _: N
 
 
 def data(uid: str, patient: str = "P1", study: str = "S1") -> bytes:
-    """A small data set of a patient."""
+    """Return a small data set of a patient."""
     texts = {(0x0008, 0x1030): study, (0x0010, 0x0020): patient}
     return small(uid) + b"".join(
         group.to_bytes(2, "little") + element(number, text)[2:4] + b"LO" + element(number, text)[6:]
@@ -53,7 +53,7 @@ def data(uid: str, patient: str = "P1", study: str = "S1") -> bytes:
 
 
 def put(inbox: Inbox, uid: str, patient: str = "P1", study: str = "S1") -> int:
-    """Receives an instance: the status."""
+    """Receive an instance. Return the status."""
     about = CT, uid, EXPLICIT, "CLINIC"
     with inbox.part(*about) as part:
         part.write(file_meta_information(*about))
@@ -67,7 +67,7 @@ def disk(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(archive.folder / "archive", monkeypatch)
 
 
-def test_bytes_are_durable_before_they_have_a_name_and_the_name_before_it_is_told(
+def test_bytes_are_durable_before_the_name_and_the_name_before_the_answer(
     archive: Workplace, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link, told = os.link, []
@@ -89,7 +89,7 @@ def test_bytes_are_durable_before_they_have_a_name_and_the_name_before_it_is_tol
     assert len(told) == 9
 
 
-def test_an_instance_waits_for_the_disk_twice(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_syncs_for_each_instance(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[int] = []
     fsync = os.fsync
 
@@ -100,14 +100,14 @@ def test_an_instance_waits_for_the_disk_twice(archive: Workplace, monkeypatch: p
     monkeypatch.setattr(os, "fsync", counted)
     with receiving(archive) as inbox:
         put(inbox, "1.2.1")
-        assert len(waits) == 2 + 2  # the folders that it lies in, once
+        assert len(waits) == 2 + 2  # the folders above it, once
         waits.clear()
         for number in range(2, 12):
             put(inbox, f"1.2.{number}")
         assert len(waits) == 20
 
 
-def test_a_folder_that_was_removed_and_made_anew_is_made_durable_again(archive: Workplace, disk: Disk) -> None:
+def test_a_recreated_folder_is_synced_again(archive: Workplace, disk: Disk) -> None:
     with receiving(archive) as inbox:
         for number in range(3):
             assert put(inbox, f"1.2.{number}") == Status.SUCCESS
@@ -116,7 +116,7 @@ def test_a_folder_that_was_removed_and_made_anew_is_made_durable_again(archive: 
             disk.folders.clear()
 
 
-def test_of_two_instances_of_one_uid_that_come_at_the_same_moment_one_is_kept(archive: Workplace) -> None:
+def test_one_of_two_simultaneous_instances_with_one_uid_is_stored(archive: Workplace) -> None:
     with receiving(archive) as inbox, ThreadPoolExecutor(2) as threads:
         for number in range(10):
             statuses = {*threads.map(put, [inbox] * 2, [f"1.2.{number}"] * 2, ["P1", "P2"])}
@@ -125,7 +125,9 @@ def test_of_two_instances_of_one_uid_that_come_at_the_same_moment_one_is_kept(ar
     assert archive.run("index", "--json").summary["unchanged"] == 10
 
 
-def test_what_cannot_be_indexed_is_no_success_and_can_come_again(archive: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instance_that_cannot_be_indexed_fails_and_can_be_sent_again(
+    archive: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def busy(*_: object) -> None:
         raise sqlite3.OperationalError("database is locked")
 
@@ -139,9 +141,7 @@ def test_what_cannot_be_indexed_is_no_success_and_can_come_again(archive: Workpl
 
 
 @pytest.mark.parametrize("order", [*permutations(("rtss", "rtplan", "rtdose"))], ids="-".join)
-def test_the_index_of_what_was_received_is_that_of_its_files_in_whatever_order_they_came(
-    order: tuple[str, ...], archive: Workplace, shared: Path
-) -> None:
+def test_the_index_of_a_listener_equals_the_index_of_its_files(order: tuple[str, ...], archive: Workplace, shared: Path) -> None:
     archive.rules(RULES.replace("{{ PatientID }}/{{ StudyDescription }}/", ""))
     chain = shared / "corpus" / "dicompyler-core-rtchain" / "example_data"
     query = 'select "SeriesInst", "Modality", "Referenced" from DICOMSeries order by 1'

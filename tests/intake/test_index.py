@@ -12,7 +12,7 @@ from tests.network.raw import data_set
 
 
 def measured(archive: Workplace) -> list[tuple[int, float]]:
-    """What a reader sees."""
+    """Return the geometry that a reader of the index sees."""
     rules = app.Rules.load(archive.folder / "rules.toml")
     with app.opened(rules) as sets:
         query = "SELECT NumberOfSlices, ScanRange FROM series ORDER BY SeriesInstanceUID"

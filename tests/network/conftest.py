@@ -15,7 +15,7 @@ __all__ = ["listen"]
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
-    """Where the archives may move to, as RECEIVER."""
+    """The destination RECEIVER of the archives."""
     receiver = Receiver()
     yield receiver
     receiver.server.shutdown()

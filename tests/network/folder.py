@@ -1,4 +1,4 @@
-"""The plainest keeper of received instances: a folder in which each is a file named after its SOP Instance UID."""
+"""Store received instances in a folder, each in a file named after its SOP Instance UID."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from pydicom.filereader import read_partial
 
+from pyconquest_rules.disk.room import free
 from pyconquest_rules.network.part10 import data_set_offset
 from pyconquest_rules.network.statuses import Status
 
@@ -16,7 +17,7 @@ BLOCK = 1 << 20
 
 
 class FolderPart:
-    """An instance on its way into a folder. Nothing has its final name before all of it is on disk."""
+    """An instance that is being received. It gets its final name only when it is complete and durable."""
 
     def __init__(self, folder: Path, part: Path, sop_class: str, sop_instance: str) -> None:
         self._folder, self._part, self._sop_class, self._sop_instance = folder, part, sop_class, sop_instance
@@ -24,11 +25,11 @@ class FolderPart:
         self.duplicate, self.reason, self.note = False, "", ""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Takes the next bytes. Raises OSError."""
+        """Take the next bytes. Raises OSError."""
         self._file.write(data)
 
     def finish(self) -> int:
-        """Syncs, compares with what was asked for, and links into place without replacing."""
+        """Sync the file, compare it with the request, and give it its name without replacing."""
         self._file.flush()
         os.fsync(self._file.fileno())
         if (status := self._disagreement()) != Status.SUCCESS:
@@ -40,13 +41,13 @@ class FolderPart:
             self.duplicate = _same_data_set(self._part, place)
             if not self.duplicate:
                 return Status.DUPLICATE_SOP_INSTANCE
-        # Of a duplicate too: the thread that linked it may not have come so far.
+        # Also for a duplicate: the thread that linked it may not have synced yet.
         sync_folder(self._folder)
         return Status.SUCCESS
 
     def close(self) -> None:
-        """Removes the name that it had on its way."""
-        with suppress(OSError):  # as where there is no room for what is still in its buffer
+        """Close and delete the temporary file."""
+        with suppress(OSError):  # for example, if there is no room for the bytes in its buffer
             self._file.close()
         with suppress(OSError):
             self._part.unlink()
@@ -56,7 +57,7 @@ class FolderPart:
             self._file.seek(0)
             read = read_partial(self._file, stop_when=lambda tag, *_: tag > SOP_INSTANCE_UID)
             sop_class, sop_instance = read[SOP_CLASS_UID].value, read[SOP_INSTANCE_UID].value
-        except Exception:  # noqa: BLE001 - pydicom raises whatever its parsing of hostile bytes comes to
+        except Exception:  # noqa: BLE001 - pydicom raises many types on hostile bytes
             return Status.CANNOT_UNDERSTAND
         if sop_class != self._sop_class:
             return Status.DATA_SET_DOES_NOT_MATCH_SOP_CLASS
@@ -64,14 +65,14 @@ class FolderPart:
 
 
 class Folder:
-    """Keeps instances below `root`, which must be there. The names are SOP Instance UIDs, which the listener has checked."""
+    """Stores instances below `root`, which must exist. The listener has checked the SOP Instance UIDs."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     @contextmanager
     def part(self, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae_title: str) -> Iterator[FolderPart]:
-        """Opens a file with a name of its own beside the final one. Raises OSError."""
+        """Open a temporary file. Raises OSError."""
         part = FolderPart(self.root, self.root / f"{uuid4().hex}.part", sop_class, sop_instance)
         try:
             yield part
@@ -79,13 +80,12 @@ class Folder:
             part.close()
 
     def free(self) -> int:
-        """How many bytes of room there are."""
-        room = os.statvfs(self.root)
-        return room.f_bavail * room.f_frsize
+        """Return the number of free bytes."""
+        return free(self.root)
 
 
 def _same_data_set(one: Path, other: Path) -> bool:
-    """Whether the data sets are the same bytes; who sent them, which the file meta information tells, does not count."""
+    """Return whether two data sets are identical. The file meta information may differ."""
     with one.open("rb") as left, other.open("rb") as right:
         left.seek(data_set_offset(left.fileno()))
         right.seek(data_set_offset(right.fileno()))
@@ -96,7 +96,7 @@ def _same_data_set(one: Path, other: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable. Raises OSError."""
+    """Make the names in a folder durable. Raises OSError."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

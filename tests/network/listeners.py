@@ -14,7 +14,7 @@ Listen = Callable[..., Listener]
 
 @pytest.fixture
 def listen(tmp_path: Path) -> Iterator[Listen]:
-    """Starts a listener "RULES" that keeps in `tmp_path/in`: `listen(allow=("CLINIC",))`; keywords are settings."""
+    """Start a listener "RULES" that stores in `tmp_path/in`: `listen(allow=("CLINIC",))`. Keywords are settings."""
     (tmp_path / "in").mkdir()
     with ExitStack() as stack:
 

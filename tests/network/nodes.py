@@ -1,4 +1,4 @@
-"""Nodes to query and to retrieve from, and what the archives among them hold."""
+"""Nodes to query and to retrieve from, and the instances of the archives among them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ CHARACTER_SETS: dict[str, Any] = {"U": "ISO_IR 192", "J": ["", "ISO 2022 IR 87"]
 
 
 def named(folder: Path) -> list[Path]:
-    """Instances of patients whose names are in different character sets."""
+    """Write instances of patients whose names are in different character sets."""
     files = []
     for number, (patient, name) in enumerate(NAMES.items()):
         file = folder / f"{patient}.dcm"
@@ -38,7 +38,7 @@ def named(folder: Path) -> list[Path]:
 
 
 class Receiver:
-    """A storage SCP of pynetdicom to which archives move: what came."""
+    """A storage SCP of pynetdicom, the destination of C-MOVE. `came` lists the received instances."""
 
     def __init__(self) -> None:
         self.came: list[str] = []
@@ -49,7 +49,7 @@ class Receiver:
         self.server, self.port = server, int(server.server_address[1])
 
     def take(self, event: Any) -> int:
-        """Keeps the SOPInstanceUID alone."""
+        """Keep only the SOPInstanceUID."""
         self.came.append(str(event.request.AffectedSOPInstanceUID))
         return 0
 
@@ -58,7 +58,7 @@ NOBODY = Node("archive", "ARCHIVE", "127.0.0.1", 1)
 
 
 def series_of(node: Node, **match: str) -> dict[str, str]:
-    """The unique keys of the one series that matches."""
+    """Return the unique keys of the one series that matches."""
     (series,) = find(node, Level.SERIES, match)
     return {keyword: series[keyword] for keyword in ("StudyInstanceUID", "SeriesInstanceUID")}
 
@@ -68,7 +68,7 @@ STUDY_ROOT_FIND, STUDY_ROOT_GET = "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.
 
 @contextmanager
 def peer(event: Any, answers: Callable[[Any], Iterator[Any]]) -> Iterator[Node]:
-    """A peer of pynetdicom that answers C-FIND or C-GET as a test wants it."""
+    """Start a peer of pynetdicom with a handler of C-FIND or C-GET."""
     ae = AE(ae_title="PEER")
     ae.add_supported_context(STUDY_ROOT_FIND)
     ae.add_supported_context(STUDY_ROOT_GET)
@@ -82,13 +82,13 @@ def peer(event: Any, answers: Callable[[Any], Iterator[Any]]) -> Iterator[Node]:
 
 
 def study(number: int) -> pydicom.Dataset:
-    """An answer to C-FIND."""
+    """Return the identifier of a match."""
     identifier = pydicom.Dataset()
     identifier.QueryRetrieveLevel, identifier.StudyInstanceUID = "STUDY", f"1.2.{number}"
     return identifier
 
 
 def files_of(keys: dict[str, str]) -> dict[str, pydicom.FileDataset]:
-    """The data sets of the quick start with these keys, by their SOPInstanceUIDs."""
+    """Return the data sets of the quick start with these keys, by SOPInstanceUID."""
     datasets = [pydicom.dcmread(file) for file in instances()]
     return {d.SOPInstanceUID: d for d in datasets if all(d[keyword].value == value for keyword, value in keys.items())}

@@ -1,4 +1,4 @@
-"""The PDUs of associations: what does not matter is read past by listener and caller, what matters is not."""
+"""The PDUs of associations: listener and caller ignore unused items, and refuse invalid ones."""
 
 import socket
 import struct
@@ -62,12 +62,12 @@ USER = {
     "role of strange values": role(CT, 7, 255),
     "reserved bytes": item(0x77, b"what", reserved=255),
 }
-"""Sub-items of user information that change nothing."""
+"""Sub-items of user information that have no effect."""
 
 
 @contextmanager
 def listening(folder: Path) -> Iterator[Listener]:
-    """A listener for RULES that lets ME call."""
+    """Start a listener for RULES that allows ME."""
     listener = Listener(Listening("RULES", allow=("ME",)), Folder(folder))
     listener.start()
     yield listener
@@ -82,7 +82,7 @@ def listener(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
 
 
 def answer(listener: Listener, content: bytes, reserved: int = 0) -> tuple[int, bytes]:
-    """What a listener answers to a request."""
+    """Return the answer of a listener to a request."""
     with socket.create_connection(("127.0.0.1", listener.port)) as connection:
         over = wire.Wire(connection, longest=1 << 20, seconds=30)
         over.write(pdu(1, content, reserved=reserved))
@@ -92,14 +92,14 @@ def answer(listener: Listener, content: bytes, reserved: int = 0) -> tuple[int, 
 
 @pytest.mark.parametrize("extra", USER.values(), ids=[*USER])
 @pytest.mark.parametrize("first", [False, True], ids=["behind", "before"])
-def test_a_listener_reads_past_what_it_does_not_use(extra: bytes, first: bool, listener: Listener) -> None:
+def test_a_listener_ignores_unused_items(extra: bytes, first: bool, listener: Listener) -> None:
     kind, data = answer(listener, request(user=extra + LENGTH + CLASS if first else LENGTH + CLASS + extra))
     assert kind == 2
     assert associate.read_acceptance(memoryview(data)).contexts == (Answered(1, 0, EXPLICIT),)
 
 
 @pytest.mark.parametrize("extra", USER.values(), ids=[*USER])
-def test_a_caller_reads_past_what_it_does_not_use(extra: bytes) -> None:
+def test_a_caller_ignores_unused_items(extra: bytes) -> None:
     with accepting(user=LENGTH + CLASS + extra) as node:
         echo(node)
 
@@ -115,7 +115,7 @@ def test_a_caller_reads_past_what_it_does_not_use(extra: bytes) -> None:
         (b"RULES", b" ME \0"),
     ],
 )
-def test_ae_titles_are_what_stands_between_their_padding(called: bytes, calling: bytes, listener: Listener) -> None:
+def test_ae_titles_are_read_without_padding(called: bytes, calling: bytes, listener: Listener) -> None:
     assert answer(listener, request(called=called, calling=calling))[0] == 2
 
 
@@ -132,7 +132,7 @@ def test_ae_titles_are_what_stands_between_their_padding(called: bytes, calling:
         ({"name": item(0x10, b"1.2.840.10008.3.1.1.2")}, (1, 1, 2)),
     ],
 )
-def test_who_is_not_meant_or_not_let_in_is_told_so(
+def test_wrong_ae_titles_are_rejected_with_the_reason(
     change: dict[str, bytes], rejected: tuple[int, int, int], listener: Listener
 ) -> None:
     kind, data = answer(listener, request(**change))  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ def test_who_is_not_meant_or_not_let_in_is_told_so(
 
 
 @pytest.mark.parametrize("calling", [b" " * 16, bytes(16), b"M\xfcLLER", b"\x1b[31mRED", b"ME" + bytes(14)])
-def test_anyone_may_call_a_listener_that_names_nobody(calling: bytes, tmp_path: Path) -> None:
+def test_a_listener_without_allow_accepts_any_caller(calling: bytes, tmp_path: Path) -> None:
     listener = Listener(Listening("RULES"), Folder(tmp_path))
     listener.start()
     assert answer(listener, request(calling=calling))[0] == 2
@@ -183,10 +183,10 @@ def test_each_presentation_context_is_answered_once(contexts: bytes, results: di
         request(user=CLASS + item(0x51, b"\0\1")),
     ],
 )
-def test_reserved_fields_and_later_additions_change_nothing(content: bytes, listener: Listener) -> None:
+def test_reserved_fields_and_later_additions_are_ignored(content: bytes, listener: Listener) -> None:
     kind, data = answer(listener, content, reserved=255)
     assert kind == 2
-    assert data[4:68] == content[4:68]  # which an acceptance repeats (PS3.8 9.3.3)
+    assert data[4:68] == content[4:68]  # an acceptance repeats them (PS3.8 9.3.3)
 
 
 OVERRUNS = {
@@ -203,15 +203,15 @@ OVERRUNS = {
 
 
 @pytest.mark.parametrize("content", OVERRUNS.values(), ids=[*OVERRUNS])
-def test_what_is_longer_than_what_holds_it_is_an_error(content: bytes, listener: Listener) -> None:
+def test_an_item_longer_than_its_container_is_an_error(content: bytes, listener: Listener) -> None:
     with pytest.raises(wire.WireError):
         associate.read_request(memoryview(content))
     assert answer(listener, content)[0] == wire.ABORT
-    assert answer(listener, request())[0] == 2  # others are not concerned
+    assert answer(listener, request())[0] == 2  # other associations still work
 
 
 @given(st.binary(max_size=400), st.sampled_from([0, 68, len(request()) // 2, len(request())]))
-def test_whatever_comes_is_read_or_an_error(data: bytes, kept: int) -> None:
+def test_any_bytes_are_decoded_or_an_error(data: bytes, kept: int) -> None:
     for content in (request()[:kept] + data, acceptance(request())[6:][:kept] + data):
         for read in (associate.read_request, associate.read_acceptance, associate.read_rejection):
             try:
@@ -220,12 +220,12 @@ def test_whatever_comes_is_read_or_an_error(data: bytes, kept: int) -> None:
                 continue
 
 
-def test_items_of_no_length_that_fill_the_longest_pdu_are_read() -> None:
+def test_the_longest_pdu_full_of_empty_items_is_decoded() -> None:
     filled = request() + bytes(associate.LONGEST - len(request()) & ~3)
     assert associate.read_request(memoryview(filled)) == associate.read_request(memoryview(request()))
 
 
-def test_what_is_written_is_read_again() -> None:
+def test_encoded_pdus_are_decoded_again() -> None:
     contexts = tuple(Proposed(2 * number + 1, CT, (EXPLICIT, IMPLICIT)) for number in range(128))
     asked = Request("CALLED_AE_TITLE_", "ME", contexts, 16384, {CT: Roles(scu=False, scp=True)})
     read = associate.read_request(memoryview(asked.encode())[6:])
@@ -241,13 +241,13 @@ def test_what_is_written_is_read_again() -> None:
     ("user", "length"),
     [(b"", 16384), (CLASS, 16384), (LENGTH, 16384), (item(0x51, bytes(4)), 0), (item(0x51, b"\0\1\0\0more"), 65536)],
 )
-def test_how_long_a_pdu_the_peer_receives(user: bytes, length: int) -> None:
+def test_the_maximum_length_of_the_peer(user: bytes, length: int) -> None:
     assert associate.read_request(memoryview(request(user=user))).maximum_length == length
 
 
 @contextmanager
 def accepting(raw: bytes | None = None, **answers: Any) -> Iterator[Node]:
-    """A node that answers an association request with these bytes, or with an acceptance, and then C-ECHO."""
+    """Start a node that answers an association request with these bytes, or accepts it, and then answers C-ECHO."""
 
     def serve() -> None:
         connection, _ = server.accept()
@@ -283,11 +283,11 @@ def accepting(raw: bytes | None = None, **answers: Any) -> Iterator[Node]:
         {"more": item(0x99, b"to come")},
         {"more": item(0x21, bytes([99, 0, 0, 0]), item(0x40, IMPLICIT.encode()))},  # of a context that was not proposed
         {"more": item(0x21, bytes([3, 0, 3, 0]))},
-        {"more": item(0x21, bytes([5, 0, 4, 0]), item(0x40, b"1", length=9))},  # of what was refused nothing is read
+        {"more": item(0x21, bytes([5, 0, 4, 0]), item(0x40, b"1", length=9))},  # the content of a refused context is not read
         {"reserved": 255},
     ],
 )
-def test_a_caller_takes_an_acceptance_with_oddities(answers: dict[str, Any]) -> None:
+def test_a_caller_accepts_an_unusual_acceptance(answers: dict[str, Any]) -> None:
     with accepting(**answers) as node:
         echo(node)
 
@@ -302,7 +302,7 @@ NOT_OURS = "the association was aborted here: "
         (pdu(2, bytes(68), item(0x50, b"", length=99)), f"{NOT_OURS}the peer sent an association PDU with an item"),
         (pdu(2, bytes(68), item(0x21, b"\1")), f"{NOT_OURS}the peer sent a presentation context"),
         (pdu(2, bytes(68), b"\x10"), f"{NOT_OURS}the peer sent an association PDU that ends within an item"),
-        (struct.pack(">BBI", 2, 0, 1 << 30), f"{NOT_OURS}the peer sent a PDU that is longer than was agreed"),
+        (struct.pack(">BBI", 2, 0, 1 << 30), f"{NOT_OURS}the peer sent a PDU that is longer than negotiated"),
         (pdu(3, b"\0"), f"{NOT_OURS}the peer rejected the association with a PDU that is too short"),
         (pdu(4, b""), f"{NOT_OURS}the peer sent another PDU"),
         (pdu(6, bytes(4)), f"{NOT_OURS}the peer sent another PDU"),
@@ -310,7 +310,7 @@ NOT_OURS = "the association was aborted here: "
         (b"SSH-2.0-OpenSSH_9.2\r\n", "something that is not DICOM"),
     ],
 )
-def test_what_is_aborted_here_is_not_blamed_on_the_node(raw: bytes, words: str) -> None:
+def test_an_abort_here_is_not_reported_as_one_of_the_node(raw: bytes, words: str) -> None:
     with accepting(raw) as node, pytest.raises(NodeError) as error:
         echo(node)
     assert words in str(error.value)

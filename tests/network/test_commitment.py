@@ -1,4 +1,4 @@
-"""Storage commitment, by Orthanc on an association of its own and by a peer that answers on ours."""
+"""Storage commitment by Orthanc, on its own association, and by a peer that reports on ours."""
 
 import socket
 import threading
@@ -28,7 +28,7 @@ from tests.quickstart import instances
 LONG = 30
 
 
-def test_orthanc_commits_to_what_it_has_and_not_to_what_it_lacks() -> None:
+def test_orthanc_commits_to_the_instances_that_it_has() -> None:
     files = instances()[:6]
     had = [(dataset.SOPClassUID, dataset.SOPInstanceUID) for dataset in map(pydicom.dcmread, files)]
     with Waiting("PYCONQUEST") as waiting, orthanc({"PYCONQUEST": waiting.port}) as node:
@@ -44,7 +44,7 @@ def test_orthanc_commits_to_what_it_has_and_not_to_what_it_lacks() -> None:
 
 @contextmanager
 def peer(status: int = 0, answer: Callable[[str], Dataset] | None = None) -> Iterator[tuple[Node, list[int]]]:
-    """A peer that answers N-ACTION with `status`, then reports `answer` of the transaction on the same association."""
+    """Start a peer that answers N-ACTION with `status`, then reports `answer` on the same association."""
     asked, answered, threads = [], [], []
 
     def action(event: Any) -> tuple[int, None]:
@@ -73,19 +73,19 @@ def peer(status: int = 0, answer: Callable[[str], Dataset] | None = None) -> Ite
         server.shutdown()
 
 
-def test_a_report_may_come_on_the_association_of_the_request() -> None:
+def test_a_report_may_arrive_on_the_association_of_the_request() -> None:
     def answer(transaction: str) -> Dataset:
         return information(transaction, ["1.1", "1.2", "1.9"], {"1.2": 0x0213, "1.8": 0x0110})
 
     with peer(answer=answer) as (node, answered), Waiting("PYCONQUEST") as waiting:
         transaction = waiting.request(node, [(CT, "1.1"), (CT, "1.2"), (CT, "1.3")])
         report = waiting.report(transaction, LONG)
-    # Not what nobody asked for; and what is said to be both has failed.
+    # Unrequested instances are left out; an instance in both lists has failed.
     assert report == Report(transaction, frozenset({"1.1"}), {"1.2": 0x0213})
     assert answered == [0]
 
 
-def test_a_report_of_a_transaction_that_nobody_requested_is_refused() -> None:
+def test_a_report_of_an_unknown_transaction_is_refused() -> None:
     with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
         waiting.request(node, [(CT, "1.1")])
         assert reported(waiting, "1.2.3") == 0x0115
@@ -94,7 +94,7 @@ def test_a_report_of_a_transaction_that_nobody_requested_is_refused() -> None:
 def reported(
     waiting: Waiting, transaction: str, *, title: str = "PEER", called: str = "PYCONQUEST", address: str = "127.0.0.1"
 ) -> int | None:
-    """What the waiting answers to a report of 1.1 that comes on an association of its own; None if it lets nobody in."""
+    """Report 1.1 on a new association. Return the status of the answer, or None if the association is refused."""
     role = build_role(pydicom.uid.UID(PUSH_MODEL), scp_role=True)
     association = AE(ae_title=title).associate(
         "127.0.0.1", waiting.port, [build_context(PUSH_MODEL)], called, ext_neg=[role], bind_address=(address, 0)
@@ -115,7 +115,7 @@ STRANGERS = {
 
 
 @pytest.mark.parametrize("how", STRANGERS)
-def test_only_the_node_is_let_in_even_with_the_right_transaction(how: str) -> None:
+def test_only_the_node_can_report_its_transaction(how: str) -> None:
     with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
         transaction = waiting.request(node, [(CT, "1.1")])
         assert reported(waiting, transaction, **STRANGERS[how]) is None
@@ -123,7 +123,7 @@ def test_only_the_node_is_let_in_even_with_the_right_transaction(how: str) -> No
         assert waiting.report(transaction, LONG).committed == {"1.1"}
 
 
-def test_nobody_is_let_in_before_a_node_was_asked() -> None:
+def test_no_association_is_accepted_before_a_request() -> None:
     with Waiting("PYCONQUEST") as waiting:
         assert reported(waiting, "1.2.3") is None
 
@@ -136,7 +136,7 @@ def test_a_transaction_is_reported_once() -> None:
         assert reported(waiting, transaction) == 0x0115
 
 
-def test_a_node_reports_no_transaction_of_another() -> None:
+def test_a_node_cannot_report_a_transaction_of_another() -> None:
     with peer() as (node, _), peer() as (second, _), Waiting("PYCONQUEST") as waiting:
         other = replace(second, ae_title="OTHER")
         transaction = waiting.request(node, [(CT, "1.1")])
@@ -145,7 +145,7 @@ def test_a_node_reports_no_transaction_of_another() -> None:
         assert reported(waiting, transaction) == 0
 
 
-def test_an_address_that_is_not_let_in_is_named_when_no_report_comes() -> None:
+def test_a_rejected_address_is_named_if_no_report_arrives() -> None:
     with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
         transaction = waiting.request(node, [(CT, "1.1")])
         reported(waiting, transaction, address="127.0.0.2")
@@ -153,7 +153,7 @@ def test_an_address_that_is_not_let_in_is_named_when_no_report_comes() -> None:
             waiting.report(transaction, 0.01)
 
 
-def test_a_node_that_does_not_report_in_time_is_an_error_to_try_again() -> None:
+def test_a_late_report_is_an_error_with_retry() -> None:
     with peer() as (node, _), Waiting("PYCONQUEST") as waiting:
         transaction = waiting.request(node, [(CT, "1.1")])
         with pytest.raises(NodeError, match="did not report its commitment within") as error:
@@ -170,7 +170,7 @@ def test_a_node_that_refuses_the_request_is_an_error() -> None:
         waiting.request(node, [(CT, "1.1")])
 
 
-def test_a_node_without_the_service_refuses_for_good() -> None:
+def test_a_node_without_the_service_is_an_error_without_retry() -> None:
     ae = AE(ae_title="PEER")
     ae.add_supported_context("1.2.840.10008.1.1")
     server = ae.start_server(("127.0.0.1", 0), block=False)
@@ -182,8 +182,8 @@ def test_a_node_without_the_service_refuses_for_good() -> None:
     assert not error.value.retry
 
 
-def test_a_report_may_have_to_come_by_tls(tmp_path: Path) -> None:
-    """Who is silent, shows no certificate or speaks no TLS keeps nobody from it."""
+def test_reports_over_tls(tmp_path: Path) -> None:
+    """Peers that are silent, have no certificate or do not speak TLS do not prevent it."""
     authority = Authority(tmp_path)
     ours, theirs = (TLS(authority.ca, *authority.sign(host)) for host in ("us.example", "archive.example"))
     role, said = build_role(pydicom.uid.UID(PUSH_MODEL), scp_role=True), information("1.2.3", ["1.1"], {})
@@ -198,9 +198,9 @@ def test_a_report_may_have_to_come_by_tls(tmp_path: Path) -> None:
             assert association.is_established == (tls is theirs)
         response, _ = association.send_n_event_report(said, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
         association.release()
-    assert response.Status == 0x0115  # it came, but nobody requested that transaction
+    assert response.Status == 0x0115  # the report arrived, but its transaction is unknown
 
 
-def test_a_port_that_is_taken_is_said() -> None:
+def test_a_port_in_use_is_an_error() -> None:
     with Waiting("PYCONQUEST") as waiting, pytest.raises(Error, match=f"cannot listen on 127.0.0.1:{waiting.port}"):
         Waiting("PYCONQUEST", port=waiting.port)

@@ -1,4 +1,4 @@
-"""DCMTK's programs are found although those of pynetdicom, which are called alike, come first; and the docs say so."""
+"""Find the programs of DCMTK although pynetdicom installs programs of the same name, as the docs explain."""
 
 import os
 import re
@@ -16,7 +16,7 @@ SHARED_NAMES = ["storescp", "storescu", "findscu", "echoscu", "getscu", "movescu
 
 
 @pytest.mark.parametrize("name", SHARED_NAMES)
-def test_dcmtk_is_found_behind_programs_of_the_same_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+def test_finds_dcmtk_behind_programs_of_the_same_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     shadow = tmp_path / name
     shadow.write_text(f"#!{sys.executable}\nprint('{name} v0.7.0')\n")
     shadow.chmod(0o755)
@@ -35,7 +35,7 @@ def test_the_docs_name_the_programs_that_pynetdicom_installs() -> None:
     assert all(not line.startswith(tuple(SHARED_NAMES)) for line in section.splitlines()), "call DCMTK's by its path"
 
 
-def test_no_test_and_no_bench_takes_whatever_the_path_has() -> None:
+def test_no_test_and_no_benchmark_uses_the_first_program_on_the_path() -> None:
     names = "|".join(SHARED_NAMES)
     for folder in ("tests", "bench"):
         for file in (REPOSITORY / folder).rglob("*.py"):

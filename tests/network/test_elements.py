@@ -1,4 +1,4 @@
-"""Data sets as a peer sends them, read flat: as pydicom reads them, and without harm where it would take memory or recursion."""
+"""Read data sets of peers: the same values as pydicom, without its memory and recursion."""
 
 import struct
 from contextlib import suppress
@@ -34,8 +34,8 @@ def written(data: Dataset, syntax: str, *, delimited: bool) -> bytes:
 @pytest.mark.parametrize("delimited", [False, True])
 @pytest.mark.parametrize("agreed", [IMPLICIT, EXPLICIT])
 @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
-def test_values_and_items_are_those_of_the_data_set(syntax: str, agreed: str, delimited: bool) -> None:
-    """Also if the node answers in the other syntax than was agreed."""
+def test_values_and_items_equal_those_of_pydicom(syntax: str, agreed: str, delimited: bool) -> None:
+    """Also if the node answers in the other transfer syntax than negotiated."""
     data = Dataset()
     data.PatientID, data.TransactionUID = "P1", "1.2"
     data.ReferencedSOPSequence = [Dataset(), Dataset()]
@@ -48,7 +48,7 @@ def test_values_and_items_are_those_of_the_data_set(syntax: str, agreed: str, de
 
 
 @pytest.mark.parametrize("depth", [1, 1000, 30_000])
-def test_depth_costs_nothing(depth: int) -> None:
+def test_nesting_costs_no_memory(depth: int) -> None:
     data = (SEQUENCE + ITEM) * depth + (ITEM_END + END) * depth + struct.pack("<HH2sH", 0x10, 0x20, b"LO", 2) + b"P1"
     assert bytes(elements(data, EXPLICIT)[0x00100020]) == b"P1"
     assert len(list(items(elements(data, EXPLICIT)[0x00081199], EXPLICIT))) == 1
@@ -59,7 +59,7 @@ def test_depth_costs_nothing(depth: int) -> None:
     [b"\x10", b"\x10\0\x20\0LO\xff\0P", SEQUENCE + ITEM, SEQUENCE * 1000, (SEQUENCE + ITEM) * 10_000, ITEM_END * 3],
     ids=["a byte", "a long value", "an open item", "open sequences", "deep and open", "delimiters"],
 )
-def test_what_ends_too_early_is_unreadable(data: bytes) -> None:
+def test_a_truncated_data_set_is_unreadable(data: bytes) -> None:
     with suppress(Unreadable):
         assert 0x00100020 not in elements(data, EXPLICIT)
 

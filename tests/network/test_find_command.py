@@ -37,7 +37,7 @@ def asked(workplace: Workplace, instance: Instance) -> Iterator[Workplace]:
         yield workplace
 
 
-def test_a_node_is_asked_what_it_has(asked: Workplace) -> None:
+def test_queries_a_node(asked: Workplace) -> None:
     done = asked.run("find", "archive", "--level", "image", "PatientID=P*", "InstanceNumber=", "--json")
     assert done.code == 0
     assert done.summary["rows"] == 3
@@ -45,13 +45,13 @@ def test_a_node_is_asked_what_it_has(asked: Workplace) -> None:
     assert asked.run("find", "archive", "PatientID=X", "--json").summary["rows"] == 0
 
 
-def test_mistakes_are_told_before_anything_is_asked(asked: Workplace) -> None:
+def test_invalid_keys_are_reported_before_the_query(asked: Workplace) -> None:
     unknown = asked.run("find", "archive", "PatinetID=P1")
     assert (unknown.code, "PatientID" in unknown.err) == (2, True)
     assert asked.run("find", "archive", "PatientID").code == 2
     assert asked.run("find", "archiv").code == 2
 
 
-def test_json_lines_can_be_read(asked: Workplace) -> None:
+def test_prints_json_lines(asked: Workplace) -> None:
     for line in asked.run("find", "archive", "--level", "series", "Modality=", "--json").out.splitlines():
         json.loads(line)

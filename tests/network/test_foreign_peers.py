@@ -37,13 +37,13 @@ def of_pynetdicom(name: str) -> list[str]:
 
 
 def dcmjs(*arguments: object) -> list[str]:
-    """The peer of npm: `npm ci --prefix tests/network/dcmjs` installs it."""
+    """Return the peer from npm: `npm ci --prefix tests/network/dcmjs` installs it."""
     there = shutil.which("node") is not None and (DCMJS / "node_modules" / "dcmjs-dimse").is_dir()
     needs("node, and `npm ci --prefix tests/network/dcmjs`", there)
     return ["node", str(DCMJS / "peer.js"), *map(str, arguments)]
 
 
-# What is sent
+# The instances
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ Contents = dict[str, tuple[str, bytes]]
 
 
 def contents(paths: Sequence[Path]) -> Contents:
-    """By SOPInstanceUID the transfer syntax and the bytes of the data set."""
+    """Return the transfer syntax and the bytes of the data set, by SOPInstanceUID."""
     found: Contents = {}
     for path in paths:
         dataset = pydicom.dcmread(path)
@@ -115,7 +115,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def same(came: Sequence[Path], sent: Sequence[Path], *, exact: bool = True) -> None:
-    """All came and nothing else. If the peer itself writes data sets anew (not `exact`), each has the same elements."""
+    """Check that exactly these instances arrived. If the peer rewrites data sets (not `exact`), compare their elements."""
     if exact:
         assert contents(came) == contents(sent)
         return
@@ -126,7 +126,7 @@ def same(came: Sequence[Path], sent: Sequence[Path], *, exact: bool = True) -> N
 
 
 def ended(command: Sequence[str | Path], *, folder: Path | None = None) -> None:
-    """Runs a client, which must succeed."""
+    """Run a client, which must succeed."""
     done = subprocess.run(
         [*map(str, command)], check=False, capture_output=True, timeout=120, env={**os.environ, "TCP_NODELAY": "1"}, cwd=folder
     )
@@ -183,14 +183,14 @@ into = "archive"
 
 
 @pytest.mark.parametrize(("send", "can", "exact"), SENDERS.values(), ids=list(SENDERS))
-def test_what_a_client_sends_is_listened_to(
+def test_stores_the_instances_of_each_client(
     workplace: Workplace, files: Files, send: Callable[[int, Files], None], can: Sequence[str], exact: bool
 ) -> None:
     sent = {syntax: some for syntax, some in files.items() if syntax in can}
     (workplace.folder / "archive").mkdir()
     with listening(workplace.rules(LISTEN)) as (port, _):
         send(port, sent)
-        send(port, sent)  # what is there already is answered with success too
+        send(port, sent)  # duplicates succeed too
     same(files_in(workplace.folder / "archive"), all_of(sent), exact=exact)
     assert workplace.run("query", "SELECT SOPInstanceUID FROM images", "--json").summary["rows"] == len(all_of(sent))
 
@@ -209,7 +209,7 @@ def test_an_echo_is_answered(workplace: Workplace, command: Callable[[int], list
         ended(command(port))
 
 
-# Peers that take what our `send` sends
+# Peers that receive from our `send`
 
 
 def server(
@@ -228,7 +228,7 @@ def server(
 
 
 def profile(folder: Path) -> Path:
-    """What dcmrecv takes; without it only C-ECHO (asconfig.txt of DCMTK)."""
+    """Return the configuration of dcmrecv; without it, it accepts only C-ECHO (asconfig.txt of DCMTK)."""
     file = folder.parent / "dcmrecv.cfg"
     syntaxes = "".join(f"TransferSyntax{n} = {syntax}\n" for n, syntax in enumerate((*LITTLE, BIG), 1))
     contexts = "".join(f"PresentationContext{n} = {sop_class}\\Any\n" for n, sop_class in enumerate((CT, PLAN, ECHO), 1))
@@ -291,7 +291,7 @@ node = "peer"
 
 
 @pytest.mark.parametrize(("start", "can", "exact"), SERVERS.values(), ids=list(SERVERS))
-def test_what_is_sent_arrives_at_a_server(
+def test_each_server_stores_our_instances(
     workplace: Workplace,
     files: Files,
     start: Callable[[Path], AbstractContextManager[tuple[str, int, Path]]],
@@ -319,12 +319,12 @@ def test_dcmjs_is_queried(workplace: Workplace) -> None:
     assert done.lines[0]["values"]["StudyInstanceUID"] == "1.2.3"
 
 
-# Archives: what we sent is found, and comes back by C-GET and C-MOVE, to us and to clients of others
+# Archives: find and retrieve the sent instances by C-GET and C-MOVE, with our commands and with other clients
 
 
 @contextmanager
 def qrscp(destinations: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    """pynetdicom's archive; it needs SQLAlchemy, which is put into a folder of its own."""
+    """Start the archive of pynetdicom. It needs SQLAlchemy, which is installed in a separate folder."""
 
     with tempfile.TemporaryDirectory(prefix="qrscp-") as name:
         folder = Path(name)
@@ -400,7 +400,7 @@ MOVED = 'listener = "inbox"\n[listen.inbox]\nae_title = "RULES"\nport = {}\ninto
 
 @pytest.fixture(params=ARCHIVES.values(), ids=list(ARCHIVES))
 def archive(request: pytest.FixtureRequest, workplace: Workplace, files: Files) -> Iterator[tuple[str, int, int, list[Path]]]:
-    """An archive that has what our `send` sent: AE title, port, the port to which it moves for RULES, and the files."""
+    """An archive with instances from our `send`: its AE title and port, the port of RULES, and the files."""
     start, can = request.param
     for syntax in files.keys() - set(can):
         for path in files[syntax]:
@@ -413,7 +413,7 @@ def archive(request: pytest.FixtureRequest, workplace: Workplace, files: Files) 
         yield title, port, to, kept
 
 
-def test_what_an_archive_has_is_found(workplace: Workplace, archive: tuple[str, int, int, list[Path]]) -> None:
+def test_finds_the_instances_of_an_archive(workplace: Workplace, archive: tuple[str, int, int, list[Path]]) -> None:
     *_, kept = archive
     for level, key, number in (("study", "StudyInstanceUID", 1), ("image", "SOPInstanceUID", len(kept))):
         done = workplace.run("find", "peer", "--level", level, "PatientID=FOREIGN", "PatientName=", "--json")
@@ -423,13 +423,13 @@ def test_what_an_archive_has_is_found(workplace: Workplace, archive: tuple[str, 
 
 
 def forget(workplace: Workplace) -> None:
-    """Removes the index: what it has is not taken again."""
+    """Delete the index, because indexed instances are not retrieved again."""
     for file in workplace.folder.glob("conquest.db*"):
         file.unlink()
 
 
 @pytest.mark.parametrize("by", ["get", "move"])
-def test_what_an_archive_has_comes_back(workplace: Workplace, archive: tuple[str, int, int, list[Path]], by: str) -> None:
+def test_retrieves_the_instances_of_an_archive(workplace: Workplace, archive: tuple[str, int, int, list[Path]], by: str) -> None:
     title, port, to, kept = archive
     (workplace.folder / "back").mkdir()
     forget(workplace)
@@ -440,7 +440,7 @@ def test_what_an_archive_has_comes_back(workplace: Workplace, archive: tuple[str
     same(files_in(workplace.folder / "back"), kept)
 
 
-def test_getscu_gets_what_we_sent(workplace: Workplace, archive: tuple[str, int, int, list[Path]]) -> None:
+def test_getscu_retrieves_our_instances(workplace: Workplace, archive: tuple[str, int, int, list[Path]]) -> None:
     title, port, _, kept = archive
     (workplace.folder / "got").mkdir()
     where = ["-aec", title, "-od", str(workplace.folder / "got"), "-k", "QueryRetrieveLevel=STUDY"]

@@ -41,13 +41,13 @@ def test_every_level_has_what_was_stored(archive: Node) -> None:
     assert {match["PatientID"] for match in find(archive, Level.PATIENT, {})} >= {d.PatientID for d in datasets}
 
 
-def test_unique_keys_come_first_then_those_of_the_match_then_the_others(archive: Node) -> None:
+def test_the_order_of_keys_is_unique_then_match_then_return_keys(archive: Node) -> None:
     (series,) = find(archive, Level.SERIES, {"PatientID": "77654033", "Modality": "CT"}, ["SeriesNumber", "PatientName"])
     assert list(series) == ["StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "SeriesNumber", "PatientName"]
     assert series["PatientName"].startswith("Doe^")
 
 
-def test_wild_cards_ranges_and_lists_are_the_nodes_to_match(archive: Node) -> None:
+def test_the_node_matches_wild_cards_ranges_and_lists(archive: Node) -> None:
     def patients(**match: str) -> set[str]:
         return {study["PatientID"] for study in find(archive, Level.STUDY, match)}
 
@@ -58,7 +58,7 @@ def test_wild_cards_ranges_and_lists_are_the_nodes_to_match(archive: Node) -> No
     assert patients(PatientID="nobody") == set()
 
 
-def test_names_come_right_out_of_every_character_set(archive: Node) -> None:
+def test_names_are_decoded_from_every_character_set(archive: Node) -> None:
     found = {
         study["PatientID"]: study["PatientName"]
         for study in find(archive, Level.STUDY, {"StudyDate": "20240203"}, ["PatientName"])
@@ -66,7 +66,7 @@ def test_names_come_right_out_of_every_character_set(archive: Node) -> None:
     assert found == NAMES
 
 
-def test_a_name_beyond_ascii_can_be_asked_for(archive: Node) -> None:
+def test_queries_a_name_beyond_ascii(archive: Node) -> None:
     (study,) = find(archive, Level.STUDY, {"PatientName": "Łuk*"})
     assert study["PatientID"] == "U"
 
@@ -83,32 +83,32 @@ def test_closing_early_cancels(archive: Node) -> None:
     [
         ({"PatientNam": "x"}, [], 'unknown DICOM keyword "PatientNam"'),
         ({}, ["Modalitty"], 'unknown DICOM keyword "Modalitty"'),
-        ({"QueryRetrieveLevel": "IMAGE"}, [], "QueryRetrieveLevel is no key: it is set by the query itself"),
-        ({"Rows": "many"}, [], "Rows is a number"),
-        ({"Rows": "70000"}, [], "the query has a value that its VR cannot have"),
-        ({}, ["RequestAttributesSequence"], "RequestAttributesSequence cannot be asked for: it is no text (SQ)"),
+        ({"QueryRetrieveLevel": "IMAGE"}, [], "QueryRetrieveLevel is not a key: the query sets it"),
+        ({"Rows": "many"}, [], "Rows must be a number"),
+        ({"Rows": "70000"}, [], "a value of the query is not valid for its VR"),
+        ({}, ["RequestAttributesSequence"], "RequestAttributesSequence cannot be queried: it is not text (SQ)"),
     ],
 )
-def test_a_mistake_is_said_before_anything_is_sent(match: dict[str, str], return_keys: list[str], message: str) -> None:
+def test_invalid_keys_are_an_error_before_anything_is_sent(match: dict[str, str], return_keys: list[str], message: str) -> None:
     with pytest.raises(Mistake) as mistake:
         find(NOBODY, Level.IMAGE, match, return_keys)
     assert mistake.value.message == message
 
 
-def test_a_node_that_is_not_there_is_an_error_to_try_again() -> None:
+def test_a_missing_node_is_an_error_with_retry() -> None:
     node = replace(NOBODY, port=free_port())
     with pytest.raises(NodeError, match="refuses the connection") as error:
         list(find(node, Level.PATIENT, {}))
     assert error.value.retry
 
 
-def test_a_node_that_does_not_know_the_called_title_says_so() -> None:
+def test_an_unknown_called_ae_title_is_an_error_without_retry() -> None:
     with dcmqrscp() as node, pytest.raises(NodeError, match="called AE title not recognized") as error:
         list(find(replace(node, ae_title="OTHER"), Level.PATIENT, {}))
     assert not error.value.retry
 
 
-def test_what_is_present_is_said_by_instance(archive: Node) -> None:
+def test_present_returns_the_instances_that_the_node_has(archive: Node) -> None:
     keys = series_of(archive, PatientID="77654033", Modality="CT")
     mine = [(keys["StudyInstanceUID"], keys["SeriesInstanceUID"], uid) for uid in files_of(keys)]
     other = (keys["StudyInstanceUID"], "1.2.3.9", "1.2.3.9.1")
@@ -127,7 +127,7 @@ def test_what_is_present_is_said_by_instance(archive: Node) -> None:
         (0x7777, "answers C-FIND with 0x7777: failure", False),
     ],
 )
-def test_any_status_but_success_is_an_error_after_the_matches(status: int, message: str, retry: bool) -> None:
+def test_a_failed_status_is_an_error_after_the_matches(status: int, message: str, retry: bool) -> None:
     def answers(_: Any) -> Iterator[Any]:
         yield 0xFF00, study(1)
         yield 0xFF01, study(2)
@@ -142,7 +142,7 @@ def test_any_status_but_success_is_an_error_after_the_matches(status: int, messa
     assert error.value.retry is retry
 
 
-def test_a_lost_association_is_an_error_to_try_again() -> None:
+def test_a_lost_association_is_an_error_with_retry() -> None:
     def answers(event: Any) -> Iterator[Any]:
         yield 0xFF00, study(1)
         event.assoc.abort()
@@ -155,7 +155,7 @@ def test_a_lost_association_is_an_error_to_try_again() -> None:
     assert error.value.retry
 
 
-def test_a_silent_node_is_an_error_to_try_again() -> None:
+def test_a_silent_node_is_an_error_with_retry() -> None:
     over = threading.Event()
 
     def answers(_: Any) -> Iterator[Any]:
@@ -185,14 +185,14 @@ def test_a_match_without_its_unique_key_is_skipped_and_counted(uid: str) -> None
     assert ([match["StudyInstanceUID"] for match in found], len(skipped)) == (["1.2.0", "1.2.2"], 1)
 
 
-def test_values_that_their_vr_forbids_are_given_as_they_are() -> None:
+def test_values_that_are_invalid_for_their_vr_are_returned_unchanged() -> None:
     def answers(_: Any) -> Iterator[Any]:
         identifier = study(1)
         with pydicom.config.disable_value_validation():
             identifier.StudyDate, identifier.PatientAge = "not a date", "old"
         yield 0xFF00, identifier
 
-    # A warning would have the value, so there is none.
+    # There is no warning, because it would have the value.
     with peer(EVT_C_FIND, answers) as node, warnings.catch_warnings():
         warnings.simplefilter("error")
         (match,) = find(node, Level.STUDY, {}, ["StudyDate", "PatientAge"])
@@ -217,7 +217,7 @@ def test_closing_early_sends_a_cancel() -> None:
         assert cancelled.wait(30)
 
 
-def test_a_node_that_breaks_off_between_two_queries_is_an_error_to_try_again() -> None:
+def test_an_abort_between_two_queries_is_an_error_with_retry() -> None:
     def answers(event: Any) -> Iterator[Any]:
         if event.identifier.QueryRetrieveLevel == "SERIES":
             event.assoc.abort()
@@ -230,7 +230,7 @@ def test_a_node_that_breaks_off_between_two_queries_is_an_error_to_try_again() -
     assert error.value.retry
 
 
-def test_nothing_of_a_patient_is_said(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
+def test_errors_have_no_patient_data(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     def answers(_: Any) -> Iterator[Any]:
         identifier = study(1)
         identifier.PatientName = "Secret^Name"

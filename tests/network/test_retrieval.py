@@ -32,7 +32,7 @@ def read(syntax: str, data: bytes) -> pydicom.Dataset:
 
 
 @pytest.mark.parametrize("sop_classes", [[], [pydicom.uid.CTImageStorage]], ids=["found", "given"])
-def test_get_hands_over_every_instance(archive: Node, sop_classes: list[str]) -> None:
+def test_get_passes_every_instance_to_store(archive: Node, sop_classes: list[str]) -> None:
     keys, got = series_of(archive, PatientID="77654033", Modality="CT"), {}
 
     def store(about: About, blocks: Blocks) -> int:
@@ -60,7 +60,7 @@ def test_get_of_one_instance_and_of_a_study(archive: Node) -> None:
     assert got == [first["SOPInstanceUID"]]
 
 
-def test_what_could_not_be_stored_has_failed(archive: Node) -> None:
+def test_refused_instances_count_as_failed(archive: Node) -> None:
     keys, statuses = series_of(archive, PatientID="77654033", Modality="CT"), iter([0x0000, 0xA700, 0xB000, 0xC000])
     counts = get(archive, Level.SERIES, keys, lambda *_: next(statuses), [pydicom.uid.CTImageStorage])
     assert counts == Counts(completed=1, warning=1, failed=2)
@@ -74,11 +74,11 @@ def test_an_error_while_storing_ends_the_retrieval(archive: Node) -> None:
         get(archive, Level.SERIES, series_of(archive, PatientID="77654033", Modality="CT"), store)
 
 
-def test_what_is_not_there_is_no_error_and_no_instance(archive: Node) -> None:
+def test_a_retrieval_without_matches_is_not_an_error(archive: Node) -> None:
     assert get(archive, Level.STUDY, {"StudyInstanceUID": "1.2.3.4.5.6"}, lambda *_: 0) == Counts()
 
 
-def test_move_has_instances_sent_to_another_title(archive: Node, receiver: Receiver) -> None:
+def test_move_sends_instances_to_the_destination(archive: Node, receiver: Receiver) -> None:
     keys = series_of(archive, PatientID="77654033", Modality="CT")
     receiver.came.clear()
     *progress, last = move(archive, Level.SERIES, keys, "RECEIVER")
@@ -87,7 +87,7 @@ def test_move_has_instances_sent_to_another_title(archive: Node, receiver: Recei
     assert sorted(receiver.came) == sorted(files_of(keys))
 
 
-def test_a_destination_that_the_node_does_not_know_is_an_error(archive: Node) -> None:
+def test_an_unknown_destination_is_an_error(archive: Node) -> None:
     keys = series_of(archive, PatientID="77654033", Modality="CT")
     with pytest.raises(NodeError, match="answers C-MOVE with 0x") as error:
         list(move(archive, Level.SERIES, keys, "ELSEWHERE"))
@@ -95,7 +95,7 @@ def test_a_destination_that_the_node_does_not_know_is_an_error(archive: Node) ->
 
 
 @pytest.mark.parametrize("start", [dcmqrscp, orthanc])
-def test_many_sop_classes_are_brought(start: Callable[[], Any], tmp_path: Path) -> None:
+def test_retrieves_many_sop_classes(start: Callable[[], Any], tmp_path: Path) -> None:
     kinds = COMMON[: 2 * CLASSES_AT_ONCE + 1]
     uids = {
         "StudyInstanceUID": "1.2.3",
@@ -142,7 +142,7 @@ def test_only_unique_keys_retrieve(level: Level, keys: dict[str, str], message: 
     assert mistake.value.message == message
 
 
-def test_orthanc_need_not_transcode(shared: Path) -> None:
+def test_orthanc_sends_without_transcoding(shared: Path) -> None:
     files = [
         shared / "corpus" / "pydicom" / name for name in ("JPEG2000.dcm", "MR_small_RLE.dcm", "JPEG-lossy.dcm", "rtplan.dcm")
     ]
@@ -164,7 +164,7 @@ def test_orthanc_need_not_transcode(shared: Path) -> None:
     assert got == {uid: (syntax, pydicom.Dataset(dataset)) for uid, (syntax, dataset) in expected.items()}
 
 
-def test_a_node_that_counts_more_than_came_is_not_believed() -> None:
+def test_a_count_above_the_received_instances_is_an_error() -> None:
     def answers(event: Any) -> Iterator[Any]:
         response = C_GET()
         response.MessageIDBeingRespondedTo = event.request.MessageID
@@ -178,7 +178,7 @@ def test_a_node_that_counts_more_than_came_is_not_believed() -> None:
         get(node, Level.STUDY, keys, lambda *_: 0, [pydicom.uid.CTImageStorage])
 
 
-def test_what_a_node_did_not_send_has_failed() -> None:
+def test_instances_that_the_node_did_not_send_count_as_failed() -> None:
     def answers(_: Any) -> Iterator[Any]:
         yield 3
         yield 0xFF00, pydicom.dcmread(EXAMPLES / "clinic" / "CT_small.dcm")

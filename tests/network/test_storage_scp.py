@@ -1,4 +1,4 @@
-"""The listener, against DCMTK's echoscu and storescu, and against peers of our own that behave worse."""
+"""The listener with DCMTK's echoscu and storescu, and with hostile peers."""
 
 import errno
 import multiprocessing
@@ -47,26 +47,26 @@ def kept(folder: Path) -> dict[str, bytes]:
     return {file.name: data_set(file) for file in folder.iterdir()}
 
 
-# What is said to whom.
+# Rejections.
 
 
-def test_dcmtk_gets_an_echo_and_those_that_are_not_meant_are_told(listen: Listen) -> None:
+def test_echoscu_succeeds_and_wrong_ae_titles_are_rejected(listen: Listen) -> None:
     listener = listen(allow=("CLINIC",))
     here = ("127.0.0.1", str(listener.port))
     assert dcmtk("echoscu", "-aet", "CLINIC", "-aec", "RULES", *here).returncode == 0
     assert "Called AE Title Not Recognized" in dcmtk("echoscu", "-aet", "CLINIC", "-aec", "OTHER", *here).stderr
     assert "Calling AE Title Not Recognized" in dcmtk("echoscu", "-aet", "STRANGER", "-aec", "RULES", *here).stderr
-    until(lambda: listener.health() == Health(rejected=2))  # who is rejected knows that before it is counted
+    until(lambda: listener.health() == Health(rejected=2))  # the peer gets the rejection before it is counted
 
 
-def test_an_address_that_is_not_allowed_is_closed(listen: Listen) -> None:
+def test_a_connection_from_a_forbidden_address_is_closed(listen: Listen) -> None:
     assert Peer(listen(addresses=("127.0.0.0/8",)).port).associated().echo() == 0
     assert Peer(listen(addresses=("192.0.2.1", "2001:db8::/32")).port).is_cut_off()
 
 
-def test_more_associations_than_there_are_places_are_rejected_until_one_is_free(listen: Listen) -> None:
+def test_too_many_associations_are_rejected(listen: Listen) -> None:
     listener = listen(max_associations=1)
-    silent, first = Peer(listener.port), Peer(listener.port).associated()  # who only connects takes no place
+    silent, first = Peer(listener.port), Peer(listener.port).associated()  # a connection without an association takes no place
     kind, data = Peer(listener.port).request()
     assert (kind, tuple(data[1:])) == (3, (2, 3, 2))  # transient, provider (presentation), local limit exceeded
     first.wire.release(30)
@@ -74,13 +74,13 @@ def test_more_associations_than_there_are_places_are_rejected_until_one_is_free(
     assert silent.request()[0] == 2
 
 
-def test_a_port_in_use_is_said(listen: Listen, tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error(listen: Listen, tmp_path: Path) -> None:
     port = listen().port
     with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
         Listener(Listening("RULES", port=port), Folder(tmp_path)).start()
 
 
-def test_the_first_transfer_syntax_that_we_know_is_taken_and_what_is_private_is_not_if_so_set(listen: Listen) -> None:
+def test_accepts_the_first_known_transfer_syntax_and_private_ones_if_set(listen: Listen) -> None:
     contexts = [
         (CT, ["1.2.3.4", JPEG_BASELINE, IMPLICIT]),
         (CT, [IMPLICIT, JPEG_BASELINE]),
@@ -98,7 +98,7 @@ def test_the_first_transfer_syntax_that_we_know_is_taken_and_what_is_private_is_
     assert answer.user_information.maximum_length == 131072
 
 
-# What is kept.
+# Storage.
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,10 @@ def test_the_first_transfer_syntax_that_we_know_is_taken_and_what_is_private_is_
         ("-xe", "pydicom/CT_small.dcm"),
     ],
 )
-def test_what_storescu_sends_arrives_as_it_is(proposal: str, file: str, listen: Listen, shared: Path, tmp_path: Path) -> None:
-    # dcmconv writes what storescu sends, as far as group lengths, lengths of sequences and padding are concerned.
+def test_stores_the_data_sets_of_storescu_unchanged(
+    proposal: str, file: str, listen: Listen, shared: Path, tmp_path: Path
+) -> None:
+    # dcmconv writes group lengths, lengths of sequences and padding as storescu sends them.
     sent = tmp_path / "sent.dcm"
     assert dcmtk("dcmconv", "--padding-off", shared / "corpus" / file, sent).returncode == 0
     listener = listen()
@@ -127,12 +129,12 @@ def test_what_storescu_sends_arrives_as_it_is(proposal: str, file: str, listen: 
     assert result.returncode == 0, result.stderr
     (arrived,) = (tmp_path / "in").iterdir()
     expected = data_set(sent)
-    assert data_set(arrived) == expected + bytes(len(expected) % 2)  # what is deflated is made even on the wire (PS3.5 A.5)
+    assert data_set(arrived) == expected + bytes(len(expected) % 2)  # a deflated data set is padded to an even length (PS3.5 A.5)
     assert listener.health().received == 1
     assert dcmtk("dcmftest", arrived).returncode == 0
 
 
-def test_the_file_meta_information_says_what_was_agreed_on_and_who_sent(listen: Listen, tmp_path: Path) -> None:
+def test_the_file_meta_information_has_transfer_syntax_and_sender(listen: Listen, tmp_path: Path) -> None:
     pydicom = pytest.importorskip("pydicom")
     assert Peer(listen().port).associated().store("1.2.3.4") == 0
     meta = pydicom.dcmread(tmp_path / "in" / "1.2.3.4.dcm").file_meta
@@ -150,7 +152,7 @@ def test_a_data_set_in_fragments_of_any_size(listen: Listen, tmp_path: Path) -> 
     assert kept(tmp_path / "in") == {"1.2.3.dcm": data}
 
 
-def test_the_same_again_is_well_and_other_bytes_are_refused(listen: Listen, tmp_path: Path) -> None:
+def test_a_duplicate_succeeds_and_another_data_set_is_refused(listen: Listen, tmp_path: Path) -> None:
     listener = listen()
     one, other = small("1.2.3", more=b"one!"), small("1.2.3", more=b"two!")
     peer = Peer(listener.port).associated()
@@ -159,7 +161,7 @@ def test_the_same_again_is_well_and_other_bytes_are_refused(listen: Listen, tmp_
     assert listener.health() == Health(associations=1, received=3, duplicates=2, refused=1, bytes=3 * len(one))
 
 
-# What is refused, while the association goes on.
+# Refusals that do not end the association.
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_the_same_again_is_well_and_other_bytes_are_refused(listen: Listen, tmp_
         (Status.CANNOT_UNDERSTAND, "1.2.3", ON_CT, CT, b"this is no data set"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(
+def test_invalid_instances_are_refused(
     status: Status, uid: str, context_id: int, sop_class: str, data: bytes, listen: Listen, tmp_path: Path
 ) -> None:
     peer = Peer(listen().port).associated()
@@ -195,7 +197,7 @@ def test_a_request_without_a_data_set_and_an_unknown_operation(listen: Listen) -
 
 
 class Failing(Folder):
-    """A folder that fails once, in the middle of an instance or at its end."""
+    """A folder that fails once, in an instance or at its end."""
 
     def __init__(self, root: Path, error: Exception, *, at_end: bool) -> None:
         super().__init__(root)
@@ -224,20 +226,22 @@ class Failing(Folder):
         (ValueError("a mistake"), Status.PROCESSING_FAILURE),
     ],
 )
-def test_a_keeper_that_fails_once(error: Exception, status: Status, at_end: bool, listen: Listen, tmp_path: Path) -> None:
+def test_a_failure_to_store_does_not_end_the_association(
+    error: Exception, status: Status, at_end: bool, listen: Listen, tmp_path: Path
+) -> None:
     peer = Peer(listen(Failing(tmp_path / "in", error, at_end=at_end)).port).associated()
     data = small("1.2.3", more=bytes(1_000_000))
     assert [peer.store("1.2.3", data), peer.store("1.2.3", data)] == [status, 0]
     assert kept(tmp_path / "in") == {"1.2.3.dcm": data}
 
 
-def test_room_that_must_stay_free(listen: Listen, tmp_path: Path) -> None:
+def test_min_free(listen: Listen, tmp_path: Path) -> None:
     peer = Peer(listen(min_free=1 << 60).port).associated()
     assert [peer.store("1.2.3"), peer.echo()] == [Status.OUT_OF_RESOURCES, 0]
     assert kept(tmp_path / "in") == {}
 
 
-# Peers that mean no good, or are ill.
+# Hostile and broken peers.
 
 
 def memory() -> int:
@@ -245,7 +249,7 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_peers_stalled_within_a_pdu_keep_nobody_waiting(listen: Listen) -> None:
+def test_stalled_peers_delay_no_other_peer(listen: Listen) -> None:
     listener, before = listen(), memory()
     stalled = [Peer(listener.port).associated() for _ in range(10)]
     for peer in stalled:
@@ -253,7 +257,7 @@ def test_peers_stalled_within_a_pdu_keep_nobody_waiting(listen: Listen) -> None:
         peer.wire.write(struct.pack(">BxI", dimse.P_DATA, 131072), bytes(100000))
     good = Peer(listener.port).associated()
     assert good.store("1.2.4") == 0
-    assert listener.health().associations == 11  # all of them are still there
+    assert listener.health().associations == 11  # all associations are still open
     assert memory() - before < 64 << 20
 
 
@@ -266,14 +270,14 @@ def test_a_pdu_has_a_deadline(listen: Listen, tmp_path: Path) -> None:
     assert kept(tmp_path / "in") == {}
 
 
-def test_a_peer_that_says_nothing_is_cut_off(listen: Listen) -> None:
+def test_a_silent_peer_is_aborted(listen: Listen) -> None:
     listener = listen(association_timeout=0.1)
     assert Peer(listener.port).is_cut_off()
     assert Peer(listener.port).associated().is_cut_off()
 
 
 @pytest.mark.parametrize("associated", [False, True])
-def test_a_claim_of_4_gb_is_cut_off_at_once(associated: bool, listen: Listen) -> None:
+def test_a_pdu_length_of_4_gb_is_aborted_at_once(associated: bool, listen: Listen) -> None:
     listener, before = listen(pdu_timeout=1000, association_timeout=1000), memory()
     peer = Peer(listener.port)
     if associated:
@@ -283,7 +287,7 @@ def test_a_claim_of_4_gb_is_cut_off_at_once(associated: bool, listen: Listen) ->
     assert memory() - before < 64 << 20
 
 
-def test_a_message_longer_than_is_taken_is_cut_off_and_leaves_nothing(listen: Listen, tmp_path: Path) -> None:
+def test_a_message_beyond_the_limit_is_aborted_and_leaves_no_file(listen: Listen, tmp_path: Path) -> None:
     peer = Peer(listen(max_message=1_000_000).port).associated()
     assert peer.store("1.2.3", small("1.2.3", more=bytes(900_000))) == 0
     peer.command(dimse.C_STORE_RQ, "1.2.4")
@@ -315,7 +319,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("associated", [False, True])
 @pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
-def test_garbage_ends_its_own_connection_alone(hostile: bytes, associated: bool, listen: Listen, tmp_path: Path) -> None:
+def test_garbage_ends_only_its_own_connection(hostile: bytes, associated: bool, listen: Listen, tmp_path: Path) -> None:
     listener = listen(pdu_timeout=0.5, association_timeout=0.5)
     good, bad = Peer(listener.port).associated(), Peer(listener.port)
     if associated:
@@ -338,7 +342,7 @@ def certificate(folder: Path, name: str) -> ServerTLS:
     return made
 
 
-def test_over_tls_only_those_whose_certificate_is_known_and_silent_ones_delay_nobody(
+def test_tls_requires_a_known_certificate_and_silent_peers_delay_no_other(
     listen: Listen, instance: Instance, tmp_path: Path
 ) -> None:
     ours, theirs, other = (certificate(tmp_path, name) for name in ("ours", "theirs", "other"))
@@ -363,22 +367,22 @@ def test_a_tls_handshake_has_a_deadline(listen: Listen, tmp_path: Path) -> None:
     assert Peer(listen(tls=certificate(tmp_path, "ours"), association_timeout=0.1).port).is_cut_off()
 
 
-def test_a_certificate_that_is_none_is_said(listen: Listen, tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_an_error(listen: Listen, tmp_path: Path) -> None:
     (tmp_path / "none").write_text("none")
     with pytest.raises(ListenError, match="none, its key or its ca cannot be used"):
         listen(tls=ServerTLS(tmp_path / "none", tmp_path / "none"))
 
 
-# The end, asked for and not.
+# Stop and kill.
 
 
-def test_stopping_lets_an_instance_come_to_its_end(listen: Listen, tmp_path: Path) -> None:
+def test_stop_waits_for_an_instance(listen: Listen, tmp_path: Path) -> None:
     listener = listen()
     idle, silent, busy = Peer(listener.port).associated(), Peer(listener.port), Peer(listener.port).associated()
     data = small("1.2.3", more=bytes(1_000_000))
     busy.command(dimse.C_STORE_RQ, "1.2.3")
     busy.data(data[:500_000], last=False)
-    until(lambda: any((tmp_path / "in").iterdir()))  # the listener has begun with it
+    until(lambda: any((tmp_path / "in").iterdir()))  # the listener has begun to write it
     stopping = threading.Thread(target=listener.stop, args=(30,))
     stopping.start()
     assert idle.is_cut_off()
@@ -392,7 +396,7 @@ def test_stopping_lets_an_instance_come_to_its_end(listen: Listen, tmp_path: Pat
         Peer(listener.port)
 
 
-def test_stopping_without_grace_breaks_off_and_leaves_nothing(listen: Listen, tmp_path: Path) -> None:
+def test_stop_without_grace_aborts_and_leaves_no_file(listen: Listen, tmp_path: Path) -> None:
     listener = listen()
     peer = Peer(listener.port).associated()
     peer.command(dimse.C_STORE_RQ, "1.2.3")
@@ -423,14 +427,14 @@ def test_a_hundred_senders_at_once(listen: Listen, tmp_path: Path) -> None:
 
 
 def serve(folder: Path, told: Connection) -> None:
-    """A listener in a process of its own: tells its port, and stays."""
+    """Run a listener in its own process: print its port, and stay."""
     listener = Listener(Listening("RULES"), Folder(folder))
     listener.start()
     told.send(listener.port)
     threading.Event().wait()
 
 
-def test_no_instance_that_was_answered_is_missing_after_a_kill(tmp_path: Path) -> None:
+def test_acknowledged_instances_survive_a_kill(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.network.test_storage_scp"])
     for answers in range(20):
@@ -462,5 +466,5 @@ def test_no_instance_that_was_answered_is_missing_after_a_kill(tmp_path: Path) -
             sender.join()
         listener.join()
         assert listener.exitcode == -signal.SIGKILL
-        assert answers <= len(answered) < 3000, "the kill came when all was stored"
+        assert answers <= len(answered) < 3000, "the kill came after all instances were stored"
         assert answered.items() <= {file.name: data_set(file) for file in folder.glob("*.dcm")}.items()

@@ -1,4 +1,4 @@
-"""TLS towards a node: only with the right peer is anything said."""
+"""TLS with a node: nothing is sent to a wrong peer."""
 
 import ssl
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ from tests.peers.certificates import Authority
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs what both sides have."""
+    """The CA that signs the certificates of both sides."""
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
 @contextmanager
 def peer(files: tuple[Path, Path] | None, clients: Path | None = None) -> Iterator[Node]:
-    """A peer with a certificate and its key, without TLS where there is none. `clients`: who must have signed the caller's."""
+    """Start a peer with a certificate and its key, or without TLS. `clients` is the CA of the callers' certificates."""
     context = None
     if files is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -44,22 +44,20 @@ def peer(files: tuple[Path, Path] | None, clients: Path | None = None) -> Iterat
 
 
 def ask(node: Node, tls: TLS | None) -> list[dict[str, str]]:
-    """What the peer has, which is nothing."""
+    """Query the peer, which has no instances."""
     return list(find(replace(node, tls=tls), Level.PATIENT, {}))
 
 
-def test_the_right_certificate_is_taken_with_and_without_its_host(authority: Authority) -> None:
+def test_the_right_certificate_is_accepted_with_and_without_host_name(authority: Authority) -> None:
     with peer(authority.sign("archive.example")) as node:
         assert ask(node, TLS(authority.ca, host_name="archive.example")) == []
         assert ask(node, TLS(authority.ca)) == []
 
 
-def test_a_peer_may_ask_for_our_certificate(authority: Authority) -> None:
+def test_a_peer_may_require_our_certificate(authority: Authority) -> None:
     with peer(authority.sign("archive.example"), authority.ca) as node:
         assert ask(node, TLS(authority.ca, *authority.sign("us.example"))) == []
-        with pytest.raises(
-            NodeError, match=r"does not take our certificate, or wants one|perhaps it wants a certificate of ours"
-        ):
+        with pytest.raises(NodeError, match=r"rejected our certificate, or requires one|it may require a certificate"):
             ask(node, TLS(authority.ca))
 
 
@@ -77,9 +75,9 @@ def test_an_authority_that_we_do_not_trust_is_refused(authority: Authority) -> N
         ask(node, TLS(authority.ca))
 
 
-def test_a_certificate_that_is_over_is_refused(authority: Authority) -> None:
+def test_an_expired_certificate_is_refused(authority: Authority) -> None:
     files = authority.sign("late.example", days=-1)
-    with peer(files) as node, pytest.raises(NodeError, match="has a certificate that is expired"):
+    with peer(files) as node, pytest.raises(NodeError, match="has an expired certificate"):
         ask(node, TLS(authority.ca))
 
 
@@ -88,14 +86,14 @@ def test_a_plain_peer_is_refused(authority: Authority) -> None:
         ask(node, TLS(authority.ca))
 
 
-def test_a_plain_caller_gets_nothing_from_a_peer_with_tls(authority: Authority) -> None:
-    with peer(authority.sign("archive.example")) as node, pytest.raises(NodeError, match=r"perhaps it wants TLS|speaks TLS only"):
+def test_a_caller_without_tls_is_refused_by_a_tls_peer(authority: Authority) -> None:
+    with peer(authority.sign("archive.example")) as node, pytest.raises(NodeError, match=r"it may require TLS|requires TLS"):
         ask(node, None)
 
 
-def test_files_that_cannot_be_used_are_said(authority: Authority, tmp_path: Path) -> None:
+def test_unusable_files_are_errors(authority: Authority, tmp_path: Path) -> None:
     node = Node("peer", "PEER", "127.0.0.1", 1)
-    with pytest.raises(NodeError, match="the certificates of the CA cannot be read") as error:
+    with pytest.raises(NodeError, match="cannot read the certificates of the CA") as error:
         ask(node, TLS(tmp_path / "none.pem"))
     assert not error.value.retry
 
@@ -123,8 +121,8 @@ host_name = "archive.example"
         ('key_password = { env = "KEY_PASSWORD" }', PASSWORD, None),
         ('key_password_file = "password"', "", None),
         ('key_password = { env = "KEY_PASSWORD" }', "battery staple", "has another password"),
-        ('key_password_file = "absent"', "", "the password of our key cannot be read"),
-        ("", "", "is encrypted, and has no key_password"),
+        ('key_password_file = "absent"', "", "cannot read the password of our key"),
+        ("", "", "is encrypted; set key_password"),
     ],
 )
 def test_an_encrypted_key(
@@ -136,7 +134,7 @@ def test_an_encrypted_key(
     variable: str,
     said: str | None,
 ) -> None:
-    """Its password comes from the environment or a file, and is shown nowhere."""
+    """Its password comes from the environment or a file, and is never shown."""
     certificate, key = authority.sign("us.example")
     monkeypatch.setenv("KEY_PASSWORD", variable)
     (workplace.folder / "password").write_text(f"{PASSWORD}\n")
@@ -149,9 +147,9 @@ def test_an_encrypted_key(
             assert done.code == code, done.err
             assert (said or "") in done.err or code == 0
             assert not any(secret in done.out + done.err for secret in (PASSWORD, "battery staple"))
-    assert capfd.readouterr() == ("", "")  # and OpenSSL asks nobody
+    assert capfd.readouterr() == ("", "")  # OpenSSL does not prompt for a password
 
 
-def test_a_password_is_in_no_representation(authority: Authority) -> None:
+def test_no_repr_has_the_password(authority: Authority) -> None:
     tls = TLS(authority.ca, *authority.sign("us.example"), key_password=PASSWORD)
     assert PASSWORD not in repr(Node("peer", "PEER", "127.0.0.1", 1, tls=tls))

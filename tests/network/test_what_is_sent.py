@@ -1,4 +1,4 @@
-"""What goes over the wire is the data set that the index read, in the transfer syntax that it has. Or nothing of it goes."""
+"""The sent data set is the one that the index read, in its real transfer syntax, or nothing is sent."""
 
 import os
 import re
@@ -173,7 +173,7 @@ def indexed(path: bytes) -> bool:
 
 @pytest.mark.parametrize("transcode", [True, False])
 @pytest.mark.parametrize(("data", "arrives", "syntax"), SENT.values(), ids=SENT)
-def test_a_data_set_arrives_whole_in_the_transfer_syntax_that_it_has(
+def test_a_data_set_arrives_complete_in_its_real_transfer_syntax(
     tmp_path: Path, data: bytes, arrives: bytes, syntax: str, transcode: bool
 ) -> None:
     one = file(tmp_path, data)
@@ -185,7 +185,7 @@ def test_a_data_set_arrives_whole_in_the_transfer_syntax_that_it_has(
 
 
 @pytest.mark.parametrize(("data", "why"), REFUSED_FILES.values(), ids=REFUSED_FILES)
-def test_what_no_transfer_syntax_describes_is_refused_before_a_byte_goes(tmp_path: Path, data: bytes, why: str) -> None:
+def test_a_data_set_without_valid_transfer_syntax_is_not_sent(tmp_path: Path, data: bytes, why: str) -> None:
     with Faulty() as peer:
         ((_, sent),) = send(node(peer.port), [file(tmp_path, data)])
     assert (sent.status, sent.retry, peer.proposed) == (None, False, [])
@@ -209,7 +209,7 @@ def test_a_uid_that_is_too_long_is_refused_with_its_length(tmp_path: Path, lengt
     [(IMPLICIT, IMPLICITLY, EXPLICITLY), (EXPLICIT, EXPLICITLY, IMPLICITLY)],
     ids=["implicit", "explicit"],
 )
-def test_a_node_that_takes_only_the_other_vr_encoding_gets_that(tmp_path: Path, syntax: str, data: bytes, other: bytes) -> None:
+def test_converts_to_the_only_vr_encoding_that_the_node_accepts(tmp_path: Path, syntax: str, data: bytes, other: bytes) -> None:
     takes = EXPLICIT if syntax == IMPLICIT else IMPLICIT
     one = file(tmp_path, meta(UID, syntax) + data)
     with Faulty(syntaxes=frozenset({takes})) as peer:
@@ -217,7 +217,7 @@ def test_a_node_that_takes_only_the_other_vr_encoding_gets_that(tmp_path: Path, 
         assert (sent, peer.stored, peer.stored_as) == (Sent(UID, 0), {UID: other}, {UID: takes})
         ((_, sent),) = send(node(peer.port), [one], transcode=False)
         assert sent.message == REFUSED
-    with Faulty() as peer:  # it has a choice, and gets the file as it is
+    with Faulty() as peer:  # the peer accepts both and gets the file unchanged
         ((_, sent),) = send(node(peer.port), [one])
         assert (peer.stored, peer.stored_as) == ({UID: data}, {UID: syntax})
 
@@ -233,7 +233,7 @@ def test_large_values_are_converted_too(tmp_path: Path, size: int, maximum_lengt
     assert peer.stored == {UID: IMPLICITLY + element(0x7FE00010, "OW", pixels, explicit=False)}
 
 
-def test_what_cannot_be_converted_is_refused_and_stops_no_other(tmp_path: Path) -> None:
+def test_an_unconvertible_file_is_refused_and_others_are_sent(tmp_path: Path) -> None:
     bad = file(tmp_path, meta(UID, EXPLICIT) + EXPLICITLY + element(0x00280010, "FD", bytes(8)))
     path = tmp_path / "good"
     path.write_bytes(meta("1.2.4", EXPLICIT) + instance("1.2.4"))
@@ -245,8 +245,8 @@ def test_what_cannot_be_converted_is_refused_and_stops_no_other(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("option", ["+xi", "+xe"])
-def test_storescp_that_takes_one_encoding(tmp_path: Path, option: str) -> None:
-    """DCMTK: `+xi` takes implicit VR only; `+xe` prefers explicit."""
+def test_storescp_that_accepts_one_vr_encoding(tmp_path: Path, option: str) -> None:
+    """DCMTK: `+xi` accepts implicit VR only; `+xe` prefers explicit VR."""
     paths = [tmp_path / "explicit", tmp_path / "implicit"]
     paths[0].write_bytes(meta("1.2.4", EXPLICIT) + instance("1.2.4", more=PIXELS))
     paths[1].write_bytes(

@@ -1,4 +1,4 @@
-"""`[listen.NAME]`: instances that nodes send come into a source."""
+"""`[listen.NAME]`: receive instances from nodes into a source."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +19,11 @@ class ListenKind(TableKind["Listen"]):
 
     @property
     def model(self) -> type["Listen"]:
-        """The class of its tables."""
+        """Return the class of its tables."""
         from pyconquest_rules.kinds.listen.rule import Listen
 
         return Listen
 
     def bound(self, table: "Listen", base: Path, params: Mapping[str, str]) -> "Listen":
-        """Return the listener with files that count from `base`."""
+        """Return the listener with file paths relative to `base`."""
         return table.below(base)

@@ -1,4 +1,4 @@
-"""The studies for which a listener is still to run `then`. They are in the state, so that they survive a restart."""
+"""The studies for which a listener has yet to run `then`. They are stored in the state and survive a restart."""
 
 import sqlite3
 import time
@@ -11,17 +11,17 @@ from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.errors import DatabaseError
 
 LONGEST = 3600.0
-"""No study waits longer than so many seconds for another try."""
+"""The longest wait for a retry, in seconds."""
 
 
 class Waiting:
-    """Which studies have been quiet for long enough. Threads of many associations may call it at once.
+    """Finds the studies that have been quiet for long enough. Threads of many associations may share it.
 
-    If `then` fails it is tried again: after `quiet` seconds, and then each time after twice as many, up to LONGEST.
+    If `then` fails, it is tried again after `quiet` seconds, and then each time after twice as many, up to LONGEST.
     """
 
     def __init__(self, base: Path, listener: str, quiet: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Studies that an earlier listener of this name left are waited for as if they had just come.
+        """Load the studies that an earlier listener of this name left, as if they had just arrived.
 
         Raises DatabaseError if the state cannot be read.
         """
@@ -32,26 +32,26 @@ class Waiting:
         self._lock = Lock()
 
     def came(self, study: str) -> bool:
-        """Notes that something of a study came, and returns whether nothing of it was waited for."""
+        """Record that an instance of a study arrived. Return whether the study was not waiting yet."""
         with self._lock:
             new = study not in self._due
             self._due[study] = self.clock() + self.quiet
             self._tried.discard(study)
             if new:
-                # The instance is stored and indexed: that a restart would forget the study is no reason to refuse it.
+                # The instance is stored and indexed; it is not refused because a restart would forget the study.
                 with suppress(DatabaseError, sqlite3.Error), Ledger(self.base, write=True) as ledger:
                     ledger.runs.wait_for(self.listener, study)
         return new
 
     def seconds(self) -> float | None:
-        """In how many seconds `then` is due, 0 if it is; None if nothing is waited for."""
+        """Return the seconds until `then` is due, or None if no study waits."""
         with self._lock:
             return max(0.0, min(self._due.values()) - self.clock()) if self._due else None
 
     def due(self) -> list[str]:
-        """Return the studies that `then` is to run for; none of them is waited for meanwhile.
+        """Return the studies to run `then` for. They no longer wait.
 
-        A run does what failed before, too.
+        Studies whose run failed before are included.
         """
         with self._lock:
             now = self.clock()
@@ -62,7 +62,7 @@ class Waiting:
         return studies
 
     def done(self, studies: list[str]) -> None:
-        """Notes that `then` ran for studies. Those of which more came meanwhile are still waited for."""
+        """Record that `then` ran for studies. Those that grew meanwhile still wait."""
         with self._lock:
             self._failures = 0
             self._tried.difference_update(studies)
@@ -70,7 +70,7 @@ class Waiting:
                 ledger.runs.wait_no_more(self.listener, [study for study in studies if study not in self._due])
 
     def again(self, studies: list[str]) -> float:
-        """Lets studies for which `then` failed wait for another try; returns in how many seconds that is."""
+        """Let studies wait for a retry after `then` failed. Return the seconds until then."""
         with self._lock:
             seconds = min(self.quiet * 2.0 ** min(self._failures, 30), LONGEST)
             self._failures += 1

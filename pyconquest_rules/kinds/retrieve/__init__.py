@@ -1,4 +1,4 @@
-"""`[retrieve.NAME]`: instances of a node come into a source."""
+"""`[retrieve.NAME]`: retrieve instances from a node into a source."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path as File
@@ -20,30 +20,30 @@ class RetrieveKind(ActionKind["Retrieve"]):
 
     name = "retrieve"
     outcomes = ("retrieved",)
-    summary = "What is brought here from nodes."
+    summary = "What to retrieve from nodes."
     remote = True
 
     @property
     def model(self) -> type["Retrieve"]:
-        """The class of its tables."""
+        """Return the class of its tables."""
         from pyconquest_rules.kinds.retrieve.rule import Retrieve
 
         return Retrieve
 
     def check(self, table: "Retrieve", place: "Path", seen: "Seen") -> "Iterator[Problem]":
-        """Yield what is wrong with what is asked for, and with the way by which it comes."""
+        """Yield the errors of the query and of the listener."""
         from pyconquest_rules.kinds.retrieve.rule import check
 
         return check(table, place, seen)
 
     def bound(self, table: "Retrieve", base: File, params: Mapping[str, str]) -> "Retrieve":
-        """Return the action with the values of variables in what it asks for."""
+        """Return the action with the values of variables in `match`."""
         from pyconquest_rules.kinds.retrieve.rule import bound
 
         return bound(table, params)
 
     def requests(self, name: str, action: "Retrieve", planning: Planning) -> "Iterator[Request]":
-        """Ask the node what it has; request what the index lacks."""
+        """Query the node, and request the instances that the index lacks."""
         from pyconquest_rules.engine.requested import FromNode
         from pyconquest_rules.kinds.retrieve.asking import asked
 
@@ -52,7 +52,7 @@ class RetrieveKind(ActionKind["Retrieve"]):
         return asked(name, action, planning)
 
     def executor(self, name: str, action: "Retrieve", running: Running) -> "Executor":
-        """Return what retrieves."""
+        """Return the executor."""
         from pyconquest_rules.kinds.retrieve.retrieving import retrieving
 
         return retrieving(action, running)

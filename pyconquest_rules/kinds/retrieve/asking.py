@@ -1,4 +1,4 @@
-"""What a node is asked for a plan: which instances it has, and the index lacks."""
+"""Query a node for a plan: which instances it has that the index lacks."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Request]:
-    """What a node says that it has. Where it fails, a request says so, which can only be blocked: other actions go on."""
+    """Yield the instances of a node. If the query fails, yield one request that is blocked, so that other actions continue."""
     from pyconquest_rules.network.query import find
 
     rules, emit = planning.rules, planning.emit
@@ -49,6 +49,6 @@ def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Reque
 
 
 def skipped_words(node: Node, number: int) -> str:
-    """What it means that matches of a node were skipped."""
+    """Return the warning about skipped matches of a node."""
     what = f"{number} matches were" if number != 1 else "1 match was"
     return f"node {node.name} ({node.identity}): {what} skipped: unreadable, or without a valid UID"

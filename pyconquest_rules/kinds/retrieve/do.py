@@ -1,4 +1,4 @@
-"""Retrieving the instances of an action from its node, series by series. What counts as come is what is in the index then."""
+"""Retrieve the instances of an action from its node, series by series. An instance counts as retrieved once it is indexed."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,14 +15,14 @@ from pyconquest_rules.network.limits import MOST_STALLED
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import RetrieveInstance, Series, Step
 
-# What did not come is asked for again so often, each time after twice as many seconds.
 DELAYS = (1.0, 2.0, 4.0)
-# So many instances are asked for by one list of UIDs, which may have 64 KB (PS3.5 7.1.2).
+"""Seconds before each retry of the instances that did not arrive."""
 LONGEST_LIST = 500
+"""Instances in one list of UIDs, which may have 64 KB (PS3.5 7.1.2)."""
 
 
 class Identity(NamedTuple):
-    """Of which patient, study and series an instance is."""
+    """The patient, study and series of an instance."""
 
     PatientID: str
     StudyInstanceUID: str
@@ -30,20 +30,20 @@ class Identity(NamedTuple):
 
 
 class Index(Protocol):
-    """The index, as a retrieval sees it."""
+    """The queries of a retrieval to the index."""
 
     def sizes(self, uids: Collection[str]) -> Mapping[str, int]:
-        """Of SOPInstanceUIDs those that it has, with the sizes of their files."""
+        """Return the file sizes of the instances that are in the index, by SOPInstanceUID."""
 
     def identities(self, uids: Collection[str]) -> Mapping[str, Identity]:
-        """What the files of instances say of them, as far as they are indexed and can be read."""
+        """Return the identities of instances, from those of their files that are indexed and readable."""
 
     def has_series(self, uid: str) -> bool:
-        """Whether it has anything of a series."""
+        """Return whether the index has an instance of a series."""
 
 
 class Asked(NamedTuple):
-    """What is asked for at once: a level, the unique keys, the SOP classes as far as they are known, and what is wanted of it."""
+    """One request: its level, its unique keys, the SOP classes if known, and the instances that it must retrieve."""
 
     level: Level
     keys: Mapping[str, str]
@@ -53,17 +53,19 @@ class Asked(NamedTuple):
 
 Note = Callable[[str], None]
 
-# Asks a node for instances. Puts into a dictionary why those that came were not kept, and notes what is odd about others.
-# Raises NodeError, and Stopped.
 Ask = Callable[[Asked, dict[str, str], Note], None]
+"""Requests instances from a node. Adds the reasons of refused instances to the dictionary, and calls `Note` with warnings.
+
+Raises NodeError or Stopped.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieving:
-    """What an action that retrieves needs. `whole`: a series of which nothing is there may be asked for as one.
+    """The executor of an action that retrieves. With `whole`, a series that is not indexed yet is requested as a whole.
 
-    `opened` gives a way to ask; what it is given says when to stop. Entering it raises Error or OSError where nothing can be
-    received.
+    `opened` takes a function that returns whether to stop, and opens a way to request instances. It raises Error or OSError if
+    nothing can be received.
     """
 
     node: Node
@@ -72,7 +74,7 @@ class Retrieving:
     whole: bool
 
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
-        """Retrieves what there is to retrieve."""
+        """Retrieve the instances of the steps, and report each."""
         for outcomes in retrieved(steps(), self, runner.stop, lambda message: runner.emit(NodeNoted(action, message))):
             runner.ledger.instances.record_retrieved(
                 action, ((step, message) for step, _, message in outcomes), runner.result.run
@@ -86,7 +88,7 @@ class Retrieving:
 
 
 class Outcome(NamedTuple):
-    """What became of a step: the size of the file that came, or why none did."""
+    """The outcome of a step: the size of the retrieved file, or the reason of the failure."""
 
     step: Step
     size: int
@@ -94,15 +96,15 @@ class Outcome(NamedTuple):
 
 
 class Stopped(Exception):
-    """It is time to stop: what is under way is broken off."""
+    """The run stops; the current retrieval is canceled."""
 
 
 def retrieved(
     steps: Iterator[Step], retrieving: Retrieving, stop: Callable[[], bool], note: Note = lambda _: None
 ) -> Iterator[list[Outcome]]:
-    """Retrieves the instances of `steps`; gives what became of them, a series at a time. `note` gets what else is to be known.
+    """Retrieve the instances of `steps`. Yield their outcomes, series by series. `note` is called with warnings.
 
-    Once `stop` says so nothing more is asked for; of what did not come until then nothing is said.
+    After `stop` returns True, nothing more is requested, and instances that have not arrived get no outcome.
     """
     with ExitStack() as stack:
         ask: Ask | None = None
@@ -112,7 +114,7 @@ def retrieved(
                 return
             wanted = {step.SOPInstanceUID: step for step in members}
             if stalled >= MOST_STALLED:
-                given_up = NodeError(retrieving.node, f"sent nothing in time of {MOST_STALLED} series in a row, and is given up")
+                given_up = NodeError(retrieving.node, f"sent nothing in time for {MOST_STALLED} series in a row; gave up")
                 yield [Outcome(step, 0, str(given_up)) for step in wanted.values()]
                 continue
             try:
@@ -130,8 +132,8 @@ def retrieved(
             outcomes = _retrieved(study, series, wanted, retrieving, ask, DELAYS if patient else (), stop, refused, tell)
             if number := len(refused.keys() - wanted.keys()):
                 what = f"{number} instances that were" if number != 1 else "an instance that was"
-                tell(f"sent {what} not asked for; refused here")
-            # A node that gave nothing of a series, however often it was asked, is asked once for the next.
+                tell(f"sent {what} not requested; refused here")
+            # If a node sent no instance of a series, there are no retries for the next series.
             patient = any(outcome.message is None for outcome in outcomes)
             slow = time.monotonic() - began >= min(node.dimse_timeout, node.acse_timeout, node.connect_timeout)
             stalled = 0 if patient else stalled + slow
@@ -149,9 +151,9 @@ def _retrieved(
     refused: dict[str, str],
     tell: Note,
 ) -> list[Outcome]:
-    """Asks for a series, or what is wanted of it, until all is there or nothing more is to be hoped for.
+    """Request a series, or instances of it, until all are indexed, the retries are used up, or the node refuses.
 
-    Adds to `refused` why instances that came were not kept.
+    Adds the reasons of refused instances to `refused`.
     """
     failure: NodeError | None = None
     for delay in (0.0, *delays):
@@ -170,7 +172,7 @@ def _retrieved(
         except Stopped:
             break
     sizes = retrieving.index.sizes(wanted)
-    why = str(failure or NodeError(retrieving.node, "says by C-FIND that it has it, and did not send it"))
+    why = str(failure or NodeError(retrieving.node, "returned it by C-FIND, but did not send it"))
     came = retrieving.index.identities(sizes)
     return [
         Outcome(step, sizes.get(uid, 0), _elsewhere(step, came.get(uid)) if uid in sizes else refused.get(uid, why))
@@ -180,26 +182,26 @@ def _retrieved(
 
 
 def _elsewhere(step: Step, came: Identity | None) -> str | None:
-    """What is wrong with an instance that came: it may be of another patient, study or series than the node said."""
+    """Return the error if a retrieved instance has another patient, study or series than in C-FIND, else None."""
     asked = _of(step)
     if came is None:
-        return "it came, and its file cannot be read"
+        return "it arrived, but its file cannot be read"
     told = (
         ("patient", asked.PatientID, came.PatientID),
         ("study", asked.StudyInstanceUID, came.StudyInstanceUID),
         ("series", asked.SeriesInstanceUID, came.SeriesInstanceUID),
     )
     others = [level for level, wanted, there in told if wanted and not _same(wanted, there)]
-    return f"it came under another {' and '.join(others)} than the node named in C-FIND; it was kept" if others else None
+    return f"it has another {' and '.join(others)} than in C-FIND; it was stored" if others else None
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two IDs are the same. Beyond ASCII they may only be decoded in different ways."""
+    """Return whether two IDs are equal. If both are not ASCII, their decoding may differ, and they count as equal."""
     return one.strip(" ") == other.strip(" ") or not (one.isascii() or other.isascii())
 
 
 def _requests(study: str, series: str, classes: Mapping[str, str], retrieving: Retrieving) -> Iterator[Asked]:
-    """What to ask for so that these instances come: the series as a whole where nothing of it is there, else their UIDs."""
+    """Yield the requests for some instances: the series as a whole if the index has none of it, else lists of UIDs."""
     keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
     if retrieving.whole and not retrieving.index.has_series(series):
         yield Asked(Level.SERIES, keys, _known({*classes.values()}), classes)
@@ -212,12 +214,12 @@ def _requests(study: str, series: str, classes: Mapping[str, str], retrieving: R
 
 
 def _known(classes: Collection[str]) -> Collection[str]:
-    """SOP classes, or none where one of them is not known: then the node is asked."""
+    """Return the SOP classes, or none if one is unknown: then a query finds them."""
     return () if "" in classes else sorted(classes)
 
 
 def _waited(seconds: float, stop: Callable[[], bool]) -> bool:
-    """Waits; False where it was time to stop."""
+    """Wait, and return True; return False if the run stops."""
     end = time.monotonic() + seconds
     while not stop():
         left = end - time.monotonic()
@@ -231,7 +233,7 @@ def _of(step: Step) -> Series:
     match step.operation:
         case RetrieveInstance(series=series):
             return series
-    raise TypeError("only what is to be retrieved has a series")
+    raise TypeError("only a step that retrieves has a series")
 
 
 def _series(step: Step) -> tuple[str, str]:

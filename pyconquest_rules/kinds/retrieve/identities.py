@@ -1,4 +1,4 @@
-"""Of which patient, study and series instances are: as their files say, for a series of the index has but one study."""
+"""Read the patient, study and series of instances from their files, because the index has one study for each series."""
 
 import json
 import sqlite3
@@ -10,7 +10,7 @@ from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.kinds.retrieve.do import Identity
 
 WANTED = Wanted(tuple(tag_path(keyword) for keyword in Identity._fields))
-# What the path holds is bytes. A root that is "/" has its slash already.
+# The path is bytes. The root "/" already ends with a slash.
 FILES = """
 SELECT f.SOPInstanceUID, CAST(CASE s.path WHEN '/' THEN '' ELSE s.path END || '/' || f.path AS BLOB)
 FROM rules_files f JOIN rules_sources s USING (device)
@@ -19,7 +19,7 @@ WHERE f.SOPInstanceUID IN (SELECT value FROM json_each(?)) AND f.outcome = 'inde
 
 
 def identities(connection: sqlite3.Connection, uids: Collection[str]) -> dict[str, Identity]:
-    """What the files of instances of an index say of them, as far as they can be read."""
+    """Return the identities of instances of an index, from those of their files that can be read."""
     found = {}
     for uid, path in connection.execute(FILES, (json.dumps([*uids]),)).fetchall():
         try:

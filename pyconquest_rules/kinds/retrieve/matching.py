@@ -1,4 +1,4 @@
-"""`match` of `[retrieve.NAME]`: the values that a node is asked for, as text, or as days that end with the day of the run."""
+"""`match` of `[retrieve.NAME]`: the values of a query, as text or as days that end with the day of the run."""
 
 import json
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ class LastDays(Table):
 
 
 def _value(value: Any) -> object:
-    """Text as it is, and `{ last_days = N }`. Raises what names the mistake; of a union pydantic would report each branch."""
+    """Return text unchanged, and `{ last_days = N }` as LastDays. Raises one error, not one for each branch of the union."""
     match value:
         case str() | LastDays():
             return value
         case {"last_days": int(days)} if len(value) == 1 and not isinstance(days, bool) and 0 <= days <= MOST_DAYS:
             return LastDays(last_days=days)
         case {"env": _}:
-            raise wrong("must be text", hint="the environment gets in through [vars]: write {{ vars.NAME }}")
+            raise wrong("must be text", hint="environment variables come from [vars]: write {{ vars.NAME }}")
         case {"last_days": _}:
             other = next((str(key) for key in value if key != "last_days"), None)
             message = f'unknown key "{other}"' if other else f"must be a whole number from 0 to {MOST_DAYS}"
@@ -49,9 +49,9 @@ def _value(value: Any) -> object:
 
 
 Match = Annotated[str | LastDays, BeforeValidator(_value), VariablesOnly()]
-"""What an attribute must be: text, or days that end with the day of the run."""
+"""The value of a key: text, or days that end with the day of the run."""
 
 
 def on(match: Mapping[str, str | LastDays], today: date) -> dict[str, str]:
-    """Return what a node is asked for in a run of that day."""
+    """Return the values of the query in a run on a day."""
     return {key: value.until(today) if isinstance(value, LastDays) else value for key, value in match.items()}

@@ -1,4 +1,4 @@
-"""The two ways in which what is retrieved comes: by C-GET, or by C-MOVE to a listener of ours."""
+"""The two ways to receive retrieved instances: by C-GET, or by C-MOVE to a listener of ours."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -12,24 +12,24 @@ from pyconquest_rules.network.server import ListenError
 from pyconquest_rules.network.statuses import STORE, Status, words
 from pyconquest_rules.network.storing import About, kept
 
-# So many bytes of the disk stay free.
 MIN_FREE = 1 << 28
+"""Bytes of the disk that stay free."""
 
 
 @contextmanager
 def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
-    """Instances come by C-GET, on the association on which they are asked for, and are kept in `inbox`."""
+    """Retrieve instances by C-GET, and store them in `inbox`."""
 
     def ask(asked: Asked, refused: dict[str, str], note: Note) -> None:
         wanted, came = {*asked.wanted}, set[str]()
 
         def refuse(sop_instance: str, status: int, why: str = "") -> None:
-            refused[sop_instance] = f"it came and was refused here: {why or words(status, STORE)} ({status:04X})"
+            refused[sop_instance] = f"it was received and refused here: {why or words(status, STORE)} ({status:04X})"
 
         def store(about: About, data_set: Blocks) -> int:
             if stop():
                 raise Stopped
-            if about.sop_instance not in wanted:  # nobody asked for it
+            if about.sop_instance not in wanted:  # not requested
                 refuse(about.sop_instance, Status.NOT_AUTHORIZED)
                 return Status.NOT_AUTHORIZED
             if about.sop_instance in came:
@@ -50,7 +50,7 @@ def by_get(node: Node, inbox: Inbox, stop: Callable[[], bool]) -> Iterator[Ask]:
 
 @contextmanager
 def by_move(node: Node, listening: AbstractContextManager[object], ae_title: str, stop: Callable[[], bool]) -> Iterator[Ask]:
-    """Instances come by C-MOVE to a listener of ours, here, or where its port is taken in the process that has it."""
+    """Retrieve instances by C-MOVE to a listener of ours: in this process, or in the one that already uses its port."""
     with ExitStack() as stack:
         cannot_listen = ""
         try:

@@ -1,4 +1,4 @@
-"""How the actions that retrieve do it, and how instances come into a source."""
+"""Create the executor of an action that retrieves."""
 
 import json
 from collections.abc import Callable, Collection
@@ -19,36 +19,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """The index, as a retrieval asks of it. What comes meanwhile is seen: each question opens it anew."""
+    """The index for a retrieval. Each query opens it again, and so sees instances that arrived meanwhile."""
 
     opened: "Callable[[], AbstractContextManager[Sets]]"
 
     def sizes(self, uids: Collection[str]) -> dict[str, int]:
-        """Of SOPInstanceUIDs those that it has, with the sizes of their files."""
+        """Return the file sizes of the instances that are in the index, by SOPInstanceUID."""
         query = "SELECT SOPInstanceUID, FileSize FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))"
         with self.opened() as sets:
             return dict(sets.connection.execute(query, (json.dumps([*uids]),)).fetchall())
 
     def identities(self, uids: Collection[str]) -> dict[str, Identity]:
-        """What the files of instances say of them, as far as they are indexed and can be read."""
+        """Return the identities of instances, from those of their files that are indexed and readable."""
         with self.opened() as sets:
             return identities(sets.connection, uids)
 
     def has_series(self, uid: str) -> bool:
-        """Whether it has anything of a series."""
+        """Return whether the index has an instance of a series."""
         with self.opened() as sets:
             return sets.connection.execute("SELECT 1 FROM images WHERE SeriesInstanceUID = ?", (uid,)).fetchone() is not None
 
 
 def retrieving(retrieve: Retrieve, running: "Running") -> Retrieving:
-    """Return how an action retrieves."""
+    """Return the executor of an action."""
     whole = retrieve.level is not Level.IMAGE
     node = running.rules.nodes[retrieve.node]
     return Retrieving(node, _Index(running.opened), _receiver(retrieve, running.rules), whole)
 
 
 def _receiver(retrieve: Retrieve, rules: "Rules") -> Callable[[Callable[[], bool]], AbstractContextManager[Ask]]:
-    """How what an action retrieves is received, once it begins."""
+    """Return how the instances of an action are received."""
 
     def receiver(stop: Callable[[], bool]) -> AbstractContextManager[Ask]:
         from pyconquest_rules.intake.inbox import Inbox

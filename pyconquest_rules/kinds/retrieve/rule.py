@@ -1,4 +1,4 @@
-"""`[retrieve.NAME]`: brings what a node has, and the index lacks, into a source."""
+"""The model, checks and requests of `[retrieve.NAME]`."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,54 +27,54 @@ ListenerName = Annotated[str, Reference("listener", "listen")]
 
 
 class By(StrEnum):
-    """How instances come: on the association on which they are asked for, or on others, to a listener of ours."""
+    """How instances are retrieved: by C-GET on the same association, or by C-MOVE to a listener of ours."""
 
     GET = "get"
     MOVE = "move"
 
 
 class Retrieve(Table):
-    """Brings what a node has of patients, studies, series or images, and the index lacks, into a source with a layout."""
+    """Retrieves the instances of a node that the index lacks, into a source with a layout."""
 
-    node: Annotated[NodeName, Field(description="The node that has them.")]
-    level: Annotated[Level, Field(description="What is asked for, each as a whole: a patient, study, series or image.")]
+    node: Annotated[NodeName, Field(description="The node to retrieve from.")]
+    level: Annotated[Level, Field(description="The level of the matches. Each match is retrieved completely.")]
     match: Annotated[
         dict[str, Match],
         Field(
             min_length=1,
             description=(
-                "What they must be: DICOM keywords with a value, a wild card, a range or a list; {{ vars.NAME }} may be used. "
+                "The matching keys: DICOM keywords with a value, a wild card, a range or a list; {{ vars.NAME }} may be used. "
                 "For a date also { last_days = 7 }: the day of the run and the 7 days before."
             ),
         ),
     ]
-    into: Annotated[SourceName, Field(description="The source that instances are put into. It must have a layout.")]
-    by: Annotated[By, Field(description="How they come: by C-GET, or by C-MOVE to a listener of these rules.")] = By.GET
+    into: Annotated[SourceName, Field(description="The source that stores the instances. It must have a layout.")]
+    by: Annotated[By, Field(description="Retrieve by C-GET, or by C-MOVE to a listener of these rules.")] = By.GET
     listener: Annotated[
-        ListenerName | None, Field(description="For C-MOVE: the listener, whose AE title the node knows as a destination.")
+        ListenerName | None, Field(description="For C-MOVE: the listener. The node must know its AE title as a destination.")
     ] = None
     needs: Annotated[
-        tuple[ActionName, ...], Field(description='Actions that must have gone well before this one: "retrieve.NAME".')
+        tuple[ActionName, ...], Field(description='Other retrievals that must succeed before this one: "retrieve.NAME".')
     ] = ()
-    tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
+    tags: Annotated[tuple[str, ...], Field(description="Words that select the action: `apply tag:nightly`.")] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Of what decides how and where to instances come; which they are is the identity of the steps."""
+        """Return a digest of the keys that decide how and where instances are stored. The instances themselves are not in it."""
         kind = {"kind": "retrieve", "into": self.into, "by": self.by, "listener": self.listener}
         return sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()
 
 
 def check(retrieve: Retrieve, place: Path, seen: Seen) -> Iterator[Problem]:
-    """Yield what is wrong with the keys, with what comes before, and with the way by which instances come."""
+    """Yield the errors of `match`, `needs` and `listener`."""
     for keyword, value in retrieve.match.items():
         yield from _match_problems((*place, "match", keyword), keyword, value, retrieve.level, seen)
     for number, needed in enumerate(retrieve.needs):
         if needed.partition(".")[0] in seen.acting - {place[0]}:
-            message, hint = "what is retrieved comes before all else", "it can need retrieve.NAME alone"
+            message, hint = "a retrieval runs before all other actions", "it can need only retrieve.NAME"
             yield seen.places.at_value((*place, "needs", number), message, hint)
     if retrieve.listener is not None and retrieve.by is not By.MOVE:
-        message, hint = "a listener is for C-MOVE", 'add by = "move", or leave it out'
+        message, hint = "a listener is for C-MOVE", 'add by = "move", or remove the listener'
         yield seen.places.at_value((*place, "listener"), message, hint)
     elif retrieve.listener is not None:
         if listen := seen.tables["listen"].get(retrieve.listener):
@@ -85,7 +85,7 @@ def check(retrieve: Retrieve, place: Path, seen: Seen) -> Iterator[Problem]:
 
 
 def _match_problems(place: Path, keyword: str, value: Match, level: Level, seen: Seen) -> Iterator[Problem]:
-    """What is wrong with an attribute, or with what it must be."""
+    """Yield the errors of one key of `match` and its value."""
     try:
         check_key(keyword, level)
     except Mistake as mistake:
@@ -106,32 +106,31 @@ def _match_problems(place: Path, keyword: str, value: Match, level: Level, seen:
 
 
 def _listener_problems(place: Path, listen: Any, retrieve: Retrieve, seen: Seen) -> Iterator[Problem]:
-    """Why a listener does not take what a node is to move to it."""
+    """Yield the reasons why a listener cannot receive from the node."""
     node = seen.tables["nodes"].get(retrieve.node)
     calling = node.ae_title if node is not None else None
     if listen.into != retrieve.into:
-        message, hint = f'the listener "{retrieve.listener}" puts into another source', f'it has into = "{listen.into}"'
+        message, hint = f'the listener "{retrieve.listener}" stores in another source', f'it has into = "{listen.into}"'
     elif listen.port == 0:
-        message, hint = f'the listener "{retrieve.listener}" has no port of its own', "a node must know its port: give it one"
+        message, hint = f'the listener "{retrieve.listener}" has no fixed port', "the node must know the port; set one"
     elif listen.allow and calling is not None and calling not in listen.allow:
-        message, hint = f'the listener "{retrieve.listener}" does not let the node in', f'add to its allow: "{calling}"'
+        message, hint = f'the listener "{retrieve.listener}" does not allow the node', f'add to its allow: "{calling}"'
     else:
         return
     yield seen.places.at_value(place, message, hint)
 
 
 def bound(retrieve: Retrieve, params: Mapping[str, str]) -> Retrieve:
-    """Return the action with the values of variables in what it asks for."""
+    """Return the action with the values of variables in `match`."""
     match = {key: value if isinstance(value, LastDays) else with_vars(value, params) for key, value in retrieve.match.items()}
     return retrieve.model_copy(update={"match": match})
 
 
 def retrieve_requests(matches: Iterable[Mapping[str, str]], known: Callable[[list[str]], Iterable[str]]) -> Iterator[Request]:
-    """One request for each instance that a node says it has, series by series; done is what the index has already.
+    """Yield a request for each match of a node, series by series. If the index has the instance, its reason is `done`.
 
-    `matches` have StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID, perhaps PatientID; those of a series
-    follow each other.
-    `known` gives, of SOPInstanceUIDs, those that the index has. So many are held at a time as AT_ONCE says.
+    `matches` have StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID and perhaps PatientID, sorted by series.
+    `known` returns the SOPInstanceUIDs that the index has. At most AT_ONCE matches are held in memory.
     """
     for (study, series), members in groupby(matches, key=itemgetter("StudyInstanceUID", "SeriesInstanceUID")):
         seen = set[str]()
