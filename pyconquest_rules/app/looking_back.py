@@ -11,7 +11,8 @@ from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.mending import Mending
 from pyconquest_rules.engine.partners import partners
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.verify import LookedAt, Verified, every
+from pyconquest_rules.engine.verified import Verified
+from pyconquest_rules.engine.verify import LookedAt, every
 from pyconquest_rules.engine.verify import verify as verified
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.query.lacking import values

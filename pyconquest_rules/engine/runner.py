@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, StepsWait
 from pyconquest_rules.steps import Status, Step
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.ledger import Ledger
 
 COUNTS = ("done", "unchanged", "failed", "blocked", "waiting", "bytes")
 """The counts of every run. The outcomes of the kinds are counted beside them; `done` is their sum."""
@@ -62,7 +64,7 @@ class Runner:
     A run may be of several plans, each made when the one before it is done; the result is their sum.
     """
 
-    ledger: Ledger
+    ledger: "Ledger"
     emit: Emit
     stop: Callable[[], bool]
     result: Result

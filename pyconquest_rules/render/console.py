@@ -1,5 +1,7 @@
 """Output for people: tables on standard output, messages on standard error."""
 
+from __future__ import annotations
+
 import re
 import sys
 from collections import Counter
@@ -7,22 +9,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed, Refusals, size
 from pyconquest_rules.answers import Finding as Against
-from pyconquest_rules.engine.overview import Group, overview
-from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Result
-from pyconquest_rules.engine.runs import Run
-from pyconquest_rules.engine.verify import Finding, Verified
+from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.events import Emit, Event, Healthy
-from pyconquest_rules.index.query.sql import Row
 from pyconquest_rules.render.counts import plan_lines, run_counts
 from pyconquest_rules.render.explanations import explanation
 from pyconquest_rules.render.failures import failures_to
 from pyconquest_rules.render.listener import local_time, log_to
 from pyconquest_rules.render.steps import group_lines, step_line
 from pyconquest_rules.render.terminal import Part, Terminal, cell, folded, printable, table, text_of, width
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
+    from pyconquest_rules.engine.runner import Result
+    from pyconquest_rules.engine.runs import Run
+    from pyconquest_rules.index.query.sql import Row
 
 NARROW = 60  # columns; a bar that wraps cannot be taken back
 USUAL = (Finding.OK, Finding.MISSING, Finding.CHANGED, Finding.EXTRA)
@@ -92,6 +97,8 @@ class Console:
             for step in plan.by_weight():
                 self.out.print(*step_line(step))
         elif self.out.is_terminal:
+            from pyconquest_rules.engine.overview import overview
+
             self._groups(overview(plan))
         for line in plan_lines(plan):
             self.out.print(*line)

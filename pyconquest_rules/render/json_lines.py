@@ -1,5 +1,7 @@
 """One JSON object per line on standard output; the last one is the summary."""
 
+from __future__ import annotations
+
 import base64
 import json
 import sys
@@ -8,14 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, Vanished
 from pyconquest_rules.answers import Finding as Against
-from pyconquest_rules.engine.overview import Group
-from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Result
-from pyconquest_rules.engine.runs import Run
-from pyconquest_rules.engine.verify import Finding, Verified
+from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.events import (
     BroughtAlong,
     Emit,
@@ -34,8 +33,14 @@ from pyconquest_rules.events import (
     StepsWait,
     ThenWaits,
 )
-from pyconquest_rules.index.query.sql import Row
 from pyconquest_rules.steps import RetrieveInstance, Status, Step
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
+    from pyconquest_rules.engine.runner import Result
+    from pyconquest_rules.engine.runs import Run
+    from pyconquest_rules.index.query.sql import Row
 
 
 class JsonLines:

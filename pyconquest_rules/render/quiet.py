@@ -3,19 +3,24 @@
 Requested rows are not a report: `query`, `find`, `history` and similar commands print them as usual.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.answers import ActionStatus, Forgotten, Indexed, Refusals
 from pyconquest_rules.answers import Finding as Against
-from pyconquest_rules.engine.overview import Group
-from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Result
-from pyconquest_rules.engine.verify import Finding, Verified
+from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.events import Emit, Event, Healthy, InstanceNoted, Listens, Ran
 from pyconquest_rules.render.console import Console
 from pyconquest_rules.render.failures import failures_to
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
+    from pyconquest_rules.engine.runner import Result
 
 
 class Quiet(Console):

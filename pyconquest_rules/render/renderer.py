@@ -1,18 +1,22 @@
 """The protocol of a renderer. The console and the JSON renderer each have every method."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyconquest_rules.answers import ActionStatus, Explained, Finding, Forgotten, Going, Indexed, Refusals
-from pyconquest_rules.engine.overview import Group
-from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Result
-from pyconquest_rules.engine.runs import Run
-from pyconquest_rules.engine.verify import Verified
 from pyconquest_rules.events import Emit, Healthy
-from pyconquest_rules.index.query.sql import Row
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
+    from pyconquest_rules.engine.runner import Result
+    from pyconquest_rules.engine.runs import Run
+    from pyconquest_rules.engine.verified import Verified
+    from pyconquest_rules.index.query.sql import Row
 
 
 class Renderer(Protocol):
