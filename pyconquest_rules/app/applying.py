@@ -37,10 +37,10 @@ def apply(
     Raises OutputError before the first step of a plan if outputs have lost most of their files.
     """
     result, running = result or Result.of(outcomes()), Running(rules, partial(opened, rules), clock)
-    executors = {name: kind_of(name).executor(name, action, running) for name, action in rules.actions.items()}
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
             refuse(each)
+            executors = {name: kind_of(name).executor(name, rules.actions[name], running) for name in each.actions()}
             makers.claim(ledger.connection, rules.file, prunes(rules, each.actions()))
             for finding in each.findings:
                 emit(LittleRoom(finding.message))

@@ -1,9 +1,11 @@
 """Named sets: the queries of a rules file over an index, and the instances that their rows select."""
 
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import thread_time
+from typing import Any
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError, Mistake, did_you_mean
@@ -175,6 +177,14 @@ class Sets:
         if self.selections[name].query is not None:
             return columns, f"temp.{quoted(name)}"
         return (self.selections[name].level.key,), f"temp.{quoted(f'{name} keys')}"
+
+    def known(self, uids: Collection[str], *columns: str) -> list[tuple[Any, ...]]:
+        """Return these columns of the view `images` for the instances of `uids` that the index has, series by series."""
+        query = (
+            f"SELECT {', '.join(columns)} FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))"
+            " ORDER BY StudyInstanceUID, SeriesInstanceUID"
+        )
+        return self.connection.execute(query, (json.dumps([*uids]),)).fetchall()
 
     def instances(self, name: str, names: Sequence[str]) -> Iterator[Selected]:
         """Yield the instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`.
