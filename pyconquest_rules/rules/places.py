@@ -1,6 +1,7 @@
 """Turn messages about a key or a value of a rules file into problems with `file:line:column`."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from pyconquest_rules.errors import Mistake, Problem
@@ -13,6 +14,15 @@ class Places:
 
     def __init__(self, file: str, source: str, document: Mapping[str, Any]) -> None:
         self.file, self.document, self.positions = file, document, Positions(source)
+        self._moved: Mapping[Path, Path] = {}
+
+    def replaced(self, table: str, values: Mapping[str, Any], moved: Mapping[Path, Path]) -> "Places":
+        """Return the same document with other values in a table. `moved` has the paths at which such values are written."""
+        other = copy(self)
+        if values:
+            other.document = {**self.document, table: {**self.document[table], **values}}
+        other._moved = moved
+        return other
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the tables of a kind, valid or not."""
@@ -20,14 +30,15 @@ class Places:
 
     def at_key(self, path: Path, message: str, hint: str | None = None) -> Problem:
         """Return a problem at a key, or at the header of a table."""
-        return self._problem(self.positions.key(path), message, hint)
+        return self._problem(self.positions.key(self._at(path)), message, hint)
 
     def at_value(self, path: Path, message: str, hint: str | None = None) -> Problem:
         """Return a problem at a value."""
-        return self._problem(self.positions.value(path), message, hint)
+        return self._problem(self.positions.value(self._at(path)), message, hint)
 
     def within(self, path: Path, mistake: Mistake) -> Problem:
         """Return a problem at the word of a text that a mistake names, or else at the whole text."""
+        path = self._at(path)
         nth = mistake.nth if isinstance(mistake, SQLMistake) else 1
         span = self.positions.within(path, mistake.fragment, nth) if mistake.fragment else self.positions.value(path)
         return self._problem(span, mistake.message, mistake.hint)
@@ -56,6 +67,10 @@ class Places:
                 return tuple(place[:depth]), place[depth:]
             at = at[part]
         return tuple(place), ()
+
+    def _at(self, path: Path) -> Path:
+        """Return the path at which the value of a path is written."""
+        return (*self._moved.get(path[:2], path[:2]), *path[2:])
 
     def _problem(self, span: Span, message: str, hint: str | None) -> Problem:
         return Problem(self.file, span.line, span.column, span.length, message, hint, self.positions.line(span.line))
