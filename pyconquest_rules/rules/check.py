@@ -59,7 +59,7 @@ def checked(
     problems += misplaced(places, form)
     trees = divided(Tree(name, (base / source.path).resolve(), source.exclude) for name, source in rules_file.sources.items())
     problems += _pattern_problems(rules_file, places)
-    outputs = Outputs(base, rules_file.outputs, [tree.root for tree in trees], _own(file, base, database))
+    outputs = Outputs(base, rules_file.outputs, [tree.root for tree in trees], [*_own(file, base, database), *places.included])
 
     layout = dicom_sql.read(rules_file, base, places)
     problems += layout.problems
@@ -115,7 +115,7 @@ def checked(
         nodes=nodes(rules_file.nodes, base),
         of_kind=bound,
         templates={f"{kind}.{name}": template for (kind, name), template in destinations.items()},
-        files=tuple(_named_files(rules_file, found, base)),
+        files=(*_named_files(rules_file, found, base), *((each, "a rules file that is included") for each in places.included)),
         params=rules_file.vars,
         profiles=tuple(rules_file.profile),
         disabled=left_out,

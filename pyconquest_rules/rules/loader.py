@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pyconquest_rules.disk.named_files import read_named
 from pyconquest_rules.errors import RulesError, UsageError
 from pyconquest_rules.rules.check import checked
+from pyconquest_rules.rules.including import LARGEST, joined
 from pyconquest_rules.rules.kinds import TableKind
 from pyconquest_rules.rules.limits import beyond
 from pyconquest_rules.rules.model import form
@@ -20,7 +21,6 @@ from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.rules.syntax import parsed
 from pyconquest_rules.rules.validation import validated
 
-LARGEST = 1 << 20
 NOTHING = Choice()
 R = TypeVar("R", bound=Rules)
 
@@ -42,6 +42,7 @@ def load(
     source = _text(file)
     shown = min(os.path.relpath(file), str(file), key=len)
     places, allowed = Places(shown, source, _document(file, shown, source)), form(kinds)
+    places = joined(places, file, len(source.encode()))
     if too_much := beyond(places):
         raise RulesError(too_much)
     places = applied(choice, places)

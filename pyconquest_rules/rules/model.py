@@ -241,6 +241,10 @@ class RulesFile(Table):
     """The tables of a rules file that are not those of a kind."""
 
     rules_version: Annotated[Literal[1], Field(description="The version of the format of this file.")]
+    include: Annotated[
+        tuple[str, ...],
+        Field(description="Other rules files, whose tables belong to this one. They lie below the folder of this file."),
+    ] = ()
     outputs: Annotated[
         tuple[Text, ...],
         Field(description="The folders that copies may write to, with everything below. Default: the folder of the rules file."),
