@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.forgetting import forget, to_forget, undo_forget
     from pyconquest_rules.app.indexing import index
     from pyconquest_rules.app.listening import listen
-    from pyconquest_rules.app.loading import Rules
+    from pyconquest_rules.app.loading import Rules, check
     from pyconquest_rules.app.looking_back import explain, status, unmended, verify
     from pyconquest_rules.app.nodes import echo, find
     from pyconquest_rules.app.opening import opened
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Rules",
     "apply",
+    "check",
     "check_outside",
     "conquest_config",
     "echo",
@@ -61,7 +62,7 @@ _NAMES = {
     "pyconquest_rules.app.forgetting": "forget to_forget undo_forget",
     "pyconquest_rules.app.indexing": "index",
     "pyconquest_rules.app.listening": "listen",
-    "pyconquest_rules.app.loading": "Rules",
+    "pyconquest_rules.app.loading": "Rules check",
     "pyconquest_rules.app.looking_back": "explain status unmended verify",
     "pyconquest_rules.app.nodes": "echo find",
     "pyconquest_rules.app.opening": "opened",

@@ -109,6 +109,8 @@ def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emi
     saved = load(file)
     try:
         names = tuple(saved.actions())
+        if saved.variables != rules.variables:
+            raise _stale(file, "the variables")
         if names != rules.chosen(names):
             raise _stale(file, "the rules")
         allowed = {"allow_prune": saved.allows_prune, "allow_vanish": allow_vanish or saved.allows_vanish}
@@ -151,7 +153,7 @@ def planned(
         makers.check(ledger.connection, rules.file, prunes(rules, names))
         ledger.show_placed(rules.outputs)
         made, limited = Plan(), False
-        made.note_day(rules.today)
+        made.note_made(rules.today, rules.variables)
         given = Given(rules, made, sets, ledger, emit, allow_prune)
         if allow_vanish:
             made.allow_vanish()

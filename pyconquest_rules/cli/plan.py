@@ -1,7 +1,8 @@
 """`plan`: show the plan and the reason for each step."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +20,31 @@ from pyconquest_rules.cli.common import (
 )
 from pyconquest_rules.cli.output import Force, saving
 from pyconquest_rules.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyconquest_rules.render.renderer import Renderer
+
+
+class Format(StrEnum):
+    """Other forms of the plan."""
+
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+
+
+def _renderer(context: typer.Context, form: Format | None, *, steps: bool, json: bool) -> "Renderer":
+    """Return the renderer of a form. Raises UsageError if other options ask for another form."""
+    if form is None:
+        return renderer(context, json)
+    if json or steps or context.obj.quiet:
+        raise UsageError("--format is a form of its own: leave it, or --json, --list and --quiet, out")
+    if form is Format.JUNIT:
+        from pyconquest_rules.render.junit import JUnit
+
+        return JUnit()
+    from pyconquest_rules.render.markdown import Markdown
+
+    return Markdown()
 
 
 def plan(
@@ -43,6 +69,10 @@ def plan(
     allow_prune: AllowPrune = False,
     today: Today = None,
     force: Force = False,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="Print the plan as Markdown for a pull request, or as JUnit XML. Both have counts only."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show the plan and the reason for each step.
@@ -53,7 +83,7 @@ def plan(
     """
     if offline and output:
         raise UsageError("a plan of --offline cannot be saved: leave --offline or --output out")
-    shown, loaded = renderer(context, json), rules(context, today)
+    shown, loaded = _renderer(context, form, steps=steps, json=json), rules(context, today)
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code
 

@@ -48,7 +48,7 @@ CREATE TABLE request (
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
-CREATE TABLE made (day TEXT);
+CREATE TABLE made (day TEXT, variables TEXT);
 CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
 CREATE TABLE allowed (what TEXT PRIMARY KEY);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
@@ -256,14 +256,19 @@ class Plan:
         counts = self.counts().values()
         return {status: sum(of[status] for of in counts) for status in map(str, Status)}
 
-    def note_day(self, day: date) -> None:
-        """Record the day that relative dates refer to; once."""
-        self.connection.execute("INSERT INTO made VALUES (?)", (day.isoformat(),))
+    def note_made(self, day: date, variables: str) -> None:
+        """Record the day that relative dates refer to, and a digest of the values of variables; once."""
+        self.connection.execute("INSERT INTO made VALUES (?, ?)", (day.isoformat(), variables))
 
     @property
     def day(self) -> date:
         """The day that relative dates refer to."""
         return date.fromisoformat(self.connection.execute("SELECT day FROM made").fetchone()[0])
+
+    @property
+    def variables(self) -> str:
+        """A digest of the values of the variables that the plan was made with."""
+        return str(self.connection.execute("SELECT variables FROM made").fetchone()[0])
 
     def note_brought_along(self, action: str, instances: int) -> None:
         """Record that the set of an action has instances of another PatientID."""
@@ -287,8 +292,8 @@ class Plan:
         return {(action, Status(status), Reason(reason)): (number, size) for action, status, reason, number, size in rows}
 
     def digest(self) -> str:
-        """Return a digest that is equal for two plans with the same steps for the same reasons."""
-        digest = sha256()
+        """Return a digest that is equal for two plans with the same variables, and the same steps for the same reasons."""
+        digest = sha256(self.variables.encode())
         for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, request.SOPInstanceUID"):
             digest.update(repr(row[1:]).encode())
         return digest.hexdigest()

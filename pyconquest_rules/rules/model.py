@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, creat
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.store.csv_tables import Type
 from pyconquest_rules.index.store.order import OnConflict
-from pyconquest_rules.rules.environment import Secret, Text, TextOfFile
+from pyconquest_rules.rules.environment import Secret, Text, TextOfFile, UnreadText
 from pyconquest_rules.rules.fields import AETitle, Form, Seconds, SourceTemplate, Sql, Table
 from pyconquest_rules.rules.kinds import TableKind
 
@@ -221,10 +221,30 @@ class NodeTable(Table):
     ] = 60.0
 
 
+class Profile(Table):
+    """`[profile.NAME]`: other values of variables, and actions that are left out. `--profile NAME` chooses it."""
+
+    # The values of the chosen profile are read as those of [vars].
+    vars: Annotated[
+        dict[Name, UnreadText],
+        Field(default_factory=dict, description="Values that replace those of [vars]. Other variables keep theirs."),
+    ]
+    disable: Annotated[
+        tuple[str, ...],
+        Field(
+            description='The actions to leave out: "copy.export", all of a kind ("send"), or those with a tag ("tag:nightly").'
+        ),
+    ] = ()
+
+
 class RulesFile(Table):
     """The tables of a rules file that are not those of a kind."""
 
     rules_version: Annotated[Literal[1], Field(description="The version of the format of this file.")]
+    include: Annotated[
+        tuple[str, ...],
+        Field(description="Other rules files, whose tables belong to this one. They lie below the folder of this file."),
+    ] = ()
     outputs: Annotated[
         tuple[Text, ...],
         Field(description="The folders that copies may write to, with everything below. Default: the folder of the rules file."),
@@ -246,6 +266,10 @@ class RulesFile(Table):
     nodes: Annotated[
         dict[Name, NodeTable],
         Field(default_factory=dict, description="DICOM application entities to which this program connects."),
+    ]
+    profile: Annotated[
+        dict[Name, Profile],
+        Field(default_factory=dict, description="Other values of variables, and actions left out, for: --profile NAME"),
     ]
 
 

@@ -12,7 +12,7 @@ from pyconquest_rules.rules.order import in_order
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
-NAMED = ("vars", "sources", "tables", "select", "nodes")
+NAMED = ("vars", "sources", "tables", "select", "nodes", "profile")
 """The kinds of named tables that are part of the rules file itself."""
 
 

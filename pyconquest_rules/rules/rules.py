@@ -1,8 +1,10 @@
 """The rules in the form that the rest of the program uses: checked, compiled and frozen."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +27,7 @@ class Rules:
 
     `of_kind` has the tables of all kinds, actions or not. `templates` has the destinations of actions, and `layouts` those of
     sources. `files` are the files that tables name, each with a description. `base` is the folder of the rules file.
+    `profiles` are the names of the profiles. `disabled` are the actions that the chosen one leaves out.
     """
 
     file: Path
@@ -46,6 +49,8 @@ class Rules:
     templates: Mapping[str, Template]
     files: tuple[tuple[Path, str], ...]
     params: Mapping[str, str]
+    profiles: tuple[str, ...]
+    disabled: frozenset[str]
     today: date
 
     def on(self, today: date) -> Self:
@@ -58,6 +63,11 @@ class Rules:
     def values(self) -> dict[str, str]:
         """The values of the parameters of queries, by name."""
         return {**self.params, TODAY: self.today.isoformat()}
+
+    @property
+    def variables(self) -> str:
+        """A digest of the variables. Their values may be secrets."""
+        return sha256(json.dumps(sorted(self.params.items())).encode()).hexdigest()
 
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -90,6 +100,8 @@ class Rules:
             for name, action in self.actions.items()
             if (tag in action.tags if word == "tag" and tag else target in (name, name.partition(".")[0]))
         ]
+        if not matching and any(target in (name, name.partition(".")[0]) for name in self.disabled):
+            raise UsageError(f'the profile disables "{target}"; choose another profile, or leave this target out')
         if not matching:
             known = {*self.actions, *(f"tag:{tag}" for action in self.actions.values() for tag in action.tags)}
             hint = did_you_mean(target, known) or f"targets are: {', '.join(sorted(known)) or 'none; the rules have no action'}"
