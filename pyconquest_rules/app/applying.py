@@ -41,6 +41,7 @@ def apply(
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
             refuse(each)
+            result.asserted.extend(each.asserted)
             makers.claim(ledger.connection, rules.file, prunes(rules, each.actions()))
             for finding in each.findings:
                 emit(LittleRoom(finding.message))
