@@ -17,6 +17,7 @@ Exit codes:
 | **1** | some steps failed or are blocked, DICOM files could not be indexed and the rules do not accept that, or `verify` found something |
 | **2** | the rules or the usage are invalid |
 | **3** | changes are pending (`plan --detailed-exitcode` only) |
+| **4** | an expectation failed; blocked steps do not change this, but if a step failed in a run, the code is 1 |
 | **5** | the saved plan is stale |
 | **6** | another run holds the lock |
 | **130** | interrupted |

@@ -47,6 +47,40 @@ class NoRoom:
         return f"output {self.output}: {what}; free some space, or select fewer actions"
 
 
+@dataclass(frozen=True, slots=True)
+class Asserted:
+    """The result of an assertion about the data: the number of rows that should not be there, of which `most` are allowed.
+
+    `severe`: it fails if there are more, and then `holds` are the actions that it holds back. `first` are the first rows, which
+    may have patient data.
+    """
+
+    name: str
+    rows: int
+    most: int
+    severe: bool
+    holds: tuple[str, ...]
+    columns: tuple[str, ...]
+    first: tuple[tuple[str | int | float | None, ...], ...]
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether there are more rows than allowed."""
+        return self.rows > self.most
+
+    @property
+    def failed(self) -> bool:
+        """Whether actions are held back."""
+        return self.severe and self.exceeded
+
+    @property
+    def message(self) -> str:
+        """The message for the user, without patient data."""
+        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        allowed = f", {self.most:,} allowed" if self.most else ""
+        return f"{self.name} has {rows} that should not be there{allowed}"
+
+
 Finding = Vanished | NoRoom
 """A finding about a plan as a whole. A plan with `Vanished` is not carried out."""
 

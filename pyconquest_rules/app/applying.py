@@ -41,6 +41,7 @@ def apply(
         for each in [made] if isinstance(made, Plan) else made:
             refuse(each)
             executors = {name: kind_of(name).executor(name, rules.actions[name], running) for name in each.actions()}
+            result.asserted.extend(each.asserted)
             makers.claim(ledger.connection, rules.file, prunes(rules, each.actions()))
             for finding in each.findings:
                 emit(LittleRoom(finding.message))

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import thread_time
 
 from pyconquest_rules.answers import Vanished
+from pyconquest_rules.app.asserting import asserted
 from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.content import Content
 from pyconquest_rules.disk import folders
@@ -15,7 +16,7 @@ from pyconquest_rules.disk.existing import is_left, is_made
 from pyconquest_rules.disk.facts import Entry, Gone
 from pyconquest_rules.disk.outputs import Outputs, Root
 from pyconquest_rules.disk.room import device, no_room, nothing_in
-from pyconquest_rules.engine import makers
+from pyconquest_rules.engine import assertions, makers
 from pyconquest_rules.engine.guard import written
 from pyconquest_rules.engine.kinds import Planning as Given
 from pyconquest_rules.engine.ledger import Ledger
@@ -117,7 +118,7 @@ def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emi
         with plan(rules.on(saved.day), names, **allowed, emit=emit) as now:
             if now.digest() != saved.digest():
                 raise _stale(file, "the data, the rules or the destinations")
-            saved.findings, saved.recipes = now.findings, now.recipes
+            saved.findings, saved.asserted, saved.recipes = now.findings, now.asserted, now.recipes
     except UsageError:
         raise _stale(file, "the rules") from None
     return saved
@@ -172,6 +173,8 @@ def planned(
         contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
         facts = _OfflineFacts(ledger, rules.outputs) if offline else _Facts(ledger, rules.outputs)
         gone = decide(made, facts, rules.outputs, contested)
+        made.asserted = asserted(rules, names, sets)
+        assertions.hold_back(made)
         hold_back(made, rules.needs)
         if offline:
             _note_unknown(facts, sets, rules, emit)

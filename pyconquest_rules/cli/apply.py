@@ -43,8 +43,8 @@ def apply(
 
     Updates the index and plans first. Retrievals run before the other actions are planned.
     A second run does nothing. A run after a kill does exactly the rest.
-    Exits with 1 if steps failed or are blocked, or if DICOM files could not be indexed, 5 if the plan is stale, 6 if another
-    run is active.
+    Exits with 1 if steps failed or are blocked, or if DICOM files could not be indexed, 4 if an expectation failed, 5 if the
+    plan is stale, 6 if another run is active.
     """
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code
@@ -72,4 +72,4 @@ def apply(
                 result = app.apply(loaded, plans(emit), targets=chosen, emit=emit, result=run)
     shown.blocked(blocked)
     shown.applied(result)
-    end(exit_code(result.counts, [refused], interrupted=result.interrupted))
+    end(exit_code(result.counts, [refused, *result.asserted], interrupted=result.interrupted))

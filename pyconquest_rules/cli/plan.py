@@ -79,7 +79,7 @@ def plan(
 
     Blocked and changed steps come first. Writes only the index and FILE, and nothing at all with --offline.
     Exits with 1 if steps are blocked, DICOM files could not be indexed, most of an output vanished, or there is not enough
-    free space.
+    free space. Exits with 4 if an expectation failed.
     """
     if offline and output:
         raise UsageError("a plan of --offline cannot be saved: leave --offline or --output out")
@@ -100,5 +100,5 @@ def plan(
             shown.planned(made, steps=steps)
             if file:
                 app.save(made, file)
-            counts, findings = made.statuses(), [*made.findings, refused]
+            counts, findings = made.statuses(), [*made.findings, *made.asserted, refused]
     end(exit_code(counts, findings, pending=detailed_exitcode))

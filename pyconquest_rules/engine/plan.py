@@ -9,7 +9,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from pyconquest_rules.answers import Finding
+from pyconquest_rules.answers import Asserted, Finding
 from pyconquest_rules.content import Content, Recipe, Stamp, Transformed, Verbatim
 from pyconquest_rules.engine.requested import AtNode, Files, FromNode, Requested
 from pyconquest_rules.paths import collision_key, remembered
@@ -86,14 +86,15 @@ FROM step CROSS JOIN request USING (number) CROSS JOIN folder ON folder.number =
 class Plan:
     """The steps of the actions that were asked for, in the order in which they will be done.
 
-    `findings` are problems of the plan as a whole. Neither they nor the `recipes`, which are known by their names, are saved: a
-    plan that was loaded gets those of one that was just made.
+    `findings` are problems of the plan as a whole, `asserted` the results of assertions. Neither they nor the `recipes`,
+    which are known by their names, are saved: a plan that was loaded gets those of one that was just made.
     """
 
     def __init__(self) -> None:
         """Make an empty plan, in a temporary file that disappears with it."""
         self.connection = sqlite3.connect("", isolation_level=None)
         self.findings: tuple[Finding, ...] = ()
+        self.asserted: tuple[Asserted, ...] = ()
         self.recipes: dict[str, Recipe] = {}
         self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")

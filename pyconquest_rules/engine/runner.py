@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from pyconquest_rules.answers import Asserted
 from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, StepsWait
 from pyconquest_rules.steps import Status, Step
 
@@ -42,13 +43,14 @@ class Executor(Protocol):
 class Result:
     """The result of a run: its number, the counts of steps and bytes, and the actions that failed or are blocked in part.
 
-    Steps that wait are for a later run, as outside a window.
+    Steps that wait are for a later run, as outside a window. `asserted` has the results of assertions.
     """
 
     run: int
     counts: dict[str, int]
     interrupted: bool = False
     unsuccessful: set[str] = field(default_factory=set)
+    asserted: list[Asserted] = field(default_factory=list)
 
     @classmethod
     def of(cls, outcomes: Iterable[str]) -> "Result":

@@ -11,10 +11,11 @@ from pathlib import Path
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed, Refusals, size
+from pyconquest_rules.answers import ActionStatus, Asserted, Explained, Forgotten, Going, Indexed, Refusals, size
 from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.events import Emit, Event, Healthy
+from pyconquest_rules.render.asserted import asserted_lines
 from pyconquest_rules.render.counts import plan_lines, run_counts
 from pyconquest_rules.render.explanations import explanation
 from pyconquest_rules.render.failures import failures_to
@@ -102,12 +103,18 @@ class Console:
             self._groups(overview(plan))
         for line in plan_lines(plan):
             self.out.print(*line)
+        self.asserted(plan.asserted, listed=steps)
         self.findings(plan.findings)
 
     def findings(self, findings: Iterable[Against]) -> None:
         """Print each in red on a line."""
         for finding in findings:
             self.err.print(("error: ", "bold red"), printable(finding.message))
+
+    def asserted(self, results: Sequence[Asserted], *, listed: bool = False) -> None:
+        """Print a line for each. If listed or on a terminal, print the first rows of those that fail too."""
+        for line in asserted_lines(results, rows=listed or self.out.is_terminal):
+            self.out.print(*line)
 
     def blocked(self, groups: Sequence[Group]) -> None:
         """Print them by folder on a terminal, or else a line for each reason."""
@@ -122,7 +129,8 @@ class Console:
             self.out.print(*line)
 
     def applied(self, result: Result) -> None:
-        """Print the counts of the run."""
+        """Print the results of expectations and the counts of the run."""
+        self.asserted(result.asserted)
         self.err.print(f"run {result.run}: {run_counts(result.counts)}")
         if result.interrupted:
             self.err.print(("interrupted; the next run does the rest", "yellow"))
@@ -184,13 +192,14 @@ class Console:
         for why, number in sorted(reasons.items()):
             self.out.print((f"not repaired {number:,}", "red"), (f"  ({why})", "dim"))
 
-    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """Print a row per action."""
+    def status(self, actions: list[ActionStatus], refusals: Refusals, asserted: Sequence[Asserted]) -> None:
+        """Print a row per action, then a line per expectation."""
         columns = ("action", "done", "due", "blocked", "failed", "last done")
         self._table(
             columns,
             ([a.action, *(f"{n:,}" for n in (a.done, a.due, a.blocked, a.failed)), a.last or "never"] for a in actions),
         )
+        self.asserted(asserted)
 
     def history(self, runs: list[Run]) -> None:
         """Print a row per run, then the reasons of runs that could not begin or ended early."""

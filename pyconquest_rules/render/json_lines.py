@@ -12,7 +12,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, Vanished
+from pyconquest_rules.answers import (
+    ActionStatus,
+    Asserted,
+    Explained,
+    ExplainedStep,
+    Forgotten,
+    Going,
+    Indexed,
+    Refusals,
+)
 from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.events import (
@@ -33,6 +42,8 @@ from pyconquest_rules.events import (
     StepsWait,
     ThenWaits,
 )
+from pyconquest_rules.render.asserted import asserted_fields, asserted_totals
+from pyconquest_rules.render.plan_fields import against, plan_totals
 from pyconquest_rules.steps import RetrieveInstance, Status, Step
 
 if TYPE_CHECKING:
@@ -75,7 +86,13 @@ class JsonLines:
         for step in plan.steps() if steps else ():
             if step.status is not Status.UNCHANGED:
                 write("step", **step_fields(step))
-        write("summary", **_totals(plan))
+        self.asserted(plan.asserted, listed=steps)
+        write("summary", **plan_totals(plan))
+
+    def asserted(self, results: Sequence[Asserted], *, listed: bool = False) -> None:
+        """Write a line for each, with its first rows if listed."""
+        for result in results:
+            write("expectation", **asserted_fields(result, rows=listed))
 
     def blocked(self, groups: Sequence[Group]) -> None:
         """Write nothing: the summary counts them, and `plan --list` has each."""
@@ -83,11 +100,13 @@ class JsonLines:
     def findings(self, findings: Iterable[Against]) -> None:
         """Write a line for each."""
         for finding in findings:
-            write("warning", **_against(finding))
+            write("warning", **against(finding))
 
     def applied(self, result: Result) -> None:
         """Write the summary."""
-        write("summary", **result.counts, run=result.run, interrupted=result.interrupted)
+        self.asserted(result.asserted)
+        expectations = asserted_totals(result.asserted)
+        write("summary", **result.counts, run=result.run, interrupted=result.interrupted, expectations=expectations)
 
     def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
         """Write a line for each row, by column."""
@@ -129,14 +148,16 @@ class JsonLines:
         for destination, why in unmended:
             write("unmended", destination=destination, message=why)
             number += 1
-        write("summary", **counts, unmended=number, plan=_totals(plan))
+        write("summary", **counts, unmended=number, plan=plan_totals(plan))
 
-    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """Write a line for each action."""
+    def status(self, actions: list[ActionStatus], refusals: Refusals, asserted: Sequence[Asserted]) -> None:
+        """Write a line for each action, and for each expectation."""
         for action in actions:
             write("action", **asdict(action))
         due, blocked = sum(a.due for a in actions), sum(a.blocked for a in actions)
-        write("summary", actions=len(actions), due=due, blocked=blocked, refused=sum(refusals.standing.values()))
+        self.asserted(asserted)
+        totals = {"refused": sum(refusals.standing.values()), "expectations": asserted_totals(asserted)}
+        write("summary", actions=len(actions), due=due, blocked=blocked, **totals)
 
     def history(self, runs: list[Run]) -> None:
         """Write a line for each run."""
@@ -275,23 +296,3 @@ def _failures(event: Event) -> None:
             write("warning", finding="no-room", message=message)
         case BroughtAlong(action, instances):
             write("warning", action=action, instances=instances, message=event.message)
-
-
-def _totals(plan: Plan) -> dict[str, object]:
-    counts = plan.counts()
-    totals = {str(status): sum(of[status] for of in counts.values()) for status in Status}
-    reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
-    findings = [_against(finding) for finding in plan.findings]
-    return {**totals, "actions": counts, "reasons": reasons, "contradictions": plan.brought_along(), "findings": findings}
-
-
-def _against(finding: Against) -> dict[str, object]:
-    what = "vanished" if isinstance(finding, Vanished) else "no-room"
-    return {"finding": what, **asdict(finding), "message": finding.message}
-
-
-def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:
-    counts: Counter[tuple[str, str]] = Counter()
-    for (_, status, reason), number in plan.reasons().items():
-        counts[status, reason] += number
-    return counts

@@ -80,6 +80,7 @@ def checked(
     tables = tables_of(rules_file, kinds)
     found = {(kind, name): [*marked(table, (kind, name))] for kind, of in tables.items() for name, table in of.items()}
     destinations = templates.check(found, problems)
+    sets.check_statements((each for some in found.values() for each in some), problems)
     acting = [kind.name for kind in kinds if kind.acts]
     problems += reference_problems((each for some in found.values() for each in some), rules_file, acting, places)
     seen = Seen(places, {**tables, "nodes": rules_file.nodes}, rules_file.vars, frozenset(acting))

@@ -101,6 +101,22 @@ class Sets:
                 self.left -= thread_time() - self._began
         return self.columns[name]
 
+    def counted(self, table: str, query: str, params: sql.Values, first: int) -> tuple[tuple[str, ...], int, tuple[sql.Row, ...]]:
+        """Return the columns, the number of rows, and the `first` rows of a query, within the budget of all sets.
+
+        The rows are kept as the temporary table `table`. Raises Mistake for every error of the query.
+        """
+        self._began = thread_time()
+        check_clock(query)
+        self.make_named(query, params)
+        self._began, limits = thread_time(), self._limits()
+        columns = sql.names(self.connection, query, params, limits.seconds, limits.space)
+        names, rows = sql.fill(self.connection, table, columns, query, params, limits)
+        self._rows_left -= rows
+        self.left -= thread_time() - self._began
+        found = self.connection.execute(f"SELECT * FROM temp.{quoted(table)} ORDER BY rowid LIMIT ?", (first,))
+        return names, rows, tuple(found.fetchall())
+
     def _limits(self) -> sql.Limits:
         """Return the limits of the next query. Raises Mistake if the sets have used up their time."""
         left = self.left - (thread_time() - self._began)
