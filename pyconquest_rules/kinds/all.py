@@ -6,6 +6,7 @@ from pyconquest_rules.errors import UsageError
 from pyconquest_rules.kinds.copy import CopyKind
 from pyconquest_rules.kinds.kind import ActionKind, Kind
 from pyconquest_rules.kinds.listen import ListenKind
+from pyconquest_rules.kinds.release import ReleaseKind
 from pyconquest_rules.kinds.retrieve import RetrieveKind
 from pyconquest_rules.kinds.send import SendKind
 
@@ -17,7 +18,7 @@ ACTIONS: tuple[ActionKind[Any], ...] = (
 )
 """The kinds of actions, in the order in which their actions are done unless one needs another."""
 
-OTHERS: tuple[Kind, ...] = (ListenKind(),)
+OTHERS: tuple[Kind, ...] = (ListenKind(), ReleaseKind())
 """Kinds of tables that configure something and are not actions."""
 
 
