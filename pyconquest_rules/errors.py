@@ -43,6 +43,12 @@ class DatabaseError(Error):
     exit_code = 1
 
 
+class LockDiffers(Error):
+    """The selection of a release differs from its lock."""
+
+    exit_code = 4
+
+
 class StalePlan(Error):
     """The saved plan differs from the current plan."""
 

@@ -41,6 +41,11 @@ AllowVanish = Annotated[
     typer.Option("--allow-vanish", help="Continue if a source or an output is missing, or has lost more than half of its files."),
 ]
 
+Locked = Annotated[
+    bool,
+    typer.Option("--locked", help="Exit with 4 if the plan differs from the lock of a release. Its actions must all be planned."),
+]
+
 AllowPrune = Annotated[
     bool, typer.Option("--allow-prune", help="Let an action with `prune` delete more than half of the files that it created.")
 ]

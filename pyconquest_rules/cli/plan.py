@@ -10,6 +10,7 @@ from pyconquest_rules.cli.common import (
     AllowPrune,
     AllowVanish,
     Json,
+    Locked,
     NoIndex,
     Targets,
     Today,
@@ -65,6 +66,7 @@ def plan(
             help="Plan from the index as it is: connect to nothing, read no source, write nothing. Safe for unread rules.",
         ),
     ] = False,
+    locked: Locked = False,
     allow_vanish: AllowVanish = False,
     allow_prune: AllowPrune = False,
     today: Today = None,
@@ -79,8 +81,10 @@ def plan(
 
     Blocked and changed steps come first. Writes only the index and FILE, and nothing at all with --offline.
     Exits with 1 if steps are blocked, DICOM files could not be indexed, most of an output vanished, or there is not enough
-    free space. Exits with 4 if an expectation failed.
+    free space. Exits with 4 if an expectation failed or --locked finds a difference.
     """
+    if offline and locked:
+        raise UsageError("--locked reads sources: leave --offline or --locked out")
     if offline and output:
         raise UsageError("a plan of --offline cannot be saved: leave --offline or --output out")
     shown, loaded = _renderer(context, form, steps=steps, json=json), rules(context, today)
@@ -88,6 +92,8 @@ def plan(
     from pyconquest_rules.engine.findings import exit_code
 
     loaded.chosen(tuple(targets or ()))  # report an unknown target before anything is read
+    if locked:
+        app.check_locked(loaded, tuple(targets or ()))
     with saving(loaded, output, force=force) as file:
         if offline:
             shown.refused(refused := app.refusals(loaded, as_it_is=True))
@@ -97,6 +103,8 @@ def plan(
             allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish}
             made = (app.plan_offline if offline else app.plan)(loaded, tuple(targets or ()), **allowed, emit=emit)
         with made:
+            if locked:
+                app.compare(loaded, made, listed=steps)
             shown.planned(made, steps=steps)
             if file:
                 app.save(made, file)

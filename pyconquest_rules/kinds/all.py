@@ -7,6 +7,7 @@ from pyconquest_rules.kinds.copy import CopyKind
 from pyconquest_rules.kinds.expect import ExpectKind
 from pyconquest_rules.kinds.kind import ActionKind, AssertingKind, Kind
 from pyconquest_rules.kinds.listen import ListenKind
+from pyconquest_rules.kinds.release import ReleaseKind
 from pyconquest_rules.kinds.retrieve import RetrieveKind
 from pyconquest_rules.kinds.send import SendKind
 
@@ -21,7 +22,7 @@ ACTIONS: tuple[ActionKind[Any], ...] = (
 ASSERTIONS: tuple[AssertingKind[Any], ...] = (ExpectKind(),)
 """The kinds of assertions about the data."""
 
-OTHERS: tuple[Kind, ...] = (ListenKind(),)
+OTHERS: tuple[Kind, ...] = (ListenKind(), ReleaseKind())
 """Kinds of tables that configure something and are neither actions nor assertions."""
 
 
