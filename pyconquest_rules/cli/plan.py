@@ -33,6 +33,19 @@ class Format(StrEnum):
     JUNIT = "junit"
 
 
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Plan from the index as it is: connect to nothing, read no source, write nothing. Safe for unread rules.",
+    ),
+]
+Form = Annotated[
+    Format | None,
+    typer.Option("--format", help="Print the plan as Markdown for a pull request, or as JUnit XML. Both have counts only."),
+]
+
+
 def _renderer(context: typer.Context, form: Format | None, *, steps: bool, json: bool) -> "Renderer":
     """Return the renderer of a form. Raises UsageError if other options ask for another form."""
     if form is None:
@@ -59,22 +72,13 @@ def plan(
     ] = False,
     detailed_exitcode: Annotated[bool, typer.Option("--detailed-exitcode", help="Exit with 3 if there are steps to do.")] = False,
     no_index: NoIndex = False,
-    offline: Annotated[
-        bool,
-        typer.Option(
-            "--offline",
-            help="Plan from the index as it is: connect to nothing, read no source, write nothing. Safe for unread rules.",
-        ),
-    ] = False,
+    offline: Offline = False,
     locked: Locked = False,
     allow_vanish: AllowVanish = False,
     allow_prune: AllowPrune = False,
     today: Today = None,
     force: Force = False,
-    form: Annotated[
-        Format | None,
-        typer.Option("--format", help="Print the plan as Markdown for a pull request, or as JUnit XML. Both have counts only."),
-    ] = None,
+    form: Form = None,
     json: Json = False,
 ) -> None:
     """Show the plan and the reason for each step.
