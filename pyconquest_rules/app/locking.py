@@ -9,14 +9,16 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
+from pyconquest_rules.app.naming import named
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
 from pyconquest_rules.app.writing import written
+from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.named_files import is_inside
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.errors import LockDiffers, OutputError, SourceError, UsageError, did_you_mean
+from pyconquest_rules.errors import LockDiffers, OutputError, SourceError, UsageError
 from pyconquest_rules.events import Emit, silent
 from pyconquest_rules.index.query.clock import TODAY
 from pyconquest_rules.kinds.all import kind_of
@@ -24,6 +26,7 @@ from pyconquest_rules.kinds.release.lock import Differences, Locked, head, is_lo
 from pyconquest_rules.kinds.release.rule import Release
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.rules import Rules
+from pyconquest_rules.steps import Status
 
 TOGETHER, THREADS = 256, 4
 
@@ -32,29 +35,17 @@ SELECT folder.path || request.name, request.SOPInstanceUID, request.source, requ
 FROM step JOIN request USING (number) JOIN folder ON folder.number = request.folder JOIN action ON action.number = step.action
 WHERE action.name IN (SELECT value FROM json_each(?)) AND folder.number > 0
 """
-BLOCKED = """
-SELECT count(*) FROM step JOIN action ON action.number = step.action
-WHERE action.name IN (SELECT value FROM json_each(?)) AND status = 'blocked'
-"""
-LEVELS = "SELECT PatientID, StudyInstanceUID, SeriesInstanceUID FROM images WHERE SOPInstanceUID = ? LIMIT 1"
-# The source as it was when its file was made; if its size and mtime are the same, it need not be read again.
-KNOWN = """
-SELECT source_sha256 FROM done
-WHERE kind = 'file' AND target = ? AND source = ? AND source_size = ? AND source_mtime_ns = ? AND NOT young
-"""
+LEVELS = ("SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 def releases(rules: Rules, names: Iterable[str] = ()) -> dict[str, Release]:
     """Return the releases with these names, or all. Raises UsageError for an unknown name, and if there is no release."""
     found: dict[str, Release] = dict(rules.of_kind["release"])
     wanted = [name.removeprefix("release.") for name in names] or [*found]
-    for name in wanted:
-        if name not in found:
-            hint = did_you_mean(name, found) or f"releases are: {', '.join(found) or 'none'}"
-            raise UsageError(f'unknown release "{name}"; {hint}')
-    if not wanted:
+    chosen = {name: named("release", name, found) for name in wanted}
+    if not chosen:
         raise UsageError("the rules have no release; add a table [release.NAME]")
-    return {name: found[name] for name in wanted}
+    return chosen
 
 
 def lock(rules: Rules, name: str, emit: Emit = silent) -> tuple[Path, int]:
@@ -62,13 +53,13 @@ def lock(rules: Rules, name: str, emit: Emit = silent) -> tuple[Path, int]:
 
     Raises OutputError if steps of its actions are blocked, because their files would be missing in the lock.
     """
-    release = releases(rules, [name])[name.removeprefix("release.")]
+    [(name, release)] = releases(rules, [name]).items()
     file = _file(rules, release)
     with planned(rules, without_nodes(rules, rules.chosen(release.actions)), emit=emit) as made:
-        (blocked,) = made.connection.execute(BLOCKED, (json.dumps(release.actions),)).fetchone()
-        if blocked:
+        counts = made.counts()
+        if blocked := sum(counts[action][Status.BLOCKED] for action in release.actions):
             raise OutputError(f"{blocked:,} steps of the release are blocked; nothing was locked; `plan` shows the reasons")
-        texts = (("release", name.removeprefix("release.")), ("title", release.title), ("licence", release.licence))
+        texts = (("release", name), ("title", release.title), ("licence", release.licence))
         keys = [*((key, text) for key, text in texts if text), ("rules", fingerprint(rules, release))]
         with written(rules, file, force=is_lock(file), make=True) as stream, selection(rules, release, made) as files:
             return file, write(stream, keys, files)
@@ -137,12 +128,13 @@ def selection(rules: Rules, release: Release, made: Plan) -> Iterator[Iterator[L
 
         def files() -> Iterator[Locked]:
             while some := [*islice(rows, TOGETHER)]:
-                known = [ledger.connection.execute(KNOWN, (row[0], *row[2:])).fetchone() for row in some]
-                digests = pool.map(lambda row, digest: digest[0] if digest else _digest(row[1], row[2]), some, known)
+                known = [ledger.source_digest(destination, source, Stamp(*stamp)) for destination, _, source, *stamp in some]
+                digests = pool.map(lambda row, digest: digest or _digest(row[1], row[2]), some, known)
+                levels = {uid: keys for uid, *keys in sets.known({row[1] for row in some}, *LEVELS)}
                 for (destination, uid, *_), digest in zip(some, digests, strict=True):
                     if not destination.startswith(root):
                         raise UsageError(f"the file of the instance {uid} lies outside the root of the release")
-                    patient, study, series = sets.connection.execute(LEVELS, (uid,)).fetchone() or ("", "", "")
+                    patient, study, series = levels.get(uid, ("", "", ""))
                     below = os.fsencode(destination.removeprefix(root))
                     yield Locked(below, uid, digest, patient_key(patient or ""), study or "", series or "")
 

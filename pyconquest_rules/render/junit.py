@@ -1,32 +1,22 @@
 """`plan --format junit`: a test case for each action, as CI servers read it. Blocked steps are failures. It has counts only."""
 
-import sys
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from pyconquest_rules.answers import NoRoom, Refusals
+from pyconquest_rules.answers import NoRoom
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.render.console import Console
+from pyconquest_rules.render.plan_form import PlanForm
 from pyconquest_rules.steps import Status
 
 Case = tuple[str, str, str, str]
 """The class, the name, the type of a failure and its message; both are "" if the case passed."""
 
 
-class JUnit(Console):
-    """The console, with the plan as JUnit XML on standard output."""
+class JUnit(PlanForm):
+    """The plan as JUnit XML."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._refused: dict[str, int] = {}
-
-    def refused(self, refusals: Refusals) -> None:
-        """Print the files that are not indexed on standard error, and keep their number for the plan."""
-        super().refused(refusals)
-        self._refused = refusals.standing
-
-    def planned(self, plan: Plan, *, steps: bool) -> None:
-        """Print the plan on standard output, and the paths in its findings on standard error."""
+    def text(self, plan: Plan) -> str:
+        """Return a test suite."""
         cases = [*self._cases(plan)]
         attributes = {"name": "plan", "package": "pyconquest-rules", "id": "0", "hostname": "localhost", "time": "0"}
         attributes["timestamp"] = f"{plan.day.isoformat()}T00:00:00"
@@ -40,11 +30,10 @@ class JUnit(Console):
                 SubElement(case, "failure", {"type": what, "message": why}).text = why
         SubElement(suite, "system-out")
         SubElement(suite, "system-err")
-        sys.stdout.write(f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n')
-        self.findings(plan.findings)
+        return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n'
 
     def _cases(self, plan: Plan) -> Iterator[Case]:
-        why = ", ".join(f"{reason} {number:,}" for reason, number in self._refused.items())
+        why = ", ".join(f"{reason} {number:,}" for reason, number in self.not_indexed.items())
         yield "index", "every DICOM file is indexed", "rejected" if why else "", f"not indexed: {why}" if why else ""
         full = any(isinstance(finding, NoRoom) for finding in plan.findings)
         gone = any(not isinstance(finding, NoRoom) for finding in plan.findings)

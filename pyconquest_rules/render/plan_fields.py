@@ -6,17 +6,14 @@ from dataclasses import asdict
 from pyconquest_rules.answers import Finding, Vanished
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.render.asserted import asserted_totals
-from pyconquest_rules.steps import Status
 
 
 def plan_totals(plan: Plan) -> dict[str, object]:
     """Return the counts of a plan, its findings and the results of expectations, for a summary."""
-    counts = plan.counts()
-    totals = {str(status): sum(of[status] for of in counts.values()) for status in Status}
     reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
     findings = [against(finding) for finding in plan.findings]
     expected = {"findings": findings, "expectations": asserted_totals(plan.asserted)}
-    return {**totals, "actions": counts, "reasons": reasons, "contradictions": plan.brought_along(), **expected}
+    return {**plan.statuses(), "actions": plan.counts(), "reasons": reasons, "contradictions": plan.brought_along(), **expected}
 
 
 def against(finding: Finding) -> dict[str, object]:

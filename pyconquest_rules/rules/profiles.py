@@ -8,6 +8,7 @@ from pyconquest_rules.rules.kinds import Action
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
+from pyconquest_rules.rules.rules import matching
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +68,7 @@ def profile_problems(
 
 def disabled(words: tuple[str, ...], actions: Mapping[str, Action]) -> frozenset[str]:
     """Return the actions that any of some words means: a kind, an action, or a tag as `tag:WORD`."""
-    return frozenset(
-        name
-        for name, action in actions.items()
-        if not {name, name.partition(".")[0], *(f"tag:{tag}" for tag in action.tags)}.isdisjoint(words)
-    )
+    return frozenset(name for word in words for name in matching(word, actions))
 
 
 def _table(places: Places, *path: str) -> Mapping[str, object]:

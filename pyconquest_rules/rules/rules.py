@@ -21,6 +21,16 @@ from pyconquest_rules.rules.kinds import Action
 from pyconquest_rules.templates import Template
 
 
+def matching(target: str, actions: Mapping[str, Action]) -> list[str]:
+    """Return the actions that a word means: an action, a kind, or a tag as `tag:WORD`."""
+    word, _, tag = target.partition(":")
+    return [
+        name
+        for name, action in actions.items()
+        if (tag in action.tags if word == "tag" and tag else target in (name, name.partition(".")[0]))
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """A rules file. `actions` are by name, as `copy.NAME`, each after those that it needs.
@@ -94,16 +104,11 @@ class Rules:
         return tuple(name for name in self.actions if name in wanted)
 
     def _matching(self, target: str) -> list[str]:
-        word, _, tag = target.partition(":")
-        matching = [
-            name
-            for name, action in self.actions.items()
-            if (tag in action.tags if word == "tag" and tag else target in (name, name.partition(".")[0]))
-        ]
-        if not matching and any(target in (name, name.partition(".")[0]) for name in self.disabled):
+        found = matching(target, self.actions)
+        if not found and any(target in (name, name.partition(".")[0]) for name in self.disabled):
             raise UsageError(f'the profile disables "{target}"; choose another profile, or leave this target out')
-        if not matching:
+        if not found:
             known = {*self.actions, *(f"tag:{tag}" for action in self.actions.values() for tag in action.tags)}
             hint = did_you_mean(target, known) or f"targets are: {', '.join(sorted(known)) or 'none; the rules have no action'}"
             raise UsageError(f'unknown target "{target}"; {hint}')
-        return matching
+        return found
