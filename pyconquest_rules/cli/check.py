@@ -25,6 +25,7 @@ def check(
     """Validate the rules file.
 
     Needs no data and no network. Reports all errors at once, each with its position. Exits with 2 if there are any.
+    Lists the commands that actions such as convert would run.
     Without --profile, the rules are checked with each of their profiles too.
     """
     from pyconquest_rules import app
@@ -46,4 +47,5 @@ def check(
         except Error as error:
             annotated.error(str(error), error.exit_code)
             end(error.exit_code)
-    shown.checked({"sources": len(checked.trees), "sets": len(checked.selections), "actions": len(checked.actions)})
+    counts = {"sources": len(checked.trees), "sets": len(checked.selections), "actions": len(checked.actions)}
+    shown.checked(counts, app.run_commands(checked, checked.actions))

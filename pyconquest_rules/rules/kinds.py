@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.rules.fields import Table
     from pyconquest_rules.rules.places import Places
     from pyconquest_rules.rules.positions import Path
+    from pyconquest_rules.rules.sets import CheckedSets
 
 T = TypeVar("T", bound="Table")
 
@@ -40,6 +41,7 @@ class Seen:
     params: Mapping[str, str]
     acting: frozenset[str]
     """The kinds whose tables are actions."""
+    sets: "CheckedSets"
 
 
 class TableKind(Protocol[T]):
