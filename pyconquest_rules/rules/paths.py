@@ -23,13 +23,14 @@ Named = tuple[str, str]
 
 
 class CheckedTemplates:
-    """Compiles and checks the path templates of a rules file."""
+    """Compiles and checks the templates of a rules file. `prefixes` are the leading folders of the destinations of a table."""
 
     def __init__(self, rules_file: RulesFile, places: Places, outputs: Outputs, sets: CheckedSets) -> None:
         self._file, self._places, self._outputs, self._sets = rules_file, places, outputs, sets
+        self.prefixes = dict[Named, set[str]]()
 
     def check(self, tables: Mapping[Named, Iterable[Marked]], problems: Problems) -> dict[Named, Template]:
-        """Return the templates by table; a table has at most one. Append to `problems` what is wrong with them."""
+        """Return the templates by table; if a table has several, the last. Append to `problems` what is wrong with them."""
         templates = dict[Named, Template]()
         for table, found in tables.items():
             selects = [value for _, marker, value in found if isinstance(marker, Reference) and marker.kind == "select"]
@@ -44,6 +45,7 @@ class CheckedTemplates:
                     problems.append(self._places.within(place, mistake))
                     continue
                 if marker.below_outputs:
+                    self.prefixes.setdefault(table, set()).add(template.prefix)
                     problems += self._outside(template, place)
                     unknown = self._unknown_names(template.names, selects, place)
                 else:

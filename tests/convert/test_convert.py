@@ -143,6 +143,15 @@ def test_a_changed_output_is_found_and_restored(converting: Workplace) -> None:
     assert converting.run("verify", "--deep", "--json").summary["ok"] == 2 * SERIES
 
 
+def test_other_files_below_each_destination_are_extra(converting: Workplace) -> None:
+    converting.rules(RULES.replace("out/{{ PatientID }}/{{ SeriesNumber }}.bin", "binary/{{ PatientID }}/{{ SeriesNumber }}.bin"))
+    apply(converting)
+    for folder in ("out/other", "binary/other"):
+        (converting.folder / folder).mkdir()
+        (converting.folder / folder / "file").write_text("of somebody else")
+    assert converting.run("verify", "--json").summary["extra"] == 2
+
+
 @pytest.mark.parametrize(("per", "to", "groups"), [("study", "{{ StudyInstanceUID }}", 2), ("patient", "{{ PatientID }}", 1)])
 def test_groups_of_other_levels(converting: Workplace, per: str, to: str, groups: int) -> None:
     rules = RULES.replace("{{ PatientID }}/{{ SeriesNumber }}", to).replace(

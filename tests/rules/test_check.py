@@ -41,6 +41,7 @@ def test_every_key_is_accepted_in_json(workplace: Workplace) -> None:
         "sources": 2,
         "sets": 4,
         "actions": 3,
+        "commands": {},
     }
 
 

@@ -26,6 +26,9 @@ from pyconquest_rules.templates.template import Text
 NOT_FIRST = "-+@"
 """A value that begins with one of these could be an option, or name a file of options: the programs of DCMTK have all three."""
 
+LARGEST = 1 << 30
+"""Bytes of a program. It is read for each plan, also for plans of rules that nobody has read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -36,13 +39,15 @@ class Program:
 
 
 def program(word: str, base: Path) -> Program | None:
-    """Return the program that a command begins with; None if there is none, or if it cannot be read.
+    """Return the program that a command begins with; None if there is none, or if it is not a file that can be read.
 
     A name with a slash is a path from the folder of the rules file. Any other name is searched in $PATH.
     """
     path = shutil.which(str(base / word) if "/" in word else word)
     try:
-        return None if path is None or not os.path.isfile(path) else Program(os.path.abspath(path), hash_of(path))
+        if path is None or not os.path.isfile(path) or os.path.getsize(path) > LARGEST:
+            return None
+        return Program(os.path.abspath(path), hash_of(path))
     except OSError:
         return None
 
@@ -53,6 +58,9 @@ class Noted:
     def __init__(self) -> None:
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self._connection.execute("CREATE TABLE noted (digest TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+
+    def __del__(self) -> None:
+        self._connection.close()
 
     def note(self, value: object) -> str:
         """Note a value that JSON can have. Return its digest."""
@@ -116,8 +124,8 @@ class Groups:
             command = [each.render(self._given(each, values), NOT_FIRST) for each in self._arguments]
             to = [self._destination(each, values) for each in self._templates]
         except (RenderError, UnsafePath) as error:
-            return {"key": list(map(str, key)), "reason": _reason(error), "message": str(error)}
-        return {"key": list(map(str, key)), "command": command, "to": to}
+            return {"key": list(map(repr, key)), "reason": _reason(error), "message": str(error)}
+        return {"key": list(map(repr, key)), "command": command, "to": to}
 
     def _given(self, argument: Text, values: Mapping[str, object]) -> list[object]:
         return [OWN[name] if name in OWN else values[name] for name in argument.columns]

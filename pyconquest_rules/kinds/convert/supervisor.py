@@ -39,19 +39,27 @@ class Rights(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
 
 
-def confine(folder: str) -> bool:
-    """Let this process and its children change files only below a folder. Return False if the kernel cannot do that."""
+def confine(folder: str) -> None:
+    """Let this process and its children change files only below a folder, if the kernel has Landlock. Raises OSError."""
     version = LIBC.syscall(CREATE_RULESET, None, 0, 1) if LINUX else 0
     if version < 1:
-        return False
+        return
     changes = CHANGES | (REFER if version >= 2 else 0) | (TRUNCATE if version >= 3 else 0)
-    rules = LIBC.syscall(CREATE_RULESET, ctypes.byref(ctypes.c_uint64(changes)), 8, 0)
+    rules = checked(LIBC.syscall(CREATE_RULESET, ctypes.byref(ctypes.c_uint64(changes)), 8, 0))
     for path, allowed in ((folder, changes), ("/dev", changes & (WRITE | TRUNCATE))):
         below = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        LIBC.syscall(ADD_RULE, rules, 1, ctypes.byref(Rights(allowed, below)), 0)
+        checked(LIBC.syscall(ADD_RULE, rules, 1, ctypes.byref(Rights(allowed, below)), 0))
         os.close(below)
-    LIBC.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    return bool(LIBC.syscall(RESTRICT_SELF, rules, 0) == 0)
+    checked(LIBC.prctl(SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    checked(LIBC.syscall(RESTRICT_SELF, rules, 0))
+    os.close(rules)
+
+
+def checked(result: int) -> int:
+    """Return the result of a system call. Raises OSError if it failed."""
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
 
 
 def prepare(order: dict[str, Any]) -> None:
