@@ -47,7 +47,37 @@ class NoRoom:
         return f"output {self.output}: {what}; free some space, or select fewer actions"
 
 
-Finding = Vanished | NoRoom
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """A set whose series name something that the index lacks: `series` incomplete ones, `missing` UIDs, the first as `uids`.
+
+    `incomplete` is what the rules do about it: error, warn or skip. `actions` select the set.
+    """
+
+    select: str
+    incomplete: str
+    actions: tuple[str, ...]
+    series: int
+    missing: int
+    uids: tuple[str, ...]
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the actions are blocked."""
+        return self.incomplete == "error"
+
+    @property
+    def message(self) -> str:
+        """The message for the user, with what to do, without UIDs."""
+        result = {
+            "error": f"{', '.join(self.actions)} blocked; index the missing files, or set incomplete to warn or skip",
+            "warn": "the set has them nevertheless",
+            "skip": "they are left out",
+        }[self.incomplete]
+        return f"set {self.select}: {self.series:,} series incomplete, {self.missing:,} UIDs not in the index: {result}"
+
+
+Finding = Vanished | NoRoom | Incomplete
 """A finding about a plan as a whole. A plan with `Vanished` is not carried out."""
 
 

@@ -51,6 +51,13 @@ class BroughtAlong:
 
 
 @dataclass(frozen=True, slots=True)
+class SetIncomplete:
+    """An expanded set names something that the index lacks. The message has no patient data."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class LittleRoom:
     """The plan needs more than the free space; `apply` copies what fits. The message has no patient data."""
 
@@ -198,6 +205,7 @@ Event = (
     | Planning
     | BroughtAlong
     | LittleRoom
+    | SetIncomplete
     | RunStarted
     | StepDone
     | StepFailed

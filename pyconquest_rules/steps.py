@@ -68,6 +68,7 @@ class Reason(StrEnum):
     UNSAFE_PATH = "unsafe-path"
     NODE_FAILED = "node-failed"
     NEEDS = "needs"
+    INCOMPLETE = "incomplete"
 
 
 # An instance that a set selects: SOPInstanceUID, path of its file, size, mtime_ns, and the requested values.

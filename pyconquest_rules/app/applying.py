@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 
+from pyconquest_rules.answers import Incomplete
 from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.opening import opened, writing
 from pyconquest_rules.app.planning import prunes, refuse
@@ -16,7 +17,7 @@ from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.runner import Result, Runner
-from pyconquest_rules.events import Emit, LittleRoom, silent
+from pyconquest_rules.events import Emit, LittleRoom, SetIncomplete, silent
 from pyconquest_rules.kinds.all import kind_of, outcomes
 from pyconquest_rules.rules.rules import Rules
 
@@ -43,7 +44,7 @@ def apply(
             refuse(each)
             makers.claim(ledger.connection, rules.file, prunes(rules, each.actions()))
             for finding in each.findings:
-                emit(LittleRoom(finding.message))
+                emit((SetIncomplete if isinstance(finding, Incomplete) else LittleRoom)(finding.message))
             result.run = result.run or ledger.runs.begin(" ".join(targets))
             with stop_requested() as stop:
                 Runner(ledger, emit, stop, result).run(each, rules.needs, executors)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import thread_time
 
-from pyconquest_rules.answers import Vanished
+from pyconquest_rules.answers import Incomplete, Vanished
 from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.content import Content
 from pyconquest_rules.disk import folders
@@ -20,7 +20,7 @@ from pyconquest_rules.engine.guard import written
 from pyconquest_rules.engine.kinds import Planning as Given
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.planner import decide, hold_back
+from pyconquest_rules.engine.planner import block_incomplete, decide, hold_back
 from pyconquest_rules.engine.saved import load
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, silent
@@ -170,12 +170,22 @@ def planned(
         contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
         facts = _OfflineFacts(ledger, rules.outputs) if offline else _Facts(ledger, rules.outputs)
         gone = decide(made, facts, rules.outputs, contested)
+        incomplete = tuple(_incomplete(rules, names, sets))
+        block_incomplete(made, incomplete)
         hold_back(made, rules.needs)
         if offline:
             _note_unknown(facts, sets, rules, emit)
     needed = written(made.connection, lambda folder: device(rules.outputs.real(folder)), (lambda _: None) if offline else device)
-    made.findings = (*(() if allow_vanish else gone), *no_room(needed, rules.outputs))
+    made.findings = (*(() if allow_vanish else gone), *no_room(needed, rules.outputs), *incomplete)
     return made
+
+
+def _incomplete(rules: Rules, names: Iterable[str], sets: Sets) -> Iterator[Incomplete]:
+    """Yield the expanded sets of the actions that name something which the index lacks."""
+    selected = {name: sets.uses(of) for name in names if (of := kind_of(name).selects(rules.actions[name])) is not None}
+    for name, lacking in sets.lacking.items():
+        if actions := tuple(action for action, used in selected.items() if name in used and lacking.missing):
+            yield Incomplete(*(name, sets.selections[name].incomplete, actions), lacking.series, lacking.missing, lacking.uids)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from pyconquest_rules.answers import Finding, Refusals
+from pyconquest_rules.answers import Finding, Incomplete, Refusals
 from pyconquest_rules.errors import Interrupted
 
 FAILED, PENDING = 1, 3
@@ -34,4 +34,6 @@ def _fails(finding: Finding | Refusals) -> bool:
     match finding:
         case Refusals():
             return bool(finding)
+        case Incomplete():
+            return finding.blocks
     return True

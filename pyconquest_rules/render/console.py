@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import get_terminal_size
 
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Indexed, Refusals, size
+from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Incomplete, Indexed, Refusals, size
 from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.engine.overview import Group, overview
 from pyconquest_rules.engine.plan import Plan
@@ -96,11 +96,17 @@ class Console:
         for line in plan_lines(plan):
             self.out.print(*line)
         self.findings(plan.findings)
+        for finding in plan.findings if steps else ():
+            if isinstance(finding, Incomplete):
+                for uid in finding.uids:
+                    self.out.print(f"? {finding.select} ", printable(uid), ("  (not in the index)", "dim"))
 
     def findings(self, findings: Iterable[Against]) -> None:
-        """Print each in red on a line."""
+        """Print each on a line, errors in red."""
         for finding in findings:
-            self.err.print(("error: ", "bold red"), printable(finding.message))
+            warns = isinstance(finding, Incomplete) and not finding.blocks
+            sign = ("warning: ", "yellow") if warns else ("error: ", "bold red")
+            self.err.print(sign, printable(finding.message))
 
     def blocked(self, groups: Sequence[Group]) -> None:
         """Print them by folder on a terminal, or else a line for each reason."""

@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, Forgotten, Going, Indexed, Refusals, Vanished
+from pyconquest_rules.answers import (
+    ActionStatus,
+    Explained,
+    ExplainedStep,
+    Forgotten,
+    Going,
+    Indexed,
+    Refusals,
+)
 from pyconquest_rules.answers import Finding as Against
 from pyconquest_rules.engine.overview import Group
 from pyconquest_rules.engine.plan import Plan
@@ -28,6 +36,7 @@ from pyconquest_rules.events import (
     NodeNoted,
     PeerRefused,
     Ran,
+    SetIncomplete,
     SourceNoted,
     StepDone,
     StepFailed,
@@ -35,6 +44,7 @@ from pyconquest_rules.events import (
     ThenWaits,
 )
 from pyconquest_rules.index.query.sql import Row
+from pyconquest_rules.render.against import against
 from pyconquest_rules.steps import RetrieveInstance, Status, Step
 
 
@@ -70,7 +80,7 @@ class JsonLines:
         for step in plan.steps() if steps else ():
             if step.status is not Status.UNCHANGED:
                 write("step", **step_fields(step))
-        write("summary", **_totals(plan))
+        write("summary", **_totals(plan, listed=steps))
 
     def blocked(self, groups: Sequence[Group]) -> None:
         """Write nothing: the summary counts them, and `plan --list` has each."""
@@ -78,7 +88,7 @@ class JsonLines:
     def findings(self, findings: Iterable[Against]) -> None:
         """Write a line for each."""
         for finding in findings:
-            write("warning", **_against(finding))
+            write("warning", **against(finding))
 
     def applied(self, result: Result) -> None:
         """Write the summary."""
@@ -268,21 +278,18 @@ def _failures(event: Event) -> None:
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
         case LittleRoom(message):
             write("warning", finding="no-room", message=message)
+        case SetIncomplete(message):
+            write("warning", finding="incomplete", message=message)
         case BroughtAlong(action, instances):
             write("warning", action=action, instances=instances, message=event.message)
 
 
-def _totals(plan: Plan) -> dict[str, object]:
+def _totals(plan: Plan, *, listed: bool = False) -> dict[str, object]:
     counts = plan.counts()
     totals = {str(status): sum(of[status] for of in counts.values()) for status in Status}
     reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
-    findings = [_against(finding) for finding in plan.findings]
+    findings = [against(finding, listed=listed) for finding in plan.findings]
     return {**totals, "actions": counts, "reasons": reasons, "contradictions": plan.brought_along(), "findings": findings}
-
-
-def _against(finding: Against) -> dict[str, object]:
-    what = "vanished" if isinstance(finding, Vanished) else "no-room"
-    return {"finding": what, **asdict(finding), "message": finding.message}
 
 
 def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:

@@ -137,19 +137,51 @@ class CsvFile(Table):
 
 
 class Select(Table):
-    """`[select.NAME]`: a named set of patients, studies, series or images. It has either `query` or `where`.
+    """`[select.NAME]`: a named set of patients, studies, series or images. It has one of `query`, `where` and `from`.
 
     Queries can use a set by its name, as a view.
     """
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["query"]}, {"required": ["where"]}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["level", "query"]}, {"required": ["level", "where"]}, {"required": ["from", "expand"]}]
+        }
+    )
 
-    level: Annotated[Level, Field(description="What a row of the set stands for: a patient, study, series or image.")]
+    level: Annotated[
+        Level | None,
+        Field(
+            description=(
+                "What a row of the set stands for: a patient, study, series or image. A set with `from` has series or images; "
+                "default: images if the other set has images, else series."
+            )
+        ),
+    ] = None
     query: Annotated[
         Sql | None,
         Field(description="A SELECT that returns the key of the level, and any further columns that templates need."),
     ] = None
     where: Annotated[Sql | None, Field(description="A condition on the view of the level, as a short form of `query`.")] = None
+    from_: Annotated[
+        Text | None, Field(alias="from", description="The set to expand along references. `expand` lists what is added.")
+    ] = None
+    expand: Annotated[
+        tuple[str, ...],
+        Field(
+            max_length=50,
+            description="The modalities of the series to add: those that name a series of the set, or that one of them names.",
+        ),
+    ] = ()
+    incomplete: Annotated[
+        Literal["error", "warn", "skip"] | None,
+        Field(
+            description=(
+                "What to do if a series of the set names a series or an instance that the index lacks. "
+                '"error" (default): block the actions that select the set. "warn": print a warning. '
+                '"skip": leave out that series and those that name it.'
+            )
+        ),
+    ] = None
     params: Annotated[
         dict[Name, str | int | float | bool],
         Field(default_factory=dict, description="Values for `:NAME` in the SQL. [vars] need not be repeated here."),

@@ -1,5 +1,6 @@
 """Named sets: the queries of a rules file over an index, and the instances that their rows select."""
 
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from pyconquest_rules.errors import DatabaseError, Mistake, did_you_mean
 from pyconquest_rules.index.derived import contradictions
 from pyconquest_rules.index.query import sql
 from pyconquest_rules.index.query.clock import check_clock
-from pyconquest_rules.index.query.sql_mistakes import table_names
+from pyconquest_rules.index.query.deadline import Deadline
+from pyconquest_rules.index.query.expansion import VIA, Expansion, Lacking, Severity
+from pyconquest_rules.index.query.guard import FUNCTIONS
+from pyconquest_rules.index.query.sql_mistakes import explained, table_names
 from pyconquest_rules.index.store.budget import Budget
 from pyconquest_rules.index.store.read_only import limit_temporary
 from pyconquest_rules.index.store.schema import PATIENT_ID, VIEWS, Schema, column_names, quoted
@@ -25,17 +29,20 @@ SECONDS_OF_A_SET = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A set: a query whose rows have the key of a level, or a condition on the view of the level."""
+    """A set: a query whose rows have the key of a level, a condition on the view of the level, or an expanded set."""
 
     name: str
     level: Level
     query: str | None
     where: str | None
     params: sql.Values
+    source: str | None = None
+    expand: tuple[str, ...] = ()
+    incomplete: Severity = "error"
 
     @property
     def text(self) -> str:
-        """The SQL as the user wrote it."""
+        """The SQL as the user wrote it; "" if there is none."""
         return self.query if self.query is not None else self.where or ""
 
 
@@ -68,6 +75,7 @@ class Sets:
         self.left, self._rows_left, self._began = budget.seconds + SECONDS_OF_A_SET * len(selections), budget.rows, 0.0
         limit_temporary(connection, budget.temporary)
         self.columns: dict[str, tuple[str, ...]] = {}
+        self.lacking: dict[str, Lacking] = {}
         self._making: list[str] = []
 
     def make(self, name: str) -> tuple[str, ...]:
@@ -88,7 +96,12 @@ class Sets:
         try:
             selection = self.selections[name]
             check_clock(selection.text)
-            self.columns[name] = self._by_query(selection) if selection.query is not None else self._by_condition(selection)
+            if selection.source is not None:
+                self.columns[name] = self._by_expansion(selection, selection.source)
+            elif selection.query is not None:
+                self.columns[name] = self._by_query(selection)
+            else:
+                self.columns[name] = self._by_condition(selection)
         except SetMistake:
             raise
         except Mistake as mistake:
@@ -150,6 +163,45 @@ class Sets:
         )
         return tuple(column_names(self.connection, view))
 
+    def _by_expansion(self, selection: Selection, source: str) -> tuple[str, ...]:
+        """Store the rows once; the view of the set's name has every column of its level too.
+
+        A column of the other set that describes series or images is not carried: every row has its own value.
+        """
+        columns, rows = self._rows(source)
+        key, target = self.key(self.selections[source].level, columns)
+        if not column_names(self.connection, "referenced"):
+            raise Mistake("expand needs the columns Modality and FrameOfReferenceUID of series", fragment=source)
+        of_rows = {name for level in (Level.SERIES, Level.IMAGE) for name in column_names(self.connection, VIEWS[level])}
+        own = {name.lower() for name in of_rows - {*column_names(self.connection, VIEWS[Level.PATIENT])}}
+        carried = tuple(name for name in columns if name != key and name.lower() not in {*own, VIA})
+        of_series = target in (Level.SERIES.key, Level.STUDY.key) and selection.level is Level.SERIES
+        join = f" JOIN main.series AS i ON i.{target} = q.{quoted(key)}" if of_series else self._images(key, target)
+        keys = {f"{level}": quoted(self.schema.key(level)) for level in (Level.IMAGE, Level.SERIES)}
+        expansion = Expansion(
+            *(self.connection, selection.name, selection.level, f"FROM {rows} AS q{join}", carried),
+            *(selection.expand, selection.incomplete, keys["image"], keys["series"]),
+        )
+        limits = self._limits()
+        with (
+            explained(self.connection, "", {}, FUNCTIONS),
+            Deadline(self.connection, limits.seconds, limits.space),
+        ):
+            number, self.lacking[selection.name] = expansion.make()
+        self._rows_left -= number
+        return (selection.level.key, VIA, *carried)
+
+    def uses(self, name: str) -> set[str]:
+        """Return a set and all sets that it is made of, directly or through others."""
+        found, pending = {name}, [name]
+        while pending:
+            selection = self.selections[pending.pop()]
+            words = {word.lower() for word in re.findall(r"\w+", selection.text)} | {selection.source or ""}
+            more = words & {*self.selections} - found
+            found |= more
+            pending += more
+        return found
+
     def key(self, level: Level, columns: Sequence[str]) -> tuple[str, str]:
         """Return the column that has the key of the level, and the name of that column in the view `images`.
 
@@ -174,6 +226,8 @@ class Sets:
         columns = self.make(name)
         if self.selections[name].query is not None:
             return columns, f"temp.{quoted(name)}"
+        if self.selections[name].source is not None:
+            return columns, f"temp.{quoted(f'{name} rows')}"
         return (self.selections[name].level.key,), f"temp.{quoted(f'{name} keys')}"
 
     def instances(self, name: str, names: Sequence[str]) -> Iterator[Selected]:
