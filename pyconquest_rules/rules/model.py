@@ -163,7 +163,7 @@ class Select(Table):
     ] = None
     where: Annotated[Sql | None, Field(description="A condition on the view of the level, as a short form of `query`.")] = None
     from_: Annotated[
-        Text | None, Field(alias="from", description="The set to expand along references. `expand` lists what is added.")
+        str | None, Field(alias="from", description="The set to expand along references. `expand` lists what is added.")
     ] = None
     expand: Annotated[
         tuple[str, ...],

@@ -45,11 +45,12 @@ WHERE SeriesInstanceUID IN (SELECT series FROM temp.{reached})
 """
 
 # The series that name something missing, and all that name these, directly or through others.
+# With `+`, SQLite looks up each `b`; without, it would try every reached series for each `a`.
 BROKEN = """
 CREATE TEMP TABLE {broken} AS WITH RECURSIVE found (series) AS (
     SELECT series FROM temp.{missing}
     UNION SELECT l.b FROM found CROSS JOIN temp.{links} AS l ON l.a = found.series
-    WHERE NOT l.forward AND l.b IN (SELECT series FROM temp.{reached}))
+    WHERE NOT l.forward AND +l.b IN (SELECT series FROM temp.{reached}))
 SELECT series FROM found
 """
 

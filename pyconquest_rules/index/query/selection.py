@@ -168,6 +168,8 @@ class Sets:
 
         A column of the other set that describes series or images is not carried: every row has its own value.
         """
+        if source not in self.selections:
+            raise Mistake(f'unknown set "{source}"', fragment=source, hint=did_you_mean(source, self.selections))
         columns, rows = self._rows(source)
         key, target = self.key(self.selections[source].level, columns)
         if not column_names(self.connection, "referenced"):
