@@ -17,6 +17,7 @@ Exit codes:
 | **1** | some steps failed or are blocked, DICOM files could not be indexed and the rules do not accept that, or `verify` found something |
 | **2** | the rules or the usage are invalid |
 | **3** | changes are pending (`plan --detailed-exitcode` only) |
+| **4** | an expectation failed, or the plan differs from the lock of a release (`--locked`); blocked steps do not change this, but if a step failed in a run, the code is 1 |
 | **5** | the saved plan is stale |
 | **6** | another run holds the lock |
 | **130** | interrupted |
@@ -40,6 +41,7 @@ to standard error.
 | `summary` | `patients`. Before it, a `patient` line each; its `PatientID` is null if it is missing |
 | `plan` | `todo, unchanged, blocked, actions: {NAME: {todo, unchanged, blocked, bytes}}, reasons: {"STATUS:REASON": n}, contradictions: {NAME: n}, findings: [{finding, output, message, …}]`. `finding` is `vanished` (with `gone, known, why`) or `no-room` (with `needed, free`). `contradictions`: instances that a set of studies or series selects, but whose PatientID differs. Before it, a `refused` line (`files, reasons, accepted`) if DICOM files could not be indexed, and a `warning` line for each action of `contradictions`; `apply` prints both too. With `--list` also a `step` line each; a step that retrieves has `node, StudyInstanceUID, SeriesInstanceUID` too |
 | `apply` | `done, copied, adopted, removed, released, sent, confirmed, retrieved, unchanged, failed, blocked, waiting, bytes, run, interrupted`. `done` is the sum of the seven that follow it. `released`: files that left a set with `prune` and stay on the disk because they were adopted, or that were already gone. Before it, a `failed` or `warning` line for each such step; a `warning` line without a SOPInstanceUID for an unexpected answer of a node; a `warning` line with `finding: "no-room"` if not all files will fit; and a `waiting` line for each action with steps that wait for a later run, for example outside its window |
+| `lock` | `file`, a summary for each release. `lock diff`: `rows`. Before it, a `row` line each: the numbers of a change (`change, instances, series, studies, patients`), or with `--list` `change, SOPInstanceUID` |
 | `echo` | `node, seconds` |
 | `find` | `rows`. Before it, a `row` line each, and a `warning` line if matches were skipped |
 | `listen` | `listener, associations, rejected, aborted, received, duplicates, refused, bytes`. Before it, a `listening` line, a `ran` line for each run of `then`, a `then_waits` line (`listener, reason, seconds`) if it will be repeated, a `health` line each minute, and a line for each `instance_refused` (`time, SOPInstanceUID, status, reason, calling_ae_title, address`), `instance_noted` (`note` instead of status and reason) and `peer_refused` (`time, what, reason, calling_ae_title, address`; `what` is `connection`, `association`, `context`, `commitment` or `abort`) |

@@ -48,36 +48,41 @@ class NoRoom:
 
 
 @dataclass(frozen=True, slots=True)
-class Incomplete:
-    """A set whose series name something that the index lacks: `series` incomplete ones, `missing` UIDs, the first as `uids`.
+class Asserted:
+    """The result of an assertion about the data: the number of rows that should not be there, of which `most` are allowed.
 
-    `incomplete` is what the rules do about it: error, warn or skip. `actions` select the set.
+    `severe`: it fails if there are more, and then `holds` are the actions that it holds back. `first` are the first rows, which
+    may have patient data. `what` is the name of a row in the message.
     """
 
-    select: str
-    incomplete: str
-    actions: tuple[str, ...]
-    series: int
-    missing: int
-    uids: tuple[str, ...]
+    name: str
+    rows: int
+    most: int
+    severe: bool
+    holds: tuple[str, ...]
+    columns: tuple[str, ...]
+    first: tuple[tuple[str | int | float | None, ...], ...]
+    what: str
 
     @property
-    def blocks(self) -> bool:
-        """Whether the actions are blocked."""
-        return self.incomplete == "error"
+    def exceeded(self) -> bool:
+        """Whether there are more rows than allowed."""
+        return self.rows > self.most
+
+    @property
+    def failed(self) -> bool:
+        """Whether actions are held back."""
+        return self.severe and self.exceeded
 
     @property
     def message(self) -> str:
-        """The message for the user, with what to do, without UIDs."""
-        result = {
-            "error": f"{', '.join(self.actions)} blocked; index the missing files, or set incomplete to warn or skip",
-            "warn": "the set has them nevertheless",
-            "skip": "they are left out",
-        }[self.incomplete]
-        return f"set {self.select}: {self.series:,} series incomplete, {self.missing:,} UIDs not in the index: {result}"
+        """The message for the user, without patient data."""
+        noun, _, more = self.what.partition(" ")
+        allowed = f", {self.most:,} allowed" if self.most else ""
+        return f"{self.name} has {self.rows:,} {noun}{'' if self.rows == 1 else 's'} {more}{allowed}"
 
 
-Finding = Vanished | NoRoom | Incomplete
+Finding = Vanished | NoRoom
 """A finding about a plan as a whole. A plan with `Vanished` is not carried out."""
 
 

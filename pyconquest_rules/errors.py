@@ -43,6 +43,12 @@ class DatabaseError(Error):
     exit_code = 1
 
 
+class LockDiffers(Error):
+    """The selection of a release differs from its lock."""
+
+    exit_code = 4
+
+
 class StalePlan(Error):
     """The saved plan differs from the current plan."""
 
@@ -113,7 +119,7 @@ class RulesError(Error):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         files = list(dict.fromkeys(problem.file for problem in problems))
-        self.problems = tuple(sorted(problems, key=lambda p: (files.index(p.file), p.line, p.column, p.message)))
+        self.problems = tuple(sorted(dict.fromkeys(problems), key=lambda p: (files.index(p.file), p.line, p.column, p.message)))
         more = [f"and {len(self.problems) - MOST_TOLD} more"] if len(self.problems) > MOST_TOLD else []
         super().__init__("\n\n".join([*map(str, self.problems[:MOST_TOLD]), *more]))
 

@@ -51,13 +51,6 @@ class BroughtAlong:
 
 
 @dataclass(frozen=True, slots=True)
-class SetIncomplete:
-    """An expanded set names something that the index lacks. The message has no patient data."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class LittleRoom:
     """The plan needs more than the free space; `apply` copies what fits. The message has no patient data."""
 
@@ -205,7 +198,6 @@ Event = (
     | Planning
     | BroughtAlong
     | LittleRoom
-    | SetIncomplete
     | RunStarted
     | StepDone
     | StepFailed

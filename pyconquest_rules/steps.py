@@ -68,7 +68,7 @@ class Reason(StrEnum):
     UNSAFE_PATH = "unsafe-path"
     NODE_FAILED = "node-failed"
     NEEDS = "needs"
-    INCOMPLETE = "incomplete"
+    EXPECTATION = "expectation"
 
 
 # An instance that a set selects: SOPInstanceUID, path of its file, size, mtime_ns, and the requested values.
@@ -106,8 +106,25 @@ class Request(NamedTuple):
     applied: Applied | None = None
 
 
+class _OfContent:
+    """The file that the content of an operation is of."""
+
+    __slots__ = ()
+    content: Content
+
+    @property
+    def source(self) -> bytes:
+        """The file that the content is of."""
+        return self.content.source
+
+    @property
+    def stamp(self) -> Stamp:
+        """The stamp of that file."""
+        return self.content.stamp
+
+
 @dataclass(frozen=True, slots=True)
-class PutFile:
+class PutFile(_OfContent):
     """Put a content at `destination`.
 
     `there` is the existing file that the plan saw and that is replaced; None if there must be no file.
@@ -120,19 +137,9 @@ class PutFile:
     there: Stamp | None
     adopt: bool
 
-    @property
-    def source(self) -> bytes:
-        """The file that the content is of."""
-        return self.content.source
-
-    @property
-    def stamp(self) -> Stamp:
-        """The stamp of that file."""
-        return self.content.stamp
-
 
 @dataclass(frozen=True, slots=True)
-class SendInstance:
+class SendInstance(_OfContent):
     """Send a content to a node, named by AE title, host and port.
 
     `sent`: the instance was already sent and only needs confirmation.
@@ -141,16 +148,6 @@ class SendInstance:
     content: Content
     destination: str
     sent: bool
-
-    @property
-    def source(self) -> bytes:
-        """The file that the content is of."""
-        return self.content.source
-
-    @property
-    def stamp(self) -> Stamp:
-        """The stamp of that file."""
-        return self.content.stamp
 
 
 @dataclass(frozen=True, slots=True)

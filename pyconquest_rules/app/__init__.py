@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.forgetting import forget, to_forget, undo_forget
     from pyconquest_rules.app.indexing import index
     from pyconquest_rules.app.listening import listen
-    from pyconquest_rules.app.loading import Rules
+    from pyconquest_rules.app.loading import Rules, check
+    from pyconquest_rules.app.locking import check_locked, compare, lock, releases
     from pyconquest_rules.app.looking_back import explain, status, unmended, verify
     from pyconquest_rules.app.nodes import echo, find
     from pyconquest_rules.app.opening import opened
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Rules",
     "apply",
+    "check",
+    "check_locked",
     "check_outside",
+    "compare",
     "conquest_config",
     "echo",
     "explain",
@@ -37,11 +41,13 @@ __all__ = [
     "is_stdout",
     "listen",
     "load_plan",
+    "lock",
     "opened",
     "plan",
     "plan_offline",
     "query",
     "refusals",
+    "releases",
     "remembered",
     "running",
     "save",
@@ -61,7 +67,8 @@ _NAMES = {
     "pyconquest_rules.app.forgetting": "forget to_forget undo_forget",
     "pyconquest_rules.app.indexing": "index",
     "pyconquest_rules.app.listening": "listen",
-    "pyconquest_rules.app.loading": "Rules",
+    "pyconquest_rules.app.loading": "Rules check",
+    "pyconquest_rules.app.locking": "check_locked compare lock releases",
     "pyconquest_rules.app.looking_back": "explain status unmended verify",
     "pyconquest_rules.app.nodes": "echo find",
     "pyconquest_rules.app.opening": "opened",

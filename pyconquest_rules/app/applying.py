@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 
-from pyconquest_rules.answers import Incomplete
 from pyconquest_rules.app.forgetting import forget_moved
 from pyconquest_rules.app.opening import opened, writing
 from pyconquest_rules.app.planning import prunes, refuse
@@ -17,7 +16,7 @@ from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.lock import locked
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.runner import Result, Runner
-from pyconquest_rules.events import Emit, LittleRoom, SetIncomplete, silent
+from pyconquest_rules.events import Emit, LittleRoom, silent
 from pyconquest_rules.kinds.all import kind_of, outcomes
 from pyconquest_rules.rules.rules import Rules
 
@@ -38,13 +37,14 @@ def apply(
     Raises OutputError before the first step of a plan if outputs have lost most of their files.
     """
     result, running = result or Result.of(outcomes()), Running(rules, partial(opened, rules), clock)
-    executors = {name: kind_of(name).executor(name, action, running) for name, action in rules.actions.items()}
     with Ledger(rules.base, write=True) as ledger:
         for each in [made] if isinstance(made, Plan) else made:
             refuse(each)
+            executors = {name: kind_of(name).executor(name, rules.actions[name], running) for name in each.actions()}
+            result.asserted.extend(each.asserted)
             makers.claim(ledger.connection, rules.file, prunes(rules, each.actions()))
             for finding in each.findings:
-                emit((SetIncomplete if isinstance(finding, Incomplete) else LittleRoom)(finding.message))
+                emit(LittleRoom(finding.message))
             result.run = result.run or ledger.runs.begin(" ".join(targets))
             with stop_requested() as stop:
                 Runner(ledger, emit, stop, result).run(each, rules.needs, executors)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from pyconquest_rules.answers import ActionStatus, Explained, ExplainedStep, NotIn, Partner
+from pyconquest_rules.answers import ActionStatus, Asserted, Explained, ExplainedStep, NotIn, Partner
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
 from pyconquest_rules.dicom import unpadded
@@ -11,7 +11,8 @@ from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.mending import Mending
 from pyconquest_rules.engine.partners import partners
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.verify import LookedAt, Verified, every
+from pyconquest_rules.engine.verified import Verified
+from pyconquest_rules.engine.verify import LookedAt, every
 from pyconquest_rules.engine.verify import verify as verified
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.query.lacking import values
@@ -48,22 +49,22 @@ def unmended(mending: Mending, made: Plan) -> Iterator[tuple[str, str]]:
     yield from made.without(mending.mendable())
 
 
-def status(rules: Rules, targets: tuple[str, ...] = ()) -> list[ActionStatus]:
-    """Return the state of each action, from the ledger and from a plan on the index as it is.
+def status(rules: Rules, targets: tuple[str, ...] = ()) -> tuple[list[ActionStatus], tuple[Asserted, ...]]:
+    """Return the state of each action and the results of the assertions, from the ledger and from a plan on the index as it is.
 
     No node is queried. So a retrieval has only the instances that were retrieved, and those that failed and are due again.
     """
     chosen = rules.chosen(targets)
     with planned(rules, without_nodes(rules, chosen)) as made, Ledger(rules.base) as ledger:
         ledger.show_placed(rules.outputs)
-        totals, counts = ledger.totals(), made.counts()
+        totals, counts, asserted = ledger.totals(), made.counts(), made.asserted
     nothing = {"done": 0, "failed": 0, "last": None}
     found = []
     for name in chosen:
         total = totals.get(name, nothing)
         of = counts.get(name, {"unchanged": total["done"], "todo": total["failed"], "blocked": 0})
         found.append(ActionStatus(name, of["unchanged"], of["todo"], of["blocked"], total["failed"], total["last"]))
-    return found
+    return found, asserted
 
 
 MOST_EXPLAINED = 100

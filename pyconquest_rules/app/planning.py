@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import thread_time
 
-from pyconquest_rules.answers import Incomplete, Vanished
+from pyconquest_rules.answers import Vanished
+from pyconquest_rules.app.asserting import asserted
 from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.content import Content
 from pyconquest_rules.disk import folders
@@ -15,12 +16,12 @@ from pyconquest_rules.disk.existing import is_left, is_made
 from pyconquest_rules.disk.facts import Entry, Gone
 from pyconquest_rules.disk.outputs import Outputs, Root
 from pyconquest_rules.disk.room import device, no_room, nothing_in
-from pyconquest_rules.engine import makers
+from pyconquest_rules.engine import assertions, makers
 from pyconquest_rules.engine.guard import written
 from pyconquest_rules.engine.kinds import Planning as Given
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.planner import block_incomplete, decide, hold_back
+from pyconquest_rules.engine.planner import decide, hold_back
 from pyconquest_rules.engine.saved import load
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
 from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, silent
@@ -109,13 +110,15 @@ def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emi
     saved = load(file)
     try:
         names = tuple(saved.actions())
+        if saved.variables != rules.variables:
+            raise _stale(file, "the variables")
         if names != rules.chosen(names):
             raise _stale(file, "the rules")
         allowed = {"allow_prune": saved.allows_prune, "allow_vanish": allow_vanish or saved.allows_vanish}
         with plan(rules.on(saved.day), names, **allowed, emit=emit) as now:
             if now.digest() != saved.digest():
                 raise _stale(file, "the data, the rules or the destinations")
-            saved.findings, saved.recipes = now.findings, now.recipes
+            saved.findings, saved.asserted, saved.recipes = now.findings, now.asserted, now.recipes
     except UsageError:
         raise _stale(file, "the rules") from None
     return saved
@@ -151,7 +154,7 @@ def planned(
         makers.check(ledger.connection, rules.file, prunes(rules, names))
         ledger.show_placed(rules.outputs)
         made, limited = Plan(), False
-        made.note_day(rules.today)
+        made.note_made(rules.today, rules.variables)
         given = Given(rules, made, sets, ledger, emit, allow_prune)
         if allow_vanish:
             made.allow_vanish()
@@ -170,22 +173,14 @@ def planned(
         contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
         facts = _OfflineFacts(ledger, rules.outputs) if offline else _Facts(ledger, rules.outputs)
         gone = decide(made, facts, rules.outputs, contested)
-        incomplete = tuple(_incomplete(rules, names, sets))
-        block_incomplete(made, incomplete)
+        made.asserted = asserted(rules, names, sets)
+        assertions.hold_back(made)
         hold_back(made, rules.needs)
         if offline:
             _note_unknown(facts, sets, rules, emit)
     needed = written(made.connection, lambda folder: device(rules.outputs.real(folder)), (lambda _: None) if offline else device)
-    made.findings = (*(() if allow_vanish else gone), *no_room(needed, rules.outputs), *incomplete)
+    made.findings = (*(() if allow_vanish else gone), *no_room(needed, rules.outputs))
     return made
-
-
-def _incomplete(rules: Rules, names: Iterable[str], sets: Sets) -> Iterator[Incomplete]:
-    """Yield the expanded sets of the actions that name something which the index lacks."""
-    selected = {name: sets.uses(of) for name in names if (of := kind_of(name).selects(rules.actions[name])) is not None}
-    for name, lacking in sets.lacking.items():
-        if actions := tuple(action for action, used in selected.items() if name in used and lacking.missing):
-            yield Incomplete(*(name, sets.selections[name].incomplete, actions), lacking.series, lacking.missing, lacking.uids)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import BinaryIO
 
+from pyconquest_rules.app.asserting import assertion_names, assertions
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.index.conquest.conquest_config import LONGEST_OBJECT_FILE
@@ -24,21 +25,24 @@ from pyconquest_rules.rules.rules import Rules
 
 @contextmanager
 def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[sql.Row]]]:
-    """Yield the columns and the rows of a SELECT, or of a set, table or view by its name. [vars] are parameters of the SELECT.
+    """Yield the columns and the rows of a SELECT, or of a set, table, view or expectation by its name.
+
+    [vars] are parameters of the SELECT.
 
     Raises Mistake for invalid SQL, and UsageError for an unknown name.
     """
     with opened(rules) as sets:
-        text = _of_name(sets, text)
+        named = [each for each in assertions(rules, sets) if each.name == text.strip()]
+        text, params = (named[0].query, named[0].params) if named else (_of_name(rules, sets, text), rules.values)
         if mistake := in_sql(text):
             raise mistake
-        sets.make_named(text, rules.values)
-        names, rows = sql.rows(sets.connection, text, rules.values)
+        sets.make_named(text, params)
+        names, rows = sql.rows(sets.connection, text, params)
         with closing(rows):
             yield names, rows
 
 
-def _of_name(sets: Sets, text: str) -> str:
+def _of_name(rules: Rules, sets: Sets, text: str) -> str:
     """Return `text`, or a SELECT of all rows if it is the name of a set, table or view.
 
     Raises UsageError if it is one word, but not such a name.
@@ -49,7 +53,7 @@ def _of_name(sets: Sets, text: str) -> str:
     known = [*sets.selections, *table_names(sets.connection)]
     if name.lower() not in map(str.lower, known):
         hint = (
-            did_you_mean(name, known)
+            did_you_mean(name, [*known, *assertion_names(rules)])
             or f"sets are: {', '.join(sets.selections) or 'none'}; views are: {', '.join(VIEWS.values())}"
         )
         raise UsageError(f'unknown set, table or view "{name}"; {hint}')

@@ -10,6 +10,7 @@ from pyconquest_rules.cli.common import (
     AllowPrune,
     AllowVanish,
     Json,
+    Locked,
     NoIndex,
     Targets,
     Today,
@@ -34,6 +35,7 @@ def apply(
         Path | None, typer.Option("--plan", metavar="FILE", help="Carry out a saved plan, unless it is stale.")
     ] = None,
     no_index: NoIndex = False,
+    locked: Locked = False,
     allow_vanish: AllowVanish = False,
     allow_prune: AllowPrune = False,
     today: Today = None,
@@ -43,8 +45,8 @@ def apply(
 
     Updates the index and plans first. Retrievals run before the other actions are planned.
     A second run does nothing. A run after a kill does exactly the rest.
-    Exits with 1 if steps failed or are blocked, or if DICOM files could not be indexed, 5 if the plan is stale, 6 if another
-    run is active.
+    Exits with 1 if steps failed or are blocked, or if DICOM files could not be indexed, 4 if an expectation failed or --locked
+    finds a difference, 5 if the plan is stale, 6 if another run is active.
     """
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code
@@ -59,12 +61,16 @@ def apply(
     with app.remembered(rules_file(context).resolve().parent, chosen) as run:
         loaded = rules(context, today)
         loaded.chosen(chosen)  # report an unknown target before anything is read
+        if locked:
+            app.check_locked(loaded, chosen)
         with app.running(loaded):
             refused = brought_up_to_date(shown, loaded, no_index=no_index, allow_vanish=allow_vanish)
 
             def plans(emit: "Emit") -> Iterator["Plan"]:
                 stages = app.stages(loaded, chosen, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)
                 for made in [app.load_plan(loaded, saved, allow_vanish=allow_vanish, emit=emit)] if saved else stages:
+                    if locked:
+                        app.compare(loaded, made)
                     yield made
                     blocked.extend(overview(made, blocked=True))
 
@@ -72,4 +78,4 @@ def apply(
                 result = app.apply(loaded, plans(emit), targets=chosen, emit=emit, result=run)
     shown.blocked(blocked)
     shown.applied(result)
-    end(exit_code(result.counts, [refused], interrupted=result.interrupted))
+    end(exit_code(result.counts, [refused, *result.asserted], interrupted=result.interrupted))

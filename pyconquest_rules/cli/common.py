@@ -3,7 +3,7 @@
 Commands import lazily, in their functions, so that `--help` stays fast.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +16,18 @@ from pyconquest_rules.kinds.all import ACTIONS
 if TYPE_CHECKING:
     from pyconquest_rules.answers import Refusals
     from pyconquest_rules.render.renderer import Renderer
+    from pyconquest_rules.rules.profiles import Choice
     from pyconquest_rules.rules.rules import Rules
 
 File = Annotated[Path | None, typer.Option("-f", "--file", help="The rules file; also accepted before the command.")]
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="The profile of the rules; also accepted before the command. Default: none."),
+]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME=VALUE", help="Replace a variable of [vars]; may be repeated, also before the command."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line; the last one is the summary.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing on success, and only failures on standard error.")]
 _KINDS = ", ".join(f'"{kind.name}"' for kind in ACTIONS)
@@ -30,6 +39,11 @@ NoIndex = Annotated[bool, typer.Option("--no-index", help="Do not update the ind
 AllowVanish = Annotated[
     bool,
     typer.Option("--allow-vanish", help="Continue if a source or an output is missing, or has lost more than half of its files."),
+]
+
+Locked = Annotated[
+    bool,
+    typer.Option("--locked", help="Exit with 4 if the plan differs from the lock of a release. Its actions must all be planned."),
 ]
 
 AllowPrune = Annotated[
@@ -55,6 +69,8 @@ class Options:
 
     file: Path | None = None
     database: Path | None = None
+    profile: str | None = None
+    variables: list[str] = field(default_factory=list)
     json: bool = False
     quiet: bool = False
 
@@ -92,8 +108,25 @@ def rules(context: typer.Context, today: datetime | None = None) -> "Rules":
     """
     from pyconquest_rules.app import Rules
 
-    loaded = Rules.load(rules_file(context), context.obj.database)
+    loaded = Rules.load(rules_file(context), context.obj.database, choice=choice(context))
     return loaded if today is None else loaded.on(today.date())
+
+
+def choice(context: typer.Context) -> "Choice":
+    """Return the choice of `--profile` and `--var`. Raises UsageError for a `--var` that is not NAME=VALUE, or is repeated."""
+    from pyconquest_rules.rules.profiles import Choice
+
+    variables = dict[str, str]()
+    for text in context.obj.variables:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f'--var "{text}" has no value; write --var NAME=VALUE')
+        if name in variables:
+            raise UsageError(f'--var gives "{name}" twice; leave one out')
+        if not value.isprintable():  # such as a byte that is not UTF-8
+            raise UsageError(f'the value of --var "{name}" has a character that cannot be printed; leave it out')
+        variables[name] = value
+    return Choice(context.obj.profile, variables)
 
 
 def brought_up_to_date(shown: "Renderer", loaded: "Rules", *, no_index: bool, allow_vanish: bool) -> "Refusals":

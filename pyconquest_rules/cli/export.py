@@ -13,7 +13,7 @@ from pyconquest_rules.index.query.export import SUFFIXES, Format
 
 def export(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(metavar="TABLE|SELECT|SQL", help="A table or view, the name of a set, or one SELECT.")],
+    text: Annotated[str, typer.Argument(metavar="TABLE|SELECT|SQL", help="A table, view, set or expectation, or one SELECT.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help='The file; "-" is standard output.')],
     form: Annotated[Format | None, typer.Option("--format", help="Default: by the suffix of the file.")] = None,
     today: Today = None,

@@ -23,6 +23,7 @@ from pyconquest_rules.cli import (
     index,
     init,
     listen,
+    lock,
     plan,
     query,
     schema,
@@ -30,7 +31,7 @@ from pyconquest_rules.cli import (
     summary,
     verify,
 )
-from pyconquest_rules.cli.common import FAILED, USAGE, File, Json, Options, Quiet, chosen
+from pyconquest_rules.cli.common import FAILED, USAGE, File, Json, Options, Profile, Quiet, Variables, chosen
 from pyconquest_rules.cli.discreet import be_discreet, tell
 from pyconquest_rules.errors import Error, Interrupted, Mistake
 
@@ -49,8 +50,18 @@ def _made(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that takes the rules file, `--json` and `--quiet` before or after it, and reports Ctrl-C."""
 
     @wraps(command)
-    def made(context: typer.Context, *, file: Path | None = None, json: bool, quiet: bool, **keywords: object) -> None:
+    def made(
+        context: typer.Context,
+        *,
+        file: Path | None = None,
+        profile: str | None = None,
+        variables: list[str] | None = None,
+        json: bool,
+        quiet: bool,
+        **keywords: object,
+    ) -> None:
         options: Options = context.obj
+        options.profile, options.variables = profile or options.profile, [*options.variables, *(variables or ())]
         options.file, options.json, options.quiet = file or options.file, json or options.json, quiet or options.quiet
         try:
             command(context, json=options.json, **keywords)
@@ -61,8 +72,9 @@ def _made(command: Callable[..., None]) -> Callable[..., None]:
     silent = Parameter("quiet", Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
     taken = taken.replace(parameters=[*taken.parameters.values(), silent])
     if command not in WITHOUT_RULES:
-        option = Parameter("file", Parameter.KEYWORD_ONLY, default=None, annotation=File)
-        taken = taken.replace(parameters=[*taken.parameters.values(), option])
+        of_rules = {"file": File, "profile": Profile, "variables": Variables}
+        options = [Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=of) for name, of in of_rules.items()]
+        taken = taken.replace(parameters=[*taken.parameters.values(), *options])
     made.__signature__ = taken  # type: ignore[attr-defined]
     return made
 
@@ -82,6 +94,7 @@ for command in (
     export,
     plan,
     apply,
+    lock,
     status,
     history,
     verify,
@@ -117,12 +130,15 @@ def options(
             help="The index, instead of [index] database. It may be outside the folder of the rules.",
         ),
     ] = None,
+    profile: Profile = None,
+    variables: Variables = None,
     json: Json = False,
     quiet: Quiet = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
     """Keep the options before the command."""
     context.obj.file, context.obj.database, context.obj.json, context.obj.quiet = file, database, json, quiet
+    context.obj.profile, context.obj.variables = profile, variables or []
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 def query(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(metavar="SQL|SELECT", help="One SELECT, or the name of a set, table or view.")],
+    text: Annotated[str, typer.Argument(metavar="SQL|SELECT", help="One SELECT, or a set, table, view or expectation.")],
     form: Annotated[Format, typer.Option("--format", help="The format of the rows.")] = Format.TABLE,
     today: Today = None,
     json: Json = False,
@@ -33,6 +33,7 @@ def query(
     """Query the index in SQL, read-only.
 
     The index has the views patients, studies, series and images, Conquest's tables, and the sets of the rules by name.
+    For an expectation, such as expect.NAME, the rows that should not be there are printed.
     """
     from pyconquest_rules import app
 

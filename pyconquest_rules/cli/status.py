@@ -8,14 +8,15 @@ from pyconquest_rules.cli.common import Json, Targets, Today, end, renderer, rul
 def status(context: typer.Context, targets: Targets = None, today: Today = None, json: Json = False) -> None:
     """Show the state of each action.
 
-    Counts the steps done, due, blocked and failed, from the ledger and the current index. Exits with 1 if DICOM files could
-    not be indexed, unless the rules accept that.
+    Counts the steps done, due, blocked and failed, from the ledger and the current index. Shows the results
+    of the expectations too. Exits with 1 if DICOM files could not be indexed, unless the rules accept that, and with 4 if an
+    expectation failed.
     """
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code
 
     shown, loaded = renderer(context, json), rules(context, today)
-    actions, refused = app.status(loaded, tuple(targets or ())), app.refusals(loaded)
+    (actions, asserted), refused = app.status(loaded, tuple(targets or ())), app.refusals(loaded)
     shown.refused(refused)
-    shown.status(actions, refused)
-    end(exit_code({}, [refused]))
+    shown.status(actions, refused, asserted)
+    end(exit_code({}, [refused, *asserted]))

@@ -13,6 +13,9 @@ from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 class Changed(Exception):
     """A source is not the file that the plan saw."""
 
+    def __str__(self) -> str:
+        return "the source changed since it was indexed; run again"
+
 
 class Digests(NamedTuple):
     """SHA-256, in hexadecimal, of the bytes of a source and of what is delivered of it."""
@@ -20,14 +23,18 @@ class Digests(NamedTuple):
     source: str
     delivered: str
 
+    @classmethod
+    def of(cls, sha256: str) -> "Digests":
+        """Return the digests of bytes that are delivered as they are."""
+        return cls(sha256, sha256)
+
 
 def write(content: Content, target: int) -> Digests:
     """Write a content to an empty file, open for reading and writing. Raises Changed, NotTransformed, OSError."""
     with open_file(content.source, os.O_RDONLY) as source:
         match content:
             case Verbatim():
-                digest = hashed(source, target)
-                digests = Digests(digest, digest)
+                digests = Digests.of(hashed(source, target))
             case Transformed(recipe=recipe):
                 read = hashed(source)
                 os.lseek(source, 0, os.SEEK_SET)
@@ -53,8 +60,7 @@ def digests(content: Content) -> Digests:
     """Return the digests of a content, which is made if a recipe makes it. Raises Changed, NotTransformed, OSError."""
     match content:
         case Verbatim(source=source):
-            digest = hash_of(source)
-            return Digests(digest, digest)
+            return Digests.of(hash_of(source))
         case Transformed():
             with transformed(content) as (_, found):
                 return found

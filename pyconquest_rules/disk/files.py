@@ -24,9 +24,6 @@ FICLONE = 0x40049409  # linux/fs.h
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 
-SOURCE_CHANGED = "the source changed since it was indexed; run again"
-
-
 class StepError(Exception):
     """The reason why a step failed, without patient data."""
 
@@ -103,10 +100,8 @@ class PutTogether:
             self._results[number] = cast(Put, end.value)
         except StepError as error:
             self._results[number] = error
-        except (NotTransformed, UnsafePath) as error:
+        except (Changed, NotTransformed, UnsafePath) as error:
             self._results[number] = StepError(str(error))
-        except Changed:
-            self._results[number] = StepError(SOURCE_CHANGED)
         except OSError as error:
             self._results[number] = StepError(_explained(error, self._operations[number]))
         return None
@@ -208,23 +203,19 @@ def _clone(operation: PutFile, folder: int, part: str) -> Making:
         with open_file(operation.source, os.O_RDONLY) as source:
             fcntl.ioctl(target, FICLONE, source)
         os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
-        yield _same(hash_of(part, folder)), target
+        yield Digests.of(hash_of(part, folder)), target
 
 
 @contextmanager
 def _hardlink(operation: PutFile, folder: int, part: str) -> Making:
     os.link(operation.source, part, dst_dir_fd=folder)
-    yield _same(hash_of(part, folder)), None
+    yield Digests.of(hash_of(part, folder)), None
 
 
 @contextmanager
 def _symlink(operation: PutFile, folder: int, part: str) -> Making:
     os.symlink(operation.source, part, dir_fd=folder)
-    yield _same(hash_of(operation.source)), None
-
-
-def _same(digest: str) -> Digests:
-    return Digests(digest, digest)
+    yield Digests.of(hash_of(operation.source)), None
 
 
 MAKERS: dict[Mode, Callable[[PutFile, int, str], AbstractContextManager[tuple[Digests, int | None]]]] = {
@@ -261,7 +252,7 @@ def _linked(folder: int, name: str, part: str) -> bool:
 
 def _same_source(operation: PutFile, status: os.stat_result) -> None:
     if Stamp.of(status) != operation.stamp:
-        raise StepError(SOURCE_CHANGED)
+        raise StepError(str(Changed()))
 
 
 def _stamp(folder: int, name: str) -> Stamp | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from pyconquest_rules.engine.assertions import Assertion
 from pyconquest_rules.events import Emit
 from pyconquest_rules.steps import Request
 
@@ -67,4 +68,14 @@ class ActionKind(Protocol[A_contra, R_contra]):
 
     def executor(self, name: str, action: A_contra, running: Running[R_contra]) -> "Executor":
         """Return what carries out the steps of an action. Slow imports belong here."""
+        ...
+
+
+class AssertingKind(Protocol[A_contra, R_contra]):
+    """A kind whose tables are assertions about the data. A plan has their results as findings."""
+
+    name: str
+
+    def assertion(self, name: str, table: A_contra, rules: R_contra, sets: "Sets") -> Assertion:
+        """Return the assertion of a table. Raises Mistake if its query cannot be made."""
         ...

@@ -131,6 +131,15 @@ class Ledger(Recorded):
         ).fetchone()
         return row[0], Stamp(row[1], row[2]), row[3]
 
+    def source_digest(self, destination: str, source: bytes, stamp: Stamp) -> str | None:
+        """Return the SHA-256 of a source if a file was made of it at a destination when it had this stamp, which is not young."""
+        query = (
+            "SELECT source_sha256 FROM done WHERE kind = 'file' AND target = ? AND source = ?"
+            " AND source_size = ? AND source_mtime_ns = ? AND NOT young"
+        )
+        row: tuple[str | None] | None = self.connection.execute(query, (destination, source, *stamp)).fetchone()
+        return row[0] if row else None
+
     def doubt(self, destinations: Iterable[str]) -> None:
         """Record that destinations have other bytes than were put there; until they are put there again."""
         with self.transaction() as connection:

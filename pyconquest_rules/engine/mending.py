@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.engine.ledger import Ledger
-from pyconquest_rules.engine.verify import Finding, Verified
+from pyconquest_rules.engine.verified import Finding, Verified
 
 
 class Mending:

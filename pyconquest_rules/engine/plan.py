@@ -9,7 +9,7 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
-from pyconquest_rules.answers import Finding
+from pyconquest_rules.answers import Asserted, Finding
 from pyconquest_rules.content import Content, Recipe, Stamp, Transformed, Verbatim
 from pyconquest_rules.engine.requested import AtNode, Files, FromNode, Requested
 from pyconquest_rules.paths import collision_key, remembered
@@ -48,7 +48,7 @@ CREATE TABLE request (
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
-CREATE TABLE made (day TEXT);
+CREATE TABLE made (day TEXT, variables TEXT);
 CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
 CREATE TABLE allowed (what TEXT PRIMARY KEY);
 INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
@@ -86,14 +86,15 @@ FROM step CROSS JOIN request USING (number) CROSS JOIN folder ON folder.number =
 class Plan:
     """The steps of the actions that were asked for, in the order in which they will be done.
 
-    `findings` are problems of the plan as a whole. Neither they nor the `recipes`, which are known by their names, are saved: a
-    plan that was loaded gets those of one that was just made.
+    `findings` are problems of the plan as a whole, `asserted` the results of assertions. Neither they nor the `recipes`,
+    which are known by their names, are saved: a plan that was loaded gets those of one that was just made.
     """
 
     def __init__(self) -> None:
         """Make an empty plan, in a temporary file that disappears with it."""
         self.connection = sqlite3.connect("", isolation_level=None)
         self.findings: tuple[Finding, ...] = ()
+        self.asserted: tuple[Asserted, ...] = ()
         self.recipes: dict[str, Recipe] = {}
         self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
@@ -256,14 +257,19 @@ class Plan:
         counts = self.counts().values()
         return {status: sum(of[status] for of in counts) for status in map(str, Status)}
 
-    def note_day(self, day: date) -> None:
-        """Record the day that relative dates refer to; once."""
-        self.connection.execute("INSERT INTO made VALUES (?)", (day.isoformat(),))
+    def note_made(self, day: date, variables: str) -> None:
+        """Record the day that relative dates refer to, and a digest of the values of variables; once."""
+        self.connection.execute("INSERT INTO made VALUES (?, ?)", (day.isoformat(), variables))
 
     @property
     def day(self) -> date:
         """The day that relative dates refer to."""
         return date.fromisoformat(self.connection.execute("SELECT day FROM made").fetchone()[0])
+
+    @property
+    def variables(self) -> str:
+        """A digest of the values of the variables that the plan was made with."""
+        return str(self.connection.execute("SELECT variables FROM made").fetchone()[0])
 
     def note_brought_along(self, action: str, instances: int) -> None:
         """Record that the set of an action has instances of another PatientID."""
@@ -287,8 +293,8 @@ class Plan:
         return {(action, Status(status), Reason(reason)): (number, size) for action, status, reason, number, size in rows}
 
     def digest(self) -> str:
-        """Return a digest that is equal for two plans with the same steps for the same reasons."""
-        digest = sha256()
+        """Return a digest that is equal for two plans with the same variables, and the same steps for the same reasons."""
+        digest = sha256(self.variables.encode())
         for row in self.connection.execute(f"{STEPS} ORDER BY action.number, destination, request.SOPInstanceUID"):
             digest.update(repr(row[1:]).encode())
         return digest.hexdigest()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, repeat
 from sqlite3 import Connection
 
-from pyconquest_rules.answers import Incomplete, Vanished
+from pyconquest_rules.answers import Vanished
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.at_nodes import DECIDE_ARRIVALS, DECIDE_AT_NODES
 from pyconquest_rules.engine.conflicts import AGAIN, PLACES, TABLES, find_rivals, find_trouble
@@ -113,19 +113,6 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
     connection.execute("COMMIT")
     connection.execute("DETACH ledger")
     return found
-
-
-INCOMPLETE = """
-UPDATE step SET status = 'blocked', reason = 'incomplete', message = 'the set is incomplete: it names what the index lacks'
-WHERE action = (SELECT number FROM action WHERE name = ?) AND status = 'todo'
-"""
-
-
-def block_incomplete(plan: Plan, found: Iterable[Incomplete]) -> None:
-    """Block the todo steps of the actions whose sets are incomplete."""
-    for each in found:
-        if each.blocks:
-            plan.connection.executemany(INCOMPLETE, ((action,) for action in each.actions))
 
 
 def hold_back(plan: Plan, needs: Mapping[str, tuple[str, ...]]) -> None:

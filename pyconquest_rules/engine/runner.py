@@ -3,11 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.answers import Asserted
 from pyconquest_rules.events import Emit, RunStarted, StepDone, StepFailed, StepsWait
 from pyconquest_rules.steps import Status, Step
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.ledger import Ledger
 
 COUNTS = ("done", "unchanged", "failed", "blocked", "waiting", "bytes")
 """The counts of every run. The outcomes of the kinds are counted beside them; `done` is their sum."""
@@ -40,13 +43,14 @@ class Executor(Protocol):
 class Result:
     """The result of a run: its number, the counts of steps and bytes, and the actions that failed or are blocked in part.
 
-    Steps that wait are for a later run, as outside a window.
+    Steps that wait are for a later run, as outside a window. `asserted` has the results of assertions.
     """
 
     run: int
     counts: dict[str, int]
     interrupted: bool = False
     unsuccessful: set[str] = field(default_factory=set)
+    asserted: list[Asserted] = field(default_factory=list)
 
     @classmethod
     def of(cls, outcomes: Iterable[str]) -> "Result":
@@ -62,7 +66,7 @@ class Runner:
     A run may be of several plans, each made when the one before it is done; the result is their sum.
     """
 
-    ledger: Ledger
+    ledger: "Ledger"
     emit: Emit
     stop: Callable[[], bool]
     result: Result

@@ -27,7 +27,7 @@ FROM (SELECT w.number, w.action, w.size,
             OR (a.mode = 'move' AND (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)) THEN 'compare'
         WHEN (r.source_size, r.source_mtime_ns) != (w.size, w.mtime_ns)
             OR (r.source != w.source AND (a.mode = 'symlink' OR w.SOPInstanceUID IN temp.several)) THEN 'source-changed'
-        WHEN r.fingerprint != a.fingerprint || c.identity THEN 'rule-changed'
+        WHEN r.fingerprint != a.fingerprint || (SELECT identity FROM recipe WHERE number = w.recipe) THEN 'rule-changed'
         WHEN a.mode = 'move' THEN 'adopt'
         ELSE 'done' END) AS reason,
     coalesce(w.message, o.message, CASE
@@ -36,7 +36,6 @@ FROM (SELECT w.number, w.action, w.size,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.size END AS there_size,
     CASE WHEN o.reason IS NULL AND p.name = w.name THEN p.mtime_ns END AS there_mtime_ns
 FROM request AS w CROSS JOIN folder AS f ON f.number = w.folder CROSS JOIN action AS a ON a.number = w.action
-    CROSS JOIN recipe AS c ON c.number = w.recipe
     LEFT JOIN temp.obstacle AS o ON o.number = w.number
     LEFT JOIN temp.present AS p ON p.place = f.place AND p.key = w.key
     LEFT JOIN ledger.done AS r ON r.kind = 'file' AND r.target = f.path || w.name AND r.SOPInstanceUID = w.SOPInstanceUID

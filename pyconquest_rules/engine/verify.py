@@ -2,41 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from itertools import groupby
 
-from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.facts import Entry, Kind
 from pyconquest_rules.disk.folders import listing, opened
 from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.ledger import Done, Ledger
+from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.paths import UnsafePath, collision_key
-
-
-class Finding(StrEnum):
-    """The state of a destination."""
-
-    OK = "ok"
-    MISSING = "missing"
-    CHANGED = "changed"
-    EXTRA = "extra"
-    OUTSIDE = "outside"
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A destination and its state. `rotten`: its bytes changed, but neither its size nor its mtime.
-
-    `there` is the stamp of a changed file.
-    """
-
-    destination: str
-    finding: Finding
-    rotten: bool = False
-    there: Stamp | None = None
-
 
 LookedAt = Callable[[str], bool]
 

@@ -7,7 +7,7 @@ from pyconquest_rules.answers import Vanished
 from pyconquest_rules.disk.facts import Gone
 from pyconquest_rules.disk.outputs import Outputs, Root
 from pyconquest_rules.disk.room import nothing_in
-from pyconquest_rules.engine.verify import Finding, Verified
+from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.paths import remembered
 
 

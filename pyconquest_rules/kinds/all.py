@@ -4,8 +4,10 @@ from typing import Any
 
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.kinds.copy import CopyKind
-from pyconquest_rules.kinds.kind import ActionKind, Kind
+from pyconquest_rules.kinds.expect import ExpectKind
+from pyconquest_rules.kinds.kind import ActionKind, AssertingKind, Kind
 from pyconquest_rules.kinds.listen import ListenKind
+from pyconquest_rules.kinds.release import ReleaseKind
 from pyconquest_rules.kinds.retrieve import RetrieveKind
 from pyconquest_rules.kinds.send import SendKind
 
@@ -17,13 +19,16 @@ ACTIONS: tuple[ActionKind[Any], ...] = (
 )
 """The kinds of actions, in the order in which their actions are done unless one needs another."""
 
-OTHERS: tuple[Kind, ...] = (ListenKind(),)
-"""Kinds of tables that configure something and are not actions."""
+ASSERTIONS: tuple[AssertingKind[Any], ...] = (ExpectKind(),)
+"""The kinds of assertions about the data."""
+
+OTHERS: tuple[Kind, ...] = (ListenKind(), ReleaseKind())
+"""Kinds of tables that configure something and are neither actions nor assertions."""
 
 
 def kinds() -> tuple[Kind, ...]:
     """Return all kinds."""
-    return (*ACTIONS, *OTHERS)
+    return (*ACTIONS, *ASSERTIONS, *OTHERS)
 
 
 def outcomes() -> tuple[str, ...]:

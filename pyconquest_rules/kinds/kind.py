@@ -16,5 +16,9 @@ Planning: TypeAlias = "engine.Planning[Rules]"
 Running: TypeAlias = "engine.Running[Rules]"
 
 
+class AssertingKind(rules.TableKind[T], engine.AssertingKind[T, "Rules"], Protocol[T]):
+    """A kind whose tables are assertions about the data: evaluated for each plan, which they may hold back."""
+
+
 class ActionKind(rules.TableKind[T], engine.ActionKind[T, "Rules"], Protocol[T]):
     """A kind whose tables are actions: planned, carried out, and recorded in the ledger."""

@@ -1,5 +1,7 @@
 """Output for people: tables on standard output, messages on standard error."""
 
+from __future__ import annotations
+
 import re
 import sys
 from collections import Counter
@@ -7,22 +9,26 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import get_terminal_size
+from typing import TYPE_CHECKING
 
-from pyconquest_rules.answers import ActionStatus, Explained, Forgotten, Going, Incomplete, Indexed, Refusals, size
+from pyconquest_rules.answers import ActionStatus, Asserted, Explained, Forgotten, Going, Indexed, Refusals, size
 from pyconquest_rules.answers import Finding as Against
-from pyconquest_rules.engine.overview import Group, overview
-from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Result
-from pyconquest_rules.engine.runs import Run
-from pyconquest_rules.engine.verify import Finding, Verified
+from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.events import Emit, Event, Healthy
-from pyconquest_rules.index.query.sql import Row
+from pyconquest_rules.render.asserted import asserted_lines
 from pyconquest_rules.render.counts import plan_lines, run_counts
 from pyconquest_rules.render.explanations import explanation
 from pyconquest_rules.render.failures import failures_to
 from pyconquest_rules.render.listener import local_time, log_to
 from pyconquest_rules.render.steps import group_lines, step_line
 from pyconquest_rules.render.terminal import Part, Terminal, cell, folded, printable, table, text_of, width
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
+    from pyconquest_rules.engine.runner import Result
+    from pyconquest_rules.engine.runs import Run
+    from pyconquest_rules.index.query.sql import Row
 
 NARROW = 60  # columns; a bar that wraps cannot be taken back
 USUAL = (Finding.OK, Finding.MISSING, Finding.CHANGED, Finding.EXTRA)
@@ -92,21 +98,23 @@ class Console:
             for step in plan.by_weight():
                 self.out.print(*step_line(step))
         elif self.out.is_terminal:
+            from pyconquest_rules.engine.overview import overview
+
             self._groups(overview(plan))
         for line in plan_lines(plan):
             self.out.print(*line)
+        self.asserted(plan.asserted, listed=steps)
         self.findings(plan.findings)
-        for finding in plan.findings if steps else ():
-            if isinstance(finding, Incomplete):
-                for uid in finding.uids:
-                    self.out.print(f"? {finding.select} ", printable(uid), ("  (not in the index)", "dim"))
 
     def findings(self, findings: Iterable[Against]) -> None:
-        """Print each on a line, errors in red."""
+        """Print each in red on a line."""
         for finding in findings:
-            warns = isinstance(finding, Incomplete) and not finding.blocks
-            sign = ("warning: ", "yellow") if warns else ("error: ", "bold red")
-            self.err.print(sign, printable(finding.message))
+            self.err.print(("error: ", "bold red"), printable(finding.message))
+
+    def asserted(self, results: Sequence[Asserted], *, listed: bool = False) -> None:
+        """Print a line for each. If listed or on a terminal, print the first rows of those that fail too."""
+        for line in asserted_lines(results, rows=listed or self.out.is_terminal):
+            self.out.print(*line)
 
     def blocked(self, groups: Sequence[Group]) -> None:
         """Print them by folder on a terminal, or else a line for each reason."""
@@ -121,7 +129,8 @@ class Console:
             self.out.print(*line)
 
     def applied(self, result: Result) -> None:
-        """Print the counts of the run."""
+        """Print the results of expectations and the counts of the run."""
+        self.asserted(result.asserted)
         self.err.print(f"run {result.run}: {run_counts(result.counts)}")
         if result.interrupted:
             self.err.print(("interrupted; the next run does the rest", "yellow"))
@@ -183,13 +192,14 @@ class Console:
         for why, number in sorted(reasons.items()):
             self.out.print((f"not repaired {number:,}", "red"), (f"  ({why})", "dim"))
 
-    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """Print a row per action."""
+    def status(self, actions: list[ActionStatus], refusals: Refusals, asserted: Sequence[Asserted]) -> None:
+        """Print a row per action, then a line per expectation."""
         columns = ("action", "done", "due", "blocked", "failed", "last done")
         self._table(
             columns,
             ([a.action, *(f"{n:,}" for n in (a.done, a.due, a.blocked, a.failed)), a.last or "never"] for a in actions),
         )
+        self.asserted(asserted)
 
     def history(self, runs: list[Run]) -> None:
         """Print a row per run, then the reasons of runs that could not begin or ended early."""

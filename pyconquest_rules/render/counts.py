@@ -1,12 +1,17 @@
 """The counts of steps as text: of a run, and of a plan."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.answers import size
-from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.runner import COUNTS
 from pyconquest_rules.render.steps import COLOURS, Line
 from pyconquest_rules.steps import Status
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.plan import Plan
 
 OVER_THE_NETWORK = frozenset(("sent", "retrieved"))
 

@@ -10,7 +10,6 @@ from pyconquest_rules.events import (
     NodeNoted,
     Planning,
     RunStarted,
-    SetIncomplete,
     SourceNoted,
     StepDone,
     StepFailed,
@@ -48,7 +47,7 @@ class Failures:
                     self._note(("warning", action, warning, "yellow"), event.SOPInstanceUID)
             case NodeNoted(action, message) | BroughtAlong(action=action, message=message) if self.warnings:
                 self._note(("warning", action, message, "yellow"), "")
-            case LittleRoom(message) | SetIncomplete(message) if self.warnings:
+            case LittleRoom(message) if self.warnings:
                 self.show((printable(f"warning: {message}"), "yellow"))
             case SourceNoted(source, message) if self.warnings:
                 self.show((printable(f'warning: source "{source}" {message}'), "yellow"))

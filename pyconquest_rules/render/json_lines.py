@@ -1,5 +1,7 @@
 """One JSON object per line on standard output; the last one is the summary."""
 
+from __future__ import annotations
+
 import base64
 import json
 import sys
@@ -8,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.answers import (
     ActionStatus,
+    Asserted,
     Explained,
     ExplainedStep,
     Forgotten,
@@ -19,11 +23,7 @@ from pyconquest_rules.answers import (
     Refusals,
 )
 from pyconquest_rules.answers import Finding as Against
-from pyconquest_rules.engine.overview import Group
-from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Result
-from pyconquest_rules.engine.runs import Run
-from pyconquest_rules.engine.verify import Finding, Verified
+from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.events import (
     BroughtAlong,
     Emit,
@@ -36,16 +36,22 @@ from pyconquest_rules.events import (
     NodeNoted,
     PeerRefused,
     Ran,
-    SetIncomplete,
     SourceNoted,
     StepDone,
     StepFailed,
     StepsWait,
     ThenWaits,
 )
-from pyconquest_rules.index.query.sql import Row
-from pyconquest_rules.render.against import against
+from pyconquest_rules.render.asserted import asserted_fields, asserted_totals
+from pyconquest_rules.render.plan_fields import against, plan_totals
 from pyconquest_rules.steps import RetrieveInstance, Status, Step
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
+    from pyconquest_rules.engine.runner import Result
+    from pyconquest_rules.engine.runs import Run
+    from pyconquest_rules.index.query.sql import Row
 
 
 class JsonLines:
@@ -80,7 +86,13 @@ class JsonLines:
         for step in plan.steps() if steps else ():
             if step.status is not Status.UNCHANGED:
                 write("step", **step_fields(step))
-        write("summary", **_totals(plan, listed=steps))
+        self.asserted(plan.asserted, listed=steps)
+        write("summary", **plan_totals(plan))
+
+    def asserted(self, results: Sequence[Asserted], *, listed: bool = False) -> None:
+        """Write a line for each, with its first rows if listed."""
+        for result in results:
+            write("expectation", **asserted_fields(result, rows=listed))
 
     def blocked(self, groups: Sequence[Group]) -> None:
         """Write nothing: the summary counts them, and `plan --list` has each."""
@@ -92,7 +104,9 @@ class JsonLines:
 
     def applied(self, result: Result) -> None:
         """Write the summary."""
-        write("summary", **result.counts, run=result.run, interrupted=result.interrupted)
+        self.asserted(result.asserted)
+        expectations = asserted_totals(result.asserted)
+        write("summary", **result.counts, run=result.run, interrupted=result.interrupted, expectations=expectations)
 
     def rows(self, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
         """Write a line for each row, by column."""
@@ -134,14 +148,16 @@ class JsonLines:
         for destination, why in unmended:
             write("unmended", destination=destination, message=why)
             number += 1
-        write("summary", **counts, unmended=number, plan=_totals(plan))
+        write("summary", **counts, unmended=number, plan=plan_totals(plan))
 
-    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """Write a line for each action."""
+    def status(self, actions: list[ActionStatus], refusals: Refusals, asserted: Sequence[Asserted]) -> None:
+        """Write a line for each action, and for each expectation."""
         for action in actions:
             write("action", **asdict(action))
         due, blocked = sum(a.due for a in actions), sum(a.blocked for a in actions)
-        write("summary", actions=len(actions), due=due, blocked=blocked, refused=sum(refusals.standing.values()))
+        self.asserted(asserted)
+        totals = {"refused": sum(refusals.standing.values()), "expectations": asserted_totals(asserted)}
+        write("summary", actions=len(actions), due=due, blocked=blocked, **totals)
 
     def history(self, runs: list[Run]) -> None:
         """Write a line for each run."""
@@ -278,22 +294,5 @@ def _failures(event: Event) -> None:
             write("warning", action=action, SOPInstanceUID=uid, message=warning)
         case LittleRoom(message):
             write("warning", finding="no-room", message=message)
-        case SetIncomplete(message):
-            write("warning", finding="incomplete", message=message)
         case BroughtAlong(action, instances):
             write("warning", action=action, instances=instances, message=event.message)
-
-
-def _totals(plan: Plan, *, listed: bool = False) -> dict[str, object]:
-    counts = plan.counts()
-    totals = {str(status): sum(of[status] for of in counts.values()) for status in Status}
-    reasons = {f"{status}:{reason}": number for (status, reason), number in _by_reason(plan).items()}
-    findings = [against(finding, listed=listed) for finding in plan.findings]
-    return {**totals, "actions": counts, "reasons": reasons, "contradictions": plan.brought_along(), "findings": findings}
-
-
-def _by_reason(plan: Plan) -> Counter[tuple[str, str]]:
-    counts: Counter[tuple[str, str]] = Counter()
-    for (_, status, reason), number in plan.reasons().items():
-        counts[status, reason] += number
-    return counts

@@ -3,19 +3,24 @@
 Requested rows are not a report: `query`, `find`, `history` and similar commands print them as usual.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pyconquest_rules.answers import ActionStatus, Forgotten, Indexed, Refusals
+from pyconquest_rules.answers import ActionStatus, Asserted, Forgotten, Indexed, Refusals
 from pyconquest_rules.answers import Finding as Against
-from pyconquest_rules.engine.overview import Group
-from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Result
-from pyconquest_rules.engine.verify import Finding, Verified
+from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.events import Emit, Event, Healthy, InstanceNoted, Listens, Ran
 from pyconquest_rules.render.console import Console
 from pyconquest_rules.render.failures import failures_to
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
+    from pyconquest_rules.engine.runner import Result
 
 
 class Quiet(Console):
@@ -40,10 +45,15 @@ class Quiet(Console):
         self.refused(result.refusals)
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
-        """Print the plan if steps are blocked or if it has findings."""
-        if plan.findings or any(of["blocked"] for of in plan.counts().values()):
+        """Print the plan if steps are blocked, if expectations failed, or if it has findings."""
+        if plan.findings or any(each.failed for each in plan.asserted) or any(of["blocked"] for of in plan.counts().values()):
             self.out = self.err
             super().planned(plan, steps=False)
+
+    def asserted(self, results: Sequence[Asserted], *, listed: bool = False) -> None:
+        """Print those that failed on standard error."""
+        self.out = self.err
+        super().asserted([each for each in results if each.failed], listed=listed)
 
     def blocked(self, groups: Sequence[Group]) -> None:
         """Print blocked steps on standard error."""
@@ -75,11 +85,13 @@ class Quiet(Console):
             self.out = self.err
             super().mending(counts, plan, unmended, listed=listed)
 
-    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """Print the actions with failed or blocked steps."""
+    def status(self, actions: list[ActionStatus], refusals: Refusals, asserted: Sequence[Asserted]) -> None:
+        """Print the actions with failed or blocked steps, and the expectations that failed."""
+        self.out = self.err
         if troubled := [action for action in actions if action.failed or action.blocked]:
-            self.out = self.err
-            super().status(troubled, refusals)
+            super().status(troubled, refusals, asserted)
+        else:
+            self.asserted(asserted)
 
     def exported(self, file: Path, rows: int) -> None:
         """Print nothing."""

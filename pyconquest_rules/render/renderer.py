@@ -1,18 +1,22 @@
 """The protocol of a renderer. The console and the JSON renderer each have every method."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pyconquest_rules.answers import ActionStatus, Explained, Finding, Forgotten, Going, Indexed, Refusals
-from pyconquest_rules.engine.overview import Group
-from pyconquest_rules.engine.plan import Plan
-from pyconquest_rules.engine.runner import Result
-from pyconquest_rules.engine.runs import Run
-from pyconquest_rules.engine.verify import Verified
+from pyconquest_rules.answers import ActionStatus, Asserted, Explained, Finding, Forgotten, Going, Indexed, Refusals
 from pyconquest_rules.events import Emit, Healthy
-from pyconquest_rules.index.query.sql import Row
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group
+    from pyconquest_rules.engine.plan import Plan
+    from pyconquest_rules.engine.runner import Result
+    from pyconquest_rules.engine.runs import Run
+    from pyconquest_rules.engine.verified import Verified
+    from pyconquest_rules.index.query.sql import Row
 
 
 class Renderer(Protocol):
@@ -35,6 +39,9 @@ class Renderer(Protocol):
 
     def planned(self, plan: Plan, *, steps: bool) -> None:
         """Show a plan; with `steps` also each step that is not unchanged."""
+
+    def asserted(self, results: Sequence[Asserted], *, listed: bool = False) -> None:
+        """Show the results of expectations; with `listed` also the first rows that should not be there."""
 
     def blocked(self, groups: Sequence[Group]) -> None:
         """Show the blocked steps of a run, by reason and folder."""
@@ -67,8 +74,8 @@ class Renderer(Protocol):
     def mending(self, counts: dict[str, int], plan: Plan, unmended: Iterable[tuple[str, str]], *, listed: bool = False) -> None:
         """Show the plan of repairs, and the destinations that it does not repair, with reasons; each if `listed`."""
 
-    def status(self, actions: list[ActionStatus], refusals: Refusals) -> None:
-        """Show the state of the actions."""
+    def status(self, actions: list[ActionStatus], refusals: Refusals, asserted: Sequence[Asserted]) -> None:
+        """Show the state of the actions, and the results of expectations."""
 
     def history(self, runs: list[Run]) -> None:
         """Show earlier runs, newest first."""

@@ -1,12 +1,17 @@
 """Steps of a plan as text: one per line, or grouped by folder within the width of a terminal."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 from pyconquest_rules.answers import size
-from pyconquest_rules.engine.overview import Group, Place
 from pyconquest_rules.render.terminal import Part, printable, shortened
 from pyconquest_rules.steps import Reason, RetrieveInstance, SendInstance, Status, Step
+
+if TYPE_CHECKING:
+    from pyconquest_rules.engine.overview import Group, Place
 
 COLOURS = {Status.TODO: "green", Status.BLOCKED: "red", Status.UNCHANGED: "dim"}
 

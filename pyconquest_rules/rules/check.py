@@ -24,6 +24,7 @@ from pyconquest_rules.rules.nodes import nodes
 from pyconquest_rules.rules.paths import CheckedTemplates, Named
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.problems import Problems
+from pyconquest_rules.rules.profiles import disabled, profile_problems
 from pyconquest_rules.rules.references import name_problems, ordered, reference_problems
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.rules.sets import CheckedSets, empty_index
@@ -42,9 +43,11 @@ def checked(
     problems: Problems,
     make: type[R],
     database: Path | None = None,
+    profile: str | None = None,
 ) -> R:
-    """Return the rules of a file, as the class `make`. The parts of the file are checked in the order of their dependencies.
+    """Return the rules of a file, as the class `make`, without the actions that `profile` disables.
 
+    The parts of the file are checked in the order of their dependencies.
     `rules_file` may lack invalid values, which `problems` already has; `places.document` has all values.
     Raises RulesError with `problems` and those found here.
     """
@@ -56,7 +59,7 @@ def checked(
     problems += misplaced(places, form)
     trees = divided(Tree(name, (base / source.path).resolve(), source.exclude) for name, source in rules_file.sources.items())
     problems += _pattern_problems(rules_file, places)
-    outputs = Outputs(base, rules_file.outputs, [tree.root for tree in trees], _own(file, base, database))
+    outputs = Outputs(base, rules_file.outputs, [tree.root for tree in trees], [*_own(file, base, database), *places.included])
 
     layout = dicom_sql.read(rules_file, base, places)
     problems += layout.problems
@@ -77,6 +80,7 @@ def checked(
     tables = tables_of(rules_file, kinds)
     found = {(kind, name): [*marked(table, (kind, name))] for kind, of in tables.items() for name, table in of.items()}
     destinations = templates.check(found, problems)
+    sets.check_statements((each for some in found.values() for each in some), problems)
     acting = [kind.name for kind in kinds if kind.acts]
     problems += reference_problems((each for some in found.values() for each in some), rules_file, acting, places)
     seen = Seen(places, {**tables, "nodes": rules_file.nodes}, rules_file.vars, frozenset(acting))
@@ -86,9 +90,11 @@ def checked(
     actions = {f"{kind}.{name}": table for kind in acting for name, table in tables[kind].items()}
     order, cycles = ordered(actions, places)
     problems += cycles
+    problems += profile_problems(rules_file, actions, acting, places)
     if problems:
         raise RulesError(problems)
 
+    left_out = disabled(rules_file.profile[profile].disable, actions) if profile is not None else frozenset()
     bound = {
         kind.name: {name: kind.bound(table, base, rules_file.vars) for name, table in tables[kind.name].items()} for kind in kinds
     }
@@ -106,12 +112,14 @@ def checked(
         dicom_sql=layout.text,
         dicom_sql_file=base / named if (named := rules_file.index.dicom_sql) is not None else None,
         selections=sets.selections,
-        actions={name: bound[kind][of] for name in order for kind, _, of in [name.partition(".")]},
+        actions={name: bound[kind][of] for name in order if name not in left_out for kind, _, of in [name.partition(".")]},
         nodes=nodes(rules_file.nodes, base),
         of_kind=bound,
         templates={f"{kind}.{name}": template for (kind, name), template in destinations.items()},
-        files=tuple(_named_files(rules_file, found, base)),
+        files=(*_named_files(rules_file, found, base), *((each, "a rules file that is included") for each in places.included)),
         params=rules_file.vars,
+        profiles=tuple(rules_file.profile),
+        disabled=left_out,
         today=(today := date.today()),
     ).on(today)
 

@@ -20,6 +20,21 @@ def _value(value: object, info: ValidationInfo) -> object:
     """
     if not isinstance(value, dict):
         return value
+    name, default = _written(value), value.get("default")
+    text = (info.context or {}).get(name) or default
+    if text is None:
+        hint = f'set it, or add a default: {{ env = "{name}", default = "…" }}'
+        raise wrong(f"the environment variable {name} is not set, or is empty", hint=hint)
+    return text
+
+
+def _written(value: object) -> object:
+    """Return the name of the variable in `{ env = "X", default = "y" }`; any other value as it is.
+
+    Raises an error for an unknown key, and for a key that is not text.
+    """
+    if not isinstance(value, dict):
+        return value
     for key, inside in value.items():
         if key not in KEYS:
             raise wrong(f'unknown key "{key}"', key, did_you_mean(key, KEYS) or "known keys are: env, default")
@@ -27,12 +42,7 @@ def _value(value: object, info: ValidationInfo) -> object:
             raise wrong("must be text", key)
     if "env" not in value:
         raise wrong('"env" is missing', hint='write { env = "NAME" }, or the text itself')
-    name, default = value["env"], value.get("default")
-    text = (info.context or {}).get(name) or default
-    if text is None:
-        hint = f'set it, or add a default: {{ env = "{name}", default = "…" }}'
-        raise wrong(f"the environment variable {name} is not set, or is empty", hint=hint)
-    return text
+    return value["env"]
 
 
 TEXT_SCHEMA: dict[str, Any] = {
@@ -50,6 +60,9 @@ TEXT_SCHEMA: dict[str, Any] = {
 
 Text = Annotated[str, BeforeValidator(_value), WithJsonSchema(TEXT_SCHEMA)]
 """Text, or an environment variable."""
+
+UnreadText = Annotated[str, BeforeValidator(_written), WithJsonSchema(TEXT_SCHEMA)]
+"""The same, but the environment is not read."""
 
 TextOfFile = Annotated[Text, NamedFile()]
 """The same, for the path of a file."""

@@ -10,16 +10,18 @@ from typing import Any, TypeVar
 from pyconquest_rules.disk.named_files import read_named
 from pyconquest_rules.errors import RulesError, UsageError
 from pyconquest_rules.rules.check import checked
+from pyconquest_rules.rules.including import LARGEST, joined
 from pyconquest_rules.rules.kinds import TableKind
 from pyconquest_rules.rules.limits import beyond
 from pyconquest_rules.rules.model import form
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.problems import Problems
+from pyconquest_rules.rules.profiles import Choice, applied
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.rules.syntax import parsed
 from pyconquest_rules.rules.validation import validated
 
-LARGEST = 1 << 20
+NOTHING = Choice()
 R = TypeVar("R", bound=Rules)
 
 
@@ -29,22 +31,25 @@ def load(
     make: type[R],
     environment: Mapping[str, str] = os.environ,
     database: Path | None = None,
+    choice: Choice = NOTHING,
 ) -> R:
     """Return the rules of a file, as the class `make`. They are checked without data and without a network.
 
     The rules may have tables of `kinds`. `environment` has the values of `{ env = "NAME" }`. `database` replaces the path of
-    the index in the rules.
-    Raises RulesError with every error of the file, and UsageError if the file cannot be read.
+    the index in the rules. `choice` replaces values of variables and leaves actions out.
+    Raises RulesError with every error of the file, and UsageError if the file cannot be read or lacks what `choice` names.
     """
     source = _text(file)
     shown = min(os.path.relpath(file), str(file), key=len)
     places, allowed = Places(shown, source, _document(file, shown, source)), form(kinds)
+    places = joined(places, file, len(source.encode()))
     if too_much := beyond(places):
         raise RulesError(too_much)
+    places = applied(choice, places)
     rules_file, problems = validated(places, allowed, environment)
     if rules_file is None:
         raise RulesError(problems)
-    return checked(file, rules_file, kinds, allowed, places, Problems(problems), make, database)
+    return checked(file, rules_file, kinds, allowed, places, Problems(problems), make, database, choice.profile)
 
 
 def _text(file: Path) -> str:

@@ -7,20 +7,16 @@ from collections.abc import Iterable, Mapping
 from types import GenericAlias
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, create_model
+from pydantic import Field, StringConstraints, create_model
 
-from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.store.csv_tables import Type
 from pyconquest_rules.index.store.order import OnConflict
-from pyconquest_rules.rules.environment import Secret, Text, TextOfFile
-from pyconquest_rules.rules.fields import AETitle, Form, Seconds, SourceTemplate, Sql, Table
+from pyconquest_rules.rules.environment import Secret, Text, TextOfFile, UnreadText
+from pyconquest_rules.rules.fields import AETitle, Form, Name, Seconds, SourceTemplate, Table
 from pyconquest_rules.rules.kinds import TableKind
+from pyconquest_rules.rules.select import Select
 
-NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
-
-# `references.name_problems` checks names, not the model: other tables may refer to a set even if its name is invalid.
-Name = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME})]
 
 Refusal = Literal[
     "conflict",
@@ -136,58 +132,6 @@ class CsvFile(Table):
     ] = ()
 
 
-class Select(Table):
-    """`[select.NAME]`: a named set of patients, studies, series or images. It has one of `query`, `where` and `from`.
-
-    Queries can use a set by its name, as a view.
-    """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [{"required": ["level", "query"]}, {"required": ["level", "where"]}, {"required": ["from", "expand"]}]
-        }
-    )
-
-    level: Annotated[
-        Level | None,
-        Field(
-            description=(
-                "What a row of the set stands for: a patient, study, series or image. A set with `from` has series or images; "
-                "default: images if the other set has images, else series."
-            )
-        ),
-    ] = None
-    query: Annotated[
-        Sql | None,
-        Field(description="A SELECT that returns the key of the level, and any further columns that templates need."),
-    ] = None
-    where: Annotated[Sql | None, Field(description="A condition on the view of the level, as a short form of `query`.")] = None
-    from_: Annotated[
-        str | None, Field(alias="from", description="The set to expand along references. `expand` lists what is added.")
-    ] = None
-    expand: Annotated[
-        tuple[str, ...],
-        Field(
-            max_length=50,
-            description="The modalities of the series to add: those that name a series of the set, or that one of them names.",
-        ),
-    ] = ()
-    incomplete: Annotated[
-        Literal["error", "warn", "skip"] | None,
-        Field(
-            description=(
-                "What to do if a series of the set names a series or an instance that the index lacks. "
-                '"error" (default): block the actions that select the set. "warn": print a warning. '
-                '"skip": leave out that series and those that name it.'
-            )
-        ),
-    ] = None
-    params: Annotated[
-        dict[Name, str | int | float | bool],
-        Field(default_factory=dict, description="Values for `:NAME` in the SQL. [vars] need not be repeated here."),
-    ]
-
-
 class NodeTLS(Table):
     """`tls` of a node: how the connection is secured."""
 
@@ -253,10 +197,30 @@ class NodeTable(Table):
     ] = 60.0
 
 
+class Profile(Table):
+    """`[profile.NAME]`: other values of variables, and actions that are left out. `--profile NAME` chooses it."""
+
+    # The values of the chosen profile are read as those of [vars].
+    vars: Annotated[
+        dict[Name, UnreadText],
+        Field(default_factory=dict, description="Values that replace those of [vars]. Other variables keep theirs."),
+    ]
+    disable: Annotated[
+        tuple[str, ...],
+        Field(
+            description='The actions to leave out: "copy.export", all of a kind ("send"), or those with a tag ("tag:nightly").'
+        ),
+    ] = ()
+
+
 class RulesFile(Table):
     """The tables of a rules file that are not those of a kind."""
 
     rules_version: Annotated[Literal[1], Field(description="The version of the format of this file.")]
+    include: Annotated[
+        tuple[str, ...],
+        Field(description="Other rules files, whose tables belong to this one. They lie below the folder of this file."),
+    ] = ()
     outputs: Annotated[
         tuple[Text, ...],
         Field(description="The folders that copies may write to, with everything below. Default: the folder of the rules file."),
@@ -278,6 +242,10 @@ class RulesFile(Table):
     nodes: Annotated[
         dict[Name, NodeTable],
         Field(default_factory=dict, description="DICOM application entities to which this program connects."),
+    ]
+    profile: Annotated[
+        dict[Name, Profile],
+        Field(default_factory=dict, description="Other values of variables, and actions left out, for: --profile NAME"),
     ]
 
 

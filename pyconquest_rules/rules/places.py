@@ -1,6 +1,8 @@
 """Turn messages about a key or a value of a rules file into problems with `file:line:column`."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from pathlib import Path as File
 from typing import Any
 
 from pyconquest_rules.errors import Mistake, Problem
@@ -9,10 +11,27 @@ from pyconquest_rules.rules.positions import Path, Positions, Span
 
 
 class Places:
-    """Makes the problems of one rules file. `document` is the file as tomli parsed it."""
+    """Makes the problems of one rules file. `document` is the file as tomli parsed it, with the tables of `included` files."""
 
     def __init__(self, file: str, source: str, document: Mapping[str, Any]) -> None:
         self.file, self.document, self.positions = file, document, Positions(source)
+        self.included: tuple[File, ...] = ()
+        self._moved: Mapping[Path, Path] = {}
+        self._owners: Mapping[Path, Places] = {}
+
+    def joined(self, document: Mapping[str, Any], owners: Mapping[Path, "Places"], files: tuple[File, ...]) -> "Places":
+        """Return the places of a document that has tables of other `files` too. `owners` has the file of each such table."""
+        other = copy(self)
+        other.document, other._owners, other.included = document, owners, files
+        return other
+
+    def replaced(self, table: str, values: Mapping[str, Any], moved: Mapping[Path, Path]) -> "Places":
+        """Return the same document with other values in a table. `moved` has the paths at which such values are written."""
+        other = copy(self)
+        if values:
+            other.document = {**self.document, table: {**self.document[table], **values}}
+        other._moved = moved
+        return other
 
     def names(self, kind: str) -> list[str]:
         """Return the names of the tables of a kind, valid or not."""
@@ -20,17 +39,20 @@ class Places:
 
     def at_key(self, path: Path, message: str, hint: str | None = None) -> Problem:
         """Return a problem at a key, or at the header of a table."""
-        return self._problem(self.positions.key(path), message, hint)
+        owner, path = self._at(path)
+        return owner._problem(owner.positions.key(path), message, hint)
 
     def at_value(self, path: Path, message: str, hint: str | None = None) -> Problem:
         """Return a problem at a value."""
-        return self._problem(self.positions.value(path), message, hint)
+        owner, path = self._at(path)
+        return owner._problem(owner.positions.value(path), message, hint)
 
     def within(self, path: Path, mistake: Mistake) -> Problem:
         """Return a problem at the word of a text that a mistake names, or else at the whole text."""
+        owner, path = self._at(path)
         nth = mistake.nth if isinstance(mistake, SQLMistake) else 1
-        span = self.positions.within(path, mistake.fragment, nth) if mistake.fragment else self.positions.value(path)
-        return self._problem(span, mistake.message, mistake.hint)
+        span = owner.positions.within(path, mistake.fragment, nth) if mistake.fragment else owner.positions.value(path)
+        return owner._problem(span, mistake.message, mistake.hint)
 
     def written(self, path: Path, value: str) -> str:
         """Return a value for messages. A value from the environment may be a secret, so its variable is named instead."""
@@ -56,6 +78,11 @@ class Places:
                 return tuple(place[:depth]), place[depth:]
             at = at[part]
         return tuple(place), ()
+
+    def _at(self, path: Path) -> tuple["Places", Path]:
+        """Return the file and the path at which the value of a path is written."""
+        path = (*self._moved.get(path[:2], path[:2]), *path[2:])
+        return self._owners.get(path[:2]) or self._owners.get(path[:1]) or self, path
 
     def _problem(self, span: Span, message: str, hint: str | None) -> Problem:
         return Problem(self.file, span.line, span.column, span.length, message, hint, self.positions.line(span.line))

@@ -1,8 +1,10 @@
 """The rules in the form that the rest of the program uses: checked, compiled and frozen."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,12 +21,23 @@ from pyconquest_rules.rules.kinds import Action
 from pyconquest_rules.templates import Template
 
 
+def matching(target: str, actions: Mapping[str, Action]) -> list[str]:
+    """Return the actions that a word means: an action, a kind, or a tag as `tag:WORD`."""
+    word, _, tag = target.partition(":")
+    return [
+        name
+        for name, action in actions.items()
+        if (tag in action.tags if word == "tag" and tag else target in (name, name.partition(".")[0]))
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """A rules file. `actions` are by name, as `copy.NAME`, each after those that it needs.
 
     `of_kind` has the tables of all kinds, actions or not. `templates` has the destinations of actions, and `layouts` those of
     sources. `files` are the files that tables name, each with a description. `base` is the folder of the rules file.
+    `profiles` are the names of the profiles. `disabled` are the actions that the chosen one leaves out.
     """
 
     file: Path
@@ -46,6 +59,8 @@ class Rules:
     templates: Mapping[str, Template]
     files: tuple[tuple[Path, str], ...]
     params: Mapping[str, str]
+    profiles: tuple[str, ...]
+    disabled: frozenset[str]
     today: date
 
     def on(self, today: date) -> Self:
@@ -58,6 +73,11 @@ class Rules:
     def values(self) -> dict[str, str]:
         """The values of the parameters of queries, by name."""
         return {**self.params, TODAY: self.today.isoformat()}
+
+    @property
+    def variables(self) -> str:
+        """A digest of the variables. Their values may be secrets."""
+        return sha256(json.dumps(sorted(self.params.items())).encode()).hexdigest()
 
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -84,14 +104,11 @@ class Rules:
         return tuple(name for name in self.actions if name in wanted)
 
     def _matching(self, target: str) -> list[str]:
-        word, _, tag = target.partition(":")
-        matching = [
-            name
-            for name, action in self.actions.items()
-            if (tag in action.tags if word == "tag" and tag else target in (name, name.partition(".")[0]))
-        ]
-        if not matching:
+        found = matching(target, self.actions)
+        if not found and any(target in (name, name.partition(".")[0]) for name in self.disabled):
+            raise UsageError(f'the profile disables "{target}"; choose another profile, or leave this target out')
+        if not found:
             known = {*self.actions, *(f"tag:{tag}" for action in self.actions.values() for tag in action.tags)}
             hint = did_you_mean(target, known) or f"targets are: {', '.join(sorted(known)) or 'none; the rules have no action'}"
             raise UsageError(f'unknown target "{target}"; {hint}')
-        return matching
+        return found

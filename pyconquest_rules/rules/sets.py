@@ -1,7 +1,7 @@
 """`[select.NAME]`: check the queries of sets by running them on an empty index."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from time import thread_time
 
@@ -9,16 +9,18 @@ from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake
 from pyconquest_rules.index.query.clock import TODAY
 from pyconquest_rules.index.query.selection import Selection, SetMistake, Sets
+from pyconquest_rules.index.query.sql import Values
 from pyconquest_rules.index.query.sql_mistakes import TABLE_NAMES
 from pyconquest_rules.index.store.budget import Budget
 from pyconquest_rules.index.store.csv_tables import CsvTable
 from pyconquest_rules.index.store.read_only import set_up
 from pyconquest_rules.index.store.schema import VIEWS, Schema, column_names
-from pyconquest_rules.rules.expanded import form_problems, level_of
+from pyconquest_rules.rules.fields import Marked, Statement
 from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.problems import Problems
+from pyconquest_rules.rules.select import form_problems, level_of
 
 # Limits for one query and for all queries of the file, although the index is empty.
 SECONDS, MOST_SECONDS = 1.0, 5.0
@@ -56,6 +58,7 @@ class CheckedSets:
         }
         self.sets = Sets(connection, schema, self.selections, Budget.of(connection), SECONDS)
         self.broken = {*places.names("select"), *places.names("tables")} - {*self.selections, *self._made()}
+        self._params: Values = {TODAY: "", **rules_file.vars}
         self._left = MOST_SECONDS
 
     def check(self, problems: Problems, *, all_broken: bool) -> None:
@@ -65,6 +68,21 @@ class CheckedSets:
         if not problems.enough:
             for name in self.selections:
                 self._check(name, problems)
+
+    def check_statements(self, found: Iterable[Marked], problems: Problems) -> None:
+        """Append the problems of the SQL in the tables of kinds. The sets have been checked."""
+        for place, marker, text in found:
+            if not isinstance(marker, Statement) or in_sql(text) or problems.enough or self._left <= 0:
+                continue
+            began = thread_time()
+            try:
+                self.sets.counted(".".join(map(str, place)), text, self._params, 0)
+            except SetMistake:
+                pass  # the set has the error, and it is reported there
+            except Mistake as mistake:
+                if mistake.fragment not in self.broken:
+                    problems.append(self._places.within(place, self._discreet(mistake)))
+            self._left -= thread_time() - began
 
     def columns(self, name: str) -> tuple[str, ...] | None:
         """Return the columns that the query of a set returns; None if the set is unknown or broken."""

@@ -30,7 +30,7 @@ def test_status(exported: Workplace, instance: Instance) -> None:
     action, summary = status.lines
     assert action.pop("last").endswith("+00:00")
     assert action == {"event": "action", "action": "copy.export", "done": 2, "due": 1, "blocked": 1, "failed": 0}
-    assert summary == {"event": "summary", "actions": 1, "due": 1, "blocked": 1, "refused": 0}
+    assert summary == {"event": "summary", "actions": 1, "due": 1, "blocked": 1, "refused": 0, "expectations": {}}
     assert exported.run("status").out.split() [:6] == ["action", "done", "due", "blocked", "failed", "last"]  # fmt: skip
 
 

@@ -86,15 +86,17 @@ def test_set_equals_what_pydicom_reads(chain: Workplace, start: str, expand: lis
     assert len(rows) == len(series)
     assert {row["subject"] for row in rows} <= {"S1"}
     assert all((row["via"] == "from") == (row["Modality"] == start) for row in rows)
-    findings = chain.run("plan", "copy.export", "--list", "--json").lines[-1]["findings"]
-    assert {uid for finding in findings for uid in finding["uids"]} == missing
+    lacking = [line["values"] for line in chain.run("query", "select.rt_set", "--json").lines if line["event"] == "row"]
+    assert {row["MissingUID"] for row in lacking} == missing
+    assert {row["SeriesInstanceUID"] for row in lacking} <= series
 
 
 def test_error_blocks_the_actions_that_select_the_set_also_through_another(chain: Workplace) -> None:
     chain.rules(rules("CT", ALL, "error"))
     done = chain.run("apply")
-    assert done.code == 1
-    assert "set rt_set: 3 series incomplete, 101 UIDs not in the index: copy.export, copy.doses blocked" in done.err
+    assert done.code == 4
+    assert "failed: select.rt_set has 101 references without a target in the index" in done.out
+    assert chain.run("plan", "--json").summary["reasons"] == {"blocked:expectation": 5}
     assert not (chain.folder / "out").exists()
 
 
@@ -102,7 +104,7 @@ def test_warn_exports_the_set_and_skip_leaves_out_what_names_something_missing(c
     chain.rules(rules("CT", ALL, "skip"))
     done = chain.run("apply")
     assert done.code == 0
-    assert "they are left out" in done.err
+    assert "; incomplete series are left out" in done.out
     assert [path.parent.name for path in (chain.folder / "out").rglob("*.dcm")] == ["CT"]
     chain.rules(rules("CT", ALL, "warn"))
     assert chain.run("apply").code == 0
@@ -114,7 +116,8 @@ def test_missing_uids_are_shown_only_with_list(chain: Workplace) -> None:
     missing = oracle(chain.folder / "data", "RTDOSE", ALL)[1]
     plain, listed = chain.run("plan", "--json"), chain.run("plan", "--list")
     assert not any(uid in plain.out + plain.err for uid in missing)
-    assert all(f"? rt_set {uid}" in listed.out for uid in missing)
+    assert sum(uid in listed.out for uid in missing) == 5
+    assert "all rows: query select.rt_set" in listed.out
 
 
 def test_a_set_of_images_keeps_its_images_and_adds_series(chain: Workplace) -> None:

@@ -136,7 +136,7 @@ def environment_keys() -> set[tuple[str, str]]:
 def test_the_page_lists_every_key_that_accepts_an_environment_variable() -> None:
     section = SECTIONS["`[vars]`"].partition("### The environment")[2]
     words = {"top of the file": "", "`tls` of `[nodes.NAME]`": "nodes/tls", "`[index]`": "index", "`[vars]`": ""}
-    words |= {f"`[{kind}.NAME]`": kind for kind in ("sources", "tables", "nodes")}
+    words |= {f"`[{kind}.NAME]`": kind for kind in ("sources", "tables", "nodes", "profile")}
     documented = set()
     for where, keys_ in [row for row in rows(section) if len(row) == 2]:
         names = ["vars"] if where == "`[vars]`" else re.findall(r"`(\w+)`", keys_)

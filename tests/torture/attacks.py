@@ -84,8 +84,8 @@ CSV: dict[str, tuple[bytes, str]] = {
     "a column twice": (b"a,A\n", "each once"),
     "no column": (b"", "name every column"),
     "values without a column": (b"a\n1,2\n", "2 values for 1 columns"),
-    "bytes": (b"a\n\xff\n", "cannot be read"),
-    "UTF-16": ("a\n1\n".encode("utf-16"), "cannot be read"),
+    "bytes": (b"a\n\xff\n", "not valid UTF-8"),
+    "UTF-16": ("a\n1\n".encode("utf-16"), "not valid UTF-8"),
     "a number of many digits": (b"a,n\n1," + b"9" * 50_000, "a value is not of type integer"),
     "a number that SQL cannot hold": (b"a,n\n1,99999999999999999999", "a value is not of type integer"),
 }

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pyconquest_rules import app
-from pyconquest_rules.engine.verify import Finding
+from pyconquest_rules.engine.verified import Finding
 from tests.conftest import Workplace
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pyconquest_rules.engine import ledger
+from pyconquest_rules.engine import recorded
 from pyconquest_rules.index.store import rows
 from tests.conftest import Instance, Workplace, needs
 from tests.plan.manual import copies
@@ -103,7 +103,7 @@ def test_a_clock_that_goes_back_a_day_changes_nothing(
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return datetime.now(UTC) - timedelta(days=1)
 
-    monkeypatch.setattr(ledger, "datetime", Yesterday)
+    monkeypatch.setattr(recorded, "datetime", Yesterday)
     monkeypatch.setattr(rows, "time", lambda: time.time() - 86400)
     assert three.run("apply", "--json").summary["done"] == 0
     file = instance("data/4.dcm", InstanceNumber=4)

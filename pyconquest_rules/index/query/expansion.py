@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.index.store.schema import VIEWS, quoted
+from pyconquest_rules.errors import Mistake
+from pyconquest_rules.index.store.schema import VIEWS, column_names, quoted
 
 Severity = Literal["error", "warn", "skip"]
 
 VIA = "via"
 """The column of an expanded set that has how a row came into it: `from`, `reference` or `guess`."""
 
-MOST_LISTED = 1000
+MISSING = " missing"
+"""The end of the name of the table that has what the index lacks: each series of the set, and each UID that it names in vain.
+
+The UID is empty if references could not be read.
+"""
 
 # A row for each direction; `forward` if `a` names `b`.
 LINKS = (
@@ -31,7 +36,7 @@ LINKS = (
     "INSERT OR IGNORE INTO temp.{links} SELECT b, a, 0, guess FROM temp.{links}",
 )
 
-MISSING = """
+FIND_MISSING = """
 INSERT OR IGNORE INTO temp.{missing}
 SELECT SeriesInstanceUID, coalesce(ReferencedSOPInstanceUID, ReferencedSeriesInstanceUID) FROM main.referenced
 WHERE Method = 'uid' AND SeriesInstanceUID IN (SELECT series FROM temp.{reached}) AND CASE
@@ -47,8 +52,8 @@ WHERE SeriesInstanceUID IN (SELECT series FROM temp.{reached})
 # The series that name something missing, and all that name these, directly or through others.
 # With `+`, SQLite looks up each `b`; without, it would try every reached series for each `a`.
 BROKEN = """
-CREATE TEMP TABLE {broken} AS WITH RECURSIVE found (series) AS (
-    SELECT series FROM temp.{missing}
+INSERT INTO temp.{broken} WITH RECURSIVE found (series) AS (
+    SELECT SeriesInstanceUID FROM temp.{missing}
     UNION SELECT l.b FROM found CROSS JOIN temp.{links} AS l ON l.a = found.series
     WHERE NOT l.forward AND +l.b IN (SELECT series FROM temp.{reached}))
 SELECT series FROM found
@@ -62,13 +67,17 @@ WHERE q.distance >= :since AND l.guess <= :guess AND l.b NOT IN (SELECT series F
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Lacking:
-    """What the index lacks for a set: `series` that are incomplete for it, the number of `missing` UIDs, and the first `uids`."""
+def carried_columns(connection: sqlite3.Connection, columns: Sequence[str], key: str) -> tuple[str, ...]:
+    """Return the columns of a set that its expansion carries over to the rows that it adds.
 
-    series: int
-    missing: int
-    uids: tuple[str, ...]
+    A column that describes series or images is not carried: every row has its own value.
+    Raises Mistake if the index has no references.
+    """
+    if not column_names(connection, "referenced"):
+        raise Mistake("expand needs the columns Modality and FrameOfReferenceUID of series")
+    of_rows = {name for level in (Level.SERIES, Level.IMAGE) for name in column_names(connection, VIEWS[level])}
+    own = {name.lower() for name in of_rows - {*column_names(connection, VIEWS[Level.PATIENT])}}
+    return tuple(name for name in columns if name != key and name.lower() not in {*own, VIA})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +96,25 @@ class Expansion:
     image: str
     series: str
 
-    def make(self) -> tuple[int, Lacking]:
-        """Make the table "NAME rows" and the view NAME. Return the number of rows, and what the index lacks."""
+    def make(self) -> int:
+        """Make the tables "NAME rows" and "NAME missing" and the view NAME. Return the number of rows."""
         temporary = {row[0] for row in self.connection.execute("SELECT name FROM sqlite_temp_master")}
         if "series links" not in temporary:
             for statement in LINKS:
                 self._do(statement)
-        self._do("CREATE TEMP TABLE {missing} (series, UID, PRIMARY KEY (series, UID)) WITHOUT ROWID")
         self._do("CREATE TEMP TABLE {broken} (series)")
         self._walk()
-        self._do(MISSING)
-        self._do("DROP TABLE temp.{broken}")
-        self._do(BROKEN)
-        lacking = self._lacking()
-        if self.incomplete == "skip" and lacking.series:
+        keys = "SeriesInstanceUID, MissingUID"
+        self._do(f"CREATE TEMP TABLE {{missing}} ({keys}, PRIMARY KEY ({keys})) WITHOUT ROWID")
+        self._do(FIND_MISSING)
+        if self.incomplete == "skip":
+            self._do(BROKEN)
             self._do("DROP TABLE temp.{reached}")
             self._walk()
         rows = self._keep()
-        for table in ("reached", "missing", "broken"):
+        for table in ("reached", "broken"):
             self._do(f"DROP TABLE temp.{{{table}}}")
-        return rows, lacking
+        return rows
 
     def _do(self, statement: str, **values: int | str) -> sqlite3.Cursor:
         tables = {table: quoted(f"{self.name} {table}") for table in ("reached", "missing", "broken", "rows")}
@@ -142,12 +150,6 @@ class Expansion:
             since = 0
             while self._do(STEP, distance=distance, guess=guess, since=since).rowcount:
                 since, distance = distance, distance + 1
-
-    def _lacking(self) -> Lacking:
-        (series,) = self._do("SELECT count(*) FROM temp.{broken}").fetchone()
-        (missing,) = self._do("SELECT count(DISTINCT UID) FROM temp.{missing}").fetchone()
-        first = self._do(f"SELECT DISTINCT UID FROM temp.{{missing}} ORDER BY UID LIMIT {MOST_LISTED}")
-        return Lacking(series, missing, tuple(uid or "(a reference that could not be read)" for (uid,) in first))
 
     def _keep(self) -> int:
         key, view = self.level.key, VIEWS[self.level]

@@ -1,10 +1,11 @@
 """Named sets: the queries of a rules file over an index, and the instances that their rows select."""
 
-import re
+import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import thread_time
+from typing import Any
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import DatabaseError, Mistake, did_you_mean
@@ -12,7 +13,7 @@ from pyconquest_rules.index.derived import contradictions
 from pyconquest_rules.index.query import sql
 from pyconquest_rules.index.query.clock import check_clock
 from pyconquest_rules.index.query.deadline import Deadline
-from pyconquest_rules.index.query.expansion import VIA, Expansion, Lacking, Severity
+from pyconquest_rules.index.query.expansion import MISSING, VIA, Expansion, Severity, carried_columns
 from pyconquest_rules.index.query.guard import FUNCTIONS
 from pyconquest_rules.index.query.sql_mistakes import explained, table_names
 from pyconquest_rules.index.store.budget import Budget
@@ -75,7 +76,6 @@ class Sets:
         self.left, self._rows_left, self._began = budget.seconds + SECONDS_OF_A_SET * len(selections), budget.rows, 0.0
         limit_temporary(connection, budget.temporary)
         self.columns: dict[str, tuple[str, ...]] = {}
-        self.lacking: dict[str, Lacking] = {}
         self._making: list[str] = []
 
     def make(self, name: str) -> tuple[str, ...]:
@@ -112,6 +112,22 @@ class Sets:
                 self.left -= thread_time() - self._began
         return self.columns[name]
 
+    def counted(self, table: str, query: str, params: sql.Values, first: int) -> tuple[tuple[str, ...], int, tuple[sql.Row, ...]]:
+        """Return the columns, the number of rows, and the `first` rows of a query, within the budget of all sets.
+
+        The rows are kept as the temporary table `table`. Raises Mistake for every error of the query.
+        """
+        self._began = thread_time()
+        check_clock(query)
+        self.make_named(query, params)
+        self._began, limits = thread_time(), self._limits()
+        columns = sql.names(self.connection, query, params, limits.seconds, limits.space)
+        names, rows = sql.fill(self.connection, table, columns, query, params, limits)
+        self._rows_left -= rows
+        self.left -= thread_time() - self._began
+        found = self.connection.execute(f"SELECT * FROM temp.{quoted(table)} ORDER BY rowid LIMIT ?", (first,))
+        return names, rows, tuple(found.fetchall())
+
     def _limits(self) -> sql.Limits:
         """Return the limits of the next query. Raises Mistake if the sets have used up their time."""
         left = self.left - (thread_time() - self._began)
@@ -131,7 +147,7 @@ class Sets:
         Raises Mistake for a name that is neither a table nor a set, and for every other error of the query.
         """
         while (table := sql.unknown_table(self.connection, text, params, before)) is not None:
-            name = table.lower()
+            name = table.lower().removesuffix(MISSING)
             if name not in self.selections or name in self.columns:
                 known = [*table_names(self.connection), *self.selections]
                 hint = did_you_mean(table, known) or f"tables are: {', '.join([*VIEWS.values(), *self.selections])}"
@@ -164,45 +180,23 @@ class Sets:
         return tuple(column_names(self.connection, view))
 
     def _by_expansion(self, selection: Selection, source: str) -> tuple[str, ...]:
-        """Store the rows once; the view of the set's name has every column of its level too.
-
-        A column of the other set that describes series or images is not carried: every row has its own value.
-        """
+        """Store the rows once; the view of the set's name has every column of its level too."""
         if source not in self.selections:
-            raise Mistake(f'unknown set "{source}"', fragment=source, hint=did_you_mean(source, self.selections))
+            hint = did_you_mean(source, self.selections) or f"sets are: {', '.join(self.selections)}"
+            raise Mistake(f'unknown set "{source}"', fragment=source, hint=hint)
         columns, rows = self._rows(source)
         key, target = self.key(self.selections[source].level, columns)
-        if not column_names(self.connection, "referenced"):
-            raise Mistake("expand needs the columns Modality and FrameOfReferenceUID of series", fragment=source)
-        of_rows = {name for level in (Level.SERIES, Level.IMAGE) for name in column_names(self.connection, VIEWS[level])}
-        own = {name.lower() for name in of_rows - {*column_names(self.connection, VIEWS[Level.PATIENT])}}
-        carried = tuple(name for name in columns if name != key and name.lower() not in {*own, VIA})
         of_series = target in (Level.SERIES.key, Level.STUDY.key) and selection.level is Level.SERIES
         join = f" JOIN main.series AS i ON i.{target} = q.{quoted(key)}" if of_series else self._images(key, target)
-        keys = {f"{level}": quoted(self.schema.key(level)) for level in (Level.IMAGE, Level.SERIES)}
+        carried, limits = carried_columns(self.connection, columns, key), self._limits()
+        image, series = (quoted(self.schema.key(level)) for level in (Level.IMAGE, Level.SERIES))
         expansion = Expansion(
             *(self.connection, selection.name, selection.level, f"FROM {rows} AS q{join}", carried),
-            *(selection.expand, selection.incomplete, keys["image"], keys["series"]),
+            *(selection.expand, selection.incomplete, image, series),
         )
-        limits = self._limits()
-        with (
-            explained(self.connection, "", {}, FUNCTIONS),
-            Deadline(self.connection, limits.seconds, limits.space),
-        ):
-            number, self.lacking[selection.name] = expansion.make()
-        self._rows_left -= number
+        with explained(self.connection, "", {}, FUNCTIONS), Deadline(self.connection, limits.seconds, limits.space):
+            self._rows_left -= expansion.make()
         return (selection.level.key, VIA, *carried)
-
-    def uses(self, name: str) -> set[str]:
-        """Return a set and all sets that it is made of, directly or through others."""
-        found, pending = {name}, [name]
-        while pending:
-            selection = self.selections[pending.pop()]
-            words = {word.lower() for word in re.findall(r"\w+", selection.text)} | {selection.source or ""}
-            more = words & {*self.selections} - found
-            found |= more
-            pending += more
-        return found
 
     def key(self, level: Level, columns: Sequence[str]) -> tuple[str, str]:
         """Return the column that has the key of the level, and the name of that column in the view `images`.
@@ -231,6 +225,14 @@ class Sets:
         if self.selections[name].source is not None:
             return columns, f"temp.{quoted(f'{name} rows')}"
         return (self.selections[name].level.key,), f"temp.{quoted(f'{name} keys')}"
+
+    def known(self, uids: Collection[str], *columns: str) -> list[tuple[Any, ...]]:
+        """Return these columns of the view `images` for the instances of `uids` that the index has, series by series."""
+        query = (
+            f"SELECT {', '.join(columns)} FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))"
+            " ORDER BY StudyInstanceUID, SeriesInstanceUID"
+        )
+        return self.connection.execute(query, (json.dumps([*uids]),)).fetchall()
 
     def instances(self, name: str, names: Sequence[str]) -> Iterator[Selected]:
         """Yield the instances of every row of a set, with the values of `names`: columns of the set, else of the view `images`.

@@ -109,7 +109,7 @@ class CsvTable:
                 yield reader.line_num, values
                 taken = 0
         except UnicodeDecodeError:
-            raise self.error(reader.line_num, "the line is not valid UTF-8") from None
+            raise self.error(reader.line_num + 1, "this line, or one of the next, is not valid UTF-8") from None
         except csv.Error as error:  # its text has no value of the file
             raise self.error(reader.line_num, f"the line is not valid CSV: {error}") from None
         if not reader.line_num:

@@ -1,6 +1,5 @@
 """Query a node for a plan: which instances it has that the index lacks."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from itertools import count
@@ -25,10 +24,7 @@ def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Reque
     rules, emit = planning.rules, planning.emit
 
     def known(uids: list[str]) -> Iterator[str]:
-        found = planning.sets.connection.execute(
-            "SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))", (json.dumps(uids),)
-        )
-        return (uid for (uid,) in found)
+        return (uid for (uid,) in planning.sets.known(uids, "SOPInstanceUID"))
 
     def kept(match: Mapping[str, str]) -> bool:
         forgotten = decisions.forget(unpadded(match.get(level.key)) for level in Level)

@@ -1,6 +1,5 @@
 """Create the executor of an action that retrieves."""
 
-import json
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,9 +24,8 @@ class _Index:
 
     def sizes(self, uids: Collection[str]) -> dict[str, int]:
         """Return the file sizes of the instances that are in the index, by SOPInstanceUID."""
-        query = "SELECT SOPInstanceUID, FileSize FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(?))"
         with self.opened() as sets:
-            return dict(sets.connection.execute(query, (json.dumps([*uids]),)).fetchall())
+            return dict(sets.known(uids, "SOPInstanceUID", "FileSize"))
 
     def identities(self, uids: Collection[str]) -> dict[str, Identity]:
         """Return the identities of instances, from those of their files that are indexed and readable."""

@@ -25,9 +25,6 @@ T = TypeVar("T")
 TOGETHER, SECONDS = 16, 0.02
 
 
-SOURCE_CHANGED = "the source changed since it was indexed; run again"
-
-
 class Unsent(Exception):
     """Why an instance is not sent, without a value of a patient."""
 
@@ -162,14 +159,12 @@ def _instance(step: Step, made: ExitStack) -> "Instance":
         case SendInstance(content=Verbatim(source=source, stamp=stamp)):
             with suppress(OSError):  # the sender says why it cannot be read
                 if Stamp.of(os.stat(source)) != stamp:
-                    raise Unsent(SOURCE_CHANGED)
+                    raise Unsent(str(Changed()))
             return Instance(source, step.SOPInstanceUID)
         case SendInstance(content=Transformed() as content):
             try:
                 return Instance(content.source, step.delivered_uid, descriptor=made.enter_context(transformed(content))[0])
-            except Changed:
-                raise Unsent(SOURCE_CHANGED) from None
-            except NotTransformed as error:
+            except (Changed, NotTransformed) as error:
                 raise Unsent(str(error)) from None
             except OSError as error:
                 raise Unsent(f"it cannot be transformed: {os.strerror(error.errno or 0)}") from None

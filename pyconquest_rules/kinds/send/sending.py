@@ -1,6 +1,5 @@
 """Make the executor of a send from its table of the rules file."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,11 +35,7 @@ def _asking(send: Send, running: "Running", uid: Callable[[str], str]) -> Asking
 
     def look(members: Members) -> list[Known]:
         with running.opened() as sets:
-            rows = sets.connection.execute(
-                "SELECT StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID, SOPClassUID FROM images"
-                " WHERE SOPInstanceUID IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
-                (json.dumps([*members.values()]),),
-            )
+            rows = sets.known(members.values(), *Known._fields)
             return [Known(uid(study), uid(series), uid(instance), sop_class) for study, series, instance, sop_class in rows]
 
     match send.confirm:
