@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pyconquest_rules.content import Assembled, Content, OfInstance, Stamp, Transformed, Verbatim
+from pyconquest_rules.content import Assembled, Content, Stamp, Transformed, Verbatim
 from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 
 
@@ -51,7 +51,7 @@ def write(content: Content, target: int) -> Digests:
 
 
 @contextmanager
-def reading(content: OfInstance) -> Iterator[int]:
+def reading(content: Content) -> Iterator[int]:
     """Yield a descriptor of the bytes of a content, at their beginning.
 
     Raises Changed at the end of the block; NotTransformed, OSError.
@@ -62,7 +62,7 @@ def reading(content: OfInstance) -> Iterator[int]:
                 yield file
                 if Stamp.of(os.fstat(file)) != stamp:
                     raise Changed
-        case Transformed():
+        case Transformed() | Assembled():
             with transformed(content) as (file, _):
                 os.lseek(file, 0, os.SEEK_SET)
                 yield file

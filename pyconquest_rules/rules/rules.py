@@ -35,8 +35,9 @@ def matching(target: str, actions: Mapping[str, Action]) -> list[str]:
 class Rules:
     """A rules file. `actions` are by name, as `copy.NAME`, each after those that it needs.
 
-    `of_kind` has the tables of all kinds, actions or not. `templates` has the destinations of actions, `prefixes` all their
-    leading folders, and `layouts` the templates of sources. `files` are the files that tables name, each with a description.
+    `included` are the rules files that `file` includes. `of_kind` has the tables of all kinds, actions or not. `templates` has
+    the destinations of actions, `prefixes` all their leading folders, and `layouts` the templates of sources. `files` are the
+    files that tables name, each with a description.
     `base` is the folder of the rules file.
     `profiles` are the names of the profiles. `disabled` are the actions that the chosen one leaves out.
     """
@@ -60,6 +61,7 @@ class Rules:
     templates: Mapping[str, Template]
     prefixes: Mapping[str, frozenset[str]]
     files: tuple[tuple[Path, str], ...]
+    included: tuple[Path, ...]
     params: Mapping[str, str]
     profiles: tuple[str, ...]
     disabled: frozenset[str]

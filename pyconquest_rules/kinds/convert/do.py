@@ -18,9 +18,9 @@ from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.putting import IN_FLIGHT, Putting
 from pyconquest_rules.engine.runner import Runner, Steps
 from pyconquest_rules.errors import DatabaseError
-from pyconquest_rules.events import NodeNoted
+from pyconquest_rules.events import Noted
 from pyconquest_rules.kinds.convert import work
-from pyconquest_rules.kinds.convert.groups import Noted, Program
+from pyconquest_rules.kinds.convert.groups import ByDigest, Program
 from pyconquest_rules.kinds.convert.rule import Convert
 from pyconquest_rules.kinds.convert.running import Command, Limits, Stopped, run
 from pyconquest_rules.steps import PutFile
@@ -104,8 +104,8 @@ class Workshop:
 class Converter(Assembler):
     """Makes the outputs of the groups of an action, by running its command. It runs nothing outside a workshop."""
 
-    def __init__(self, name: str, convert: Convert, program: Program | None, noted: Noted) -> None:
-        self.name, self._convert, self._program, self._noted = name, convert, program, noted
+    def __init__(self, name: str, convert: Convert, program: Program | None, texts: ByDigest) -> None:
+        self.name, self._convert, self._program, self._texts = name, convert, program, texts
         self._workshop: Workshop | None = None
 
     @contextmanager
@@ -121,7 +121,7 @@ class Converter(Assembler):
         """Write an output of a group: `identity` tells the command and which output. Raises NotTransformed and OSError."""
         if self._workshop is None or self._program is None:
             raise NotTransformed("commands run only when a plan is carried out")
-        arguments, pattern = self._noted[identity]
+        arguments, pattern = self._texts[identity]
         listed = [*parts]
         group = sha256(repr((arguments, [(part.name, part.content) for part in listed])).encode()).hexdigest()[:16]
         make = partial(self._run, self._workshop, group, arguments, listed)
@@ -177,7 +177,7 @@ class Converting:
             work.removed(workshop.folder)
         runner.stopped()  # also if the last commands were ended by it
         if workshop.discarded:
-            runner.emit(NodeNoted(action, f"{workshop.discarded:,} files that `outputs` does not have were discarded"))
+            runner.emit(Noted(action, f"{workshop.discarded:,} files that `outputs` does not have were discarded"))
 
 
 def _converter(operation: object) -> Converter | None:

@@ -52,33 +52,33 @@ def program(word: str, base: Path) -> Program | None:
         return None
 
 
-class Noted:
+class ByDigest:
     """Values by their digests: on the disk, because an action may have millions of groups. Any thread may read them."""
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._connection.execute("CREATE TABLE noted (digest TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        self._connection.execute("CREATE TABLE texts (digest TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
 
     def __del__(self) -> None:
         self._connection.close()
 
-    def note(self, value: object) -> str:
-        """Note a value that JSON can have. Return its digest."""
+    def add(self, value: object) -> str:
+        """Add a value that JSON can have. Return its digest."""
         text = json.dumps(value)
         digest = sha256(text.encode()).hexdigest()
-        self._connection.execute("INSERT OR IGNORE INTO noted VALUES (?, ?)", (digest, text))
+        self._connection.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, text))
         return digest
 
     def __getitem__(self, digest: str) -> Any:
-        [(text,)] = self._connection.execute("SELECT value FROM noted WHERE digest = ?", (digest,)).fetchall()
+        [(text,)] = self._connection.execute("SELECT value FROM texts WHERE digest = ?", (digest,)).fetchall()
         return json.loads(text)
 
 
 class Groups:
     """The groups of an action. The engine makes them of the members, then each group has its requests."""
 
-    def __init__(self, convert: Convert, sets: Sets, params: Mapping[str, str], outputs: Outputs, noted: Noted) -> None:
-        self._convert, self._sets, self._outputs, self._noted = convert, sets, outputs, noted
+    def __init__(self, convert: Convert, sets: Sets, params: Mapping[str, str], outputs: Outputs, texts: ByDigest) -> None:
+        self._convert, self._sets, self._outputs, self._texts = convert, sets, outputs, texts
         self._arguments = [Text(text, params) for text in convert.command]
         self._templates = [Template(text, params) for text in convert.outputs.values()]
 
@@ -95,17 +95,17 @@ class Groups:
         before, group = None, ""
         for uid, source, size, mtime_ns, *values in self._instances(columns):
             if values != before:  # the instances of a group mostly follow each other
-                group, before = self._noted.note(self._group(values[: len(key)], dict(zip(columns, values, strict=True)))), values
+                group, before = self._texts.add(self._group(values[: len(key)], dict(zip(columns, values, strict=True)))), values
             yield Member(group, safe_part(f"{uid}.dcm"), uid, source, size, mtime_ns)
 
     def requests(self, group: Group, assembler: Assembler) -> Iterator[Request]:
         """Yield a request for each output of a group, or one that says why it has none."""
-        found = self._noted[group.key]
+        found = self._texts[group.key]
         if "reason" in found:
             yield Request("", b"", *group.stamp, "", "", "", Reason(found["reason"]), found["message"], parts=group.number)
             return
         for pattern, to in zip(self._convert.outputs, found["to"], strict=True):
-            (folder, name, written), how = to, Applied(assembler, self._noted.note([found["command"], pattern]))
+            (folder, name, written), how = to, Applied(assembler, self._texts.add([found["command"], pattern]))
             yield Request("", b"", *group.stamp, folder, name, written, applied=how, parts=group.number)
 
     def _instances(self, columns: tuple[str, ...]) -> Iterator[Selected]:

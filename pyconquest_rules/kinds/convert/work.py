@@ -51,9 +51,9 @@ def made(folder: Path, parts: Sequence[Part]) -> None:
 
 def check_inputs(parts: Sequence[Part]) -> None:
     """Raise Changed if a file was changed while the command read it, and OSError if it is gone."""
-    for _, _, content in parts:
-        if isinstance(content, Verbatim):
-            _check(content)
+    for part in parts:
+        if isinstance(part.content, Verbatim):
+            _check(part.content)
 
 
 def _check(content: Verbatim) -> None:
