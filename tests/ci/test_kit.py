@@ -47,7 +47,9 @@ def used(workplace: Workplace) -> Workplace:
 @pytest.fixture(scope="module")
 def installed(project: Path, packages: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Runner:
     """A runner on which the action has installed the program."""
-    environment = {**packages, "GITHUB_ACTION_PATH": str(project)}
+    programs = tmp_path_factory.mktemp("programs")
+    (programs / "python3").symlink_to(Path(sys.executable).resolve())  # the packages are for this version of Python
+    environment = {**packages, "GITHUB_ACTION_PATH": str(project), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
     runner = Runner(project, tmp_path_factory.mktemp("runner"), environment=environment)
     (result,) = runner.run([INSTALL]).values()
     assert result.code == 0, result
