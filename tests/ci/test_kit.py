@@ -30,6 +30,10 @@ where = "Modality = 'RTPLAN'"
 select = "plans"
 to = "export/{{ SOPInstanceUID }}.dcm"
 
+[expect.no_doses]
+query = "select PatientID, SOPInstanceUID from images where Modality = 'RTDOSE'"
+severity = "warn"
+
 [release.v1]
 actions = ["copy.plans"]
 root = "export"
@@ -79,7 +83,9 @@ def test_the_action_is_a_composite_one_of_bash() -> None:
 def test_the_action_checks_and_plans(installed: Runner, used: Workplace) -> None:
     summary, results = act(installed, used)
     assert codes(results) == {"Check the rules": 0, "Plan": 0, "Apply": None, "Verify": None}
+    assert "- warning: expect.no_doses has 1 row that should not be there\n" in summary
     assert "| `copy.plans` | todo | new | 1 |" in summary
+    assert not re.search(r"id00001|id11111|Last|1\.[0-9.]{9}|data/|export/", summary)
     assert used.files("export") == {}
 
 
