@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import thread_time
+from typing import TypeVar
 
 from pyconquest_rules.answers import Vanished
 from pyconquest_rules.app.asserting import asserted
@@ -29,7 +30,9 @@ from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.index.store.tables import CONTESTED
 from pyconquest_rules.kinds.all import kind_of
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode, Request
+from pyconquest_rules.steps import Mode
+
+T = TypeVar("T")
 
 
 def plan(
@@ -155,7 +158,8 @@ def planned(
         ledger.show_placed(rules.outputs)
         made, limited = Plan(), False
         made.note_made(rules.today, rules.variables)
-        given = Given(rules, made, sets, ledger, emit, allow_prune)
+        in_time = _InTime(sets)
+        given = Given(rules, made, sets, ledger, emit, allow_prune, in_time)
         if allow_vanish:
             made.allow_vanish()
         for name in names:
@@ -165,7 +169,7 @@ def planned(
                 made.limit(sets.budget.plan)
                 limited = True
             requests = kind.requests(name, action, given)
-            emit(Planning(name, made.add(name, _in_time(requests, sets) if limited else requests)))
+            emit(Planning(name, made.add(name, in_time(requests) if limited else requests)))
             selected = kind.selects(action)
             if selected is not None and (instances := sets.brought_along(selected)):
                 made.note_brought_along(name, instances)
@@ -196,16 +200,22 @@ def _bounded(sets: Sets) -> Iterator[None]:
         raise Mistake(f"the plan takes more than {most} MiB, or the disk for temporary files is full", hint=hint) from None
 
 
-def _in_time(requests: Iterator[Request], sets: Sets) -> Iterator[Request]:
-    """Yield the requests. Raises Mistake when rendering the destinations has used up the processor time of the plan."""
-    began = thread_time()
-    for number, request in enumerate(requests):
-        if number % 64 == 0:
-            sets.left, began = sets.left - (thread_time() - began), thread_time()
-            if sets.left <= 0:
-                hint = "a template may be very long, or a set may give rows more than once"
-                raise Mistake("the sets and templates together take too long", hint=hint)
-        yield request
+class _InTime:
+    """Passes items on. Raises Mistake when making them has used up the processor time of the plan."""
+
+    def __init__(self, sets: Sets) -> None:
+        self.sets, self.began = sets, 0.0
+
+    def __call__(self, items: Iterable[T]) -> Iterator[T]:
+        self.began = thread_time()
+        for number, item in enumerate(items):
+            if number % 64 == 0:
+                now = thread_time()
+                self.sets.left, self.began = self.sets.left - (now - self.began), now
+                if self.sets.left <= 0:
+                    hint = "a template may be very long, or a set may give rows more than once"
+                    raise Mistake("the sets and templates together take too long", hint=hint)
+            yield item
 
 
 @dataclass(frozen=True, slots=True)
