@@ -43,6 +43,8 @@ class Markdown(PlanForm):
         if self.not_indexed:
             why = ", ".join(f"{reason} {n:,}" for reason, n in self.not_indexed.items())
             yield f"- **{sum(self.not_indexed.values()):,} DICOM files are not in the index**: {why}"
+        if plan.differs:
+            yield "- **The plan differs from the lock of a release**"
         for finding in plan.findings:
             what = "There is too little free space" if isinstance(finding, NoRoom) else "Most files of an output are gone"
             yield f"- **{what}**"

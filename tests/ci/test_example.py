@@ -45,8 +45,8 @@ def test_from_the_clone_to_the_verified_data_set(runner: Runner) -> None:
     assert codes(results) == [0] * 7, results
     made = sorted(str(file.relative_to(runner.workspace)) for file in (runner.workspace / "export").rglob("*.dcm"))
     assert made == [f"export/sub-0{phantom}/ct/00{number}.dcm" for phantom in (1, 2) for number in (1, 2, 3)]
-    assert "verify: ok 6, missing 0, changed 0, extra 0" in results["Verify it"].out
-    assert runner.summary.startswith("### Plan: 6 to do, 0 blocked, 0 unchanged\n")
+    assert "verify: ok 9, missing 0, changed 0, extra 0" in results["Verify it"].out
+    assert runner.summary.startswith("### Plan: 10 to do, 0 blocked, 0 unchanged\n")
     cases = ElementTree.parse(runner.workspace / "plan.xml").findall(".//testcase")
     assert "copy.dataset" in {case.get("name") for case in cases}
     assert not [case for case in cases if case.find("failure") is not None]
@@ -56,7 +56,7 @@ def test_from_the_clone_to_the_verified_data_set(runner: Runner) -> None:
     assert git(runner.workspace, "status", "--short") == "?? .pyconquest-rules/\n"
 
     again = runner.run([step for step in STEPS if step.get("name") in ("Make the data set", "Verify it")])
-    assert "done 0, unchanged 6" in again["Make the data set"].out
+    assert "done 0, unchanged 10" in again["Make the data set"].out
 
 
 def test_a_pull_request_is_only_checked(runner: Runner) -> None:
