@@ -1,6 +1,7 @@
 """Evaluate the assertions of the rules on the index, and find one by its name."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from enum import Enum
 
 from pyconquest_rules.answers import Asserted
 from pyconquest_rules.engine.assertions import Assertion, evaluate
@@ -9,26 +10,39 @@ from pyconquest_rules.kinds.all import ASSERTIONS, kind_of
 from pyconquest_rules.rules.rules import Rules
 
 
-def asserted(rules: Rules, actions: Iterable[str], sets: Sets) -> tuple[Asserted, ...]:
+class Stage(Enum):
+    """Which of the plans of a run a plan is. Only retrievals are planned before the last one."""
+
+    PREVIEW = "preview"
+    """It is not carried out, so no assertion is evaluated."""
+    RETRIEVALS = "retrievals"
+    """Another plan follows, on an index that has more. It evaluates the assertions that hold back nothing."""
+    LAST = "last"
+
+
+def asserted(rules: Rules, actions: Iterable[str], sets: Sets, stage: Stage = Stage.LAST) -> tuple[Asserted, ...]:
     """Return the results of the assertions that hold back any of some actions, or nothing at all.
 
     Raises Mistake for a query that fails on the data.
     """
-    planned, found = {*actions}, list[Asserted]()
+    planned, found = {*actions} if stage is not Stage.PREVIEW else set[str](), list[Asserted]()
     # A retrieval may bring what is missing, so only an assertion that names it holds it back.
     local = tuple(name for name in rules.actions if not kind_of(name).remote)
-    for each in assertions(rules, sets):
-        holds = local if each.holds is None else each.holds
-        if not holds or not planned.isdisjoint(holds):
-            found.append(evaluate(each, holds, sets))
+    for kind in ASSERTIONS:
+        for name, table in rules.of_kind[kind.name].items():
+            holds = local if (named := kind.holds(table)) is None else named
+            if not planned.isdisjoint(holds) or (not holds and stage is Stage.LAST):
+                found.append(evaluate(kind.assertion(f"{kind.name}.{name}", table, rules, sets), holds, sets))
     return tuple(found)
 
 
-def assertions(rules: Rules, sets: Sets) -> Iterator[Assertion]:
-    """Yield the assertions of the rules, in the order of the file."""
+def assertion_of(rules: Rules, name: str, sets: Sets) -> Assertion | None:
+    """Return an assertion by its name, as in `query NAME`; None if there is none."""
+    word, _, of = name.partition(".")
     for kind in ASSERTIONS:
-        for name, table in rules.of_kind[kind.name].items():
-            yield kind.assertion(f"{kind.name}.{name}", table, rules, sets)
+        if kind.name == word and of in rules.of_kind[word]:
+            return kind.assertion(name, rules.of_kind[word][of], rules, sets)
+    return None
 
 
 def assertion_names(rules: Rules) -> list[str]:

@@ -30,7 +30,10 @@ class Markdown(PlanForm):
                 + ("There is too little free space" if isinstance(finding, NoRoom) else "Most files of an output are gone")
                 + "**"
             )
-        if self.not_indexed or plan.findings:
+        for result in plan.asserted:
+            if result.exceeded:
+                yield f"- {f'**{result.message}**' if result.severe else result.message}"
+        if self.not_indexed or plan.findings or any(result.exceeded for result in plan.asserted):
             yield ""
         yield "| action | status | reason | steps |"
         yield "|---|---|---|---:|"
