@@ -217,7 +217,7 @@ def test_junit_has_a_case_for_each_expectation(failing: Workplace) -> None:
     assert (done.code, int(suite.get("failures")), int(suite.get("tests"))) == (4, 3, len(suite.findall("testcase")))
     assert SECRET not in done.out
     comment = failing.run("plan", "--format", "markdown").out
-    assert f"- **{message}**\n- expect.warned has 4 rows" in comment
+    assert f"- **failed**: {message}\n- warning: expect.warned has 4 rows" in comment
     assert SECRET not in comment
 
 
