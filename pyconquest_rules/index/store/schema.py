@@ -8,7 +8,7 @@ from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
 from pyconquest_rules.index.conquest.dicom_sql import Column, DICOMType, Layout, SQLType
 from pyconquest_rules.index.derived import rt
 
-FORMAT = 4
+FORMAT = 5
 
 TABLES = {Level.PATIENT: "DICOMPatients", Level.STUDY: "DICOMStudies", Level.SERIES: "DICOMSeries", Level.IMAGE: "DICOMImages"}
 
