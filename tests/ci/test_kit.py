@@ -93,8 +93,8 @@ def test_the_action_applies_and_verifies_what_is_locked(installed: Runner, used:
     assert used.run("lock").code == 0
     _, results = act(installed, used, locked="true", apply="true")
     assert codes(results) == {"Check the rules": 0, "Plan": 0, "Apply": 0, "Verify": 0}
-    assert "verify: ok 1, missing 0" in results["Verify"].out
-    assert len(used.files("export")) == 1
+    assert "verify: ok 5, missing 0" in results["Verify"].out
+    assert len(used.files("export")) == 5
 
 
 def test_the_action_fails_if_the_lock_differs(installed: Runner, used: Workplace) -> None:
