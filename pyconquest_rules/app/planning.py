@@ -9,7 +9,7 @@ from time import thread_time
 from typing import TypeVar
 
 from pyconquest_rules.answers import Vanished
-from pyconquest_rules.app.asserting import asserted
+from pyconquest_rules.app.asserting import Stage, asserted, assertion_names
 from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.content import Content
 from pyconquest_rules.disk import folders
@@ -52,7 +52,7 @@ def plan(
     Raises UsageError for an unknown target, and Mistake for a query that fails on the data or that a node cannot answer.
     """
     allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish, "allow_commands": allow_commands}
-    return planned(rules, rules.chosen(targets), **allowed, emit=emit)
+    return planned(rules, rules.chosen(targets), **allowed, emit=emit, stage=Stage.LAST)
 
 
 def plan_offline(
@@ -74,7 +74,7 @@ def plan_offline(
         if name not in local:
             emit(Noted(name, "not planned: only the node knows which instances to retrieve"))
     allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish, "allow_commands": allow_commands}
-    return planned(rules, local, **allowed, emit=emit, offline=True)
+    return planned(rules, local, **allowed, emit=emit, offline=True, stage=Stage.LAST)
 
 
 def stages(
@@ -95,10 +95,13 @@ def stages(
     local = without_nodes(rules, chosen)
     retrieves = tuple(name for name in chosen if name not in local)
     if retrieves and local:
-        with planned(rules, local, **allowed, emit=silent) as made:
+        with planned(rules, local, **allowed, emit=silent, stage=Stage.PREVIEW) as made:
             refuse(made)
-    for names in [some for some in (retrieves, local) if some] or [()]:
-        with planned(rules, names, **allowed, emit=emit) as made:
+    plans = [(retrieves, Stage.RETRIEVALS)] if retrieves else []
+    if local or not retrieves or assertion_names(rules):  # without actions, it has the assertions that hold back nothing
+        plans.append((local, Stage.LAST))
+    for names, stage in plans:
+        with planned(rules, names, **allowed, emit=emit, stage=stage) as made:
             yield made
 
 
@@ -170,6 +173,7 @@ def planned(
     allow_commands: bool = True,
     emit: Emit = silent,
     offline: bool = False,
+    stage: Stage = Stage.LAST,
 ) -> Plan:
     """Return the plan of the actions, without those that they need. `offline`: no source is read and nothing is written.
 
@@ -202,7 +206,7 @@ def planned(
         contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
         facts = _OfflineFacts(ledger, rules.outputs) if offline else _Facts(ledger, rules.outputs)
         gone = decide(made, facts, rules.outputs, contested)
-        made.asserted = asserted(rules, names, sets)
+        made.asserted = asserted(rules, names, sets, stage)
         assertions.hold_back(made)
         for held, why in commands.hold_back(made):
             emit(Noted(held, why))

@@ -48,4 +48,6 @@ def check(
             annotated.error(str(error), error.exit_code)
             end(error.exit_code)
     counts = {"sources": len(checked.trees), "sets": len(checked.selections), "actions": len(checked.actions)}
+    kinds = {"expectations": "expect", "releases": "release"}
+    counts |= {what: len(checked.of_kind[kind]) for what, kind in kinds.items()}
     shown.checked(counts, app.run_commands(checked, checked.actions))

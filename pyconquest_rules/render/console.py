@@ -65,8 +65,9 @@ class Console:
         self.out.print(f"wrote {printable(str(file))}; {next_step}")
 
     def checked(self, counts: dict[str, int], commands: Mapping[str, tuple[str, ...]]) -> None:
-        """Print the counts and the commands."""
-        numbers = (f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in counts.items())
+        """Print the numbers of sources, sets and actions, the others that are not zero, and the commands."""
+        shown = {name: number for name, number in counts.items() if number or name in ("sources", "sets", "actions")}
+        numbers = (f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in shown.items())
         self.out.print(("ok", "green"), f": {', '.join(numbers)}")
         for action, command in commands.items():
             self.out.print(f"  {action} runs, with --allow-commands: {join(command)}")

@@ -34,7 +34,7 @@ class Action(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The rest of the file, for the check of a kind. `tables` has the valid tables by kind and name."""
+    """The rest of the file, for the check of a kind. `tables` has the valid tables by kind and name, `sets` the checked sets."""
 
     places: "Places"
     tables: Mapping[str, Mapping[str, Any]]

@@ -11,6 +11,7 @@ from typing import BinaryIO, TextIO
 
 from pyconquest_rules.content import Assembled, NotTransformed, Part, Transformed
 from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.query.export import write_csv
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.kinds.release.lock import Locked, read
@@ -106,11 +107,14 @@ def read_rows(text: TextIO) -> Iterator[dict[str, str]]:
 
 def as_locked(rows: Iterable[Row], lock: Path, name: str) -> Iterator[Row]:
     """Pass the rows on, which are sorted by path as a lock is. Raises NotTransformed if they are not those of the lock."""
-    for row, locked in zip_longest(rows, read(lock)):
-        if row is None or locked is None or not _equal(row, locked):
-            hint = f"`plan --locked` shows how; to accept it: pyconquest-rules lock {name}"
-            raise NotTransformed(f"the files differ from the lock of the release; {hint}")
-        yield row
+    try:
+        for row, locked in zip_longest(rows, read(lock)):
+            if row is None or locked is None or not _equal(row, locked):
+                hint = f"`plan --locked` shows how; to accept it: pyconquest-rules lock {name}"
+                raise NotTransformed(f"the files differ from the lock of the release; {hint}")
+            yield row
+    except UsageError as error:
+        raise NotTransformed(str(error)) from None
 
 
 def _equal(row: Row, locked: Locked) -> bool:
