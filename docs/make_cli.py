@@ -35,7 +35,7 @@ to standard error.
 
 | command | its summary |
 |---|---|
-| `check` | `sources, sets, actions` |
+| `check` | `sources, sets, actions, commands: {NAME: [argument, …]}` |
 | `index` | `seen, read, indexed, unchanged, rejected, skipped, duplicate, conflict, vanished, kept, reasons, notes, refused, accepted`. `read`: files opened. `kept`: files that stay in the index although their folder, link or status cannot be read now. `conflict`: rejected files whose bytes differ from the indexed file of their SOPInstanceUID. `refused`: the number of DICOM files that could not be indexed, by reason. `accepted`: those that the rules accept. Before it, a `warning` line (`source`, `message`) for sources that overlap or hold archives; `plan` and `apply` print these too |
 | `query` | `rows`. Before it, a `row` line each |
 | `summary` | `patients`. Before it, a `patient` line each; its `PatientID` is null if it is missing |

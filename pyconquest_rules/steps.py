@@ -69,6 +69,7 @@ class Reason(StrEnum):
     NODE_FAILED = "node-failed"
     NEEDS = "needs"
     EXPECTATION = "expectation"
+    COMMAND = "command"
 
 
 # An instance that a set selects: SOPInstanceUID, path of its file, size, mtime_ns, and the requested values.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.app.looking_back import explain, status, unmended, verify
     from pyconquest_rules.app.nodes import echo, find
     from pyconquest_rules.app.opening import opened
-    from pyconquest_rules.app.planning import load_plan, plan, plan_offline, stages
+    from pyconquest_rules.app.planning import load_plan, plan, plan_offline, run_commands, stages
     from pyconquest_rules.app.querying import conquest_config, export, query, summary
     from pyconquest_rules.app.refusing import refusals
     from pyconquest_rules.app.remembering import remembered
@@ -49,6 +49,7 @@ __all__ = [
     "refusals",
     "releases",
     "remembered",
+    "run_commands",
     "running",
     "save",
     "stages",
@@ -72,7 +73,7 @@ _NAMES = {
     "pyconquest_rules.app.looking_back": "explain status unmended verify",
     "pyconquest_rules.app.nodes": "echo find",
     "pyconquest_rules.app.opening": "opened",
-    "pyconquest_rules.app.planning": "load_plan plan plan_offline stages",
+    "pyconquest_rules.app.planning": "load_plan plan plan_offline run_commands stages",
     "pyconquest_rules.app.refusing": "refusals",
     "pyconquest_rules.app.remembering": "remembered",
     "pyconquest_rules.app.writing": "check_outside is_stdout written",

@@ -38,7 +38,7 @@ def verify(
         if mending is None:  # otherwise `running` has recorded them
             ledger.show_placed(rules.outputs)
         actions = rules.chosen(targets) if targets else tuple({*rules.actions, *ledger.totals()})
-        prefixes = tuple(filter(None, (rules.templates[name].prefix for name in actions if name in rules.templates)))
+        prefixes = tuple(sorted({prefix for name in actions for prefix in rules.prefixes.get(name, ()) if prefix}))
         found = verified(ledger, rules.outputs, frozenset(actions), prefixes, deep=deep, looked_at=looked_at)
         yield from found if mending is None else mending.noted(found, ledger)
 

@@ -17,7 +17,7 @@ from pyconquest_rules.disk.existing import is_left, is_made
 from pyconquest_rules.disk.facts import Entry, Gone
 from pyconquest_rules.disk.outputs import Outputs, Root
 from pyconquest_rules.disk.room import device, no_room, nothing_in
-from pyconquest_rules.engine import assertions, makers
+from pyconquest_rules.engine import assertions, commands, makers
 from pyconquest_rules.engine.guard import written
 from pyconquest_rules.engine.kinds import Planning as Given
 from pyconquest_rules.engine.ledger import Ledger
@@ -41,16 +41,18 @@ def plan(
     *,
     allow_prune: bool = False,
     allow_vanish: bool = False,
+    allow_commands: bool = False,
     emit: Emit = silent,
 ) -> Plan:
     """Return the plan of the targets, on the index as it is. The caller closes the plan.
 
     The nodes of retrievals are queried. An action that would prune more than half of its files is blocked, unless
-    `allow_prune`. If most files vanished from an output, unless `allow_vanish`, or if there is too little space, the plan has
-    a finding.
+    `allow_prune`, and steps that run a command are blocked, unless `allow_commands`. If most files vanished from an output,
+    unless `allow_vanish`, or if there is too little space, the plan has a finding.
     Raises UsageError for an unknown target, and Mistake for a query that fails on the data or that a node cannot answer.
     """
-    return planned(rules, rules.chosen(targets), allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)
+    allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish, "allow_commands": allow_commands}
+    return planned(rules, rules.chosen(targets), **allowed, emit=emit, stage=Stage.LAST)
 
 
 def plan_offline(
@@ -59,6 +61,7 @@ def plan_offline(
     *,
     allow_prune: bool = False,
     allow_vanish: bool = False,
+    allow_commands: bool = False,
     emit: Emit = silent,
 ) -> Plan:
     """Return the plan of the targets without connecting to a node, reading a source, or writing anything.
@@ -70,7 +73,8 @@ def plan_offline(
     for name in chosen:
         if name not in local:
             emit(Noted(name, "not planned: only the node knows which instances to retrieve"))
-    return planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit, offline=True)
+    allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish, "allow_commands": allow_commands}
+    return planned(rules, local, **allowed, emit=emit, offline=True, stage=Stage.LAST)
 
 
 def stages(
@@ -79,23 +83,25 @@ def stages(
     *,
     allow_prune: bool = False,
     allow_vanish: bool = False,
+    allow_commands: bool = False,
     emit: Emit = silent,
 ) -> Iterator[Plan]:
     """Yield the plans of `apply`: first the retrievals, then all other actions. The caller carries out each before the next.
 
     Raises OutputError, before anything is retrieved, if outputs of the other actions have lost most of their files.
     """
+    allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish, "allow_commands": allow_commands}
     chosen = rules.chosen(targets)
     local = without_nodes(rules, chosen)
     retrieves = tuple(name for name in chosen if name not in local)
     if retrieves and local:
-        with planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish, stage=Stage.PREVIEW) as made:
+        with planned(rules, local, **allowed, emit=silent, stage=Stage.PREVIEW) as made:
             refuse(made)
     plans = [(retrieves, Stage.RETRIEVALS)] if retrieves else []
     if local or not retrieves or assertion_names(rules):  # without actions, it has the assertions that hold back nothing
         plans.append((local, Stage.LAST))
     for names, stage in plans:
-        with planned(rules, names, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit, stage=stage) as made:
+        with planned(rules, names, **allowed, emit=emit, stage=stage) as made:
             yield made
 
 
@@ -108,10 +114,11 @@ def refuse(made: Plan) -> None:
         raise OutputError("\n".join(gone))
 
 
-def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emit = silent) -> Plan:
+def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, allow_commands: bool = False, emit: Emit = silent) -> Plan:
     """Return a saved plan. It keeps its date, so it does not become stale at midnight.
 
-    Raises StalePlan if the current plan differs, and UsageError if the file is not a plan.
+    Raises StalePlan if the current plan differs, and UsageError if the file is not a plan, or if it runs commands that are not
+    allowed: the plan may come from somebody else.
     """
     saved = load(file)
     try:
@@ -120,13 +127,19 @@ def load_plan(rules: Rules, file: Path, *, allow_vanish: bool = False, emit: Emi
             raise _stale(file, "the variables")
         if names != rules.chosen(names):
             raise _stale(file, "the rules")
-        allowed = {"allow_prune": saved.allows_prune, "allow_vanish": allow_vanish or saved.allows_vanish}
+        allowed = {
+            "allow_prune": saved.allows_prune,
+            "allow_vanish": allow_vanish or saved.allows_vanish,
+            "allow_commands": saved.allows_commands,
+        }
         with plan(rules.on(saved.day), names, **allowed, emit=emit) as now:
             if now.digest() != saved.digest():
                 raise _stale(file, "the data, the rules or the destinations")
             saved.findings, saved.asserted, saved.recipes = now.findings, now.asserted, now.recipes
     except UsageError:
         raise _stale(file, "the rules") from None
+    if saved.allows_commands and not allow_commands and any(run_commands(rules, names)):
+        raise UsageError(f"{file} runs commands: use --allow-commands if you trust it and the rules")
     return saved
 
 
@@ -137,6 +150,12 @@ def _stale(file: Path, what: str) -> StalePlan:
 def without_nodes(rules: Rules, names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the actions that can be planned without querying a node."""
     return tuple(name for name in names if not kind_of(name).remote)
+
+
+def run_commands(rules: Rules, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the commands of those of the actions that run one."""
+    found = {name: kind_of(name).command(rules.actions[name]) for name in names}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 def prunes(rules: Rules, names: Iterable[str]) -> dict[str, bool]:
@@ -151,11 +170,15 @@ def planned(
     *,
     allow_prune: bool = False,
     allow_vanish: bool = False,
+    allow_commands: bool = True,
     emit: Emit = silent,
     offline: bool = False,
     stage: Stage = Stage.LAST,
 ) -> Plan:
-    """Return the plan of the actions, without those that they need. `offline`: no source is read and nothing is written."""
+    """Return the plan of the actions, without those that they need. `offline`: no source is read and nothing is written.
+
+    No command runs. Steps that run one are blocked unless `allow_commands`.
+    """
     with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
         check_sources(rules, sets.connection)
         makers.check(ledger.connection, rules.file, prunes(rules, names))
@@ -163,9 +186,11 @@ def planned(
         made, limited = Plan(), False
         made.note_made(rules.today, rules.variables)
         in_time = _InTime(sets)
-        given = Given(rules, made, sets, ledger, emit, allow_prune, in_time)
+        given = Given(rules, made, sets, ledger, emit, allow_prune, allow_commands, in_time)
         if allow_vanish:
             made.allow_vanish()
+        if allow_commands:
+            made.allow_commands()
         for name in names:
             # Retrievals come first. Their size depends on the node, so the limit begins after them.
             kind, action = kind_of(name), rules.actions[name]
@@ -183,6 +208,8 @@ def planned(
         gone = decide(made, facts, rules.outputs, contested)
         made.asserted = asserted(rules, names, sets, stage)
         assertions.hold_back(made)
+        for held, why in commands.hold_back(made):
+            emit(Noted(held, why))
         hold_back(made, rules.needs)
         if offline:
             _note_unknown(facts, sets, rules, emit)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pyconquest_rules.cli.common import (
+    AllowCommands,
     AllowPrune,
     AllowVanish,
     Json,
@@ -38,6 +39,7 @@ def apply(
     locked: Locked = False,
     allow_vanish: AllowVanish = False,
     allow_prune: AllowPrune = False,
+    allow_commands: AllowCommands = False,
     today: Today = None,
     json: Json = False,
 ) -> None:
@@ -67,8 +69,9 @@ def apply(
             refused = brought_up_to_date(shown, loaded, no_index=no_index, allow_vanish=allow_vanish)
 
             def plans(emit: "Emit") -> Iterator["Plan"]:
-                stages = app.stages(loaded, chosen, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit)
-                for made in [app.load_plan(loaded, saved, allow_vanish=allow_vanish, emit=emit)] if saved else stages:
+                allowed = {"allow_vanish": allow_vanish, "allow_commands": allow_commands}
+                stages = app.stages(loaded, chosen, allow_prune=allow_prune, **allowed, emit=emit)
+                for made in [app.load_plan(loaded, saved, **allowed, emit=emit)] if saved else stages:
                     if locked:
                         app.compare(loaded, made)
                     yield made

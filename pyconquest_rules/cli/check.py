@@ -25,6 +25,7 @@ def check(
     """Validate the rules file.
 
     Needs no data and no network. Reports all errors at once, each with its position. Exits with 2 if there are any.
+    Lists the commands that actions such as convert would run.
     Without --profile, the rules are checked with each of their profiles too.
     """
     from pyconquest_rules import app
@@ -48,4 +49,5 @@ def check(
             end(error.exit_code)
     counts = {"sources": len(checked.trees), "sets": len(checked.selections), "actions": len(checked.actions)}
     kinds = {"expectations": "expect", "releases": "release"}
-    shown.checked(counts | {what: len(checked.of_kind[kind]) for what, kind in kinds.items()})
+    counts |= {what: len(checked.of_kind[kind]) for what, kind in kinds.items()}
+    shown.checked(counts, app.run_commands(checked, checked.actions))

@@ -50,6 +50,11 @@ AllowPrune = Annotated[
     bool, typer.Option("--allow-prune", help="Let an action with `prune` delete more than half of the files that it created.")
 ]
 
+AllowCommands = Annotated[
+    bool,
+    typer.Option("--allow-commands", help="Let actions such as convert run the commands of the rules; `check` lists these."),
+]
+
 Today = Annotated[
     datetime | None,
     typer.Option(

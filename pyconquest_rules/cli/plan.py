@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pyconquest_rules.cli.common import (
+    AllowCommands,
     AllowPrune,
     AllowVanish,
     Json,
@@ -76,6 +77,7 @@ def plan(
     locked: Locked = False,
     allow_vanish: AllowVanish = False,
     allow_prune: AllowPrune = False,
+    allow_commands: AllowCommands = False,
     today: Today = None,
     force: Force = False,
     form: Form = None,
@@ -84,6 +86,7 @@ def plan(
     """Show the plan and the reason for each step.
 
     Blocked and changed steps come first. Writes only the index and FILE, and nothing at all with --offline.
+    No command of the rules runs, but without --allow-commands the steps that need one are blocked.
     Exits with 1 if steps are blocked, DICOM files could not be indexed, most of an output vanished, or there is not enough
     free space. Exits with 4 if an expectation failed or --locked finds a difference.
     """
@@ -104,7 +107,7 @@ def plan(
         else:
             refused = brought_up_to_date(shown, loaded, no_index=no_index, allow_vanish=allow_vanish)
         with shown.progress() as emit:
-            allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish}
+            allowed = {"allow_prune": allow_prune, "allow_vanish": allow_vanish, "allow_commands": allow_commands}
             made = (app.plan_offline if offline else app.plan)(loaded, tuple(targets or ()), **allowed, emit=emit)
         with made:
             try:

@@ -41,10 +41,11 @@ INSERT INTO temp.rival SELECT request.number, contested.requests FROM request CR
     CROSS JOIN temp.contested ON contested.place = folder.place AND contested.key = request.key
 """
 
-# An action that requests one instance twice at one path has one step for it.
+# An action that requests one instance twice at one path has one step for it. Two groups are never one.
 AGAIN = """
 DELETE FROM request WHERE number IN (SELECT number FROM (
-    SELECT request.number, row_number() OVER (PARTITION BY action, SOPInstanceUID, path || name ORDER BY request.number) AS nth
+    SELECT request.number,
+        row_number() OVER (PARTITION BY action, SOPInstanceUID, parts, path || name ORDER BY request.number) AS nth
     FROM temp.rival JOIN request ON request.number = rival.number JOIN folder ON folder.number = request.folder) WHERE nth > 1)
 """
 

@@ -38,6 +38,7 @@ class Planning(Generic[R_co]):
     ledger: "Ledger"
     emit: Emit
     allow_prune: bool
+    allow_commands: bool
     in_time: Callable[[Iterable[Any]], Iterator[Any]]
 
 
@@ -65,6 +66,10 @@ class ActionKind(Protocol[A_contra, R_contra]):
 
     def prunes(self, action: A_contra) -> bool | None:
         """Return whether an action removes files that its set no longer has; None if it makes no files."""
+        return None
+
+    def command(self, action: A_contra) -> tuple[str, ...] | None:
+        """Return the program and the arguments, as templates, that an action runs on this machine; None if it runs none."""
         return None
 
     def requests(self, name: str, action: A_contra, planning: Planning[R_contra]) -> Iterator[Request]:

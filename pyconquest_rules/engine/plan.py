@@ -34,7 +34,7 @@ class Plan:
 
     `findings` are problems of the plan as a whole, `asserted` the results of assertions, `differs` whether it is not what was
     locked. Neither they nor the `recipes`, which are known by their names, are saved: a plan that was loaded gets those of one
-    that was just made.
+    that was just made. `held` are actions whose steps are to be blocked, and why.
     """
 
     def __init__(self) -> None:
@@ -45,6 +45,7 @@ class Plan:
         self.asserted: tuple[Asserted, ...] = ()
         self.differs = False
         self.recipes: dict[str, Recipe | Assembler] = {}
+        self.held: dict[str, str] = {}
         self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(TABLES)
@@ -212,6 +213,15 @@ class Plan:
     def allows_vanish(self) -> bool:
         """Whether outputs may have lost most of their files."""
         return self.connection.execute("SELECT 1 FROM allowed WHERE what = 'vanish'").fetchone() is not None
+
+    def allow_commands(self) -> None:
+        """Allow the commands of actions."""
+        self.connection.execute("INSERT INTO allowed VALUES ('commands')")
+
+    @property
+    def allows_commands(self) -> bool:
+        """Whether the commands of actions may run."""
+        return self.connection.execute("SELECT 1 FROM allowed WHERE what = 'commands'").fetchone() is not None
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return for each action the number of steps by status, and the bytes of those that are todo."""

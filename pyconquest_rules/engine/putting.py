@@ -33,11 +33,13 @@ LARGE = 16 << 20  # bytes: a group of this size needs no more files
 class Putting:
     """The executor of an action that makes files. `outputs` are the folders that files may go to.
 
-    `outcome` is the word by which a file that was made is counted.
+    `outcome` is the word by which a file that was made is counted. `apart`: each file takes long to make, so that none should
+    wait for another.
     """
 
     outputs: Outputs
     outcome: str
+    apart: bool = False
 
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
         """Put files; the removals come last, and only if every file was put."""
@@ -55,7 +57,7 @@ class Putting:
         making, placing = deque[_Group](), deque[_Group]()
         with ThreadPoolExecutor(IN_FLIGHT) as pool, ExitStack() as stack:
             stack.callback(_close, making, placing)
-            for group in _intended(_groups(steps), runner):
+            for group in _intended(_groups(steps, apart=self.apart), runner):
                 if runner.stopped():
                     break
                 files = self._files(group, runner, settled, guard)
@@ -191,15 +193,15 @@ def _brings(step: Step) -> bool:
     return isinstance(step.operation, PutFile) and not step.operation.adopt
 
 
-def _groups(steps: Iterator[Step]) -> Iterator[list[Step]]:
-    """Yield groups of consecutive steps that share one wait for the disk."""
+def _groups(steps: Iterator[Step], *, apart: bool) -> Iterator[list[Step]]:
+    """Yield groups of consecutive steps that share one wait for the disk; `apart`: groups of one file that is put."""
     group, size = [], 0
     for step in steps:
         operation = step.operation
         group.append(step)
         size += operation.stamp.size
         most = TOGETHER[operation.mode] if isinstance(operation, PutFile) else REMOVED_TOGETHER
-        if size >= LARGE or len(group) == most:
+        if size >= LARGE or len(group) == most or (apart and isinstance(operation, PutFile)):
             yield group
             group, size = [], 0
     if group:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import join
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
@@ -63,11 +64,13 @@ class Console:
         """Print the file and the next command."""
         self.out.print(f"wrote {printable(str(file))}; {next_step}")
 
-    def checked(self, counts: dict[str, int]) -> None:
-        """Print the numbers of sources, sets and actions, and the others that are not zero."""
+    def checked(self, counts: dict[str, int], commands: Mapping[str, tuple[str, ...]]) -> None:
+        """Print the numbers of sources, sets and actions, the others that are not zero, and the commands."""
         shown = {name: number for name, number in counts.items() if number or name in ("sources", "sets", "actions")}
         numbers = (f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in shown.items())
         self.out.print(("ok", "green"), f": {', '.join(numbers)}")
+        for action, command in commands.items():
+            self.out.print(f"  {action} runs, with --allow-commands: {join(command)}")
 
     def indexed(self, result: Indexed) -> None:
         """Print the counts that are not zero, the notes and the reasons."""

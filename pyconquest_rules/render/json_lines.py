@@ -6,7 +6,7 @@ import base64
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -66,9 +66,9 @@ class JsonLines:
         """Write the summary."""
         write("summary", file=str(file))
 
-    def checked(self, counts: dict[str, int]) -> None:
+    def checked(self, counts: dict[str, int], commands: Mapping[str, tuple[str, ...]]) -> None:
         """Write the summary."""
-        write("summary", **counts)
+        write("summary", **counts, commands=commands)
 
     def indexed(self, result: Indexed) -> None:
         """Write the summary, with the reasons of rejected and skipped files and the notes of indexed files."""

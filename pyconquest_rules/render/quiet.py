@@ -5,7 +5,7 @@ Requested rows are not a report: `query`, `find`, `history` and similar commands
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ class Quiet(Console):
     def written(self, file: Path, next_step: str) -> None:
         """Print nothing."""
 
-    def checked(self, counts: dict[str, int]) -> None:
+    def checked(self, counts: dict[str, int], commands: Mapping[str, tuple[str, ...]]) -> None:
         """Print nothing."""
 
     def indexed(self, result: Indexed) -> None:

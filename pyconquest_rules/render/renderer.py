@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -28,8 +28,8 @@ class Renderer(Protocol):
     def written(self, file: Path, next_step: str) -> None:
         """Show a file that was written for the user, and the next command."""
 
-    def checked(self, counts: dict[str, int]) -> None:
-        """Show that the rules are valid, with the numbers of sources, sets, actions, expectations and releases."""
+    def checked(self, counts: dict[str, int], commands: Mapping[str, tuple[str, ...]]) -> None:
+        """Show that the rules are valid, with the numbers of their tables, and the commands of actions."""
 
     def indexed(self, result: Indexed) -> None:
         """Show the result of an update of the index."""

@@ -117,6 +117,7 @@ def checked(
         nodes=nodes(rules_file.nodes, base),
         of_kind=bound,
         templates={f"{kind}.{name}": template for (kind, name), template in destinations.items()},
+        prefixes={f"{kind}.{name}": frozenset(prefixes) for (kind, name), prefixes in templates.prefixes.items()},
         files=(*_named_files(rules_file, found, base), *((each, "a rules file that is included") for each in places.included)),
         included=places.included,
         params=rules_file.vars,

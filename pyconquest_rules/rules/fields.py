@@ -47,6 +47,13 @@ class PathTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class TextTemplate:
+    """A template of a text that is not a path. `own` are names that it can use beside those of a destination."""
+
+    own: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class VariablesOnly:
     """A text in which only `{{ vars.NAME }}` works, and no other part of a template."""
 
@@ -61,7 +68,10 @@ class NamedFile:
     """The path of a file that is read. No command replaces it."""
 
 
-Marker = Reference | ReferenceToAction | PathTemplate | VariablesOnly | Statement | NamedFile
+Marker = Reference | ReferenceToAction | PathTemplate | TextTemplate | VariablesOnly | Statement | NamedFile
+
+TEMPLATES = (PathTemplate, TextTemplate, VariablesOnly)
+"""The markers of texts in which templates work."""
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 # `references.name_problems` checks names, not the model: other tables may refer to a set even if its name is invalid.
@@ -185,7 +195,7 @@ class Form:
             table = _inside(field.annotation)
             for key in _fields(table) if _is_model(table) else ():
                 markers = *self.markers_at((kind, "", key)), *self.markers_at((kind, "", key, ""))
-                if any(isinstance(marker, PathTemplate | VariablesOnly) for marker in markers):
+                if any(isinstance(marker, TEMPLATES) for marker in markers):
                     yield kind, key
 
     def _at(self, path: Path) -> tuple[Any, Any]:

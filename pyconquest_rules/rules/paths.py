@@ -1,6 +1,6 @@
-"""Check the templates that render paths: the layouts of sources and the destinations of actions."""
+"""Check the templates: the layouts of sources, the destinations of actions, and texts such as the arguments of commands."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import islice
 
 from pyconquest_rules.dicom import near_keyword, tags
@@ -8,7 +8,7 @@ from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, did_you_mean
 from pyconquest_rules.index.query.sql_mistakes import how_to_index
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.rules.fields import Marked, PathTemplate, Reference
+from pyconquest_rules.rules.fields import Marked, PathTemplate, Reference, TextTemplate
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
@@ -16,23 +16,27 @@ from pyconquest_rules.rules.problems import Problems
 from pyconquest_rules.rules.sets import CheckedSets
 from pyconquest_rules.rules.validation import STAND_IN
 from pyconquest_rules.templates import Template
+from pyconquest_rules.templates.template import Text
 
 Named = tuple[str, str]
 """The kind and the name of a table."""
 
 
 class CheckedTemplates:
-    """Compiles and checks the path templates of a rules file."""
+    """Compiles and checks the templates of a rules file. `prefixes` are the leading folders of the destinations of a table."""
 
     def __init__(self, rules_file: RulesFile, places: Places, outputs: Outputs, sets: CheckedSets) -> None:
         self._file, self._places, self._outputs, self._sets = rules_file, places, outputs, sets
+        self.prefixes = dict[Named, set[str]]()
 
     def check(self, tables: Mapping[Named, Iterable[Marked]], problems: Problems) -> dict[Named, Template]:
-        """Return the templates by table; a table has at most one. Append to `problems` what is wrong with them."""
+        """Return the templates by table; if a table has several, the last. Append to `problems` what is wrong with them."""
         templates = dict[Named, Template]()
         for table, found in tables.items():
             selects = [value for _, marker, value in found if isinstance(marker, Reference) and marker.kind == "select"]
             for place, marker, text in found:
+                if isinstance(marker, TextTemplate) and not problems.enough:
+                    problems += islice(self._in_text(text, marker, selects, place), MOST_TOLD)
                 if not isinstance(marker, PathTemplate) or problems.enough:
                     continue
                 try:
@@ -41,12 +45,22 @@ class CheckedTemplates:
                     problems.append(self._places.within(place, mistake))
                     continue
                 if marker.below_outputs:
+                    self.prefixes.setdefault(table, set()).add(template.prefix)
                     problems += self._outside(template, place)
-                    unknown = self._unknown_names(template, selects, place)
+                    unknown = self._unknown_names(template.names, selects, place)
                 else:
                     unknown = self._not_of_images(template, place)
                 problems += islice(unknown, MOST_TOLD)
         return templates
+
+    def _in_text(self, text: str, marker: TextTemplate, selects: list[str], place: Path) -> Iterator[Problem]:
+        """Yield what is wrong with the template of a text."""
+        try:
+            names = Text(text, self._file.vars).columns
+        except Mistake as mistake:
+            yield self._places.within(place, mistake)
+        else:
+            yield from self._unknown_names(frozenset(names).difference(marker.own), selects, place, marker.own)
 
     def _not_of_images(self, template: Template, place: Path) -> Iterator[Problem]:
         """Yield the names in the layout of a source that are not columns of images. A layout has no query to add columns."""
@@ -66,16 +80,16 @@ class CheckedTemplates:
             if STAND_IN not in template.prefix:
                 yield self._places.within(place, mistake)
 
-    def _unknown_names(self, template: Template, selects: list[str], place: Path) -> Iterator[Problem]:
-        """Yield the names in a destination that are neither columns of images nor of the set of the action."""
+    def _unknown_names(self, names: Set[str], selects: list[str], place: Path, others: tuple[str, ...] = ()) -> Iterator[Problem]:
+        """Yield the names in a template that are neither columns of images nor of the set of the action."""
         for name_of_set in selects:
             of_set = self._sets.columns(name_of_set)
             if of_set is None:
                 return
             columns = [*of_set, *self._sets.columns_of_images]
-            shown = [column for column in columns if column not in self._sets.hidden]
+            shown = [*others, *(column for column in columns if column not in self._sets.hidden)]
             own = [column.lower() for column in of_set] if self._sets.is_query(name_of_set) else []
-            for name in sorted(template.names - {*columns}):
+            for name in sorted(names - {*columns}):
                 if name.lower() in own:
                     continue
                 hint = f"write vars.{name}" if name in self._file.vars else how_to_index(name) or did_you_mean(name, shown)

@@ -96,6 +96,12 @@ class CheckedSets:
         """Whether a set has columns of its own: it has a `query` or a `from`, rather than a `where`."""
         return self.selections[name].where is None
 
+    def level_of(self, name: str, column: str) -> Level | None:
+        """Return the level of a name in a template for a set; None for a column of its query, and for an unknown name."""
+        if self.is_query(name) and column.lower() in map(str.lower, self.columns(name) or ()):
+            return None
+        return next((level for level, view in VIEWS.items() if column in column_names(self._connection, view)), None)
+
     @cached_property
     def columns_of_images(self) -> list[str]:
         """The columns of the view of images. Compiling a query of the view would take as long as all other checks together."""

@@ -1,4 +1,4 @@
-"""A compiled template, and texts with variables only."""
+"""Compiled templates of paths and texts, and texts with variables only."""
 
 import posixpath
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from itertools import takewhile
 from jinja2 import nodes
 
 from pyconquest_rules.errors import Mistake
-from pyconquest_rules.paths import MARK, Destination, UnsafePath, destination, remembered
+from pyconquest_rules.paths import ESCAPED, MARK, Destination, UnsafePath, destination, remembered
 from pyconquest_rules.templates.expressions import Expressions
 from pyconquest_rules.templates.parsing import names, parts
 from pyconquest_rules.templates.printing import Printer, joined
-from pyconquest_rules.templates.values import RenderError, Values, text_of
+from pyconquest_rules.templates.values import BadValue, RenderError, Values, text_of
 
 SAMPLE = MARK + "x"
 
@@ -57,6 +57,39 @@ class Template:
     def render(self, values: Values) -> Destination:
         """Return the destination for these values of `columns`. Raises MissingValue, BadValue or UnsafePath."""
         return destination(self._many(*values[: self._shared]) + self._last(values))
+
+
+class Text:
+    """A template of a text that is not a path, compiled once and rendered for each instance.
+
+    `columns` are the keywords and columns that it uses, in the order of the values for `render`.
+    """
+
+    __slots__ = ("_printed", "columns")
+
+    def __init__(self, text: str, vars: Mapping[str, object]) -> None:
+        """Compile `text`. Raises Mistake if it is not valid Jinja2, or has a forbidden node."""
+        try:
+            children = [*parts(text)]
+            self.columns = tuple(sorted(set[str]().union(*map(names, children))))
+            printer = Printer(Expressions(vars, {name: position for position, name in enumerate(self.columns)}))
+            self._printed = joined([printer.printed(child) for child in children])
+        except RecursionError:
+            raise Mistake("the template is nested too deeply") from None
+
+    def render(self, values: Values, not_first: str = "") -> str:
+        """Return the text for these values of `columns`.
+
+        Raises MissingValue, BadValue, also for a character that cannot be printed, or if a value begins the text with a
+        character of `not_first`; and UnsafePath if the text is much too long.
+        """
+        raw = self._printed(values)
+        text = ESCAPED.sub(lambda match: chr(int(match[1], 16)), raw.replace(MARK, ""))
+        if not text.isprintable():
+            raise BadValue(" or ".join(self.columns), "has a character that cannot be printed")
+        if raw.startswith(MARK) and text.startswith((*not_first,)):
+            raise BadValue(self.columns[0] if len(self.columns) == 1 else "a value", f"begins with one of {' '.join(not_first)}")
+        return text
 
 
 def with_vars(text: str, vars: Mapping[str, object]) -> str:

@@ -43,6 +43,7 @@ def test_every_key_is_accepted_in_json(workplace: Workplace) -> None:
         "actions": 3,
         "expectations": 0,
         "releases": 0,
+        "commands": {},
     }
 
 
