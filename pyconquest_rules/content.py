@@ -1,11 +1,13 @@
-"""What is delivered of an instance: the bytes of its file as they are, or what a recipe makes of them.
+"""What is delivered: the bytes of a file as they are, what a recipe makes of them, or a file that is made of many.
 
-Copy and send deliver a content and do not know which of the two it is.
+Whoever delivers a content does not know which of them it is.
 """
 
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 # The range of an integer column of SQLite.
 EARLIEST, LATEST = -(2**63), 2**63 - 1
@@ -43,10 +45,44 @@ class Recipe(Protocol):
         """Return the UID that stands in the delivered bytes in place of another one, or the same if it stays."""
 
 
-class Applied(NamedTuple):
-    """A recipe as it is applied to one instance: `identity` changes whenever the delivered bytes may."""
+class Part(NamedTuple):
+    """One of the contents that a file is made of, or about: its name there, and the instance that it is of.
 
-    recipe: Recipe
+    `action` is the one that delivers it, if the file is about what other actions deliver; `name` is its destination then.
+    """
+
+    name: str
+    SOPInstanceUID: str
+    content: "Content"
+    action: str = ""
+
+
+class Assembler(ABC):
+    """Makes a file of many contents: the same bytes from the same parts, in every run and on every machine."""
+
+    name: str
+    """The name by which the rules know it. A plan that was saved finds it again by that name."""
+
+    @abstractmethod
+    def assemble(self, identity: str, parts: Iterator[Part], target: int) -> None:
+        """Write a file to an empty one, which is open for reading and writing.
+
+        `identity` is the one that the file was requested with. Raises NotTransformed, Changed, OSError. May be called by
+        several threads, each with a file of its own.
+        """
+
+    def uid(self, uid: str) -> str:
+        """Return the UID that is delivered in place of another one: the same."""
+        return uid
+
+
+class Applied(NamedTuple):
+    """A recipe as it is applied to one instance, or an assembler as it makes one file.
+
+    `identity` changes whenever the delivered bytes may.
+    """
+
+    recipe: Recipe | Assembler
     identity: str
 
 
@@ -80,4 +116,26 @@ class Transformed:
         return self.recipe.uid(uid)
 
 
-Content: TypeAlias = Verbatim | Transformed
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A file that an assembler makes of parts.
+
+    The `stamp` has the size of all parts; its other number changes whenever a part is added, removed or changed. `parts` yields
+    them by name, and may be called by any thread.
+    """
+
+    source: ClassVar[bytes] = b""
+    stamp: Stamp
+    assembler: Assembler
+    identity: str
+    parts: Callable[[], Iterator[Part]]
+
+    def uid(self, uid: str) -> str:
+        """Return the UID that is delivered in place of another one: the same."""
+        return uid
+
+
+OfInstance: TypeAlias = Verbatim | Transformed
+"""What is delivered of one instance."""
+
+Content: TypeAlias = Verbatim | Transformed | Assembled

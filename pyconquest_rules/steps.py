@@ -6,7 +6,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any, ClassVar, NamedTuple
 
-from pyconquest_rules.content import Applied, Content, Stamp
+from pyconquest_rules.content import Applied, Content, OfInstance, Stamp
 
 
 class Mode(StrEnum):
@@ -90,7 +90,8 @@ class Request(NamedTuple):
     The destination is `folder` plus `name`. `folder` is absolute, or relative to the folder of the rules file.
     `written` is the folder before it was made safe. Two requests with equal `folder` but different `written` collide.
     A requested retrieval has no source and no destination yet, but a `series`. `applied` is the recipe that makes what is
-    delivered; None if the bytes are delivered as they are.
+    delivered; None if the bytes are delivered as they are. A file that is made of many instances has no SOPInstanceUID and no
+    source: `applied` is an assembler, `parts` the number of the group of its parts, `size` and `mtime_ns` their stamp.
     """
 
     SOPInstanceUID: str
@@ -104,6 +105,7 @@ class Request(NamedTuple):
     message: str | None = None
     series: Series | None = None
     applied: Applied | None = None
+    parts: int = 0
 
 
 class _OfContent:
@@ -145,7 +147,7 @@ class SendInstance(_OfContent):
     `sent`: the instance was already sent and only needs confirmation.
     """
 
-    content: Content
+    content: OfInstance
     destination: str
     sent: bool
 

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import thread_time
+from typing import TypeVar
 
 from pyconquest_rules.answers import Vanished
-from pyconquest_rules.app.asserting import asserted
+from pyconquest_rules.app.asserting import Stage, asserted, assertion_names
 from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.content import Content
 from pyconquest_rules.disk import folders
@@ -24,12 +25,14 @@ from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.planner import decide, hold_back
 from pyconquest_rules.engine.saved import load
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
-from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, silent
+from pyconquest_rules.events import BroughtAlong, Emit, Noted, Planning, silent
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.index.store.tables import CONTESTED
 from pyconquest_rules.kinds.all import kind_of
 from pyconquest_rules.rules.rules import Rules
-from pyconquest_rules.steps import Mode, Request
+from pyconquest_rules.steps import Mode
+
+T = TypeVar("T")
 
 
 def plan(
@@ -66,7 +69,7 @@ def plan_offline(
     local = without_nodes(rules, chosen)
     for name in chosen:
         if name not in local:
-            emit(NodeNoted(name, "not planned: only the node knows which instances to retrieve"))
+            emit(Noted(name, "not planned: only the node knows which instances to retrieve"))
     return planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit, offline=True)
 
 
@@ -86,10 +89,13 @@ def stages(
     local = without_nodes(rules, chosen)
     retrieves = tuple(name for name in chosen if name not in local)
     if retrieves and local:
-        with planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish) as made:
+        with planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish, stage=Stage.PREVIEW) as made:
             refuse(made)
-    for names in [some for some in (retrieves, local) if some] or [()]:
-        with planned(rules, names, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit) as made:
+    plans = [(retrieves, Stage.RETRIEVALS)] if retrieves else []
+    if local or not retrieves or assertion_names(rules):  # without actions, it has the assertions that hold back nothing
+        plans.append((local, Stage.LAST))
+    for names, stage in plans:
+        with planned(rules, names, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit, stage=stage) as made:
             yield made
 
 
@@ -147,6 +153,7 @@ def planned(
     allow_vanish: bool = False,
     emit: Emit = silent,
     offline: bool = False,
+    stage: Stage = Stage.LAST,
 ) -> Plan:
     """Return the plan of the actions, without those that they need. `offline`: no source is read and nothing is written."""
     with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
@@ -155,7 +162,8 @@ def planned(
         ledger.show_placed(rules.outputs)
         made, limited = Plan(), False
         made.note_made(rules.today, rules.variables)
-        given = Given(rules, made, sets, ledger, emit, allow_prune)
+        in_time = _InTime(sets)
+        given = Given(rules, made, sets, ledger, emit, allow_prune, in_time)
         if allow_vanish:
             made.allow_vanish()
         for name in names:
@@ -165,7 +173,7 @@ def planned(
                 made.limit(sets.budget.plan)
                 limited = True
             requests = kind.requests(name, action, given)
-            emit(Planning(name, made.add(name, _in_time(requests, sets) if limited else requests)))
+            emit(Planning(name, made.add(name, in_time(requests) if limited else requests)))
             selected = kind.selects(action)
             if selected is not None and (instances := sets.brought_along(selected)):
                 made.note_brought_along(name, instances)
@@ -173,7 +181,7 @@ def planned(
         contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
         facts = _OfflineFacts(ledger, rules.outputs) if offline else _Facts(ledger, rules.outputs)
         gone = decide(made, facts, rules.outputs, contested)
-        made.asserted = asserted(rules, names, sets)
+        made.asserted = asserted(rules, names, sets, stage)
         assertions.hold_back(made)
         hold_back(made, rules.needs)
         if offline:
@@ -196,16 +204,22 @@ def _bounded(sets: Sets) -> Iterator[None]:
         raise Mistake(f"the plan takes more than {most} MiB, or the disk for temporary files is full", hint=hint) from None
 
 
-def _in_time(requests: Iterator[Request], sets: Sets) -> Iterator[Request]:
-    """Yield the requests. Raises Mistake when rendering the destinations has used up the processor time of the plan."""
-    began = thread_time()
-    for number, request in enumerate(requests):
-        if number % 64 == 0:
-            sets.left, began = sets.left - (thread_time() - began), thread_time()
-            if sets.left <= 0:
-                hint = "a template may be very long, or a set may give rows more than once"
-                raise Mistake("the sets and templates together take too long", hint=hint)
-        yield request
+class _InTime:
+    """Passes items on. Raises Mistake when making them has used up the processor time of the plan."""
+
+    def __init__(self, sets: Sets) -> None:
+        self.sets, self.began = sets, 0.0
+
+    def __call__(self, items: Iterable[T]) -> Iterator[T]:
+        self.began = thread_time()
+        for number, item in enumerate(items):
+            if number % 64 == 0:
+                now = thread_time()
+                self.sets.left, self.began = self.sets.left - (now - self.began), now
+                if self.sets.left <= 0:
+                    hint = "a template may be very long, or a set may give rows more than once"
+                    raise Mistake("the sets and templates together take too long", hint=hint)
+            yield item
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +265,6 @@ class _OfflineFacts(_Facts):
 def _note_unknown(facts: _Facts, sets: Sets, rules: Rules, emit: Emit) -> None:
     """Emit events about what an offline plan cannot know."""
     if isinstance(facts, _OfflineFacts) and (number := len(facts.unknown)):
-        emit(NodeNoted("", f"{number:,} existing files were not compared with their sources: they count as changed"))
+        emit(Noted("", f"{number:,} existing files were not compared with their sources: they count as changed"))
     if not obeys(rules, sets.connection):
-        emit(NodeNoted("", "the index does not have the latest decisions of decisions.txt yet; the next command applies them"))
+        emit(Noted("", "the index does not have the latest decisions of decisions.txt yet; the next command applies them"))

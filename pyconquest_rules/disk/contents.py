@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pyconquest_rules.content import Content, Stamp, Transformed, Verbatim
+from pyconquest_rules.content import Assembled, Content, Stamp, Transformed, Verbatim
 from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 
 
@@ -31,6 +31,10 @@ class Digests(NamedTuple):
 
 def write(content: Content, target: int) -> Digests:
     """Write a content to an empty file, open for reading and writing. Raises Changed, NotTransformed, OSError."""
+    if isinstance(content, Assembled):
+        content.assembler.assemble(content.identity, content.parts(), target)
+        os.lseek(target, 0, os.SEEK_SET)
+        return Digests.of(hashed(target))
     with open_file(content.source, os.O_RDONLY) as source:
         match content:
             case Verbatim():
@@ -47,8 +51,26 @@ def write(content: Content, target: int) -> Digests:
 
 
 @contextmanager
-def transformed(content: Transformed) -> Iterator[tuple[int, Digests]]:
-    """Yield a descriptor of a temporary file, which has no name, with what a recipe makes; and its digests.
+def reading(content: Content) -> Iterator[int]:
+    """Yield a descriptor of the bytes of a content, at their beginning.
+
+    Raises Changed at the end of the block; NotTransformed, OSError.
+    """
+    match content:
+        case Verbatim(source=source, stamp=stamp):
+            with open_file(source, os.O_RDONLY) as file:
+                yield file
+                if Stamp.of(os.fstat(file)) != stamp:
+                    raise Changed
+        case Transformed() | Assembled():
+            with transformed(content) as (file, _):
+                os.lseek(file, 0, os.SEEK_SET)
+                yield file
+
+
+@contextmanager
+def transformed(content: Content) -> Iterator[tuple[int, Digests]]:
+    """Yield a descriptor of a temporary file, which has no name, with the bytes of a content; and its digests.
 
     Raises Changed, NotTransformed, OSError.
     """
@@ -61,6 +83,6 @@ def digests(content: Content) -> Digests:
     match content:
         case Verbatim(source=source):
             return Digests.of(hash_of(source))
-        case Transformed():
+        case Transformed() | Assembled():
             with transformed(content) as (_, found):
                 return found

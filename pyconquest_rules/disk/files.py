@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import time_ns
 from typing import cast
 
-from pyconquest_rules.content import NotTransformed, Stamp
+from pyconquest_rules.content import Assembled, NotTransformed, Stamp
 from pyconquest_rules.disk.contents import Changed, Digests, digests, write
 from pyconquest_rules.disk.folders import Folders, opened
 from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
@@ -134,7 +134,8 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
     """
     parent, _, name = operation.destination.rpartition("/")
     began = time_ns()
-    _same_source(operation, os.stat(operation.source))
+    if not isinstance(operation.content, Assembled):
+        _same_source(operation, os.stat(operation.source))
     folder = folders.descriptor(parent, name, make=not operation.adopt)
     with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
         yield None
@@ -186,10 +187,11 @@ def _part(operation: PutFile, folder: int, part: str) -> Making:
 
 @contextmanager
 def _write(operation: PutFile, folder: int, part: str) -> Making:
-    """Write the content, with the mtime of the source."""
+    """Write the content, with the mtime of its source if it is of one."""
     with open_file(part, NEW, folder) as target:
         digest = write(operation.content, target)
-        os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
+        if not isinstance(operation.content, Assembled):
+            os.utime(target, ns=(operation.stamp.mtime_ns, operation.stamp.mtime_ns))
         if sys.platform == "linux":
             # The disk starts to write while the next file is read, so that the fsyncs that follow are short.
             os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -3,11 +3,11 @@
 The engine knows neither the kinds nor the rules, whose type is a parameter.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pyconquest_rules.engine.assertions import Assertion
 from pyconquest_rules.events import Emit
@@ -26,7 +26,11 @@ R_co = TypeVar("R_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Planning(Generic[R_co]):
-    """What an action is planned with: the rules, the plan that it is added to, the index and the ledger."""
+    """What an action is planned with: the rules, the plan that it is added to, the index and the ledger.
+
+    `in_time` passes on what a kind makes before its first request. It raises Mistake when the processor time of the plan is used
+    up.
+    """
 
     rules: R_co
     plan: "Plan"
@@ -34,6 +38,7 @@ class Planning(Generic[R_co]):
     ledger: "Ledger"
     emit: Emit
     allow_prune: bool
+    in_time: Callable[[Iterable[Any]], Iterator[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,10 @@ class AssertingKind(Protocol[A_contra, R_contra]):
     """A kind whose tables are assertions about the data. A plan has their results as findings."""
 
     name: str
+
+    def holds(self, table: A_contra) -> tuple[str, ...] | None:
+        """Return the actions that are held back if the assertion fails; None for all that query no node."""
+        ...
 
     def assertion(self, name: str, table: A_contra, rules: R_contra, sets: "Sets") -> Assertion:
         """Return the assertion of a table. Raises Mistake if its query cannot be made."""

@@ -53,7 +53,9 @@ class Mending:
 
 
 def _trouble(source: bytes, stamp: Stamp, sha256: str) -> str | None:
-    """Return why a source no longer has the recorded bytes; None if it has."""
+    """Return why a source no longer has the recorded bytes; None if it has, or if only the plan knows, as of many sources."""
+    if not source:
+        return None
     try:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):  # the ledger may come from somebody else

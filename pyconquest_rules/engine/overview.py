@@ -7,7 +7,8 @@ from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
-from pyconquest_rules.engine.plan import RANK, Plan
+from pyconquest_rules.engine.plan import Plan
+from pyconquest_rules.engine.plan_tables import RANK
 from pyconquest_rules.steps import Reason, Status
 
 

@@ -5,12 +5,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import Any
 
 from pyconquest_rules.answers import Asserted, Finding
-from pyconquest_rules.content import Content, Recipe, Stamp, Transformed, Verbatim
+from pyconquest_rules.content import Assembled, Assembler, Content, OfInstance, Part, Recipe, Stamp, Transformed, Verbatim
+from pyconquest_rules.engine.plan_tables import ANSWERED, PARTS, RANK, STEPS, TABLES
 from pyconquest_rules.engine.requested import AtNode, Files, FromNode, Requested
 from pyconquest_rules.paths import collision_key, remembered
 from pyconquest_rules.steps import (
@@ -27,82 +28,30 @@ from pyconquest_rules.steps import (
     Step,
 )
 
-# Requests are written once; what becomes of them is a narrow table, which can be written again cheaply while it is decided.
-# The kind of an action is that of its rows in the ledger: 'file', 'instance' or 'arrival'. Paths of folders end with a slash;
-# folder 0 is that of requests without a destination, series 0 that of everything which is not retrieved, recipe 0 that of bytes
-# which are delivered as they are. `delivered` is the SOPInstanceUID of what is delivered, if it is another one. Paths that some
-# file system cannot tell apart have the same `key`; `place` numbers the keys of folders. A file to be removed is a request too:
-# in folder 0, with the whole path as its name and with the recorded size and time; `removal` has the rest. `prune` is NULL, 0
-# for at most half, or 1.
-TABLES = """
-CREATE TABLE action (
-    number INTEGER PRIMARY KEY, name TEXT UNIQUE, kind TEXT, fingerprint TEXT, mode TEXT, on_conflict TEXT, on_changed TEXT,
-    prune INT, node TEXT, confirm INT, into_source TEXT);
-CREATE TABLE recipe (number INTEGER PRIMARY KEY, name TEXT, identity TEXT);
-CREATE TABLE folder (number INTEGER PRIMARY KEY, path TEXT, written TEXT, key TEXT, place INT);
-CREATE TABLE series (number INTEGER PRIMARY KEY, StudyInstanceUID TEXT, SeriesInstanceUID TEXT, SOPClassUID TEXT,
-    PatientID TEXT);
-CREATE TABLE request (
-    number INTEGER PRIMARY KEY, action INT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT,
-    folder INT, name TEXT, key TEXT, reason TEXT, message TEXT, series INT, recipe INT, delivered TEXT);
-CREATE TABLE step (
-    number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
-CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
-CREATE TABLE made (day TEXT, variables TEXT);
-CREATE TABLE brought_along (action TEXT PRIMARY KEY, instances INT);
-CREATE TABLE allowed (what TEXT PRIMARY KEY);
-INSERT INTO folder VALUES (0, '', NULL, NULL, 0);
-INSERT INTO series VALUES (0, '', '', '', '');
-INSERT INTO recipe VALUES (0, '', '');
-"""
-
-STEPS = """
-SELECT step.number, action.name, request.SOPInstanceUID, step.status, step.reason, step.message,
-       action.fingerprint || recipe.identity, action.kind, request.source, request.size, request.mtime_ns, recipe.name,
-       action.mode, action.node, folder.path || request.name AS destination,
-       step.there_size, step.there_mtime_ns, action.into_source, StudyInstanceUID, SeriesInstanceUID, SOPClassUID,
-       PatientID, removal.sha256, removal.forget
-FROM step CROSS JOIN request ON request.number = step.number
-    CROSS JOIN folder ON folder.number = request.folder CROSS JOIN series ON series.number = request.series
-    CROSS JOIN recipe ON recipe.number = request.recipe CROSS JOIN action ON action.number = step.action
-    LEFT JOIN removal ON removal.number = step.number
-"""
-
-# What a person should see first: blocked steps, changed files, removals, replacements, then the rest.
-RANK = """
-CASE WHEN step.reason = 'destination-changed' THEN 1 WHEN status = 'blocked' THEN 0 WHEN step.reason = 'prune' THEN 2
-    WHEN there_size IS NOT NULL AND step.reason != 'adopt' THEN 3 ELSE 4 END
-"""
-
-# A removal puts nothing at its destination.
-ANSWERED = """
-INSERT OR REPLACE INTO temp.asked
-SELECT destination, iif(removal.number IS NULL, step.status, NULL), coalesce(step.message, step.reason)
-FROM step CROSS JOIN request USING (number) CROSS JOIN folder ON folder.number = request.folder
-    CROSS JOIN temp.asked ON asked.destination = folder.path || request.name LEFT JOIN removal ON removal.number = step.number
-"""
-
 
 class Plan:
     """The steps of the actions that were asked for, in the order in which they will be done.
 
-    `findings` are problems of the plan as a whole, `asserted` the results of assertions. Neither they nor the `recipes`,
-    which are known by their names, are saved: a plan that was loaded gets those of one that was just made.
+    `findings` are problems of the plan as a whole, `asserted` the results of assertions, `differs` whether it is not what was
+    locked. Neither they nor the `recipes`, which are known by their names, are saved: a plan that was loaded gets those of one
+    that was just made.
     """
 
     def __init__(self) -> None:
         """Make an empty plan, in a temporary file that disappears with it."""
-        self.connection = sqlite3.connect("", isolation_level=None)
+        # Executors read the parts of files in their own threads. SQLite takes one call after the other.
+        self.connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self.findings: tuple[Finding, ...] = ()
         self.asserted: tuple[Asserted, ...] = ()
-        self.recipes: dict[str, Recipe] = {}
+        self.differs = False
+        self.recipes: dict[str, Recipe | Assembler] = {}
         self.connection.execute("PRAGMA journal_mode = OFF")
         self.connection.execute("PRAGMA synchronous = OFF")
         self.connection.executescript(TABLES)
         self.connection.execute("PRAGMA cache_size = -32768")
         self._folder = remembered(self._noted)
         self._series = remembered(self._noted_series)
-        self._recipe = remembered(self._noted_recipe)
+        self.recipe = remembered(self._noted_recipe)
 
     def __enter__(self) -> "Plan":
         return self
@@ -136,17 +85,18 @@ class Plan:
         (number,) = self.connection.execute("SELECT number FROM action WHERE name = ?", (action,)).fetchone()
         self.connection.execute("BEGIN")
         self.connection.executemany(
-            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO request VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (self._row(number, request) for request in requests),
         )
         self.connection.execute("COMMIT")
         return int(self.connection.execute("SELECT max(number) FROM request").fetchone()[0] or 0)
 
     def _row(self, action: int, request: Request) -> tuple[object, ...]:
-        uid, source, size, mtime_ns, folder, name, written, reason, message, series, applied = request
+        uid, source, size, mtime_ns, folder, name, written, reason, message, series, applied, parts = request
         number, of = self._folder(folder, written) if name else 0, self._series(series) if series else 0
-        recipe, delivered = (0, None) if applied is None else (self._recipe(*applied), applied.recipe.uid(uid))
-        return (action, uid, source, size, mtime_ns, number, name, collision_key(name), reason, message, of, recipe, delivered)
+        recipe, delivered = (0, None) if applied is None else (self.recipe(*applied), applied.recipe.uid(uid))
+        key = collision_key(name)
+        return (action, uid, source, size, mtime_ns, number, name, key, reason, message, of, recipe, delivered, parts)
 
     def _noted(self, path: str, written: str) -> int:
         """Add a folder, mostly once: the requests for it follow each other. Return its number."""
@@ -157,15 +107,33 @@ class Plan:
         """Add a series, once as long as its requests follow each other. Return its number."""
         return self.connection.execute("INSERT INTO series VALUES (NULL, ?, ?, ?, ?)", series).lastrowid or 0
 
-    def _noted_recipe(self, recipe: Recipe, identity: str) -> int:
+    def _noted_recipe(self, recipe: Recipe | Assembler, identity: str) -> int:
         """Add a recipe as it is applied, once as long as such requests follow each other. Return its number."""
         self.recipes[recipe.name] = recipe
         insert = "INSERT INTO recipe (name, identity) VALUES (?, ?)"
         return self.connection.execute(insert, (recipe.name, identity)).lastrowid or 0
 
-    def content(self, source: bytes, stamp: Stamp, recipe: str) -> Content:
-        """Return what is delivered of a file; `recipe` is the name of a recipe of this plan, or ""."""
-        return Transformed(source, stamp, self.recipes[recipe]) if recipe else Verbatim(source, stamp)
+    def content(self, source: bytes, stamp: Stamp, recipe: str, identity: str = "", parts: int = 0) -> Content:
+        """Return what is delivered. `recipe` is the name of a recipe of this plan, or "", `parts` the number of a group, or 0."""
+        if not recipe:
+            return Verbatim(source, stamp)
+        match self.recipes[recipe]:
+            case Assembler() as assembler:
+                return Assembled(stamp, assembler, identity, partial(self.parts, parts))
+            case one:
+                return Transformed(source, stamp, one)
+
+    def of_instance(self, source: bytes, stamp: Stamp, recipe: str) -> OfInstance:
+        """Return what is delivered of one instance. Raises TypeError if it is made of many."""
+        content = self.content(source, stamp, recipe)
+        if isinstance(content, Assembled):
+            raise TypeError(f"{recipe} makes nothing of a single instance")
+        return content
+
+    def parts(self, parts: int) -> Iterator[Part]:
+        """Yield the parts of a group, by name."""
+        for name, uid, source, size, mtime_ns, *how, action in self.connection.execute(PARTS, (parts,)):
+            yield Part(name, uid, self.content(source, Stamp(size, mtime_ns), *how), action)
 
     def steps(
         self, *, action: str | None = None, status: Status | None = None, instances: Sequence[str] | None = None
@@ -188,18 +156,19 @@ class Plan:
         return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, self._operation(reason, *rest))
 
     def _operation(
-        self, reason: str, kind: str, source: bytes, size: int, mtime_ns: int, recipe: str, mode: str, node: str, *rest: Any
+        self, reason: str, kind: str, source: bytes, size: int, mtime_ns: int, recipe: str, identity: str, parts: int, *rest: Any
     ) -> Operation:
-        destination, there_size, there_mtime_ns, into, *series, sha256, forget = rest
+        mode, node, destination, there_size, there_mtime_ns, into, *series, sha256, forget = rest
+        stamp = Stamp(size, mtime_ns)
         if sha256 is not None:
-            return RemoveFile(source, Stamp(size, mtime_ns), destination, sha256, bool(forget))
+            return RemoveFile(source, stamp, destination, sha256, bool(forget))
         match kind:
             case "arrival":
                 return RetrieveInstance(node, Series(*series), into)
             case "instance":
-                return SendInstance(self.content(source, Stamp(size, mtime_ns), recipe), node, reason == Reason.UNCONFIRMED)
+                return SendInstance(self.of_instance(source, stamp, recipe), node, reason == Reason.UNCONFIRMED)
         there = None if there_size is None else Stamp(there_size, there_mtime_ns)
-        content = self.content(source, Stamp(size, mtime_ns), recipe)
+        content = self.content(source, stamp, recipe, identity, parts)
         return PutFile(Mode(mode), content, destination, there, reason == Reason.ADOPT)
 
     def by_weight(self) -> Iterator[Step]:

@@ -46,15 +46,24 @@ UPDATE step SET status = CASE on_conflict WHEN 'skip' THEN 'unchanged' WHEN 'ove
 FROM action WHERE action.number = step.action AND status IS NULL
 """
 
-# A file can be moved once every other step of its instance is done or comes before.
+# A file can be moved once every other step of its instance, or of a file that it is a part of, is done or comes before.
 STILL_NEEDED = """
 UPDATE step SET status = 'blocked', reason = 'collision', message = 'another step needs the file where it is'
-WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE mode = 'move') AND EXISTS (
+WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE mode = 'move') AND (EXISTS (
     SELECT 1 FROM request AS own JOIN request USING (SOPInstanceUID) JOIN step AS other ON other.number = request.number
         JOIN action ON action.number = request.action
     WHERE own.number = step.number AND request.number != own.number AND other.status != 'unchanged'
         AND (request.number > own.number OR mode = 'move'))
+    OR EXISTS (SELECT 1 FROM request AS own JOIN part USING (SOPInstanceUID) JOIN request ON request.parts = part.parts
+        JOIN step AS other ON other.number = request.number
+    WHERE own.number = step.number AND other.status != 'unchanged' AND request.number > own.number))
 """
+
+INDICES = (
+    ("request_instance", "request (SOPInstanceUID)"),
+    ("request_parts", "request (parts) WHERE parts > 0"),
+    ("part_instance", "part (SOPInstanceUID)"),
+)
 
 NEEDS = """
 UPDATE step SET status = 'blocked', reason = 'needs', message = 'an action that this one needs has blocked steps'
@@ -104,9 +113,11 @@ def decide(plan: Plan, facts: Facts, outputs: Outputs, contested: Iterable[str] 
     connection.execute(BY_ON_CONFLICT)
     connection.execute(ANOTHER_COUNTS)
     if connection.execute("SELECT 1 FROM action WHERE mode = 'move'").fetchone():
-        connection.execute("CREATE INDEX request_instance ON request (SOPInstanceUID)")
+        for index, on in INDICES:
+            connection.execute(f"CREATE INDEX {index} ON {on}")
         connection.execute(STILL_NEEDED)
-        connection.execute("DROP INDEX request_instance")
+        for index, _ in INDICES:
+            connection.execute(f"DROP INDEX {index}")
     if connection.execute("SELECT 1 FROM action WHERE prune IS NOT NULL").fetchone():
         prune(connection, facts, outputs)
     found = tuple(vanished(connection, facts, outputs))

@@ -66,7 +66,7 @@ WHERE done.kind = 'file' AND done.target = stale.destination AND action.name = d
 
 REQUEST = """
 INSERT INTO request SELECT :last + stale.number, action.number, SOPInstanceUID, source, size, mtime_ns, 0, destination,
-    NULL, NULL, NULL, 0, 0, NULL
+    NULL, NULL, NULL, 0, 0, NULL, 0
 FROM temp.stale CROSS JOIN ledger.done ON done.kind = 'file' AND done.target = destination
     CROSS JOIN action ON action.name = done.action
 """

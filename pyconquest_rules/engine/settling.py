@@ -44,7 +44,8 @@ WHERE w.number NOT IN (SELECT number FROM step))
 """
 
 DOUBTFUL = """
-SELECT step.number, mode, source, request.size, mtime_ns, recipe.name, path || request.name FROM step JOIN request USING (number)
+SELECT step.number, mode, source, request.size, mtime_ns, recipe.name, identity, parts, path || request.name
+FROM step JOIN request USING (number)
     JOIN folder ON folder.number = request.folder JOIN action ON action.number = step.action
     JOIN recipe ON recipe.number = request.recipe
 WHERE status IS NULL AND step.reason = 'compare' AND (there_size = step.size OR mode = 'symlink' OR recipe > 0)
@@ -118,8 +119,8 @@ def settle(plan: Plan, facts: Facts) -> None:
 
 def _alike(plan: Plan, facts: Facts) -> Iterator[tuple[int]]:
     """Yield the steps whose destination has the bytes that they would put; only reading it can tell."""
-    for number, mode, source, size, mtime_ns, recipe, destination in plan.connection.execute(DOUBTFUL):
-        if facts.is_made(Mode(mode), plan.content(source, Stamp(size, mtime_ns), recipe), destination):
+    for number, mode, source, size, mtime_ns, *how, destination in plan.connection.execute(DOUBTFUL):
+        if facts.is_made(Mode(mode), plan.content(source, Stamp(size, mtime_ns), *how), destination):
             yield (number,)
 
 

@@ -83,7 +83,8 @@ def checked(
     sets.check_statements((each for some in found.values() for each in some), problems)
     acting = [kind.name for kind in kinds if kind.acts]
     problems += reference_problems((each for some in found.values() for each in some), rules_file, acting, places)
-    seen = Seen(places, {**tables, "nodes": rules_file.nodes}, rules_file.vars, frozenset(acting))
+    others: Mapping[str, Mapping[str, Any]] = {"nodes": rules_file.nodes, "tables": rules_file.tables}
+    seen = Seen(places, {**tables, **others}, rules_file.vars, frozenset(acting), sets)
     for kind in kinds:
         for name, table in tables[kind.name].items():
             problems += kind.check(table, (kind.name, name), seen)
@@ -117,6 +118,7 @@ def checked(
         of_kind=bound,
         templates={f"{kind}.{name}": template for (kind, name), template in destinations.items()},
         files=(*_named_files(rules_file, found, base), *((each, "a rules file that is included") for each in places.included)),
+        included=places.included,
         params=rules_file.vars,
         profiles=tuple(rules_file.profile),
         disabled=left_out,

@@ -183,7 +183,7 @@ def test_a_link_that_comes_between_plan_and_apply_is_not_followed(five: Workplac
             (five.folder / "export/P1").symlink_to(five.folder / "away")
         return remove_together(*given)
 
-    monkeypatch.setattr("pyconquest_rules.kinds.copy.do.remove_together", swapped)
+    monkeypatch.setattr("pyconquest_rules.engine.putting.remove_together", swapped)
     assert five.run("apply", "--json").summary["failed"] == 1
     assert sorted(os.listdir(five.folder / "away")) == ["4.dcm", "5.dcm"]
 

@@ -22,6 +22,8 @@ MODALITY = TagPath((), 0x00080060)
 
 MODALITIES_IN_STUDY = TagPath((), 0x00080061)
 
+BURNED_IN = TagPath((), 0x00280301)
+
 
 NUMERIC_VR = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "US or SS"})
 

@@ -55,6 +55,6 @@ class CopyKind(ActionKind["Copy"]):
 
     def executor(self, name: str, action: "Copy", running: Running) -> "Executor":
         """Return what carries out the steps."""
-        from pyconquest_rules.kinds.copy.do import Copying
+        from pyconquest_rules.engine.putting import Putting
 
-        return Copying(running.rules.outputs)
+        return Putting(running.rules.outputs, "copied")

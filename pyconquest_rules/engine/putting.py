@@ -1,4 +1,4 @@
-"""Carry out the steps of a copy: groups of files, several in flight, each recorded in the ledger when it is durable."""
+"""Carry out the steps of an action that makes files: group by group, several in flight, each recorded when it is durable."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from typing import Any, NamedTuple, Protocol
 
+from pyconquest_rules.content import Assembled
 from pyconquest_rules.disk.files import Made, Put, PutTogether, StepError, take_away
 from pyconquest_rules.disk.folders import Folders
 from pyconquest_rules.disk.outputs import Guard, Outputs
@@ -29,10 +30,14 @@ LARGE = 16 << 20  # bytes: a group of this size needs no more files
 
 
 @dataclass(frozen=True, slots=True)
-class Copying:
-    """The executor of a copy. `outputs` are the folders that files may go to."""
+class Putting:
+    """The executor of an action that makes files. `outputs` are the folders that files may go to.
+
+    `outcome` is the word by which a file that was made is counted.
+    """
 
     outputs: Outputs
+    outcome: str
 
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
         """Put files; the removals come last, and only if every file was put."""
@@ -84,8 +89,8 @@ class Copying:
         for step, outcome in outcomes:
             error = outcome if isinstance(outcome, StepError) else self._ended(step, runner, guard)
             if error is None:
-                size = step.operation.stamp.size
-                runner.done(_outcome(step), step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
+                size = _size(step, outcome)
+                runner.done(_outcome(step) or self.outcome, step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
             else:
                 runner.failed(step.action, step.SOPInstanceUID, str(error))
 
@@ -161,8 +166,8 @@ def _intended(groups: Iterator[list[Step]], runner: Runner) -> Iterator[list[Ste
         yield from some
 
 
-def _outcome(step: Step) -> str:
-    """Return the word by which a done step is counted."""
+def _outcome(step: Step) -> str | None:
+    """Return the word by which a done step is counted if it made no file."""
     match step.operation:
         case RemoveFile(forget=True):  # no file was removed: only the ledger forgets it
             return "released"
@@ -170,7 +175,15 @@ def _outcome(step: Step) -> str:
             return "removed"
         case PutFile(adopt=True):
             return "adopted"
-    return "copied"
+    return None
+
+
+def _size(step: Step, outcome: Put | Removed | StepError) -> int:
+    """Return the size of what was done. Only then is that of a file which is made of parts known."""
+    match step.operation, outcome:
+        case PutFile(content=Assembled()), Put(stamp=stamp):
+            return stamp.size
+    return step.operation.stamp.size
 
 
 def _brings(step: Step) -> bool:
