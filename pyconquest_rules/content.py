@@ -60,11 +60,13 @@ class Assembler(ABC):
     """The name by which the rules know it. A plan that was saved finds it again by that name."""
 
     @abstractmethod
-    def assemble(self, identity: str, parts: Iterator[Part], target: int) -> None:
+    def assemble(self, identity: str, parts: Iterator[Part], target: int) -> bytes | None:
         """Write a file to an empty one, which is open for reading and writing.
 
-        `identity` is the one that the file was requested with. Raises NotTransformed, Changed, OSError. May be called by
-        several threads, each with a file of its own.
+        Return two SHA-256 for each part, one after the other: of its source and of its bytes, together 64 bytes. The ledger
+        records the parts with them. Return None if the file does not have the bytes of its parts. `identity` is the one that the
+        file was requested with. Raises NotTransformed, Changed, OSError. May be called by several threads, each with a file of
+        its own.
         """
 
     def uid(self, uid: str) -> str:

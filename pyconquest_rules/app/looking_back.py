@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pyconquest_rules.answers import ActionStatus, Asserted, Explained, ExplainedStep, NotIn, Partner
 from pyconquest_rules.app.opening import opened
@@ -101,6 +102,8 @@ def explain(rules: Rules, what: str) -> list[Explained]:
         steps: dict[str, list[ExplainedStep]] = {uid: [] for uid, *_ in rows}
         for step in [*made.steps(instances=[*steps])]:
             steps[step.SOPInstanceUID].append(_explained(step, made, ledger))
+        for uid, member, step in [*made.steps_with([*steps])]:
+            steps[uid].append(replace(_explained(step, made, ledger), member=member))
         return [
             Explained(uid, os.path.join(os.fsencode(root), os.fsencode(path)), *_sets(rules, sets, uid), tuple(steps[uid]))
             for uid, root, path in rows

@@ -32,13 +32,15 @@ class StepError(Exception):
 class Put:
     """A file at its destination: the SHA-256 of its bytes in hexadecimal, its stamp, and the SHA-256 of its source.
 
-    `young` means that it or its source could still change without a new mtime.
+    `young` means that it or its source could still change without a new mtime. `parts` are the digests of the parts of an
+    assembled file, as its assembler returned them.
     """
 
     sha256: str
     stamp: Stamp
     source_sha256: str
     young: bool = False
+    parts: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +153,12 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     stamp, now = Stamp.of(status), time_ns()
     young = any(is_young(each.mtime_ns, began, now) for each in (stamp, operation.stamp))
-    return Put(digest.delivered, stamp, digest.source, young)
+    return Put(digest.delivered, stamp, digest.source, young, digest.parts)
 
 
 def _made(digest: Digests, folder: int, part: str) -> Made:
     status = os.stat(part, dir_fd=folder, follow_symlinks=False)
-    return Made(Put(digest.delivered, Stamp.of(status), digest.source), status.st_ino)
+    return Made(Put(digest.delivered, Stamp.of(status), digest.source, parts=digest.parts), status.st_ino)
 
 
 Making = Iterator[tuple[Digests, int | None]]

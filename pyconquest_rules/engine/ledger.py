@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pyconquest_rules.disk.files import Made, Put, StepError
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.disk.removing import Removed
 from pyconquest_rules.disk.state_folder import checked, made
-from pyconquest_rules.engine import intents, state
+from pyconquest_rules.engine import intents, members, state
 from pyconquest_rules.engine.instances import SUCCEEDED, Instances
 from pyconquest_rules.engine.recorded import Recorded, now
 from pyconquest_rules.engine.runs import Runs
@@ -155,7 +155,8 @@ class Ledger(Recorded):
         """Return for each recorded action how many targets are done and failed, and when the last was done."""
         totals: dict[str, dict[str, Any]] = {}
         done_of = (
-            "SELECT action, count(*), max(at) FROM done GROUP BY action UNION ALL SELECT action, instances, last FROM brought"
+            "SELECT action, count(*), max(at) FROM done WHERE kind != 'member' GROUP BY action"
+            " UNION ALL SELECT action, instances, last FROM brought"
         )
         for action, done, last in self.connection.execute(done_of):
             totals[action] = {"done": done, "failed": 0, "last": last}
@@ -172,10 +173,12 @@ class Ledger(Recorded):
         )
         return (source for (source,) in rows)
 
-    def intend_to_place(self, made: Iterable[tuple[Step, Made]], run: int) -> None:
+    def intend_to_place(self, made: Sequence[tuple[Step, Made]], run: int) -> None:
         """Note complete files that are about to get their final names."""
         with self.transaction() as connection:
             connection.executemany(intents.COMPLETE, (intents.completed(step, each, run) for step, each in made))
+            for step, each in made:
+                members.intend(connection, step, each.put, run)
 
     def record(self, outcomes: Iterable[tuple[Step, Put | Removed | StepError]], run: int) -> None:
         """Record the outcomes of steps in one durable transaction.
@@ -183,6 +186,7 @@ class Ledger(Recorded):
         If a step failed, the record of an earlier success stays.
         """
         done, removed, failed, at = [], [], [], now()
+        put_files: list[tuple[Step, Put]] = []
         settled_steps: list[tuple[int, int]] = []
         failed_steps: list[tuple[int, int]] = []
         for step, outcome in outcomes:
@@ -193,6 +197,7 @@ class Ledger(Recorded):
                 case Put():
                     source = (operation.source, *operation.stamp, outcome.source_sha256)
                     put = (outcome.sha256, step.fingerprint, *outcome.stamp)
+                    put_files.append((step, outcome))
                     adopt = isinstance(operation, PutFile) and operation.adopt
                     done.append((*what, step.delivered_uid, *source, *put, adopt, outcome.young, run, at))
                 case Removed():
@@ -201,7 +206,9 @@ class Ledger(Recorded):
                     failed.append((*what, str(outcome), run, at))
         with self.transaction() as connection:
             connection.executemany(PUT, done)
+            members.record(connection, put_files, run, at)
             connection.executemany("DELETE FROM done WHERE kind = 'file' AND target = ?", removed)
+            connection.executemany(members.FORGOTTEN, removed)
             settled = [*(row[:1] for row in done), *removed]
             connection.executemany(SUCCEEDED, (("file", *destination, "") for destination in settled))
             connection.executemany("DELETE FROM repair WHERE destination = ?", settled)

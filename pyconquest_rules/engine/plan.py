@@ -154,6 +154,16 @@ class Plan:
         )
         return (self._step(row) for row in rows)
 
+    def steps_with(self, instances: Sequence[str]) -> Iterator[tuple[str, str, Step]]:
+        """Yield the steps of files that have instances as parts: after the SOPInstanceUID and the name of the part."""
+        rows = self.connection.execute(
+            f"SELECT part.SOPInstanceUID, part.name, whole.* FROM ({STEPS}) AS whole JOIN request AS of USING (number)"
+            " JOIN part ON part.parts = of.parts WHERE part.SOPInstanceUID IN (SELECT value FROM json_each(?))"
+            " ORDER BY whole.number, part.number",
+            (json.dumps(instances),),
+        )
+        return ((uid, name, self._step(tuple(row))) for uid, name, *row in rows)
+
     def _step(self, row: tuple[Any, ...]) -> Step:
         number, action, uid, status, reason, message, fingerprint, *rest = row
         return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, self._operation(reason, *rest))

@@ -3,6 +3,7 @@
 from typing import Any
 
 from pyconquest_rules.errors import UsageError
+from pyconquest_rules.kinds.archive import ArchiveKind
 from pyconquest_rules.kinds.copy import CopyKind
 from pyconquest_rules.kinds.expect import ExpectKind
 from pyconquest_rules.kinds.kind import ActionKind, AssertingKind, Kind
@@ -15,6 +16,7 @@ ACTIONS: tuple[ActionKind[Any], ...] = (
     # Retrievals come first, so that all others see what came.
     RetrieveKind(),
     CopyKind(),
+    ArchiveKind(),
     SendKind(),
 )
 """The kinds of actions, in the order in which their actions are done unless one needs another."""

@@ -47,6 +47,11 @@ class PathTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberTemplate:
+    """A template of the name of an archive's member, rendered for each instance of a set."""
+
+
+@dataclass(frozen=True, slots=True)
 class VariablesOnly:
     """A text in which only `{{ vars.NAME }}` works, and no other part of a template."""
 
@@ -61,13 +66,14 @@ class NamedFile:
     """The path of a file that is read. No command replaces it."""
 
 
-Marker = Reference | ReferenceToAction | PathTemplate | VariablesOnly | Statement | NamedFile
+Marker = Reference | ReferenceToAction | PathTemplate | MemberTemplate | VariablesOnly | Statement | NamedFile
 
 SetName = Annotated[str, Reference("set", "select")]
 NodeName = Annotated[str, Reference("node", "nodes")]
 SourceName = Annotated[str, Reference("source", "sources", filled=True)]
 ActionName = Annotated[str, ReferenceToAction()]
 Destination = Annotated[str, PathTemplate(below_outputs=True)]
+MemberName = Annotated[str, MemberTemplate()]
 SourceTemplate = Annotated[str, PathTemplate(below_outputs=False)]
 Sql = Annotated[str, StringConstraints(min_length=1), Statement()]
 FileName = Annotated[str, NamedFile()]
@@ -182,7 +188,7 @@ class Form:
             table = _inside(field.annotation)
             for key in _fields(table) if _is_model(table) else ():
                 markers = *self.markers_at((kind, "", key)), *self.markers_at((kind, "", key, ""))
-                if any(isinstance(marker, PathTemplate | VariablesOnly) for marker in markers):
+                if any(isinstance(marker, PathTemplate | MemberTemplate | VariablesOnly) for marker in markers):
                     yield kind, key
 
     def _at(self, path: Path) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem
-from pyconquest_rules.rules.fields import Form, PathTemplate, Statement, VariablesOnly
+from pyconquest_rules.rules.fields import Form, MemberTemplate, PathTemplate, Statement, VariablesOnly
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 
@@ -44,7 +44,7 @@ def _template(text: str) -> str | None:
 
 
 def _is_template(path: Path, form: Form) -> bool:
-    return any(isinstance(marker, PathTemplate | VariablesOnly) for marker in form.markers_at(path))
+    return any(isinstance(marker, PathTemplate | MemberTemplate | VariablesOnly) for marker in form.markers_at(path))
 
 
 def _error_at(path: Path, template: str, form: Form) -> tuple[str, str]:
