@@ -1,0 +1,134 @@
+"""Archives when something goes wrong: kills, sources that change, thousands of members."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.archive.test_archive import RULES, members, reasons
+from tests.conftest import REPOSITORY, Instance, Workplace
+from tests.kinds import running
+
+program = partial(running.program, "")
+PATIENTS, EACH = 3, 4
+
+
+@pytest.fixture
+def packed(workplace: Workplace, instance: Instance) -> Workplace:
+    """A workplace with the instances of three patients."""
+    for patient in range(PATIENTS):
+        for number in range(EACH):
+            instance(f"data/{patient}/{number}.dcm", PatientID=f"P{patient}", InstanceNumber=number, pixels=bytes(1000))
+    return workplace.rules(RULES + "prune = true\n")
+
+
+def wanted(workplace: Workplace, folder: Path) -> dict[str, bytes]:
+    """Return the archives that a run makes that nobody kills."""
+    other = Workplace(folder / "other")
+    (other.folder / "data").mkdir(parents=True)
+    for name, data in workplace.files("data").items():
+        (other.folder / "data" / name).parent.mkdir(exist_ok=True)
+        (other.folder / "data" / name).write_bytes(data)
+    assert other.rules(RULES).run("apply").code == 0
+    return other.files("out")
+
+
+def assert_sound(workplace: Workplace, archives: dict[str, bytes]) -> None:
+    """Assert that the archives are these, that nothing else is there, and that the ledger has each member."""
+    assert workplace.files("out") == archives
+    assert not [*(workplace.folder / "out").glob(".pyconquest*")]
+    assert workplace.run("verify", "--deep", "--json").summary["ok"] == len(archives)
+    with closing(sqlite3.connect(workplace.folder / ".pyconquest-rules/state.db")) as state:
+        recorded = state.execute("SELECT target, member FROM done WHERE kind = 'member' ORDER BY target, member").fetchall()
+        left = state.execute("SELECT count(*) FROM intent_member").fetchone()
+    assert recorded == [(f"out/{name}", member) for name in sorted(archives) for member in sorted(members(archives[name]))]
+    assert left == (0,)
+    assert workplace.run("plan", "--detailed-exitcode").code == 0
+
+
+MOMENTS = [
+    ("os", "readv", 3),  # a member is half read
+    ("os", "pwrite", 2),  # the CRC of a member is not there yet
+    ("os", "fsync", 1),
+    ("os", "link", 1),  # the archives are durable, none has its name
+    ("Ledger", "intend_to_place", 1),
+    ("Ledger", "record", 1),  # they have their names, the ledger does not know them
+    ("Runs", "finish", 1),
+]
+
+
+@pytest.mark.parametrize("kill", MOMENTS)
+def test_a_killed_run_is_gone_on_with(packed: Workplace, tmp_path: Path, kill: tuple[str, str, int]) -> None:
+    archives = wanted(packed, tmp_path)
+    assert packed.run("index").code == 0
+    assert program(packed.folder, "apply", "--no-index", kill=kill).returncode == -signal.SIGKILL
+    assert {name: data for name, data in packed.files("out").items() if name.endswith(".zip")}.items() <= archives.items()
+    assert packed.run("apply").code == 0
+    assert_sound(packed, archives)
+
+
+def test_a_missing_source_names_its_instance(packed: Workplace) -> None:
+    packed.run("index")
+    (packed.folder / "data/1/2.dcm").unlink()
+    done = packed.run("apply", "--no-index", "--json")
+    assert (done.code, done.summary["failed"]) == (1, 1)
+    assert "1.2.826.0.1.3680043.10.1.7: its file cannot be read: No such file or directory" in done.out
+
+
+def test_an_instance_that_no_file_set_can_have_is_named(packed: Workplace, instance: Instance) -> None:
+    instance("data/1/p.dcm", PatientID="P1", SOPInstanceUID="1.2.3.4", SOPClassUID="1.2.840.10008.5.1.4.39.1")
+    packed.rules(RULES.replace('member = "{{ Modality }}/{{ InstanceNumber }}.dcm"', "dicomdir = true"))
+    done = packed.run("apply", "--json")
+    assert (done.code, done.summary["failed"], done.summary["packed"]) == (1, 1, PATIENTS - 1)
+    assert "1.2.3.4: no directory record is defined for its SOP class" in done.out
+
+
+def test_a_move_comes_after_the_archive(packed: Workplace) -> None:
+    move = '\n[copy.away]\nselect = "scans"\nto = "out/moved/{{ SOPInstanceUID }}.dcm"\nmode = "move"\n'
+    packed.rules(RULES + move)
+    assert reasons(packed) == {"todo:new": PATIENTS, "blocked:collision": PATIENTS * EACH}
+    packed.rules(RULES + move + 'needs = ["archive.packed"]\n')
+    assert packed.run("apply", "--json").summary["done"] == PATIENTS + PATIENTS * EACH
+    assert packed.files("data") == {}
+    made = packed.files("out")
+    assert [len(members(made[f"P{patient}.zip"])) for patient in range(PATIENTS)] == [EACH] * PATIENTS
+
+
+# Prints how much memory the program took.
+MEASURED = """
+import resource, sys
+from pyconquest_rules.cli.common import Options
+from pyconquest_rules.cli.main import run
+code = run(sys.argv[1:], Options())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def memory(folder: Path, *arguments: str) -> int:
+    """Run a command. Return its memory in MiB."""
+    command = [sys.executable, "-c", MEASURED, *arguments]
+    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": os.environ["PATH"]}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=True)
+    return int(done.stderr.split()[-1]) >> 10
+
+
+@pytest.mark.parametrize("name", ['member = "{{ SOPInstanceUID }}.dcm"', "dicomdir = true"])
+def test_thousands_of_members_take_no_memory(workplace: Workplace, instance: Instance, name: str) -> None:
+    number = 5000
+    data = instance("one.dcm", SOPInstanceUID="1.2.3.000000", pixels=bytes(100)).read_bytes()
+    (workplace.folder / "data").mkdir()
+    for each in range(number):
+        (workplace.folder / f"data/{each}.dcm").write_bytes(data.replace(b"1.2.3.000000", b"1.2.3.%06d" % (100_000 + each)))
+    workplace.rules(RULES.replace('member = "{{ Modality }}/{{ InstanceNumber }}.dcm"', name))
+    workplace.run("index")
+    assert memory(workplace.folder, "apply", "--no-index") < 150
+    made = members(workplace.files("out")["P1.zip"])
+    assert len(made) == number + ("dicomdir" in name)
+    assert workplace.run("plan", "--detailed-exitcode").code == 0
