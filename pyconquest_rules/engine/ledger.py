@@ -131,13 +131,17 @@ class Ledger(Recorded):
         ).fetchone()
         return row[0], Stamp(row[1], row[2]), row[3]
 
-    def source_digest(self, destination: str, source: bytes, stamp: Stamp) -> str | None:
-        """Return the SHA-256 of a source if a file was made of it at a destination when it had this stamp, which is not young."""
+    def source_digest(self, destination: str, member: str, source: bytes, stamp: Stamp) -> str | None:
+        """Return the SHA-256 of a source if a file was made of it at a destination when it had this stamp, which is not young.
+
+        `member` is the name of what was made of it in that file, or "".
+        """
         query = (
-            "SELECT source_sha256 FROM done WHERE kind = 'file' AND target = ? AND source = ?"
+            "SELECT source_sha256 FROM done WHERE kind = ? AND target = ? AND member = ? AND source = ?"
             " AND source_size = ? AND source_mtime_ns = ? AND NOT young"
         )
-        row: tuple[str | None] | None = self.connection.execute(query, (destination, source, *stamp)).fetchone()
+        what = ("member" if member else "file", destination, member, source, *stamp)
+        row: tuple[str | None] | None = self.connection.execute(query, what).fetchone()
         return row[0] if row else None
 
     def doubt(self, destinations: Iterable[str]) -> None:

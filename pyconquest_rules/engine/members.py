@@ -21,9 +21,11 @@ CREATE TABLE IF NOT EXISTS intent_member (
 INTENDED = "INSERT OR REPLACE INTO intent_member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SETTLED = "DELETE FROM intent_member WHERE run = ? AND step = ?"
 FORGOTTEN = "DELETE FROM done WHERE kind = 'member' AND target = ?"
+# A file is young if any of its sources is.
 RECORDED = """
 INSERT OR REPLACE INTO done SELECT 'member', target, member, action, SOPInstanceUID, delivered_uid, source, source_size,
-    source_mtime_ns, source_sha256, sha256, fingerprint, NULL, NULL, NULL, NULL, 0, 0, 0, run, ?1
+    source_mtime_ns, source_sha256, sha256, fingerprint, NULL, NULL, NULL, NULL, 0, 0,
+    (SELECT young FROM done AS whole WHERE whole.kind = 'file' AND whole.target = intent_member.target), run, ?1
 FROM main.intent_member
 """
 # The members of placed files, as if the run had recorded them.

@@ -190,13 +190,15 @@ class Plan:
         rows = self.connection.execute(f"{STEPS} WHERE step.status != 'unchanged' ORDER BY {order}")
         return (self._step(row) for row in rows)
 
-    def instance_at(self, destination: str) -> str | None:
-        """Return the SOPInstanceUID of the instance that is requested at a destination."""
-        (uid,) = self.connection.execute(
-            "SELECT min(SOPInstanceUID) FROM request JOIN folder ON folder.number = request.folder WHERE path || name = ?",
-            (destination,),
-        ).fetchone()
-        return None if uid is None else str(uid)
+    def instances_at(self, destination: str, most: int) -> list[str]:
+        """Return the SOPInstanceUIDs of the instances that are requested at a destination, or as parts of the file there."""
+        at = "FROM request JOIN folder ON folder.number = request.folder"
+        rows = self.connection.execute(
+            f"SELECT request.SOPInstanceUID {at} WHERE path || request.name = ?1 AND parts = 0"
+            f" UNION SELECT part.SOPInstanceUID {at} JOIN part USING (parts) WHERE path || request.name = ?1 LIMIT ?2",
+            (destination, most),
+        )
+        return [uid for (uid,) in rows]
 
     def without(self, destinations: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Yield those of some destinations at which nothing would be put, and why. May be called once."""

@@ -147,6 +147,10 @@ def test_explain_names_the_archive_of_an_instance(packed: Workplace) -> None:
     assert explained.code == 0
     assert "out/P1.zip" in explained.out
     assert "CT/2.dcm" in explained.out
+    of_archive = packed.run("explain", "out/P1.zip", "--json")
+    assert of_archive.summary["instances"] == EACH
+    steps = [step for line in of_archive.lines[:-1] for step in line["steps"]]
+    assert sorted(step["member"] for step in steps) == [f"CT/{number}.dcm" for number in range(EACH)]
 
 
 def test_a_changed_archive_is_found_and_repaired(packed: Workplace) -> None:

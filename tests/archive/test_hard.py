@@ -7,7 +7,9 @@ import subprocess
 import sys
 from contextlib import closing
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from time import time
 
 import pytest
 
@@ -71,6 +73,43 @@ def test_a_killed_run_is_gone_on_with(packed: Workplace, tmp_path: Path, kill: t
     assert {name: data for name, data in packed.files("out").items() if name.endswith(".zip")}.items() <= archives.items()
     assert packed.run("apply").code == 0
     assert_sound(packed, archives)
+
+
+def test_a_lock_has_each_member(packed: Workplace) -> None:
+    release = """
+    [release.v1]
+    actions = ["archive.packed"]
+    root = "out"
+    lock = "locks/v1.txt"
+    """
+    packed.rules(RULES + release)
+    assert packed.run("lock").code == 0
+    before = (packed.folder / "locks/v1.txt").read_text()
+    lines = [line.split("\t") for line in before.splitlines() if not line.startswith("#")]
+    assert [line[0] for line in lines] == [f"P{p}.zip/CT/{number}.dcm" for p in range(PATIENTS) for number in range(EACH)]
+    sources = packed.files("data")
+    assert [line[2] for line in lines] == [
+        sha256(sources[f"{p}/{n}.dcm"]).hexdigest() for p in range(PATIENTS) for n in range(EACH)
+    ]
+    assert packed.run("apply", "--locked").code == 0
+    assert packed.run("plan", "--locked").code == 0
+    (packed.folder / "data/1/2.dcm").unlink()
+    differs = packed.run("plan", "--locked", "--list")
+    assert differs.code == 4
+    assert "1.2.826.0.1.3680043.10.1.7" in differs.err
+
+
+def test_sources_as_young_as_the_archive_are_read_again(packed: Workplace) -> None:
+    """Their times are whole seconds, as on some file systems: another change would not show."""
+    now = int(time()) * 10**9
+    for file in (packed.folder / "data/1").iterdir():
+        os.utime(file, ns=(now, now))
+    assert packed.run("apply").code == 0
+    source = packed.folder / "data/1/2.dcm"
+    source.write_bytes(source.read_bytes().replace(b"20240203", b"20240204"))
+    os.utime(source, ns=(now, now))
+    assert packed.run("apply", "--json").code == 0
+    assert b"20240204" in members(packed.files("out")["P1.zip"])["CT/2.dcm"]
 
 
 def test_a_missing_source_names_its_instance(packed: Workplace) -> None:
