@@ -52,7 +52,7 @@ class Asserted:
     """The result of an assertion about the data: the number of rows that should not be there, of which `most` are allowed.
 
     `severe`: it fails if there are more, and then `holds` are the actions that it holds back. `first` are the first rows, which
-    may have patient data.
+    may have patient data. `what` is the name of a row in the message.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Asserted:
     holds: tuple[str, ...]
     columns: tuple[str, ...]
     first: tuple[tuple[str | int | float | None, ...], ...]
+    what: str
 
     @property
     def exceeded(self) -> bool:
@@ -76,9 +77,9 @@ class Asserted:
     @property
     def message(self) -> str:
         """The message for the user, without patient data."""
-        rows = "1 row" if self.rows == 1 else f"{self.rows:,} rows"
+        noun, _, more = self.what.partition(" ")
         allowed = f", {self.most:,} allowed" if self.most else ""
-        return f"{self.name} has {rows} that should not be there{allowed}"
+        return f"{self.name} has {self.rows:,} {noun}{'' if self.rows == 1 else 's'} {more}{allowed}"
 
 
 Finding = Vanished | NoRoom

@@ -46,11 +46,15 @@ class Recipe(Protocol):
 
 
 class Part(NamedTuple):
-    """One of the contents that a file is made of: its name there, and the instance that it is of."""
+    """One of the contents that a file is made of, or about: its name there, and the instance that it is of.
+
+    `action` is the one that delivers it, if the file is about what other actions deliver; `name` is its destination then.
+    """
 
     name: str
     SOPInstanceUID: str
-    content: "OfInstance"
+    content: "Content"
+    action: str = ""
 
 
 class Assembler(ABC):

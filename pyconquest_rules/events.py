@@ -89,10 +89,10 @@ class StepFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeNoted:
-    """A node behaved unexpectedly without failing a step, or we refused something of it; the message has no patient data.
+class Noted:
+    """Something unexpected that fails no step, such as an odd answer of a node; the message has no patient data.
 
-    The action is "" if no action called the node.
+    The action is "" if it is of no action.
     """
 
     action: str
@@ -201,7 +201,7 @@ Event = (
     | RunStarted
     | StepDone
     | StepFailed
-    | NodeNoted
+    | Noted
     | SourceNoted
     | StepsWait
     | Listens

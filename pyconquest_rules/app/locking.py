@@ -22,7 +22,18 @@ from pyconquest_rules.errors import LockDiffers, OutputError, SourceError, Usage
 from pyconquest_rules.events import Emit, silent
 from pyconquest_rules.index.query.clock import TODAY
 from pyconquest_rules.kinds.all import kind_of
-from pyconquest_rules.kinds.release.lock import Differences, Locked, head, is_lock, patient_key, read, write
+from pyconquest_rules.kinds.release.lock import (
+    DATE,
+    Differences,
+    Locked,
+    head,
+    is_lock,
+    keep_date,
+    patient_key,
+    read,
+    today,
+    write,
+)
 from pyconquest_rules.kinds.release.rule import Release
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.rules import Rules
@@ -63,10 +74,19 @@ def lock(rules: Rules, name: str, emit: Emit = silent) -> tuple[Path, int]:
         counts = made.counts()
         if blocked := sum(counts[action][Status.BLOCKED] for action in release.actions):
             raise OutputError(f"{blocked:,} steps of the release are blocked; nothing was locked; `plan` shows the reasons")
-        texts = (("release", name), ("title", release.title), ("licence", release.licence))
+        texts = (
+            (DATE, today()),
+            ("release", name),
+            ("title", release.title),
+            ("licence", release.licence),
+        )
         keys = [*((key, text) for key, text in texts if text), ("rules", fingerprint(rules, release))]
-        with written(rules, file, force=is_lock(file), make=True) as stream, selection(rules, release, made) as files:
-            return file, write(stream, keys, files)
+        again = is_lock(file)
+        with written(rules, file, force=again, make=True) as stream, selection(rules, release, made) as files:
+            number = write(stream, keys, files)
+            if again:
+                keep_date(stream, file)
+            return file, number
 
 
 def check_locked(rules: Rules, targets: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ from time import monotonic
 
 from pyconquest_rules.app.naming import named
 from pyconquest_rules.dicom import Level
-from pyconquest_rules.events import Emit, NodeNoted, silent
+from pyconquest_rules.events import Emit, Noted, silent
 from pyconquest_rules.index.query import sql
 from pyconquest_rules.kinds.retrieve.asking import skipped_words
 from pyconquest_rules.network.keys import UNIQUE, check_value, known_key
@@ -44,7 +44,7 @@ def find(
     def rows() -> Iterator[sql.Row]:
         yield from (tuple(row[key] for key in keys) for row in matches)
         if number := next(skipped) - 1:
-            emit(NodeNoted("", skipped_words(node, number)))
+            emit(Noted("", skipped_words(node, number)))
 
     return keys, rows()
 

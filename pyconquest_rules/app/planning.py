@@ -25,7 +25,7 @@ from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.planner import decide, hold_back
 from pyconquest_rules.engine.saved import load
 from pyconquest_rules.errors import Mistake, OutputError, StalePlan, UsageError
-from pyconquest_rules.events import BroughtAlong, Emit, NodeNoted, Planning, silent
+from pyconquest_rules.events import BroughtAlong, Emit, Noted, Planning, silent
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.index.store.tables import CONTESTED
 from pyconquest_rules.kinds.all import kind_of
@@ -69,7 +69,7 @@ def plan_offline(
     local = without_nodes(rules, chosen)
     for name in chosen:
         if name not in local:
-            emit(NodeNoted(name, "not planned: only the node knows which instances to retrieve"))
+            emit(Noted(name, "not planned: only the node knows which instances to retrieve"))
     return planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit, offline=True)
 
 
@@ -261,6 +261,6 @@ class _OfflineFacts(_Facts):
 def _note_unknown(facts: _Facts, sets: Sets, rules: Rules, emit: Emit) -> None:
     """Emit events about what an offline plan cannot know."""
     if isinstance(facts, _OfflineFacts) and (number := len(facts.unknown)):
-        emit(NodeNoted("", f"{number:,} existing files were not compared with their sources: they count as changed"))
+        emit(Noted("", f"{number:,} existing files were not compared with their sources: they count as changed"))
     if not obeys(rules, sets.connection):
-        emit(NodeNoted("", "the index does not have the latest decisions of decisions.txt yet; the next command applies them"))
+        emit(Noted("", "the index does not have the latest decisions of decisions.txt yet; the next command applies them"))

@@ -1,5 +1,6 @@
 """`verify`: compare the outputs with the ledger."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -34,11 +35,17 @@ def verify(
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Compare the outputs with the ledger.
+    """Compare the outputs with the ledger, or a release with its SHA256SUMS.
 
     Reports missing and changed destinations and extra files. Exits with 1 if there are any. Never writes to the outputs, even
-    with --repair: apply does that.
+    with --repair: apply does that. A TARGET with a slash, such as ./export, is the root of a release. It needs neither rules, nor
+    index, nor ledger, and every file is read.
     """
+    if targets and any("/" in target or target in (".", "..") for target in targets):
+        if len(targets) > 1 or share or repair or output:
+            raise UsageError("a release is verified alone, without other targets, --subset, --repair and -o")
+        _release(context, Path(targets[0]), listed=listed, json=json)
+        return
     from pyconquest_rules import app
     from pyconquest_rules.engine.findings import exit_code
     from pyconquest_rules.engine.mending import Mending
@@ -64,3 +71,14 @@ def verify(
                 if file:
                     app.save(made, file)
     end(exit_code(watch.counts))
+
+
+def _release(context: typer.Context, root: Path, *, listed: bool, json: bool) -> None:
+    """Verify a release by its own evidence."""
+    from pyconquest_rules.engine.findings import exit_code
+    from pyconquest_rules.kinds.release.proof import verify as verified
+
+    counts = Counter[str]()
+    found = (counts.update((each.finding,)) or each for each in verified(root))
+    renderer(context, json).verified(found, tuple, listed=listed)
+    end(exit_code(counts))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pyconquest_rules.content import Assembled, Content, OfInstance, Stamp, Transformed, Verbatim
+from pyconquest_rules.content import Assembled, Content, Stamp, Transformed, Verbatim
 from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 
 
@@ -69,7 +69,7 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(content: OfInstance) -> Iterator[Opened]:
+def opened(content: Content) -> Iterator[Opened]:
     """Open the bytes of a content, which is made if a recipe makes it.
 
     Raises NotTransformed, OSError, and Changed if the source is another one, now or after it was read.
@@ -80,7 +80,7 @@ def opened(content: OfInstance) -> Iterator[Opened]:
                 _check(file, stamp)
                 yield Opened(file, stamp.size, None)
                 _check(file, stamp)
-        case Transformed():
+        case Transformed() | Assembled():
             with transformed(content) as (file, found):
                 size = os.lseek(file, 0, os.SEEK_END)
                 os.lseek(file, 0, os.SEEK_SET)
@@ -88,7 +88,7 @@ def opened(content: OfInstance) -> Iterator[Opened]:
 
 
 @contextmanager
-def reading(content: OfInstance) -> Iterator[int]:
+def reading(content: Content) -> Iterator[int]:
     """Yield a descriptor of the bytes of a content, at their beginning.
 
     Raises Changed at the end of the block; NotTransformed, OSError.

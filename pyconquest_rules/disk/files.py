@@ -152,15 +152,15 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
         raise StepError("the destination differs from the source; the source stays")
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     stamp, now = Stamp.of(status), time_ns()
-    young = any(is_young(each.mtime_ns, began, now) for each in (stamp, *_sources(operation)))
+    young = any(is_young(each.mtime_ns, began, now) for each in (stamp, *_sources(operation, digest)))
     return Put(digest.delivered, stamp, digest.source, young, digest.parts)
 
 
-def _sources(operation: PutFile) -> Iterator[Stamp]:
-    """Yield the stamp of each file that an operation reads."""
+def _sources(operation: PutFile, digest: Digests) -> Iterator[Stamp]:
+    """Yield the stamp of each file whose bytes an operation delivers."""
     match operation.content:
         case Assembled(parts=parts):
-            yield from (part.content.stamp for part in parts())
+            yield from (part.content.stamp for part in parts()) if digest.parts is not None else ()
         case content:
             yield content.stamp
 

@@ -25,7 +25,7 @@ WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE name IN (SE
 @dataclass(frozen=True, slots=True)
 class Assertion:
     """A query for rows that should not be there; `most` are allowed. `holds` are the actions to hold back if it fails;
-    None for all that query no node. Unless it is `severe`, more rows are only shown.
+    None for all that query no node. Unless it is `severe`, more rows are only shown. `what` is the name of a row in the message.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Assertion:
     most: int
     severe: bool
     holds: tuple[str, ...] | None
+    what: str = "row that should not be there"
 
 
 def evaluate(assertion: Assertion, holds: tuple[str, ...], sets: "Sets") -> Asserted:
@@ -46,7 +47,7 @@ def evaluate(assertion: Assertion, holds: tuple[str, ...], sets: "Sets") -> Asse
     except Mistake as mistake:
         text = f"{assertion.name}: {mistake}"
         raise Mistake(text, fragment=mistake.fragment, hint=mistake.hint) from None
-    return Asserted(assertion.name, rows, assertion.most, assertion.severe, holds, columns, first)
+    return Asserted(assertion.name, rows, assertion.most, assertion.severe, holds, columns, first, assertion.what)
 
 
 def hold_back(plan: "Plan") -> None:

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyconquest_rules.content import Stamp
 from pyconquest_rules.disk.files import Made, Put, StepError
@@ -42,6 +42,16 @@ class Done:
     young: bool
     doubted: bool
     """Whether other bytes were found there although the stamp is as recorded."""
+
+
+class Delivered(NamedTuple):
+    """What was put at a destination: the instance, the UID and bytes that were delivered of it, and the digest of its source."""
+
+    SOPInstanceUID: str
+    delivered_uid: str
+    sha256: str
+    size: int
+    source_sha256: str
 
 
 class Ledger(Recorded):
@@ -122,6 +132,14 @@ class Ledger(Recorded):
         query = "SELECT action, SOPInstanceUID, source FROM done WHERE kind = 'file' AND target = ?"
         row: tuple[str, str, bytes] | None = self.connection.execute(query, (destination,)).fetchone()
         return row
+
+    def made(self, destination: str) -> "Delivered | None":
+        """Return what was put at a destination, if it is recorded."""
+        row = self.connection.execute(
+            "SELECT SOPInstanceUID, delivered_uid, sha256, size, source_sha256 FROM done WHERE kind = 'file' AND target = ?",
+            (destination,),
+        ).fetchone()
+        return None if row is None else Delivered(*row)
 
     def origin(self, destination: str) -> tuple[bytes, Stamp, str]:
         """Return the source of the file at a destination, its stamp then, and the SHA-256 of its bytes then."""

@@ -59,7 +59,7 @@ def _rows(step: Step, put: Put, run: int) -> Iterator[tuple[object, ...]]:
     match step.operation:
         case PutFile(content=Assembled(parts=parts), destination=destination) if put.parts is not None:
             digests = put.parts
-            for number, (name, uid, content) in enumerate(parts()):
+            for number, (name, uid, content, _) in enumerate(parts()):
                 at = number * 2 * DIGEST
                 source, delivered = digests[at : at + DIGEST].hex(), digests[at + DIGEST : at + 2 * DIGEST].hex()
                 what = (name, step.action, uid, content.uid(uid), content.source, *content.stamp)

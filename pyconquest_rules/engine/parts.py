@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from pyconquest_rules.content import Applied, Stamp
 from pyconquest_rules.engine.plan import Plan
+from pyconquest_rules.engine.plan_tables import PARTS
 from pyconquest_rules.paths import collision_key
 from pyconquest_rules.steps import Reason
 
@@ -82,10 +83,26 @@ def grouped(plan: Plan, members: Iterable[Member]) -> Iterator[Group]:
     connection.execute("DROP TABLE IF EXISTS temp.doubled")
     connection.execute(DOUBLED)
     connection.execute("CREATE INDEX temp.doubled_key ON doubled (key)")
-    (last,) = connection.execute("SELECT coalesce(max(parts), 0) FROM part").fetchone()
     groups = groupby(connection.execute(BY_GROUP), itemgetter(0))
-    for number, (key, rows) in enumerate(groups, last + 1):
+    for number, (key, rows) in enumerate(groups, _next(connection)):
         yield _group(connection, key, number, rows)
+
+
+def covering(plan: Plan, actions: Iterable[str]) -> Group:
+    """Return a group of all files that some actions of the plan request. The size of its stamp is their number."""
+    connection, digest, files = plan.connection, sha256(), 0
+    number, insert = _next(connection), "INSERT INTO covered SELECT ?, number FROM action WHERE name = ?"
+    connection.executemany(insert, ((number, each) for each in actions))
+    for *row, _, action in connection.execute(PARTS, (number,)):
+        digest.update(repr((*row, action)).encode())
+        files += 1
+    return Group("", number, _stamp(files, digest.digest()), None, None)
+
+
+def _next(connection: sqlite3.Connection) -> int:
+    """Return the number of the next group."""
+    query = "SELECT 1 + max(coalesce(max(parts), 0), (SELECT coalesce(max(parts), 0) FROM covered)) FROM part"
+    return int(connection.execute(query).fetchone()[0])
 
 
 def _given(plan: Plan, member: Member) -> tuple[object, ...]:
@@ -110,4 +127,8 @@ def _group(connection: sqlite3.Connection, key: str, number: int, rows: Iterator
 
     connection.executemany("INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)", parts())
     (doubled,) = connection.execute("SELECT max(name) FROM temp.doubled WHERE key = ?", (key,)).fetchone()
-    return Group(key, number, Stamp(total, int.from_bytes(digest.digest()[:8]) >> 1), doubled, trouble)
+    return Group(key, number, _stamp(total, digest.digest()), doubled, trouble)
+
+
+def _stamp(size: int, digest: bytes) -> Stamp:
+    return Stamp(size, int.from_bytes(digest[:8]) >> 1)

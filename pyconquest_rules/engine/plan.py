@@ -11,7 +11,7 @@ from typing import Any
 
 from pyconquest_rules.answers import Asserted, Finding
 from pyconquest_rules.content import Assembled, Assembler, Content, OfInstance, Part, Recipe, Stamp, Transformed, Verbatim
-from pyconquest_rules.engine.plan_tables import ANSWERED, RANK, STEPS, TABLES
+from pyconquest_rules.engine.plan_tables import ANSWERED, PARTS, RANK, STEPS, TABLES
 from pyconquest_rules.engine.requested import AtNode, Files, FromNode, Requested
 from pyconquest_rules.paths import collision_key, remembered
 from pyconquest_rules.steps import (
@@ -130,13 +130,8 @@ class Plan:
 
     def parts(self, parts: int) -> Iterator[Part]:
         """Yield the parts of a group, by name."""
-        rows = self.connection.execute(
-            "SELECT part.name, SOPInstanceUID, source, size, mtime_ns, recipe.name FROM part"
-            " JOIN recipe ON recipe.number = part.recipe WHERE parts = ? ORDER BY part.number",
-            (parts,),
-        )
-        for name, uid, source, size, mtime_ns, recipe in rows:
-            yield Part(name, uid, self.of_instance(source, Stamp(size, mtime_ns), recipe))
+        for name, uid, source, size, mtime_ns, *how, action in self.connection.execute(PARTS, (parts,)):
+            yield Part(name, uid, self.content(source, Stamp(size, mtime_ns), *how), action)
 
     def steps(
         self, *, action: str | None = None, status: Status | None = None, instances: Sequence[str] | None = None

@@ -21,6 +21,7 @@ CREATE TABLE request (
 CREATE TABLE part (
     parts INT, number INT, name TEXT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT, recipe INT,
     PRIMARY KEY (parts, number)) WITHOUT ROWID;
+CREATE TABLE covered (parts INT, action INT);
 CREATE TABLE step (
     number INTEGER PRIMARY KEY, action INT, status TEXT, reason TEXT, message TEXT, size INT, there_size INT, there_mtime_ns INT);
 CREATE TABLE removal (number INTEGER PRIMARY KEY, sha256 TEXT, forget INT);
@@ -43,6 +44,20 @@ FROM step CROSS JOIN request ON request.number = step.number
     CROSS JOIN folder ON folder.number = request.folder CROSS JOIN series ON series.number = request.series
     CROSS JOIN recipe ON recipe.number = request.recipe CROSS JOIN action ON action.number = step.action
     LEFT JOIN removal ON removal.number = step.number
+"""
+
+# The parts of a group: instances, or all files of the actions that it covers, by name.
+PARTS = """
+SELECT name, SOPInstanceUID, source, size, mtime_ns, recipe, identity, inner, action FROM (
+    SELECT part.name, SOPInstanceUID, source, size, mtime_ns, recipe.name AS recipe, identity, 0 AS inner, '' AS action,
+        part.number AS place
+    FROM part JOIN recipe ON recipe.number = part.recipe WHERE parts = ?1
+    UNION ALL SELECT folder.path || request.name, SOPInstanceUID, source, size, mtime_ns, recipe.name, identity, request.parts,
+        action.name, folder.path || request.name
+    FROM covered JOIN action ON action.number = covered.action JOIN request ON request.action = action.number
+        JOIN folder ON folder.number = request.folder JOIN recipe ON recipe.number = request.recipe
+    WHERE covered.parts = ?1 AND folder.number > 0)
+ORDER BY place
 """
 
 # What a person should see first: blocked steps, changed files, removals, replacements, then the rest.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from typing import Any, NamedTuple, Protocol
 
+from pyconquest_rules.content import Assembled
 from pyconquest_rules.disk.files import Made, Put, PutTogether, StepError, take_away
 from pyconquest_rules.disk.folders import Folders
 from pyconquest_rules.disk.outputs import Guard, Outputs
@@ -88,7 +89,7 @@ class Putting:
         for step, outcome in outcomes:
             error = outcome if isinstance(outcome, StepError) else self._ended(step, runner, guard)
             if error is None:
-                size = step.operation.stamp.size
+                size = _size(step, outcome)
                 runner.done(_outcome(step) or self.outcome, step.action, step.SOPInstanceUID, size, size if _brings(step) else 0)
             else:
                 runner.failed(step.action, step.SOPInstanceUID, str(error))
@@ -175,6 +176,14 @@ def _outcome(step: Step) -> str | None:
         case PutFile(adopt=True):
             return "adopted"
     return None
+
+
+def _size(step: Step, outcome: Put | Removed | StepError) -> int:
+    """Return the size of what was done. Only then is that of a file which is made of parts known."""
+    match step.operation, outcome:
+        case PutFile(content=Assembled()), Put(stamp=stamp):
+            return stamp.size
+    return step.operation.stamp.size
 
 
 def _brings(step: Step) -> bool:

@@ -18,13 +18,15 @@ ACTIONS: tuple[ActionKind[Any], ...] = (
     CopyKind(),
     ArchiveKind(),
     SendKind(),
+    # Releases come last: their evidence is about what all others made.
+    ReleaseKind(),
 )
 """The kinds of actions, in the order in which their actions are done unless one needs another."""
 
 ASSERTIONS: tuple[AssertingKind[Any], ...] = (ExpectKind(),)
 """The kinds of assertions about the data."""
 
-OTHERS: tuple[Kind, ...] = (ListenKind(), ReleaseKind())
+OTHERS: tuple[Kind, ...] = (ListenKind(),)
 """Kinds of tables that configure something and are neither actions nor assertions."""
 
 

@@ -7,7 +7,7 @@ from pyconquest_rules.events import (
     BroughtAlong,
     Event,
     LittleRoom,
-    NodeNoted,
+    Noted,
     Planning,
     RunStarted,
     SourceNoted,
@@ -45,7 +45,7 @@ class Failures:
                 self._of(action)
                 if warning is not None:
                     self._note(("warning", action, warning, "yellow"), event.SOPInstanceUID)
-            case NodeNoted(action, message) | BroughtAlong(action=action, message=message) if self.warnings:
+            case Noted(action, message) | BroughtAlong(action=action, message=message) if self.warnings:
                 self._note(("warning", action, message, "yellow"), "")
             case LittleRoom(message) if self.warnings:
                 self.show((printable(f"warning: {message}"), "yellow"))

@@ -33,7 +33,7 @@ from pyconquest_rules.events import (
     InstanceRefused,
     Listens,
     LittleRoom,
-    NodeNoted,
+    Noted,
     PeerRefused,
     Ran,
     SourceNoted,
@@ -288,7 +288,7 @@ def _failures(event: Event) -> None:
             write("failed", **asdict(event))
         case StepsWait():
             write("waiting", **asdict(event))
-        case NodeNoted(action, message):
+        case Noted(action, message):
             write("warning", action=action, SOPInstanceUID="", message=message)
         case SourceNoted(source, message):
             write("warning", source=source, message=message)

@@ -117,6 +117,7 @@ def checked(
         of_kind=bound,
         templates={f"{kind}.{name}": template for (kind, name), template in destinations.items()},
         files=(*_named_files(rules_file, found, base), *((each, "a rules file that is included") for each in places.included)),
+        included=places.included,
         params=rules_file.vars,
         profiles=tuple(rules_file.profile),
         disabled=left_out,

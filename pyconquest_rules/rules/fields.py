@@ -68,6 +68,9 @@ class NamedFile:
 
 Marker = Reference | ReferenceToAction | PathTemplate | MemberTemplate | VariablesOnly | Statement | NamedFile
 
+NAME = r"^[a-z][a-z0-9_]{0,63}$"
+# `references.name_problems` checks names, not the model: other tables may refer to a set even if its name is invalid.
+Name = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME})]
 SetName = Annotated[str, Reference("set", "select")]
 NodeName = Annotated[str, Reference("node", "nodes")]
 SourceName = Annotated[str, Reference("source", "sources", filled=True)]

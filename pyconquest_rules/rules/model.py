@@ -7,20 +7,16 @@ from collections.abc import Iterable, Mapping
 from types import GenericAlias
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, WithJsonSchema, create_model
+from pydantic import Field, StringConstraints, create_model
 
-from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.store.csv_tables import Type
 from pyconquest_rules.index.store.order import OnConflict
 from pyconquest_rules.rules.environment import Secret, Text, TextOfFile, UnreadText
-from pyconquest_rules.rules.fields import AETitle, Form, Seconds, SourceTemplate, Sql, Table
+from pyconquest_rules.rules.fields import AETitle, Form, Name, Seconds, SourceTemplate, Table
 from pyconquest_rules.rules.kinds import TableKind
+from pyconquest_rules.rules.select import Select
 
-NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
-
-# `references.name_problems` checks names, not the model: other tables may refer to a set even if its name is invalid.
-Name = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME})]
 
 Refusal = Literal[
     "conflict",
@@ -134,26 +130,6 @@ class CsvFile(Table):
         tuple[str, ...],
         Field(description="The columns that identify a row. `index` checks that they are unique and not empty."),
     ] = ()
-
-
-class Select(Table):
-    """`[select.NAME]`: a named set of patients, studies, series or images. It has either `query` or `where`.
-
-    Queries can use a set by its name, as a view.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["query"]}, {"required": ["where"]}]})
-
-    level: Annotated[Level, Field(description="What a row of the set stands for: a patient, study, series or image.")]
-    query: Annotated[
-        Sql | None,
-        Field(description="A SELECT that returns the key of the level, and any further columns that templates need."),
-    ] = None
-    where: Annotated[Sql | None, Field(description="A condition on the view of the level, as a short form of `query`.")] = None
-    params: Annotated[
-        dict[Name, str | int | float | bool],
-        Field(default_factory=dict, description="Values for `:NAME` in the SQL. [vars] need not be repeated here."),
-    ]
 
 
 class NodeTLS(Table):

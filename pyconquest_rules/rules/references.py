@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pyconquest_rules.errors import Problem, did_you_mean
 from pyconquest_rules.index.query.clock import TODAY
-from pyconquest_rules.rules.fields import Marked, Reference, ReferenceToAction
+from pyconquest_rules.rules.fields import NAME, Marked, Reference, ReferenceToAction
 from pyconquest_rules.rules.kinds import Action
-from pyconquest_rules.rules.model import NAME, RulesFile
+from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.order import in_order
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path

@@ -35,8 +35,9 @@ def matching(target: str, actions: Mapping[str, Action]) -> list[str]:
 class Rules:
     """A rules file. `actions` are by name, as `copy.NAME`, each after those that it needs.
 
-    `of_kind` has the tables of all kinds, actions or not. `templates` has the destinations of actions, and `layouts` those of
-    sources. `files` are the files that tables name, each with a description. `base` is the folder of the rules file.
+    `included` are the rules files that `file` includes. `of_kind` has the tables of all kinds, actions or not. `templates` has
+    the destinations of actions, and `layouts` those of sources. `files` are the files that tables name, each with a description.
+    `base` is the folder of the rules file.
     `profiles` are the names of the profiles. `disabled` are the actions that the chosen one leaves out.
     """
 
@@ -58,6 +59,7 @@ class Rules:
     of_kind: Mapping[str, Mapping[str, Any]]
     templates: Mapping[str, Template]
     files: tuple[tuple[Path, str], ...]
+    included: tuple[Path, ...]
     params: Mapping[str, str]
     profiles: tuple[str, ...]
     disabled: frozenset[str]

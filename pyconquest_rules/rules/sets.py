@@ -20,6 +20,7 @@ from pyconquest_rules.rules.misplaced import in_sql
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.problems import Problems
+from pyconquest_rules.rules.select import form_problems, level_of
 
 # Limits for one query and for all queries of the file, although the index is empty.
 SECONDS, MOST_SECONDS = 1.0, 5.0
@@ -48,7 +49,11 @@ class CheckedSets:
     ) -> None:
         self._selects, self._places, self._connection, self._tables = rules_file.select, places, connection, tables
         self.selections = {
-            name: Selection(name, select.level, select.query, select.where, {TODAY: "", **rules_file.vars, **select.params})
+            name: Selection(
+                *(name, level_of(name, rules_file.select), select.query, select.where),
+                {TODAY: "", **rules_file.vars, **select.params},
+                *(select.from_, select.expand, select.incomplete or "error"),
+            )
             for name, select in rules_file.select.items()
         }
         self.sets = Sets(connection, schema, self.selections, Budget.of(connection), SECONDS)
@@ -84,8 +89,8 @@ class CheckedSets:
         return tuple(self.sets.make(name)) if name in {*self.selections} - self.broken else None
 
     def is_query(self, name: str) -> bool:
-        """Whether a set has a `query`, rather than a `where`."""
-        return self.selections[name].query is not None
+        """Whether a set has columns of its own: it has a `query` or a `from`, rather than a `where`."""
+        return self.selections[name].where is None
 
     @cached_property
     def columns_of_images(self) -> list[str]:
@@ -100,10 +105,8 @@ class CheckedSets:
 
     def _check(self, name: str, problems: Problems) -> None:
         select, place = self._selects[name], ("select", name)
-        if (select.query is None) == (select.where is None):
-            message = f'the set "{name}" {"has query and where" if select.query else "needs query or where"}'
-            hint = "keep one of the two" if select.query else "for example: where = \"Modality = 'CT'\""
-            problems.append(self._places.at_key(place, message, hint))
+        if wrong := [*form_problems(name, self._selects, self._places)]:
+            problems += wrong
             self.broken.add(name)
         elif self._is_table(name):
             problems.append(self._places.at_key(place, f'the index already has a table "{name}"', "rename the set"))
@@ -134,7 +137,8 @@ class CheckedSets:
             is_known = mistake.name in self.broken or mistake.fragment in self.broken
             self.broken |= {*mistake.stopped}
             if not is_known:
-                key = "query" if self._selects[mistake.name].query is not None else "where"
+                wrong = self._selects[mistake.name]
+                key = "from" if wrong.from_ is not None else "query" if wrong.query is not None else "where"
                 problems.append(self._places.within(("select", mistake.name, key), self._discreet(mistake.mistake)))
         self._left -= thread_time() - began
         if self._left <= 0:

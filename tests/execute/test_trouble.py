@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules.engine.lock import locked
-from pyconquest_rules.events import BroughtAlong, Event, NodeNoted, Planning, RunStarted, StepDone, StepFailed, StepsWait
+from pyconquest_rules.events import BroughtAlong, Event, Noted, Planning, RunStarted, StepDone, StepFailed, StepsWait
 from pyconquest_rules.kinds.all import outcomes
 from pyconquest_rules.render.failures import MOST_SHOWN, Failures
 from pyconquest_rules.render.terminal import Part
@@ -52,7 +52,7 @@ FAILED: list[Event] = [StepFailed("send.a", f"1.2.{n}", DEAD) for n in range(250
             [StepDone("send.a", f"1.{n}", 1, "coerced (B000)") for n in range(2000)],
             ["warning: send.a 1.0: coerced (B000) (and 1,999 more)"],
         ),
-        ([NodeNoted("", "1 match was skipped")], ["warning: 1 match was skipped"]),
+        ([Noted("", "1 match was skipped")], ["warning: 1 match was skipped"]),
         (
             [FAILED[0], Planning("copy.x", 3), RunStarted(1, 3, 3), FAILED[1]],
             [f"failed: send.a 1.2.0: {DEAD}", f"failed: send.a 1.2.1: {DEAD}"],
@@ -76,7 +76,7 @@ def test_many_messages_are_few_lines() -> None:
 def test_without_warnings_only_failures() -> None:
     events: list[Event] = [
         StepDone("send.a", "1", 1, "coerced"),
-        NodeNoted("a", "x"),
+        Noted("a", "x"),
         BroughtAlong("a", 1),
         StepsWait("a", 1, "x"),
         FAILED[0],

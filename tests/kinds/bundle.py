@@ -36,7 +36,7 @@ class Bundling(Assembler):
         self.name = name
 
     def assemble(self, identity: str, parts: Iterator[Part], target: int) -> None:
-        for name, _, content in parts:
+        for name, _, content, _ in parts:
             with reading(content) as file:
                 size = os.fstat(file).st_size
                 if size == 0:

@@ -88,7 +88,7 @@ def test_a_lock_has_every_file_with_the_digest_of_its_source(released: Workplace
     first, *lines = text.splitlines()
     assert first == "# pyconquest-rules lock 1"
     keys = [line.split("\t")[0] for line in lines if line.startswith("#")]
-    assert keys == ["# release", "# title", "# licence", "# rules"]
+    assert keys == ["# date", "# release", "# title", "# licence", "# rules"]
     files = [line.split("\t") for line in lines if not line.startswith("#")]
     digests = sorted(sha256(file.read_bytes()).hexdigest() for file in (released.folder / "data").iterdir())
     assert sorted(fields[2] for fields in files) == digests
@@ -103,6 +103,21 @@ def test_what_was_locked_is_planned_and_made(released: Workplace) -> None:
     before = (released.folder / "locks/v1.txt").read_bytes()
     assert released.run("lock", "release.v1").code == 0  # now the ledger knows the digests
     assert (released.folder / "locks/v1.txt").read_bytes() == before
+
+
+def test_a_lock_keeps_its_date_while_nothing_else_changes(
+    released: Workplace, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(day: int) -> str:
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(day * 86400))
+        assert released.run("lock").code == 0
+        return (released.folder / "locks/v1.txt").read_text()
+
+    first = locked(1)
+    assert "# date\t1970-01-02\n" in first
+    assert locked(2) == first
+    instance("data/new.dcm")
+    assert "# date\t1970-01-04\n" in locked(3)
 
 
 def test_what_was_added_went_and_changed_is_reported(released: Workplace, instance: Instance) -> None:
@@ -181,10 +196,11 @@ def test_an_unresolved_merge_is_an_error_with_its_line(released: Workplace) -> N
     lock = released.folder / "locks/v1.txt"
     lock.write_text(lock.read_text() + "<<<<<<< HEAD\n")
     done = released.run("plan", "--locked")
-    assert (done.code, f":{NUMBER + 6}:1: not a valid line of a lock" in done.err) == (2, True), done.err
+    assert (done.code, f":{NUMBER + 7}:1: not a valid line of a lock" in done.err) == (2, True), done.err
 
 
-def test_the_same_data_gives_the_same_lock_anywhere(released: Workplace, tmp_path: Path) -> None:
+def test_the_same_data_gives_the_same_lock_anywhere(released: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
     assert released.run("lock").code == 0
     other = tmp_path / "elsewhere" / "deep"
     other.mkdir(parents=True)

@@ -1,14 +1,10 @@
 """Why a set does not select an instance: the values that the instance has in the columns named in the SQL of the set."""
 
-import re
-
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.index.query.sql import Value
 from pyconquest_rules.index.store.schema import VIEWS, column_names, quoted
-
-TEXTS = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
-WORDS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+from pyconquest_rules.index.store.tokens import words
 
 
 def values(sets: Sets, name: str, SOPInstanceUID: str) -> dict[str, Value]:
@@ -17,14 +13,14 @@ def values(sets: Sets, name: str, SOPInstanceUID: str) -> dict[str, Value]:
     The key of the level is left out for a query, which has to select it, but not for a condition.
     """
     selection = sets.selections[name]
-    words = {word.lower() for word in WORDS.findall(TEXTS.sub(" ", selection.text))}
+    wanted = words(selection.text)
     if selection.query is not None:
-        words.discard(selection.level.key.lower())
+        wanted.discard(selection.level.key.lower())
     found = dict[str, Value]()
     for level in dict.fromkeys((selection.level, Level.IMAGE)):
         view, key = VIEWS[level], level.key
         columns = column_names(sets.connection, view)
-        if named := [column for column in columns if column.lower() in words and column not in found]:
+        if named := [column for column in columns if column.lower() in wanted and column not in found]:
             row = sets.connection.execute(
                 f"SELECT {', '.join(map(quoted, named))} FROM {view}"
                 f" WHERE {key} = (SELECT {key} FROM images WHERE SOPInstanceUID = ?) LIMIT 1",

@@ -12,7 +12,10 @@ from pyconquest_rules.errors import DatabaseError, Mistake, did_you_mean
 from pyconquest_rules.index.derived import contradictions
 from pyconquest_rules.index.query import sql
 from pyconquest_rules.index.query.clock import check_clock
-from pyconquest_rules.index.query.sql_mistakes import table_names
+from pyconquest_rules.index.query.deadline import Deadline
+from pyconquest_rules.index.query.expansion import MISSING, VIA, Expansion, Severity, carried_columns
+from pyconquest_rules.index.query.guard import FUNCTIONS
+from pyconquest_rules.index.query.sql_mistakes import explained, table_names
 from pyconquest_rules.index.store.budget import Budget
 from pyconquest_rules.index.store.read_only import limit_temporary
 from pyconquest_rules.index.store.schema import PATIENT_ID, VIEWS, Schema, column_names, quoted
@@ -27,17 +30,20 @@ SECONDS_OF_A_SET = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A set: a query whose rows have the key of a level, or a condition on the view of the level."""
+    """A set: a query whose rows have the key of a level, a condition on the view of the level, or an expanded set."""
 
     name: str
     level: Level
     query: str | None
     where: str | None
     params: sql.Values
+    source: str | None = None
+    expand: tuple[str, ...] = ()
+    incomplete: Severity = "error"
 
     @property
     def text(self) -> str:
-        """The SQL as the user wrote it."""
+        """The SQL as the user wrote it; "" if there is none."""
         return self.query if self.query is not None else self.where or ""
 
 
@@ -90,7 +96,12 @@ class Sets:
         try:
             selection = self.selections[name]
             check_clock(selection.text)
-            self.columns[name] = self._by_query(selection) if selection.query is not None else self._by_condition(selection)
+            if selection.source is not None:
+                self.columns[name] = self._by_expansion(selection, selection.source)
+            elif selection.query is not None:
+                self.columns[name] = self._by_query(selection)
+            else:
+                self.columns[name] = self._by_condition(selection)
         except SetMistake:
             raise
         except Mistake as mistake:
@@ -136,7 +147,7 @@ class Sets:
         Raises Mistake for a name that is neither a table nor a set, and for every other error of the query.
         """
         while (table := sql.unknown_table(self.connection, text, params, before)) is not None:
-            name = table.lower()
+            name = table.lower().removesuffix(MISSING)
             if name not in self.selections or name in self.columns:
                 known = [*table_names(self.connection), *self.selections]
                 hint = did_you_mean(table, known) or f"tables are: {', '.join([*VIEWS.values(), *self.selections])}"
@@ -168,6 +179,25 @@ class Sets:
         )
         return tuple(column_names(self.connection, view))
 
+    def _by_expansion(self, selection: Selection, source: str) -> tuple[str, ...]:
+        """Store the rows once; the view of the set's name has every column of its level too."""
+        if source not in self.selections:
+            hint = did_you_mean(source, self.selections) or f"sets are: {', '.join(self.selections)}"
+            raise Mistake(f'unknown set "{source}"', fragment=source, hint=hint)
+        columns, rows = self._rows(source)
+        key, target = self.key(self.selections[source].level, columns)
+        of_series = target in (Level.SERIES.key, Level.STUDY.key) and selection.level is Level.SERIES
+        join = f" JOIN main.series AS i ON i.{target} = q.{quoted(key)}" if of_series else self._images(key, target)
+        carried, limits = carried_columns(self.connection, columns, key), self._limits()
+        image, series = (quoted(self.schema.key(level)) for level in (Level.IMAGE, Level.SERIES))
+        expansion = Expansion(
+            *(self.connection, selection.name, selection.level, f"FROM {rows} AS q{join}", carried),
+            *(selection.expand, selection.incomplete, image, series),
+        )
+        with explained(self.connection, "", {}, FUNCTIONS), Deadline(self.connection, limits.seconds, limits.space):
+            self._rows_left -= expansion.make()
+        return (selection.level.key, VIA, *carried)
+
     def key(self, level: Level, columns: Sequence[str]) -> tuple[str, str]:
         """Return the column that has the key of the level, and the name of that column in the view `images`.
 
@@ -192,6 +222,8 @@ class Sets:
         columns = self.make(name)
         if self.selections[name].query is not None:
             return columns, f"temp.{quoted(name)}"
+        if self.selections[name].source is not None:
+            return columns, f"temp.{quoted(f'{name} rows')}"
         return (self.selections[name].level.key,), f"temp.{quoted(f'{name} keys')}"
 
     def known(self, uids: Collection[str], *columns: str) -> list[tuple[Any, ...]]:

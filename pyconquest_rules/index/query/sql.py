@@ -89,7 +89,7 @@ def unknown_table(connection: sqlite3.Connection, query: str, params: Values, be
         try:
             connection.execute(f"EXPLAIN {before}{text}", params).close()
         except sqlite3.OperationalError as error:
-            if match := re.fullmatch(r"no such table: (\w+)", str(error)):
+            if match := re.fullmatch(r"no such table: ([\w ]+)", str(error)):
                 return match[1]
             raise
     return None

@@ -7,18 +7,22 @@ a destination are written as `\\`, `\n` and `\r`. The key of the patient is the 
 can be counted, but anybody who guesses a PatientID can confirm the guess.
 """
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import takewhile
+from itertools import filterfalse, takewhile, zip_longest
 from pathlib import Path
+from time import time
 from typing import BinaryIO, NamedTuple
 
 from pyconquest_rules.errors import UsageError
 
 FIRST = b"# pyconquest-rules lock 1\n"
+DATE = "date"
 ESCAPED = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
 WRITTEN = {escape: plain for plain, escape in ESCAPED.items()}
 DIGEST, KEY = rb"[0-9a-f]{64}", rb"[0-9a-f]{12}"
@@ -108,6 +112,29 @@ def write(stream: BinaryIO, head: Iterable[tuple[str, str]], files: Iterable[Loc
             stream.write(text)
             number += 1
     return number
+
+
+def today() -> str:
+    """Return the date of what is written now, in UTC: that of SOURCE_DATE_EPOCH if it is set.
+
+    Raises UsageError if that is not valid.
+    """
+    seconds = os.environ.get("SOURCE_DATE_EPOCH") or time()
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError("SOURCE_DATE_EPOCH must be a number of seconds since 1970") from None
+
+
+def keep_date(stream: BinaryIO, earlier: Path) -> None:
+    """Give a lock that was just written the date of an earlier one if nothing else differs. The date is the first of its head."""
+    date = f"# {DATE}\t{head(earlier).get(DATE, '')}\n".encode()
+    stream.flush()
+    with open(stream.name, "rb") as new, earlier.open("rb") as old:
+        lines = zip_longest(*(filterfalse(lambda line: line.startswith(b"# date\t"), file) for file in (new, old)))
+        if len(date) == len(b"# date\t2026-01-01\n") and all(one == other for one, other in lines):
+            stream.seek(len(FIRST))
+            stream.write(date)
 
 
 def read(path: Path) -> Iterator[Locked]:

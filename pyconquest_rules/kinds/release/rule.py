@@ -11,6 +11,7 @@ from pyconquest_rules.rules.fields import ActionName, PathTemplate, Table, Varia
 from pyconquest_rules.rules.kinds import Seen
 from pyconquest_rules.rules.positions import Path
 from pyconquest_rules.rules.validation import STAND_IN
+from pyconquest_rules.steps import Mode
 from pyconquest_rules.templates import Template
 from pyconquest_rules.templates.template import with_vars
 
@@ -36,6 +37,20 @@ class Release(Table):
     licence: Annotated[
         str, VariablesOnly(), Field(description='The licence of the release, such as "CC-BY-4.0", for the head of its lock.')
     ] = ""
+    sources: Annotated[bool, Field(strict=True, description="Whether the manifest has the paths and digests of the sources.")] = (
+        False
+    )
+    tags: Annotated[tuple[str, ...], Field(description="Words by which this action can be chosen: `apply tag:nightly`.")] = ()
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The actions whose files the evidence is about."""
+        return self.actions
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the form of the evidence. What it is about is the identity of each file."""
+        return "release 1 "
 
 
 def check(release: Release, place: Path, seen: Seen) -> Iterator[Problem]:
@@ -68,6 +83,9 @@ def _action_problems(place: Path, name: str, root: str, seen: Seen) -> Iterator[
     templates = [each.value for each in marked(action, (kind, of)) if each.marker == PathTemplate(below_outputs=True)]
     if not templates:
         yield seen.places.at_value(place, f"{name} makes no files", "a release has the files of actions such as copy.NAME")
+    if getattr(action, "mode", None) is Mode.MOVE:
+        hint = "what was moved has left the sources, so that the release has it no more: use another mode"
+        yield seen.places.at_value(place, f'{name} has mode = "move"', hint)
     for template in templates:
         try:
             prefix = Template(template, seen.params).prefix

@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from pyconquest_rules.dicom import Level, unpadded
-from pyconquest_rules.events import NodeNoted, StepFailed
+from pyconquest_rules.events import Noted, StepFailed
 from pyconquest_rules.index.store.decisions import DecisionsFile
 from pyconquest_rules.kinds.retrieve import matching
 from pyconquest_rules.kinds.retrieve.rule import Retrieve, retrieve_requests
@@ -36,9 +36,9 @@ def asked(name: str, retrieve: Retrieve, planning: "Planning") -> Iterator[Reque
         with closing(find(node, Level.IMAGE, match, keys, skipped=lambda: next(skipped))) as matches:
             yield from retrieve_requests(filter(kept, matches), known)
         if number := next(skipped) - 1:
-            emit(NodeNoted(name, skipped_words(node, number)))
+            emit(Noted(name, skipped_words(node, number)))
         if number := next(left_out) - 1:
-            emit(NodeNoted(name, f"{number:,} matches of the node are forgotten (decisions.txt), and not retrieved"))
+            emit(Noted(name, f"{number:,} matches of the node are forgotten (decisions.txt), and not retrieved"))
     except NodeError as error:
         emit(StepFailed(name, "", str(error)))
         yield Request("", b"", 0, 0, "", "", "", Reason.NODE_FAILED, str(error))

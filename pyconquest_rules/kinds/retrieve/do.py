@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.engine.runner import Runner, Steps
 from pyconquest_rules.errors import Error
-from pyconquest_rules.events import NodeNoted
+from pyconquest_rules.events import Noted
 from pyconquest_rules.network.limits import MOST_STALLED
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import RetrieveInstance, Series, Step
@@ -75,7 +75,7 @@ class Retrieving:
 
     def do(self, action: str, steps: Steps, runner: Runner) -> None:
         """Retrieve the instances of the steps, and report each."""
-        for outcomes in retrieved(steps(), self, runner.stop, lambda message: runner.emit(NodeNoted(action, message))):
+        for outcomes in retrieved(steps(), self, runner.stop, lambda message: runner.emit(Noted(action, message))):
             runner.ledger.instances.record_retrieved(
                 action, ((step, message) for step, _, message in outcomes), runner.result.run
             )

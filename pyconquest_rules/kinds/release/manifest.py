@@ -1,0 +1,117 @@
+"""`manifest.csv`: every file of a release, with its UIDs, digest, and how it came there. The other evidence is made of it."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from io import TextIOWrapper
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from pyconquest_rules.content import Assembled, NotTransformed, Part, Transformed
+from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.index.query.export import write_csv
+from pyconquest_rules.index.query.selection import Sets
+from pyconquest_rules.kinds.release.lock import Locked, read
+
+TOGETHER = 256
+LEVELS = ("SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
+SOURCES = ("source", "source_sha256")
+"""The columns that `sources = true` adds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A file of a release: `path` is below its root, UIDs are those that were delivered.
+
+    A file of many instances has no UIDs. What a recipe made has no PatientID here, because only the recipe knows the new one.
+    """
+
+    path: str
+    SOPInstanceUID: str
+    PatientID: str
+    StudyInstanceUID: str
+    SeriesInstanceUID: str
+    sha256: str
+    size: int
+    select: str
+    action: str
+    transform: str
+    source: str = ""
+    source_sha256: str = ""
+
+
+def rows(parts: Iterable[Part], root: str, selects: dict[str, str], sets: Sets, ledger: Ledger) -> Iterator[Row]:
+    """Yield the files of a release in the order of `parts`. `selects` has the set of each action.
+
+    Raises NotTransformed for a file that the ledger does not have.
+    """
+    parts = iter(parts)
+    while some := [*islice(parts, TOGETHER)]:
+        levels = {uid: keys for uid, *keys in sets.known({part.SOPInstanceUID for part in some}, *LEVELS)}
+        for part in some:
+            yield _row(part, root, selects, levels.get(part.SOPInstanceUID, ["", "", ""]), ledger)
+
+
+def _row(part: Part, root: str, selects: dict[str, str], keys: Sequence[str | None], ledger: Ledger) -> Row:
+    if not part.name.startswith(root):
+        raise NotTransformed("a file of the release lies outside its root")
+    made = ledger.made(part.name)
+    if made is None or made.SOPInstanceUID != part.SOPInstanceUID:
+        raise NotTransformed("a file of the release is not recorded as made by its action; apply all of its actions first")
+    patient, study, series = (key or "" for key in keys)
+    transform = ""
+    match part.content:
+        case Transformed(recipe=recipe):
+            patient, study, series, transform = "", recipe.uid(study), recipe.uid(series), recipe.name
+        case Assembled(assembler=assembler):
+            transform = assembler.name
+    return Row(
+        part.name.removeprefix(root),
+        made.delivered_uid,
+        patient,
+        study,
+        series,
+        made.sha256,
+        made.size,
+        selects[part.action],
+        part.action,
+        transform,
+        os.fsdecode(part.content.source),
+        made.source_sha256,
+    )
+
+
+def columns(*, sources: bool) -> tuple[str, ...]:
+    """Return the columns of a manifest, with those of the sources or without them."""
+    return tuple(field.name for field in fields(Row) if sources or field.name not in SOURCES)
+
+
+def write(rows: Iterable[Row], file: BinaryIO, *, sources: bool) -> None:
+    """Write a manifest."""
+    shown = columns(sources=sources)
+    text = TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    write_csv(shown, (astuple(row)[: len(shown)] for row in rows), text)
+    text.detach()
+
+
+def read_rows(text: TextIO) -> Iterator[dict[str, str]]:
+    """Yield the rows of a manifest. Raises ValueError if it is none."""
+    reader = csv.DictReader(text)
+    if not {"path", "sha256", "size"} <= {*(reader.fieldnames or ())}:
+        raise ValueError("not a manifest")
+    yield from reader
+
+
+def as_locked(rows: Iterable[Row], lock: Path, name: str) -> Iterator[Row]:
+    """Pass the rows on, which are sorted by path as a lock is. Raises NotTransformed if they are not those of the lock."""
+    for row, locked in zip_longest(rows, read(lock)):
+        if row is None or locked is None or not _equal(row, locked):
+            hint = f"`plan --locked` shows how; to accept it: pyconquest-rules lock {name}"
+            raise NotTransformed(f"the files differ from the lock of the release; {hint}")
+        yield row
+
+
+def _equal(row: Row, locked: Locked) -> bool:
+    return (os.fsencode(row.path), row.source_sha256) == (locked.destination, locked.sha256)
