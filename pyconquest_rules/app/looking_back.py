@@ -105,7 +105,7 @@ def explain(rules: Rules, what: str) -> list[Explained]:
         for step in [*made.steps(instances=[*steps])]:
             steps[step.SOPInstanceUID].append(_explained(step, made, ledger))
         for uid, member, step in [*made.steps_with([*steps])]:
-            steps[uid].append(replace(_explained(step, made, ledger), member=member))
+            steps[uid].append(replace(_explained(step, made, ledger), member=member or None))
         return [
             Explained(uid, os.path.join(os.fsencode(root), os.fsencode(path)), *_sets(rules, sets, uid), tuple(steps[uid]))
             for uid, root, path in rows

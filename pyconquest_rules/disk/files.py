@@ -32,8 +32,8 @@ class StepError(Exception):
 class Put:
     """A file at its destination: the SHA-256 of its bytes in hexadecimal, its stamp, and the SHA-256 of its source.
 
-    `young` means that it or its source could still change without a new mtime. `parts` are the digests of the parts of an
-    assembled file, as its assembler returned them.
+    `young` means that it or its source could still change without a new mtime. `parts` is what the assembler of an assembled
+    file returned.
     """
 
     sha256: str

@@ -133,11 +133,12 @@ class Ledger(Recorded):
         row: tuple[str, str, bytes] | None = self.connection.execute(query, (destination,)).fetchone()
         return row
 
-    def made(self, destination: str) -> "Delivered | None":
-        """Return what was put at a destination, if it is recorded."""
+    def made(self, destination: str, member: str = "") -> "Delivered | None":
+        """Return what was put at a destination, or a member of the file there, if it is recorded."""
         row = self.connection.execute(
-            "SELECT SOPInstanceUID, delivered_uid, sha256, size, source_sha256 FROM done WHERE kind = 'file' AND target = ?",
-            (destination,),
+            "SELECT SOPInstanceUID, delivered_uid, sha256, size, source_sha256 FROM done"
+            " WHERE kind = ? AND target = ? AND member = ?",
+            ("member" if member else "file", destination, member),
         ).fetchone()
         return None if row is None else Delivered(*row)
 

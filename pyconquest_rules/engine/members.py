@@ -3,28 +3,25 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from pyconquest_rules.content import Assembled
+from pyconquest_rules.content import PACKED, Assembled
 from pyconquest_rules.disk.files import Put
 from pyconquest_rules.steps import PutFile, Step
-
-DIGEST = 32
-"""The number of bytes of a SHA-256."""
 
 # Members of files that a run is about to place, beside their rows in `intent`.
 TABLE = """
 CREATE TABLE IF NOT EXISTS intent_member (
     run INT, step INT, target TEXT, member TEXT, action TEXT, SOPInstanceUID TEXT, delivered_uid TEXT, source BLOB,
-    source_size INT, source_mtime_ns INT, source_sha256 TEXT, sha256 TEXT, fingerprint TEXT,
+    source_size INT, source_mtime_ns INT, source_sha256 TEXT, sha256 TEXT, fingerprint TEXT, size INT,
     PRIMARY KEY (run, step, member)) WITHOUT ROWID
 """
 
-INTENDED = "INSERT OR REPLACE INTO intent_member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INTENDED = "INSERT OR REPLACE INTO intent_member VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 SETTLED = "DELETE FROM intent_member WHERE run = ? AND step = ?"
 FORGOTTEN = "DELETE FROM done WHERE kind = 'member' AND target = ?"
 # A file is young if any of its sources is.
 RECORDED = """
 INSERT OR REPLACE INTO done SELECT 'member', target, member, action, SOPInstanceUID, delivered_uid, source, source_size,
-    source_mtime_ns, source_sha256, sha256, fingerprint, NULL, NULL, NULL, NULL, 0, 0,
+    source_mtime_ns, source_sha256, sha256, fingerprint, size, NULL, NULL, NULL, 0, 0,
     (SELECT young FROM done AS whole WHERE whole.kind = 'file' AND whole.target = intent_member.target), run, ?1
 FROM main.intent_member
 """
@@ -58,9 +55,7 @@ def _rows(step: Step, put: Put, run: int) -> Iterator[tuple[object, ...]]:
     """Yield a row for each part of a file."""
     match step.operation:
         case PutFile(content=Assembled(parts=parts), destination=destination) if put.parts is not None:
-            digests = put.parts
-            for number, (name, uid, content, _) in enumerate(parts()):
-                at = number * 2 * DIGEST
-                source, delivered = digests[at : at + DIGEST].hex(), digests[at + DIGEST : at + 2 * DIGEST].hex()
+            packed = PACKED.iter_unpack(put.parts)
+            for (name, uid, content, _), (source, delivered, size) in zip(parts(), packed, strict=True):
                 what = (name, step.action, uid, content.uid(uid), content.source, *content.stamp)
-                yield run, step.number, destination, *what, source, delivered, step.fingerprint
+                yield run, step.number, destination, *what, source.hex(), delivered.hex(), step.fingerprint, size

@@ -1,5 +1,7 @@
 """Archives when something goes wrong: kills, sources that change, thousands of members."""
 
+import csv
+import json
 import os
 import signal
 import sqlite3
@@ -97,6 +99,31 @@ def test_a_lock_has_each_member(packed: Workplace) -> None:
     differs = packed.run("plan", "--locked", "--list")
     assert differs.code == 4
     assert "1.2.826.0.1.3680043.10.1.7" in differs.err
+
+
+def test_the_evidence_of_a_release_names_each_member(packed: Workplace) -> None:
+    """A file whose name sorts between an archive and its members is in its place too."""
+    copy = '\n[copy.beside]\nselect = "scans"\nto = "out/P1.zip-of-{{ SOPInstanceUID }}"\n'
+    release = '\n[release.v1]\nactions = ["archive.packed", "copy.beside"]\nroot = "out"\nlock = "v1.txt"\n'
+    packed.rules(RULES + copy + release)
+    assert packed.run("lock").code == 0
+    done = packed.run("apply")
+    assert done.code == 0, done.err
+    made = packed.files("out")
+    rows = [*csv.DictReader(made["manifest.csv"].decode().splitlines())]
+    for row in rows:
+        data = members(made[row["path"]])[row["member"]] if row["member"] else made[row["path"]]
+        assert (row["sha256"], int(row["size"])) == (sha256(data).hexdigest(), len(data))
+        assert bool(row["SOPInstanceUID"]) == bool(row["member"] or "-of-" in row["path"])
+    assert sum(bool(row["member"]) for row in rows) == PATIENTS * EACH
+    sums = subprocess.run(
+        ["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=packed.folder / "out", capture_output=True, check=False
+    )
+    assert (sums.returncode, sums.stdout) == (0, b"")
+    assert b"CT/" not in made["SHA256SUMS"]
+    assert json.loads(made["run.json"])["counts"]["files"] == PATIENTS + PATIENTS * EACH
+    assert packed.run("verify", "out/").code == 0
+    assert packed.run("plan", "--locked", "--detailed-exitcode").code == 0
 
 
 def test_sources_as_young_as_the_archive_are_read_again(packed: Workplace) -> None:

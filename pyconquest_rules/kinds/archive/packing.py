@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
 
-from pyconquest_rules.content import Assembler, NotTransformed, Part
+from pyconquest_rules.content import PACKED, Assembler, NotTransformed, Part
 from pyconquest_rules.disk.archives import ARCHIVES, Archive
 from pyconquest_rules.disk.contents import Changed, opened
 from pyconquest_rules.kinds.archive.dicomdir import NAME, Directory
@@ -19,24 +19,24 @@ class Packing(Assembler):
         self.name, self._dicomdir = name, dicomdir
 
     def assemble(self, identity: str, parts: Iterator[Part], target: int) -> bytes:
-        """Write an archive to an empty file. Return the digests of its parts.
+        """Write an archive to an empty file. Return PACKED of its parts.
 
         Raises NotTransformed, which names the instance, and OSError.
         """
-        digests, archive = bytearray(), {each.ending: each for each in ARCHIVES}[identity]
+        added, archive = bytearray(), {each.ending: each for each in ARCHIVES}[identity]
         with archive(target) as made, Directory() if self._dicomdir else nullcontext() as directory:
             for part in parts:
                 try:
-                    digests += _added(part, made, directory)
+                    added += _added(part, made, directory)
                 except (NotTransformed, Changed) as error:
                     raise NotTransformed(f"{part.SOPInstanceUID}: {error}") from None
             if directory is not None:
                 _add_directory(directory, made)
-        return bytes(digests)
+        return bytes(added)
 
 
 def _added(part: Part, archive: Archive, directory: Directory | None) -> bytes:
-    """Add a part. Return its digests. Raises NotTransformed, Changed, OSError."""
+    """Add a part. Return PACKED of it. Raises NotTransformed, Changed, OSError."""
     try:
         with opened(part.content) as (file, size, source):
             if directory is not None:
@@ -46,7 +46,7 @@ def _added(part: Part, archive: Archive, directory: Directory | None) -> bytes:
         if error.filename != part.content.source:
             raise
         raise NotTransformed(f"its file cannot be read: {os.strerror(error.errno or 0)}") from None
-    return bytes.fromhex(source or delivered) + bytes.fromhex(delivered)
+    return PACKED.pack(bytes.fromhex(source or delivered), bytes.fromhex(delivered), size)
 
 
 def _add_directory(directory: Directory, archive: Archive) -> None:

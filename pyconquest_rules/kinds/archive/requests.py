@@ -58,7 +58,7 @@ def _members(name: str, archive: Archive, planning: Planning) -> Iterator[Member
             key = outputs.within(path.folder.path, path.name), path.name, path.folder.written
             member = named([values[part] for part in parts])
         except (RenderError, UnsafePath) as error:
-            yield Member(json.dumps(key), uid, uid, source, size, mtime_ns, None, reason_of(error), str(error))
+            yield Member(json.dumps(key), "", uid, source, size, mtime_ns, None, reason_of(error), str(error))
         else:
             yield Member(json.dumps(key), member, uid, source, size, mtime_ns)
 
