@@ -17,7 +17,9 @@ def test_the_wheel_has_the_standard_layout_and_works_alone(tmp_path: Path) -> No
     subprocess.run(build, cwd=REPOSITORY, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert {"pyconquest_rules/dicom.sql", "pyconquest_rules/py.typed"} <= set(archive.namelist())
+        assert {"pyconquest_rules/dicom.sql", "pyconquest_rules/py.typed", "pyconquest_rules/presets/starter.toml"} <= set(
+            archive.namelist()
+        )
         archive.extractall(tmp_path / "installed")
     (tmp_path / "empty").mkdir()
     for command in ("init", "check"):

@@ -11,6 +11,7 @@ from pyconquest_rules.app.planning import prunes, refuse
 from pyconquest_rules.app.stopping import stop_requested
 from pyconquest_rules.disk.state_folder import FOLDER
 from pyconquest_rules.engine import makers
+from pyconquest_rules.engine.assertions import latest
 from pyconquest_rules.engine.kinds import Running
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.lock import locked
@@ -41,7 +42,7 @@ def apply(
         for each in [made] if isinstance(made, Plan) else made:
             refuse(each)
             executors = {name: kind_of(name).executor(name, rules.actions[name], running) for name in each.actions()}
-            result.asserted.extend(each.asserted)
+            result.asserted = latest([*result.asserted, *each.asserted])
             makers.claim(ledger.connection, rules.file, prunes(rules, each.actions()))
             for finding in each.findings:
                 emit(LittleRoom(finding.message))

@@ -1,6 +1,7 @@
 """Evaluate the assertions of the rules on the index, and find one by its name."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
 
 from pyconquest_rules.answers import Asserted
 from pyconquest_rules.engine.assertions import Assertion, evaluate
@@ -13,44 +14,57 @@ from pyconquest_rules.rules.rules import Rules
 LACKING = "reference without a target in the index"
 
 
-def asserted(rules: Rules, actions: Iterable[str], sets: Sets) -> tuple[Asserted, ...]:
+class Stage(Enum):
+    """Which of the plans of a run a plan is. Only retrievals are planned before the last one."""
+
+    PREVIEW = "preview"
+    """It is not carried out, so no assertion is evaluated."""
+    RETRIEVALS = "retrievals"
+    """Another plan follows, on an index that has more. It evaluates the assertions that hold back nothing."""
+    LAST = "last"
+
+
+def asserted(rules: Rules, actions: Iterable[str], sets: Sets, stage: Stage = Stage.LAST) -> tuple[Asserted, ...]:
     """Return the results of the assertions that hold back any of some actions, or nothing at all.
 
     Raises Mistake for a query that fails on the data.
     """
-    planned = {*actions}
+    planned, found = {*actions} if stage is not Stage.PREVIEW else set[str](), list[Asserted]()
+    for each, holds in _complete(rules):
+        if not planned.isdisjoint(holds):
+            found.append(evaluate(each, holds, sets))
     # A retrieval may bring what is missing, so only an assertion that names it holds it back.
     local = tuple(name for name in rules.actions if not kind_of(name).remote)
-    found = [(each, each.holds or ()) for each in _complete(rules) if not planned.isdisjoint(each.holds or ())]
-    for each in _expected(rules, sets):
-        holds = local if each.holds is None else each.holds
-        if not holds or not planned.isdisjoint(holds):
-            found.append((each, holds))
-    return tuple(evaluate(each, holds, sets) for each, holds in found)
+    for kind in ASSERTIONS:
+        for name, table in rules.of_kind[kind.name].items():
+            holds = local if (named := kind.holds(table)) is None else named
+            if not planned.isdisjoint(holds) or (not holds and stage is Stage.LAST):
+                found.append(evaluate(kind.assertion(f"{kind.name}.{name}", table, rules, sets), holds, sets))
+    return tuple(found)
 
 
-def assertions(rules: Rules, sets: Sets) -> Iterator[Assertion]:
-    """Yield the assertions of the rules: those of expanded sets, then the expectations."""
-    yield from _complete(rules)
-    yield from _expected(rules, sets)
+def assertion_of(rules: Rules, name: str, sets: Sets) -> Assertion | None:
+    """Return an assertion by its name, as in `query NAME`; None if there is none."""
+    for each, _ in _complete(rules):
+        if each.name == name:
+            return each
+    word, _, of = name.partition(".")
+    for kind in ASSERTIONS:
+        if kind.name == word and of in rules.of_kind[word]:
+            return kind.assertion(name, rules.of_kind[word][of], rules, sets)
+    return None
 
 
 def assertion_names(rules: Rules) -> list[str]:
     """Return the names of the assertions, as in `query NAME`."""
-    expanded = [each.name for each in _complete(rules)]
+    expanded = [each.name for each, _ in _complete(rules)]
     return [*expanded, *(f"{kind.name}.{name}" for kind in ASSERTIONS for name in rules.of_kind[kind.name])]
 
 
-def _expected(rules: Rules, sets: Sets) -> Iterator[Assertion]:
-    for kind in ASSERTIONS:
-        for name, table in rules.of_kind[kind.name].items():
-            yield kind.assertion(f"{kind.name}.{name}", table, rules, sets)
+def _complete(rules: Rules) -> Iterator[tuple[Assertion, tuple[str, ...]]]:
+    """Yield an assertion for each expanded set: the index has everything that its series name. Yield what it holds back, too.
 
-
-def _complete(rules: Rules) -> Iterator[Assertion]:
-    """Yield an assertion for each expanded set: the index has everything that its series name.
-
-    It holds back the actions that select the set, directly or through other sets.
+    That is the actions that select the set, directly or through other sets.
     """
     selected = {name: kind_of(name).selects(action) for name, action in rules.actions.items()}
     made_of = {name: _made_of(rules.selections, of) for name, of in selected.items() if of is not None}
@@ -59,7 +73,7 @@ def _complete(rules: Rules) -> Iterator[Assertion]:
             holds = tuple(action for action, names in made_of.items() if name in names)
             what = f"{LACKING}; incomplete series are left out" if selection.incomplete == "skip" else LACKING
             query, severe = f'SELECT * FROM "{name}{MISSING}"', selection.incomplete == "error"
-            yield Assertion(f"select.{name}", query, {}, 0, severe, holds, what)
+            yield Assertion(f"select.{name}", query, {}, 0, severe, what), holds
 
 
 def _made_of(selections: Mapping[str, Selection], name: str) -> set[str]:

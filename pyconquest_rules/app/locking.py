@@ -119,6 +119,7 @@ def compare(rules: Rules, made: Plan, *, listed: bool = False) -> None:
                 texts.append("  the rules of the release changed too")
             texts.append(f"  = if this is intended, lock again: pyconquest-rules lock {name}")
     if texts:
+        made.differs = True
         raise LockDiffers("\n".join(texts))
 
 

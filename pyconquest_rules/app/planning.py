@@ -9,7 +9,7 @@ from time import thread_time
 from typing import TypeVar
 
 from pyconquest_rules.answers import Vanished
-from pyconquest_rules.app.asserting import asserted
+from pyconquest_rules.app.asserting import Stage, asserted, assertion_names
 from pyconquest_rules.app.opening import check_sources, obeys, opened
 from pyconquest_rules.content import Content
 from pyconquest_rules.disk import folders
@@ -89,10 +89,13 @@ def stages(
     local = without_nodes(rules, chosen)
     retrieves = tuple(name for name in chosen if name not in local)
     if retrieves and local:
-        with planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish) as made:
+        with planned(rules, local, allow_prune=allow_prune, allow_vanish=allow_vanish, stage=Stage.PREVIEW) as made:
             refuse(made)
-    for names in [some for some in (retrieves, local) if some] or [()]:
-        with planned(rules, names, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit) as made:
+    plans = [(retrieves, Stage.RETRIEVALS)] if retrieves else []
+    if local or not retrieves or assertion_names(rules):  # without actions, it has the assertions that hold back nothing
+        plans.append((local, Stage.LAST))
+    for names, stage in plans:
+        with planned(rules, names, allow_prune=allow_prune, allow_vanish=allow_vanish, emit=emit, stage=stage) as made:
             yield made
 
 
@@ -150,6 +153,7 @@ def planned(
     allow_vanish: bool = False,
     emit: Emit = silent,
     offline: bool = False,
+    stage: Stage = Stage.LAST,
 ) -> Plan:
     """Return the plan of the actions, without those that they need. `offline`: no source is read and nothing is written."""
     with opened(rules, as_it_is=offline) as sets, Ledger(rules.base) as ledger, _bounded(sets):
@@ -177,7 +181,7 @@ def planned(
         contested = (uid for (uid,) in sets.connection.execute(CONTESTED).fetchall())
         facts = _OfflineFacts(ledger, rules.outputs) if offline else _Facts(ledger, rules.outputs)
         gone = decide(made, facts, rules.outputs, contested)
-        made.asserted = asserted(rules, names, sets)
+        made.asserted = asserted(rules, names, sets, stage)
         assertions.hold_back(made)
         hold_back(made, rules.needs)
         if offline:

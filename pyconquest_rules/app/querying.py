@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import BinaryIO
 
-from pyconquest_rules.app.asserting import assertion_names, assertions
+from pyconquest_rules.app.asserting import assertion_names, assertion_of
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.errors import UsageError, did_you_mean
 from pyconquest_rules.index.conquest.conquest_config import LONGEST_OBJECT_FILE
@@ -32,8 +32,8 @@ def query(rules: Rules, text: str) -> Iterator[tuple[tuple[str, ...], Iterator[s
     Raises Mistake for invalid SQL, and UsageError for an unknown name.
     """
     with opened(rules) as sets:
-        named = [each for each in assertions(rules, sets) if each.name == text.strip()]
-        text, params = (named[0].query, named[0].params) if named else (_of_name(rules, sets, text), rules.values)
+        named = assertion_of(rules, text.strip(), sets)
+        text, params = (named.query, named.params) if named else (_of_name(rules, sets, text), rules.values)
         if mistake := in_sql(text):
             raise mistake
         sets.make_named(text, params)

@@ -46,4 +46,6 @@ def check(
         except Error as error:
             annotated.error(str(error), error.exit_code)
             end(error.exit_code)
-    shown.checked({"sources": len(checked.trees), "sets": len(checked.selections), "actions": len(checked.actions)})
+    counts = {"sources": len(checked.trees), "sets": len(checked.selections), "actions": len(checked.actions)}
+    kinds = {"expectations": "expect", "releases": "release"}
+    shown.checked(counts | {what: len(checked.of_kind[kind]) for what, kind in kinds.items()})

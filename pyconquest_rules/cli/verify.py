@@ -41,7 +41,7 @@ def verify(
     with --repair: apply does that. A TARGET with a slash, such as ./export, is the root of a release. It needs neither rules, nor
     index, nor ledger, and every file is read.
     """
-    if targets and any("/" in target or target in (".", "..") for target in targets):
+    if targets and any(map(_is_folder, targets)):
         if len(targets) > 1 or share or repair or output:
             raise UsageError("a release is verified alone, without other targets, --subset, --repair and -o")
         _release(context, Path(targets[0]), listed=listed, json=json)
@@ -71,6 +71,11 @@ def verify(
                 if file:
                     app.save(made, file)
     end(exit_code(watch.counts))
+
+
+def _is_folder(target: str) -> bool:
+    """Return whether a target is the root of a release. Names of actions have no slash; words of tags may."""
+    return target in (".", "..") or ("/" in target and not target.startswith("tag:"))
 
 
 def _release(context: typer.Context, root: Path, *, listed: bool, json: bool) -> None:

@@ -1,6 +1,7 @@
 """Assertions about the data: queries for rows that should not be there, and the steps that they hold back."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,9 @@ WHERE status = 'todo' AND action IN (SELECT number FROM action WHERE name IN (SE
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """A query for rows that should not be there; `most` are allowed. `holds` are the actions to hold back if it fails;
-    None for all that query no node. Unless it is `severe`, more rows are only shown. `what` is the name of a row in the message.
+    """A query for rows that should not be there; `most` are allowed. Unless it is `severe`, more rows are only shown.
+
+    `what` is the name of a row in the message.
     """
 
     name: str
@@ -33,7 +35,6 @@ class Assertion:
     params: "Values"
     most: int
     severe: bool
-    holds: tuple[str, ...] | None
     what: str = "row that should not be there"
 
 
@@ -48,6 +49,15 @@ def evaluate(assertion: Assertion, holds: tuple[str, ...], sets: "Sets") -> Asse
         text = f"{assertion.name}: {mistake}"
         raise Mistake(text, fragment=mistake.fragment, hint=mistake.hint) from None
     return Asserted(assertion.name, rows, assertion.most, assertion.severe, holds, columns, first, assertion.what)
+
+
+def latest(results: Iterable[Asserted]) -> list[Asserted]:
+    """Return one result of each assertion: the last one, unless only an earlier one failed, which held back steps."""
+    found = dict[str, Asserted]()
+    for each in results:
+        if each.failed or each.name not in found or not found[each.name].failed:
+            found[each.name] = each
+    return [*found.values()]
 
 
 def hold_back(plan: "Plan") -> None:

@@ -81,6 +81,10 @@ class AssertingKind(Protocol[A_contra, R_contra]):
 
     name: str
 
+    def holds(self, table: A_contra) -> tuple[str, ...] | None:
+        """Return the actions that are held back if the assertion fails; None for all that query no node."""
+        ...
+
     def assertion(self, name: str, table: A_contra, rules: R_contra, sets: "Sets") -> Assertion:
         """Return the assertion of a table. Raises Mistake if its query cannot be made."""
         ...

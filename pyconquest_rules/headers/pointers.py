@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pyconquest_rules.dicom import tag_path, unpadded
-from pyconquest_rules.headers.dataset import FAILURES, MOST_ITEMS, DataSet, Items
+from pyconquest_rules.headers.dataset import FAILURES, MOST_ITEMS, DataSet, Items, Level
 from pyconquest_rules.headers.scanning import Encoding
 from pyconquest_rules.headers.values import TooLong
 
@@ -16,6 +16,9 @@ INSTANCE, SOP_CLASS, SERIES = (
 
 LONGEST_REPEATED = 256
 """The length of sequences that are compared with earlier ones. A sequence of one item takes about 120 bytes."""
+
+DEEPEST = 50
+"""How deep a sequence may nest in itself."""
 
 
 class Pointer(NamedTuple):
@@ -33,12 +36,14 @@ class Pointer(NamedTuple):
 class Place(NamedTuple):
     """A place for references. `series` leads to items that may have their SeriesInstanceUID, `instances` from there to them.
 
-    `sequence` is the keyword of the top-level sequence.
+    `sequence` is the keyword of the top-level sequence. `nests`: the items at the end of `series` may lead to more of them in the
+    same way, as in the content tree of a report.
     """
 
     sequence: str
     series: Items
     instances: Items
+    nests: bool = False
 
     @property
     def tags(self) -> frozenset[int]:
@@ -79,7 +84,7 @@ def pointers(dataset: DataSet, places: Iterable[Place]) -> tuple[Pointer, ...]:
 
 def _at(dataset: DataSet, place: Place) -> Iterator[Pointer]:
     left, (*between, last) = MOST_ITEMS, place.instances
-    for outer in dataset.below(dataset.top, place.series):
+    for outer in _nested(dataset, dataset.top, place.series) if place.nests else dataset.below(dataset.top, place.series):
         series = unpadded(dataset.text(outer, SERIES)) if place.series else None
         before = set[tuple[bytes, Encoding]]()
         for parent in dataset.below(outer, tuple(between)):
@@ -93,6 +98,15 @@ def _at(dataset: DataSet, place: Place) -> Iterator[Pointer]:
                     raise TooLong
                 if uid := unpadded(dataset.text(item, INSTANCE)):
                     yield Pointer(uid, unpadded(dataset.text(item, SOP_CLASS)) or None, series or None, (place.sequence,))
+
+
+def _nested(dataset: DataSet, level: Level, items: Items, depth: int = 1) -> Iterator[Level]:
+    """Yield every level within `items`, and within these again, to any depth. Raises TooLong beyond DEEPEST."""
+    if depth > DEEPEST:
+        raise TooLong
+    for inner in dataset.below(level, items):
+        yield inner
+        yield from _nested(dataset, inner, items, depth + 1)
 
 
 def _together(first: Pointer, again: Pointer) -> Pointer:

@@ -64,8 +64,9 @@ class Console:
         self.out.print(f"wrote {printable(str(file))}; {next_step}")
 
     def checked(self, counts: dict[str, int]) -> None:
-        """Print the counts."""
-        numbers = (f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in counts.items())
+        """Print the numbers of sources, sets and actions, and the others that are not zero."""
+        shown = {name: number for name, number in counts.items() if number or name in ("sources", "sets", "actions")}
+        numbers = (f"{number} {name if number != 1 else name.removesuffix('s')}" for name, number in shown.items())
         self.out.print(("ok", "green"), f": {', '.join(numbers)}")
 
     def indexed(self, result: Indexed) -> None:

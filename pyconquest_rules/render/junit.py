@@ -1,4 +1,7 @@
-"""`plan --format junit`: a test case for each action, as CI servers read it. Blocked steps are failures. It has counts only."""
+"""`plan --format junit`: a test case for each expectation and each action, as CI servers read it. It has counts only.
+
+Failed expectations and blocked steps are failures. Warnings are on the standard output of the suite.
+"""
 
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element, SubElement, tostring
@@ -28,7 +31,8 @@ class JUnit(PlanForm):
             case = SubElement(suite, "testcase", {"classname": of, "name": name, "time": "0"})
             if why:
                 SubElement(case, "failure", {"type": what, "message": why}).text = why
-        SubElement(suite, "system-out")
+        warnings = [f"warning: {each.message}\n" for each in plan.asserted if each.exceeded and not each.severe]
+        SubElement(suite, "system-out").text = "".join(warnings)
         SubElement(suite, "system-err")
         return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n'
 
@@ -39,6 +43,11 @@ class JUnit(PlanForm):
         gone = any(not isinstance(finding, NoRoom) for finding in plan.findings)
         yield "outputs", "there is enough free space", "space" if full else "", "there is too little free space" if full else ""
         yield "outputs", "no output lost most of its files", "vanished" if gone else "", "most files are gone" if gone else ""
+        differs = "the plan differs from the lock of a release" if plan.differs else ""
+        yield "release", "the plan is what was locked", "lock" if differs else "", differs
+        for each in plan.asserted:
+            why = each.message if each.failed else ""
+            yield each.name.partition(".")[0], each.name, "expectation" if why else "", why
         reasons = sorted(plan.reasons().items())
         for action in plan.actions():
             blocked = {reason: number for (name, status, reason), number in reasons if (name, status) == (action, Status.BLOCKED)}

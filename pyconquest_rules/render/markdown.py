@@ -21,16 +21,9 @@ class Markdown(PlanForm):
         todo, blocked, unchanged = (number[status] for status in (Status.TODO, Status.BLOCKED, Status.UNCHANGED))
         yield f"### Plan: {todo:,} to do, {blocked:,} blocked, {unchanged:,} unchanged"
         yield ""
-        if self.not_indexed:
-            why = ", ".join(f"{reason} {n:,}" for reason, n in self.not_indexed.items())
-            yield f"- **{sum(self.not_indexed.values()):,} DICOM files are not in the index**: {why}"
-        for finding in plan.findings:
-            yield (
-                "- **"
-                + ("There is too little free space" if isinstance(finding, NoRoom) else "Most files of an output are gone")
-                + "**"
-            )
-        if self.not_indexed or plan.findings:
+        notes = [*self._notes(plan)]
+        yield from notes
+        if notes:
             yield ""
         yield "| action | status | reason | steps |"
         yield "|---|---|---|---:|"
@@ -44,3 +37,17 @@ class Markdown(PlanForm):
                 yield f"| `{action}` | nothing is selected | | 0 |"
         yield ""
         yield f"{size(sum(of['bytes'] for of in counts.values()))} to write, send or retrieve."
+
+    def _notes(self, plan: Plan) -> Iterator[str]:
+        """Yield an item of a list for each problem of the plan as a whole."""
+        if self.not_indexed:
+            why = ", ".join(f"{reason} {n:,}" for reason, n in self.not_indexed.items())
+            yield f"- **{sum(self.not_indexed.values()):,} DICOM files are not in the index**: {why}"
+        if plan.differs:
+            yield "- **The plan differs from the lock of a release**"
+        for finding in plan.findings:
+            what = "There is too little free space" if isinstance(finding, NoRoom) else "Most files of an output are gone"
+            yield f"- **{what}**"
+        for result in plan.asserted:
+            if result.exceeded:
+                yield f"- **failed**: {result.message}" if result.failed else f"- warning: {result.message}"

@@ -29,7 +29,7 @@ class Renderer(Protocol):
         """Show a file that was written for the user, and the next command."""
 
     def checked(self, counts: dict[str, int]) -> None:
-        """Show that the rules are valid, with the numbers of sources, sets and actions."""
+        """Show that the rules are valid, with the numbers of sources, sets, actions, expectations and releases."""
 
     def indexed(self, result: Indexed) -> None:
         """Show the result of an update of the index."""

@@ -83,7 +83,8 @@ def checked(
     sets.check_statements((each for some in found.values() for each in some), problems)
     acting = [kind.name for kind in kinds if kind.acts]
     problems += reference_problems((each for some in found.values() for each in some), rules_file, acting, places)
-    seen = Seen(places, {**tables, "nodes": rules_file.nodes}, rules_file.vars, frozenset(acting))
+    others: Mapping[str, Mapping[str, Any]] = {"nodes": rules_file.nodes, "tables": rules_file.tables}
+    seen = Seen(places, {**tables, **others}, rules_file.vars, frozenset(acting), sets)
     for kind in kinds:
         for name, table in tables[kind.name].items():
             problems += kind.check(table, (kind.name, name), seen)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pyconquest_rules.rules.fields import Table
     from pyconquest_rules.rules.places import Places
     from pyconquest_rules.rules.positions import Path
+    from pyconquest_rules.rules.sets import CheckedSets
 
 T = TypeVar("T", bound="Table")
 
@@ -33,13 +34,14 @@ class Action(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The rest of the file, for the check of a kind. `tables` has the valid tables by kind and name."""
+    """The rest of the file, for the check of a kind. `tables` has the valid tables by kind and name, `sets` the checked sets."""
 
     places: "Places"
     tables: Mapping[str, Mapping[str, Any]]
     params: Mapping[str, str]
     acting: frozenset[str]
     """The kinds whose tables are actions."""
+    sets: "CheckedSets"
 
 
 class TableKind(Protocol[T]):

@@ -81,12 +81,16 @@ class CheckedSets:
                 pass  # the set has the error, and it is reported there
             except Mistake as mistake:
                 if mistake.fragment not in self.broken:
-                    problems.append(self._places.within(place, self._discreet(mistake)))
+                    problems.append(self._places.within(place, self.discreet(mistake)))
             self._left -= thread_time() - began
 
     def columns(self, name: str) -> tuple[str, ...] | None:
         """Return the columns that the query of a set returns; None if the set is unknown or broken."""
         return tuple(self.sets.make(name)) if name in {*self.selections} - self.broken else None
+
+    def knows(self, *names: str | None) -> bool:
+        """Whether the sets and CSV tables of these names are valid, as far as they are named."""
+        return self._left > 0 and {*names} - {None} <= {*self.selections, *self._made()} - self.broken
 
     def is_query(self, name: str) -> bool:
         """Whether a set has columns of its own: it has a `query` or a `from`, rather than a `where`."""
@@ -139,13 +143,13 @@ class CheckedSets:
             if not is_known:
                 wrong = self._selects[mistake.name]
                 key = "from" if wrong.from_ is not None else "query" if wrong.query is not None else "where"
-                problems.append(self._places.within(("select", mistake.name, key), self._discreet(mistake.mistake)))
+                problems.append(self._places.within(("select", mistake.name, key), self.discreet(mistake.mistake)))
         self._left -= thread_time() - began
         if self._left <= 0:
             message = f"checking the sets up to this one takes more than {MOST_SECONDS:g} seconds; the others are not checked"
             problems.append(self._places.at_key(("select", name), message))
 
-    def _discreet(self, mistake: Mistake) -> Mistake:
+    def discreet(self, mistake: Mistake) -> Mistake:
         """Return the mistake without its hint if the hint shows a hidden column."""
         if any(f'"{column}"' in (mistake.hint or "") for column in self.hidden):
             mistake.hint = None

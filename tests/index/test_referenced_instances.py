@@ -157,13 +157,13 @@ def test_images_are_not_looked_into(workplace: Workplace, instance: Instance, mo
 
 
 def named_by(dataset: Dataset) -> set[str]:
-    """Return every referenced instance that pydicom finds, without studies and the content tree of reports."""
+    """Return every referenced instance that pydicom finds, without studies."""
 
     def walk(at: Dataset) -> Iterator[str]:
         for element in at:
             if element.keyword == "ReferencedSOPInstanceUID" and element.value:
                 yield str(element.value).strip()
-            if element.VR == "SQ" and element.keyword != "ContentSequence":
+            if element.VR == "SQ":
                 for inner in element.value:
                     if element.keyword == "RTReferencedStudySequence":
                         del inner.ReferencedSOPInstanceUID
@@ -329,7 +329,7 @@ def test_an_index_without_the_view_gets_it_and_its_rows(workplace: Workplace, in
     with sqlite3.connect(workplace.folder / "conquest.db") as database:
         database.executescript(
             "DROP VIEW referenced_instances; DROP TABLE rules_pointers;"
-            "UPDATE rules_index SET value = replace(value, '\"format\": 4', '\"format\": 3') WHERE key = 'columns';"
+            "UPDATE rules_index SET value = replace(value, '\"format\": 5', '\"format\": 4') WHERE key = 'columns';"
             "UPDATE rules_index SET value = 'of an earlier version' WHERE key = 'schema'"
         )
     assert workplace.run("index", "--json").summary["read"] == 1

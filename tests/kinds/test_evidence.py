@@ -166,6 +166,14 @@ def test_what_differs_from_the_lock_is_not_proved(released: Workplace, instance:
     assert verify(released.folder / "export").code == 0
 
 
+def test_a_lock_with_an_unresolved_merge_proves_nothing(released: Workplace) -> None:
+    lock = released.folder / "v1.txt"
+    lock.write_text(lock.read_text() + "<<<<<<< HEAD\n")
+    done = released.run("apply", "--json")
+    assert (done.code, done.summary["copied"]) == (1, NUMBER)
+    assert "not a valid line of a lock; resolve the merge, or lock again" in done.out
+
+
 def test_a_failed_copy_holds_the_evidence_back(released: Workplace) -> None:
     export = released.folder / "export/P0"
     export.mkdir(parents=True)

@@ -151,6 +151,17 @@ def test_what_was_added_went_and_changed_is_reported(released: Workplace, instan
     assert released.run("lock", "diff", "before.txt", "before.txt", "--json").summary["rows"] == 0
 
 
+def test_the_forms_for_ci_show_the_plan_and_that_it_differs(released: Workplace, instance: Instance) -> None:
+    released.run("lock")
+    same = released.run("plan", "--locked", "--format", "junit")
+    assert (same.code, "differs" in same.out) == (0, False)
+    instance("data/new.dcm")
+    for form, text in (("junit", 'type="lock" message="the plan differs'), ("markdown", "- **The plan differs from the lock")):
+        done = released.run("plan", "--locked", "--format", form)
+        assert (done.code, text in done.out, "copy.export" in done.out) == (4, True, True)
+        assert "added    instances: 1" in done.err
+
+
 def test_another_destination_is_a_change(released: Workplace) -> None:
     assert released.run("lock").code == 0
     released.rules(RULES.replace("{{ PatientID }}/{{ SOP", "{{ Modality }}/{{ SOP"))

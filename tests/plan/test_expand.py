@@ -1,13 +1,14 @@
 """`[select.NAME]` with `from` and `expand`: what belongs to a set, along references, as pydicom reads them."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
 
+from tests.chains import Reading
 from tests.conftest import Instance, Workplace
+from tests.headers.nested import item
 
 RULES = """
 outputs = ["out"]
@@ -48,49 +49,6 @@ def chain(workplace: Workplace, shared: Path) -> Workplace:
     return workplace
 
 
-def named(dataset: Dataset) -> Iterator[str]:
-    """Yield the UIDs of series and instances that a data set names, as pydicom reads them."""
-    for element in dataset:
-        if element.VR == "SQ" and element.keyword != "ReferencedStudySequence":
-            for item in element.value:
-                if element.keyword != "RTReferencedStudySequence":  # its ReferencedSOPInstanceUID is that of a study
-                    yield from (str(item[key].value) for key in ("ReferencedSOPInstanceUID", "SeriesInstanceUID") if key in item)
-                yield from named(item)
-
-
-def oracle(data: Path, start: str, expand: list[str]) -> tuple[set[str], set[str]]:
-    """Return the series that the set has, and the UIDs that they name without a file."""
-    files = [dcmread(path) for path in data.glob("*.dcm")]
-    of = {uid: str(ds.SeriesInstanceUID) for ds in files for uid in (str(ds.SOPInstanceUID), str(ds.SeriesInstanceUID))}
-    modality = {str(ds.SeriesInstanceUID): ds.Modality for ds in files}
-    names = {str(ds.SeriesInstanceUID): set(named(ds)) for ds in files}
-    pairs = {(a, of[uid]) for a, uids in names.items() for uid in uids if uid in of}
-    pairs |= {(b, a) for a, b in pairs}
-    found = {series for series, what in modality.items() if what == start}
-    while more := {b for a, b in pairs if a in found and b not in found and modality[b] in expand}:
-        found |= more
-    return found, {uid for series in found for uid in names[series] if uid not in of}
-
-
-@pytest.mark.parametrize("gone", [None, *FILES])
-@pytest.mark.parametrize("start", FILES)
-@pytest.mark.parametrize("expand", [ALL, ["RTSTRUCT", "RTPLAN"], ["RTDOSE"]])
-def test_set_equals_what_pydicom_reads(chain: Workplace, start: str, expand: list[str], gone: str | None) -> None:
-    if gone:
-        (chain.folder / "data" / FILES[gone]).unlink()
-    chain.rules(rules(start, expand))
-    chain.run("index")
-    rows = [line["values"] for line in chain.run("query", "rt_set", "--json").lines if line["event"] == "row"]
-    series, missing = oracle(chain.folder / "data", start, expand)
-    assert {row["SeriesInstanceUID"] for row in rows} == series
-    assert len(rows) == len(series)
-    assert {row["subject"] for row in rows} <= {"S1"}
-    assert all((row["via"] == "from") == (row["Modality"] == start) for row in rows)
-    lacking = [line["values"] for line in chain.run("query", "select.rt_set", "--json").lines if line["event"] == "row"]
-    assert {row["MissingUID"] for row in lacking} == missing
-    assert {row["SeriesInstanceUID"] for row in lacking} <= series
-
-
 def test_error_blocks_the_actions_that_select_the_set_also_through_another(chain: Workplace) -> None:
     chain.rules(rules("CT", ALL, "error"))
     done = chain.run("apply")
@@ -98,6 +56,44 @@ def test_error_blocks_the_actions_that_select_the_set_also_through_another(chain
     assert "failed: select.rt_set has 101 references without a target in the index" in done.out
     assert chain.run("plan", "--json").summary["reasons"] == {"blocked:expectation": 5}
     assert not (chain.folder / "out").exists()
+
+
+def test_an_incomplete_set_is_an_expectation_with_its_own_name(chain: Workplace) -> None:
+    chain.rules(rules("CT", ALL, "error"))
+    planned = chain.run("plan", "copy.export", "--json")
+    (result,) = [line for line in planned.lines if line["event"] == "expectation"]
+    assert (result["name"], result["severity"], result["rows"]) == ("select.rt_set", "error", 101)
+    assert result["blocks"] == ["copy.export", "copy.doses"]
+    assert planned.summary["expectations"] == {"select.rt_set": {"rows": 101, "exceeded": True, "failed": True}}
+    assert chain.run("status").code == 4
+    exported = chain.run("export", "select.rt_set", "-o", "missing.csv")
+    assert exported.code == 0
+    lines = (chain.folder / "missing.csv").read_text(encoding="utf-8").splitlines()
+    assert (lines[0], len(lines)) == ("SeriesInstanceUID,MissingUID", 102)
+
+
+def test_actions_that_do_not_select_the_set_are_not_held_back(chain: Workplace) -> None:
+    text = rules("CT", ALL, "error").replace("from rt_set where", "from series where 'rt_set' = 'rt_set' and")
+    chain.rules(text)
+    assert chain.run("plan", "copy.doses", "--json").code == 0
+    applied = chain.run("apply", "--json")
+    assert (applied.code, applied.summary["done"], applied.summary["blocked"]) == (4, 1, 4)
+    chain.rules(text[: text.index("[copy.export]")] + text[text.index("[copy.doses]") :])
+    planned = chain.run("plan", "--json")
+    assert (planned.code, planned.summary["expectations"]) == (0, {})
+
+
+def test_a_complete_set_is_exported(chain: Workplace) -> None:
+    chain.rules(rules("RTPLAN", ["RTDOSE"], "error"))
+    for name in ("ct.0.dcm", "rtdose.dcm", "rtss.dcm"):
+        (chain.folder / "data" / name).unlink()
+    plan = chain.folder / "data" / "rtplan.dcm"
+    dataset = dcmread(plan)
+    del dataset.ReferencedStructureSetSequence, dataset.BeamSequence
+    dataset.save_as(plan)
+    done = chain.run("apply")
+    assert done.code == 0
+    assert "ok select.rt_set" in done.out
 
 
 def test_warn_exports_the_set_and_skip_leaves_out_what_names_something_missing(chain: Workplace) -> None:
@@ -113,7 +109,8 @@ def test_warn_exports_the_set_and_skip_leaves_out_what_names_something_missing(c
 
 def test_missing_uids_are_shown_only_with_list(chain: Workplace) -> None:
     chain.rules(rules("RTDOSE", ALL))
-    missing = oracle(chain.folder / "data", "RTDOSE", ALL)[1]
+    reading = Reading((chain.folder / "data").glob("*.dcm"))
+    missing = {uid for _, uid in reading.missing(reading.modality)}
     plain, listed = chain.run("plan", "--json"), chain.run("plan", "--list")
     assert not any(uid in plain.out + plain.err for uid in missing)
     assert sum(uid in listed.out for uid in missing) == 5
@@ -138,6 +135,17 @@ def test_a_frame_of_reference_is_a_guess_and_differing_values_are_not_carried(wo
     rows = [line["values"] for line in workplace.run("query", "rt_set", "--json").lines if line["event"] == "row"]
     shown = sorted((row["SeriesInstanceUID"], row["via"], row["subject"]) for row in rows)
     assert shown == [("1.1", "from", "P1"), ("1.2", "from", "P2"), ("1.3", "guess", None)]
+
+
+def test_the_frames_of_a_deformation_are_guesses(workplace: Workplace, instance: Instance) -> None:
+    for number in ("1", "2", "3"):
+        instance(f"data/{number}.dcm", SeriesInstanceUID=f"1.{number}", FrameOfReferenceUID=f"1.9.{number}")
+    frames = [item(SourceFrameOfReferenceUID=f"1.9.{number}") for number in ("1", "2")]
+    instance("data/r.dcm", Modality="REG", SeriesInstanceUID="1.4", DeformableRegistrationSequence=frames)
+    workplace.rules(rules("REG", ["CT"])).run("index")
+    rows = [line["values"] for line in workplace.run("query", "rt_set", "--json").lines if line["event"] == "row"]
+    shown = sorted((row["SeriesInstanceUID"], row["via"]) for row in rows)
+    assert shown == [("1.1", "guess"), ("1.2", "guess"), ("1.4", "from")]
 
 
 @pytest.mark.parametrize(

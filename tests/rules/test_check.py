@@ -41,6 +41,8 @@ def test_every_key_is_accepted_in_json(workplace: Workplace) -> None:
         "sources": 2,
         "sets": 4,
         "actions": 3,
+        "expectations": 0,
+        "releases": 0,
     }
 
 

@@ -69,6 +69,8 @@ def test_examples_pass_check(workplace: Workplace, example: str) -> None:
     wanted = {copy["select"] for copy in tomli.loads(text).get("copy", {}).values()}
     text += SCANS if "scans" in wanted and "[select.scans]" not in text else ""
     (workplace.folder / "rules.toml").write_text(text, encoding="utf-8")
+    for table in tomli.loads(text).get("tables", {}).values():
+        (workplace.folder / table["csv"]).write_text(f"{','.join(table['key'])}\n", encoding="utf-8")
     done = workplace.run("check")
     assert (done.code, done.err) == (0, "")
 

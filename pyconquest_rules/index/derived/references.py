@@ -18,26 +18,6 @@ EVIDENCE = "CurrentRequestedProcedureEvidenceSequence[*].ReferencedSeriesSequenc
 OTHER_STUDIES = "StudiesContainingOtherReferencedInstancesSequence[*].ReferencedSeriesSequence[*]"
 STRUCTURE_SET = "ReferencedFrameOfReferenceSequence[*]"
 
-SERIES = tuple(
-    tag_path(f"{path}.SeriesInstanceUID")
-    for path in (
-        "ReferencedSeriesSequence[*]",  # SEG, REG, PR and others (PS3.3 C.12.4)
-        OTHER_STUDIES,
-        EVIDENCE,  # SR and KO (PS3.3 C.17.2)
-        f"{STRUCTURE_SET}.RTReferencedStudySequence[*].RTReferencedSeriesSequence[*]",
-    )
-)
-INSTANCES = tuple(
-    tag_path(f"{sequence}[*].ReferencedSOPInstanceUID")
-    for sequence in ("ReferencedStructureSetSequence", "ReferencedRTPlanSequence", "ReferencedDoseSequence")
-)
-FRAMES = tuple(tag_path(path) for path in (f"{STRUCTURE_SET}.FrameOfReferenceUID", "RegistrationSequence[*].FrameOfReferenceUID"))
-
-PATHS = (MODALITY, FRAME, *SERIES, *INSTANCES, *FRAMES)
-
-# Objects that are made from images, in their frame of reference. An image series does not refer to another by its frame.
-DERIVED = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTIMAGE", "SEG", "REG", "SR", "KO", "PR", "RWV", "FID", "ANN", "M3D")
-
 RT_SERIES = f"{STRUCTURE_SET}.RTReferencedStudySequence[*].RTReferencedSeriesSequence[*]"
 
 # Paths to items with a Referenced SOP Instance UID. Keys are items with a SeriesInstanceUID, values lead on from there.
@@ -49,10 +29,31 @@ WITH_SERIES = {
     ),  # SEG, REG, PR (C.12.4, C.11.11)
     OTHER_STUDIES: ("ReferencedInstanceSequence[*]",),
     "BlendingSequence[*].ReferencedSeriesSequence[*]": ("ReferencedImageSequence[*]",),  # PR (C.11.14)
+    "AdvancedBlendingSequence[*]": ("ReferencedImageSequence[*]",),
+    "ReferencedSpatialRegistrationSequence[*].ReferencedSeriesSequence[*]": ("ReferencedSOPSequence[*]",),
     EVIDENCE: ("ReferencedSOPSequence[*]",),
     "PertinentOtherEvidenceSequence[*].ReferencedSeriesSequence[*]": ("ReferencedSOPSequence[*]",),
     "PredecessorDocumentsSequence[*].ReferencedSeriesSequence[*]": ("ReferencedSOPSequence[*]",),
 }
+SERIES = tuple(tag_path(f"{path}.SeriesInstanceUID") for path in WITH_SERIES)
+INSTANCES = tuple(
+    tag_path(f"{sequence}[*].ReferencedSOPInstanceUID")
+    for sequence in ("ReferencedStructureSetSequence", "ReferencedRTPlanSequence", "ReferencedDoseSequence")
+)
+FRAMES = tuple(
+    tag_path(path)
+    for path in (
+        f"{STRUCTURE_SET}.FrameOfReferenceUID",
+        "RegistrationSequence[*].FrameOfReferenceUID",
+        "DeformableRegistrationSequence[*].SourceFrameOfReferenceUID",
+    )
+)
+
+PATHS = (MODALITY, FRAME, *SERIES, *INSTANCES, *FRAMES)
+
+# Objects that are made from images, in their frame of reference. An image series does not refer to another by its frame.
+DERIVED = ("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "RTIMAGE", "SEG", "REG", "SR", "KO", "PR", "RWV", "FID", "ANN", "M3D")
+
 FUNCTIONAL_GROUPS = ("DerivationImageSequence[*].SourceImageSequence[*]", "ReferencedImageSequence[*]")  # SEG (C.7.6.16)
 BEAMS = ("ReferencedReferenceImageSequence[*]", "ReferencedDoseSequence[*]")  # RTPLAN (C.8.8.14, C.8.8.25)
 # The same for items without a SeriesInstanceUID.
@@ -65,10 +66,13 @@ WITHOUT_SERIES = {
     "ReferencedInstanceSequence[*]": (),
     "ReferencedImageSequence[*]": (),
     "SourceImageSequence[*]": (),
+    "ReferencedSpatialRegistrationSequence[*]": (),  # RTDOSE (C.8.8.3)
     "ROIContourSequence[*]": ("ContourSequence[*].ContourImageSequence[*]",),
     "StructureSetROISequence[*]": ("DefinitionSourceSequence[*]",),
     "BeamSequence[*]": BEAMS,
     "IonBeamSequence[*]": BEAMS,
+    "ApplicationSetupSequence[*]": ("ReferencedReferenceImageSequence[*]",),
+    "PatientSetupSequence[*]": ("ReferencedSetupImageSequence[*]",),
     "RegistrationSequence[*]": ("ReferencedImageSequence[*]",),
     "DeformableRegistrationSequence[*]": ("ReferencedImageSequence[*]",),
     "FiducialSetSequence[*]": ("ReferencedImageSequence[*]",),
@@ -76,6 +80,10 @@ WITHOUT_SERIES = {
     "SharedFunctionalGroupsSequence[*]": FUNCTIONAL_GROUPS,
     "PerFrameFunctionalGroupsSequence[*]": FUNCTIONAL_GROUPS,
 }
+
+# The content tree of a report: an image, and its presentation state or real world value mapping (PS3.3 C.17.3, C.18.4).
+# The evidence sequences list these too, but not in old files.
+CONTENT = ("ReferencedSOPSequence[*]", "ReferencedSOPSequence[*].ReferencedSOPSequence[*]")
 
 
 def _places() -> Iterator[Place]:
@@ -85,6 +93,8 @@ def _places() -> Iterator[Place]:
     for begin, paths in WITHOUT_SERIES.items():
         for path in paths or ("",):
             yield Place(begin.partition("[")[0], (), _items(f"{begin}.{path}" if path else begin))
+    for path in CONTENT:
+        yield Place("ContentSequence", _items("ContentSequence[*]"), _items(path), nests=True)
 
 
 def _items(path: str) -> tuple[tuple[int, int], ...]:

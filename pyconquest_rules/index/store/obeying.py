@@ -66,7 +66,7 @@ COVERED = """
 SELECT device, CAST(path AS BLOB), size, mtime_ns, SOPInstanceUID, outcome, reason FROM rules_files
 WHERE SOPInstanceUID IN temp.chosen AND outcome != 'skipped'
 """
-LEFT_OUT = "INSERT OR REPLACE INTO rules_files VALUES (?, CAST(? AS TEXT), ?, ?, 'skipped', 'forgotten', ?, NULL, NULL)"
+LEFT_OUT = "INSERT OR REPLACE INTO rules_files VALUES (?, CAST(? AS TEXT), ?, ?, 'skipped', 'forgotten', ?, NULL, NULL, NULL)"
 
 
 def obey(connection: sqlite3.Connection, decisions: Decisions, forget: Callable[[str, bytes], object]) -> None:

@@ -9,7 +9,7 @@ from pyconquest_rules.dicom import KEYS, Level, TagPath, Value, tags, unpadded
 from pyconquest_rules.headers.header import Header, Wanted
 from pyconquest_rules.headers.notes import Note
 from pyconquest_rules.index.derived import geometry, references, rt
-from pyconquest_rules.index.store.schema import LEVELS, REFERENCED, Field, Schema
+from pyconquest_rules.index.store.schema import BURNED_IN, LEVELS, REFERENCED, Field, Schema
 
 Row = tuple[str | None, ...]
 """The columns of one level, key first and link to the level above last."""
@@ -41,19 +41,21 @@ class Record(NamedTuple):
     extras: rt.Extras
     content: str | None
     notes: tuple[Note, ...] = ()
+    BurnedInAnnotation: str | None = None
 
 
 class Records:
     """Makes the records of many headers. It is fast because it remembers values of earlier ones."""
 
     def __init__(self, schema: Schema) -> None:
-        paths = tuple(dict.fromkeys((*schema.tags(), *rt.PATHS, *references.PATHS, *geometry.PATHS)))
+        paths = tuple(dict.fromkeys((*schema.tags(), *rt.PATHS, *references.PATHS, *geometry.PATHS, BURNED_IN)))
         self.wanted = Wanted(paths, schema.content_hash, references.POINTING)
         """What a header must be read with: `record` takes its values in this order."""
         self._levels = [_Level(schema, level, paths) for level in LEVELS]
         self._uid_at = self._levels[-1].places[0]
         self._lists = [paths.index(tag) for tag in schema.tags() if tag.all_items]
         self._modality_at, self._frame_at = paths.index(rt.MODALITY), paths.index(references.FRAME)
+        self._burned_in_at = paths.index(BURNED_IN)
         has_referenced = any(field.tag == REFERENCED for field in schema.level(Level.SERIES))
         self._referenced_at = paths.index(REFERENCED) if has_referenced else None
         self._rt_of, self._references_of, self._slice_of = (
@@ -77,8 +79,9 @@ class Records:
         points_at = tuple(references.references(*self._references_of(found)))
         pointers = references.packed(header.pointers) if header.pointers else ()
         slice_ = geometry.slice_of(*self._slice_of(found))
-        syntax = header.TransferSyntaxUID
-        return Record(uid, syntax, rows, full, points_at, pointers, slice_, extras, header.content, header.notes)
+        burned_in = unpadded(values[self._burned_in_at]) or None
+        syntax, content, notes = header.TransferSyntaxUID, header.content, header.notes
+        return Record(uid, syntax, rows, full, points_at, pointers, slice_, extras, content, notes, burned_in)
 
 
 @lru_cache(4)

@@ -8,7 +8,7 @@ from pyconquest_rules.dicom import Level, TagPath, dictionary, keyword
 from pyconquest_rules.index.conquest.dicom_sql import Column, DICOMType, Layout, SQLType
 from pyconquest_rules.index.derived import rt
 
-FORMAT = 4
+FORMAT = 5
 
 TABLES = {Level.PATIENT: "DICOMPatients", Level.STUDY: "DICOMStudies", Level.SERIES: "DICOMSeries", Level.IMAGE: "DICOMImages"}
 
@@ -21,6 +21,8 @@ PATIENT_ID = TagPath((), 0x00100020)
 MODALITY = TagPath((), 0x00080060)
 
 MODALITIES_IN_STUDY = TagPath((), 0x00080061)
+
+BURNED_IN = TagPath((), 0x00280301)
 
 
 NUMERIC_VR = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "SV", "UV", "US or SS"})

@@ -288,9 +288,10 @@ class Store:
 
     def _note(self, device: str, file: File, outcome: Outcome, record: Record | None) -> None:
         uid, syntax = (record.SOPInstanceUID, record.TransferSyntaxUID) if record else (None, None)
+        burned_in = record.BurnedInAnnotation if record else None
         self.connection.execute(
-            "INSERT OR REPLACE INTO rules_files VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, NULL)",
-            (device, file.path, file.size, file.mtime_ns, outcome.outcome, outcome.reason, uid, syntax),
+            "INSERT OR REPLACE INTO rules_files VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, NULL, ?)",
+            (device, file.path, file.size, file.mtime_ns, outcome.outcome, outcome.reason, uid, syntax, burned_in),
         )
 
     def _name(self, device: str) -> str:

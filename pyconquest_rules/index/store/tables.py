@@ -107,7 +107,8 @@ OUR_TABLES = (
     "CREATE TABLE rules_sources (device TEXT PRIMARY KEY, name TEXT UNIQUE, path TEXT, rank INT) WITHOUT ROWID",
     # path: relative to the root of the source, with "/", in the bytes of the file system
     "CREATE TABLE rules_files (device TEXT, path TEXT, size INT, mtime_ns INT, outcome TEXT, reason TEXT,"
-    " SOPInstanceUID TEXT, TransferSyntaxUID TEXT, digest TEXT, PRIMARY KEY (device, path)) WITHOUT ROWID",
+    " SOPInstanceUID TEXT, TransferSyntaxUID TEXT, digest TEXT, BurnedInAnnotation TEXT,"
+    " PRIMARY KEY (device, path)) WITHOUT ROWID",
     "CREATE INDEX rules_files_instance ON rules_files (SOPInstanceUID)",
     "CREATE INDEX rules_files_refused ON rules_files (reason) WHERE outcome = 'rejected' AND reason != 'not-dicom'",
     f"CREATE INDEX rules_files_contested ON rules_files (SOPInstanceUID) WHERE {OTHER_BYTES}",

@@ -31,6 +31,7 @@ def level_view(schema: Schema, level: Level) -> str:
     if level is Level.IMAGE:
         columns |= {name: f"i.{name}" for name, _ in PYCONQUEST_COLUMNS}
         files = {"TransferSyntaxUID": "f.TransferSyntaxUID", "ObjectFile": "i.ObjectFile", "DeviceName": "i.DeviceName"}
+        files["BurnedInAnnotation"] = "f.BurnedInAnnotation"
         columns |= files | {"Source": "so.name", "FileSize": "f.size"}
         source += " LEFT JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile"
         source += " LEFT JOIN rules_sources AS so ON so.device = i.DeviceName"

@@ -12,6 +12,7 @@ from typing import BinaryIO, TextIO
 from pyconquest_rules.content import Assembled, NotTransformed, Part, Transformed
 from pyconquest_rules.disk.contents import digests
 from pyconquest_rules.engine.ledger import Delivered, Ledger
+from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.query.export import write_csv
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.kinds.release.lock import Locked, read
@@ -133,14 +134,17 @@ def as_locked(rows: Iterable[Row], lock: Path, name: str) -> Iterator[Row]:
 
     A lock has the members of a file that is made of many instances instead of it.
     """
-    lines = read(lock)
-    for row in rows:
-        if (row.member or row.SOPInstanceUID) and not _equal(row, next(lines, None)):
+    try:
+        lines = read(lock)
+        for row in rows:
+            if (row.member or row.SOPInstanceUID) and not _equal(row, next(lines, None)):
+                raise _differs(name)
+            if row.sha256:
+                yield row
+        if next(lines, None) is not None:
             raise _differs(name)
-        if row.sha256:
-            yield row
-    if next(lines, None) is not None:
-        raise _differs(name)
+    except UsageError as error:
+        raise NotTransformed(str(error)) from None
 
 
 def _differs(name: str) -> NotTransformed:
