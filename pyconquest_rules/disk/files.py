@@ -32,13 +32,15 @@ class StepError(Exception):
 class Put:
     """A file at its destination: the SHA-256 of its bytes in hexadecimal, its stamp, and the SHA-256 of its source.
 
-    `young` means that it or its source could still change without a new mtime.
+    `young` means that it or its source could still change without a new mtime. `parts` is what the assembler of an assembled
+    file returned.
     """
 
     sha256: str
     stamp: Stamp
     source_sha256: str
     young: bool = False
+    parts: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +152,22 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
         raise StepError("the destination differs from the source; the source stays")
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     stamp, now = Stamp.of(status), time_ns()
-    young = any(is_young(each.mtime_ns, began, now) for each in (stamp, operation.stamp))
-    return Put(digest.delivered, stamp, digest.source, young)
+    young = any(is_young(each.mtime_ns, began, now) for each in (stamp, *_sources(operation, digest)))
+    return Put(digest.delivered, stamp, digest.source, young, digest.parts)
+
+
+def _sources(operation: PutFile, digest: Digests) -> Iterator[Stamp]:
+    """Yield the stamp of each file whose bytes an operation delivers."""
+    match operation.content:
+        case Assembled(parts=parts):
+            yield from (part.content.stamp for part in parts()) if digest.parts is not None else ()
+        case content:
+            yield content.stamp
 
 
 def _made(digest: Digests, folder: int, part: str) -> Made:
     status = os.stat(part, dir_fd=folder, follow_symlinks=False)
-    return Made(Put(digest.delivered, Stamp.of(status), digest.source), status.st_ino)
+    return Made(Put(digest.delivered, Stamp.of(status), digest.source, parts=digest.parts), status.st_ino)
 
 
 Making = Iterator[tuple[Digests, int | None]]

@@ -86,13 +86,22 @@ class Reader:
         try:
             # O_NONBLOCK: opening a FIFO would wait for a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            reason = _reason(error)
+        else:
             try:
-                return self._read(descriptor)
+                return self.read_open(descriptor)
             finally:
                 os.close(descriptor)
+        # Raised outside the handler, so that its context is not an error whose text may have values of the file.
+        raise Rejected(reason)
+
+    def read_open(self, descriptor: int) -> Header:
+        """Return the header of an open file as `read` does, wherever its position is, which stays. Raises Rejected."""
+        try:
+            return self._read(descriptor)
         except Exception as error:  # noqa: BLE001  no foreign file may end the run
             reason = _reason(error)
-        # Raised outside the handler, so that its context is not an error whose text may have values of the file.
         raise Rejected(reason)
 
     def _read(self, descriptor: int) -> Header:

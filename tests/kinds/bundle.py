@@ -68,7 +68,7 @@ class BundleKind(ActionKind[Bundle]):
     def _requests(self, name: str, action: Bundle, planning: Planning) -> Iterator[Request]:
         applied, outputs = Applied(Bundling(name), "v1"), planning.rules.outputs
         members = planning.in_time(self._members(name, action, planning))
-        for key, number, (size, digest), doubled in grouped(planning.plan, members):
+        for key, number, (size, digest), doubled, _ in grouped(planning.plan, members):
             folder, file = key.rsplit("/", 1)
             path = outputs.within(folder, file)
             if doubled:

@@ -6,13 +6,14 @@ from typing import Annotated
 from pydantic import Field
 
 from pyconquest_rules.disk.outputs import Outputs
+from pyconquest_rules.engine.requested import reason_of
 from pyconquest_rules.errors import Problem
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Table
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
-from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Reason, Request, Selected
-from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template
+from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Request, Selected
+from pyconquest_rules.templates import RenderError, Template
 
 
 class Copy(Table):
@@ -72,13 +73,4 @@ def requests(template: Template, outputs: Outputs, instances: Iterable[Selected]
             to = template.render(values)
             yield Request(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
         except (RenderError, UnsafePath) as error:
-            yield Request(uid, source, size, mtime_ns, "", "", "", _reason(error), str(error))
-
-
-def _reason(error: RenderError | UnsafePath) -> Reason:
-    match error:
-        case MissingValue():
-            return Reason.MISSING_VALUE
-        case BadValue():
-            return Reason.BAD_VALUE
-    return Reason.UNSAFE_PATH
+            yield Request(uid, source, size, mtime_ns, "", "", "", reason_of(error), str(error))
