@@ -3,18 +3,13 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from pyconquest_rules.content import Content, Stamp, Transformed, Verbatim
-from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
-
-
-class Changed(Exception):
-    """A source is not the file that the plan saw."""
-
-    def __str__(self) -> str:
-        return "the source changed since it was indexed; run again"
+from pyconquest_rules.archives.names import is_member
+from pyconquest_rules.content import Content, Transformed, Verbatim
+from pyconquest_rules.disk.hashing import hashed
+from pyconquest_rules.disk.sources import Changed, digest_of, is_unchanged, opened
 
 
 class Digests(NamedTuple):
@@ -31,36 +26,49 @@ class Digests(NamedTuple):
 
 def write(content: Content, target: int) -> Digests:
     """Write a content to an empty file, open for reading and writing. Raises Changed, NotTransformed, OSError."""
-    with open_file(content.source, os.O_RDONLY) as source:
+    with opened(content.source) as source:
         match content:
             case Verbatim():
-                digests = Digests.of(hashed(source, target))
+                digests = Digests.of(source.hashed(target))
             case Transformed(recipe=recipe):
-                read = hashed(source)
-                os.lseek(source, 0, os.SEEK_SET)
-                recipe.write(source, target)
+                with source.as_file() as descriptor:
+                    read = hashed(descriptor)
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    recipe.write(descriptor, target)
                 os.lseek(target, 0, os.SEEK_SET)
                 digests = Digests(read, hashed(target))
-        if Stamp.of(os.fstat(source)) != content.stamp:
+        if source.stamp() != content.stamp:
             raise Changed
         return digests
 
 
+def has_file(content: Content) -> bool:
+    """Return whether what is delivered is a file already, byte by byte."""
+    return isinstance(content, Verbatim) and not is_member(content.source)
+
+
 @contextmanager
-def transformed(content: Transformed) -> Iterator[tuple[int, Digests]]:
-    """Yield a descriptor of a temporary file, which has no name, with what a recipe makes; and its digests.
+def as_file(content: Content) -> Iterator[int | None]:
+    """Yield a descriptor of a temporary file, which has no name, with a content; None if the content has a file of its own.
 
     Raises Changed, NotTransformed, OSError.
     """
+    if has_file(content):
+        with suppress(OSError):  # whoever opens it says why it cannot be read
+            if not is_unchanged(content.source, content.stamp):
+                raise Changed
+        yield None
+        return
     with tempfile.TemporaryFile(buffering=0) as file:
-        yield file.fileno(), write(content, file.fileno())
+        write(content, file.fileno())
+        yield file.fileno()
 
 
 def digests(content: Content) -> Digests:
     """Return the digests of a content, which is made if a recipe makes it. Raises Changed, NotTransformed, OSError."""
     match content:
         case Verbatim(source=source):
-            return Digests.of(hash_of(source))
+            return Digests.of(digest_of(source))
         case Transformed():
-            with transformed(content) as (_, found):
-                return found
+            with tempfile.TemporaryFile(buffering=0) as file:
+                return write(content, file.fileno())

@@ -15,26 +15,13 @@ from pyconquest_rules.index.store.order import OnConflict
 from pyconquest_rules.rules.environment import Secret, Text, TextOfFile, UnreadText
 from pyconquest_rules.rules.fields import AETitle, Form, Seconds, SourceTemplate, Sql, Table
 from pyconquest_rules.rules.kinds import TableKind
+from pyconquest_rules.rules.refusals import Refusal
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 
 # `references.name_problems` checks names, not the model: other tables may refer to a set even if its name is invalid.
 Name = Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME})]
-
-Refusal = Literal[
-    "conflict",
-    "dicomdir",
-    "invalid-SOPInstanceUID",
-    "malformed",
-    "no-SOPInstanceUID",
-    "not-a-file",
-    "reader-killed",
-    "too-large",
-    "truncated",
-    "unreadable",
-]
-"""The reasons for which a DICOM file, or a file that cannot be read, is not indexed."""
 
 
 class IndexTable(Table):
