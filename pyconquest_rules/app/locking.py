@@ -14,8 +14,8 @@ from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
 from pyconquest_rules.app.writing import written
 from pyconquest_rules.content import Stamp
-from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.named_files import is_inside
+from pyconquest_rules.disk.sources import Changed, digest_of
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.errors import LockDiffers, OutputError, SourceError, UsageError
@@ -168,7 +168,9 @@ def selection(rules: Rules, release: Release, made: Plan) -> Iterator[Iterator[L
 
 def _digest(uid: str, source: bytes) -> str:
     try:
-        return hash_of(source)
+        return digest_of(source)
+    except Changed as error:
+        raise SourceError(f"cannot read the source of the instance {uid}: {error}") from None
     except OSError as error:
         raise SourceError(f"cannot read the source of the instance {uid}: {os.strerror(error.errno or 0)}") from None
 

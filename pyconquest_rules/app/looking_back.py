@@ -8,6 +8,7 @@ from dataclasses import replace
 from pyconquest_rules.answers import ActionStatus, Asserted, Explained, ExplainedStep, NotIn, Partner
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
+from pyconquest_rules.archives.names import SEPARATOR, divided
 from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.mending import Mending
@@ -130,7 +131,11 @@ def _explained(step: Step, made: Plan, ledger: Ledger) -> ExplainedStep:
 def _instances_at(rules: Rules, sets: Sets, made: Plan, what: str) -> list[str]:
     """Return the SOPInstanceUID of the file at a path of a source, or those of the step whose destination the path is."""
     path = os.path.abspath(what)
-    row = sets.connection.execute(AT_PATH, (os.fsencode(os.path.realpath(path)),)).fetchone()
+    file, members = divided(os.fsencode(what))
+    if not os.path.isfile(file):  # it may be gone, or be a path with two slashes
+        file, members = os.fsencode(path), []
+    source = SEPARATOR.join([os.path.realpath(file), *members])
+    row = sets.connection.execute(AT_PATH, (source,)).fetchone()
     if row and row[1] == "rejected":
         known = f"; explain {row[0]} shows the file that is" if row[0] and row[2] == "conflict" else ""
         raise UsageError(f"the file is not in the index: it was rejected ({row[2]}){known}")

@@ -11,10 +11,11 @@ from time import time_ns
 from typing import cast
 
 from pyconquest_rules.content import Assembled, NotTransformed, Stamp
-from pyconquest_rules.disk.contents import Changed, Digests, digests, write
+from pyconquest_rules.disk.contents import Digests, digests, write
 from pyconquest_rules.disk.folders import Folders, opened
 from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 from pyconquest_rules.disk.outputs import Guard, Outputs
+from pyconquest_rules.disk.sources import Changed, is_unchanged
 from pyconquest_rules.disk.young import is_young
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Mode, PutFile
@@ -117,7 +118,8 @@ def take_away(operation: PutFile, outputs: Outputs, guard: Guard) -> None:
     folder, _, name = operation.destination.rpartition("/")
     try:
         status = os.stat(operation.source)
-        _same_source(operation, status)
+        if Stamp.of(status) != operation.stamp:
+            raise StepError(str(Changed()))
         with opened(outputs, folder, guard=guard) as descriptor:
             if os.path.samestat(status, os.stat(name, dir_fd=descriptor)):
                 raise StepError("source and destination are the same file; the source stays")
@@ -136,8 +138,8 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
     """
     parent, _, name = operation.destination.rpartition("/")
     began = time_ns()
-    if not isinstance(operation.content, Assembled):
-        _same_source(operation, os.stat(operation.source))
+    if not isinstance(operation.content, Assembled) and not is_unchanged(operation.source, operation.stamp):
+        raise Changed
     folder = folders.descriptor(parent, name, make=not operation.adopt)
     with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
         yield None
@@ -261,11 +263,6 @@ def _linked(folder: int, name: str, part: str) -> bool:
             return False
         raise
     return True
-
-
-def _same_source(operation: PutFile, status: os.stat_result) -> None:
-    if Stamp.of(status) != operation.stamp:
-        raise StepError(str(Changed()))
 
 
 def _stamp(folder: int, name: str) -> Stamp | None:

@@ -23,7 +23,7 @@ def hashed(file: int, copy: int | None = None, also: Callable[[memoryview], None
     while size := os.readv(file, [block]):
         digest.update(block[:size])
         if copy is not None:
-            _write_all(copy, block[:size])
+            write_all(copy, block[:size])
         if also is not None:
             also(block[:size])
     return digest.hexdigest()
@@ -39,6 +39,7 @@ def open_file(path: str | bytes, flags: int, folder: int | None = None) -> Itera
         os.close(descriptor)
 
 
-def _write_all(target: int, block: memoryview) -> None:
+def write_all(target: int, block: memoryview) -> None:
+    """Write a block to an open file. Raises OSError."""
     while block:
         block = block[os.write(target, block) :]

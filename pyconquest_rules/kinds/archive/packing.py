@@ -7,7 +7,8 @@ from contextlib import nullcontext
 
 from pyconquest_rules.content import PACKED, Assembler, NotTransformed, Part
 from pyconquest_rules.disk.archives import ARCHIVES, Archive
-from pyconquest_rules.disk.contents import Changed, opened
+from pyconquest_rules.disk.contents import opened
+from pyconquest_rules.disk.sources import Changed
 from pyconquest_rules.kinds.archive.dicomdir import NAME, Directory
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pyconquest_rules.archives.names import is_member
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.requested import reason_of
 from pyconquest_rules.errors import Problem
@@ -12,8 +13,10 @@ from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Table
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
-from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Request, Selected
+from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Reason, Request, Selected
 from pyconquest_rules.templates import RenderError, Template
+
+PACKED = 'the file is a member of an archive, which can only be copied: use mode = "copy"'
 
 
 class Copy(Table):
@@ -63,12 +66,15 @@ def check(copy: Copy, place: Path, places: Places) -> Iterator[Problem]:
         yield places.at_key((*place, "on_changed"), 'mode = "move" cannot restore', hint)
 
 
-def requests(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Request]:
+def requests(mode: Mode, template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Request]:
     """Yield one request for each row of the set, in the order of its instances.
 
     `instances` end with the values of the template's `columns`.
     """
     for uid, source, size, mtime_ns, *values in instances:
+        if mode is not Mode.COPY and is_member(source):
+            yield Request(uid, source, size, mtime_ns, "", "", "", Reason.IN_ARCHIVE, PACKED)
+            continue
         try:
             to = template.render(values)
             yield Request(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
