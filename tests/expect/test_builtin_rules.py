@@ -141,6 +141,26 @@ def test_a_set_of_every_level_is_examined_alone(protocol: Workplace, instance: I
     }
 
 
+@pytest.mark.parametrize(
+    ("level", "query", "met"),
+    [
+        ("patient", "select PatientID, week from protocol", ["A"]),
+        ("series", "select PatientID, week, '1.2.9' as SeriesInstanceUID from protocol", []),
+        ("study", "select PatientID, week, StudyInstanceUID from protocol join studies using (PatientID)", ["A"]),
+    ],
+)
+def test_a_timepoint_needs_instances_in_the_index(
+    protocol: Workplace, instance: Instance, level: str, query: str, met: list[str]
+) -> None:
+    (protocol.folder / "protocol.csv").write_text("PatientID,week\nA,1\nB,1\n")
+    instance("data/1.dcm", PatientID="A")
+    text = f'[select.demanded]\nlevel = "{level}"\nquery = "{query}"\n[expect.sound]\n'
+    protocol.rules(VALID.replace("[expect.sound]\n", text) + 'builtin = "timepoints"\non = "demanded"\ntable = "protocol"\n')
+    assert protocol.run("index").code == 0
+    lacking = [line["values"]["PatientID"] for line in protocol.run("query", "expect.sound", "--json").lines[:-1]]
+    assert lacking == [each for each in ("A", "B") if each not in met]
+
+
 @pytest.fixture
 def failing(protocol: Workplace, instance: Instance) -> Workplace:
     """A workplace in which a builtin finds two instances."""
