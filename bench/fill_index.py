@@ -184,7 +184,7 @@ def _write(connection: sqlite3.Connection, schema: Schema, device: str, images: 
     placed = [(values, (path, device)) for values, path in zip(images, paths, strict=True)]
     _insert(connection, schema, Level.IMAGE, ("ObjectFile", "DeviceName"), placed)
     connection.executemany(
-        "INSERT INTO rules_files VALUES (?, ?, ?, ?, 'indexed', NULL, ?, '1.2.840.10008.1.2.1', NULL)",
+        "INSERT INTO rules_files VALUES (?, ?, ?, ?, 'indexed', NULL, ?, '1.2.840.10008.1.2.1', NULL, NULL)",
         (
             (device, path, SIZE, MODIFIED + number, values["SOPInstanceUID"])
             for number, (values, path) in enumerate(zip(images, paths, strict=True))

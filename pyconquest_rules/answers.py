@@ -169,11 +169,15 @@ class Partner:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedStep:
-    """The step of an action for an instance. `partners` are the first that block it; `others` counts the rest."""
+    """The step of an action for an instance. `partners` are the first that block it; `others` counts the rest.
+
+    `member` is the name of the instance in a file that is made of many.
+    """
 
     step: Step
     partners: tuple[Partner, ...] = ()
     others: int = 0
+    member: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from struct import Struct
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 # The range of an integer column of SQLite.
@@ -57,6 +58,10 @@ class Part(NamedTuple):
     action: str = ""
 
 
+PACKED = Struct(">32s32sQ")
+"""A part as it is in a file: the SHA-256 of its source, that of its bytes, and their number."""
+
+
 class Assembler(ABC):
     """Makes a file of many contents: the same bytes from the same parts, in every run and on every machine."""
 
@@ -64,11 +69,12 @@ class Assembler(ABC):
     """The name by which the rules know it. A plan that was saved finds it again by that name."""
 
     @abstractmethod
-    def assemble(self, identity: str, parts: Iterator[Part], target: int) -> None:
+    def assemble(self, identity: str, parts: Iterator[Part], target: int) -> bytes | None:
         """Write a file to an empty one, which is open for reading and writing.
 
-        `identity` is the one that the file was requested with. Raises NotTransformed, Changed, OSError. May be called by
-        several threads, each with a file of its own.
+        Return PACKED of each part, one after the other; the ledger records the parts with them. Return None if the file does not
+        have the bytes of its parts. `identity` is the one that the file was requested with. Raises NotTransformed, Changed,
+        OSError. May be called by several threads, each with a file of its own.
         """
 
     def uid(self, uid: str) -> str:

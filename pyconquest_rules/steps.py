@@ -66,6 +66,7 @@ class Reason(StrEnum):
     MISSING_VALUE = "missing-value"
     BAD_VALUE = "bad-value"
     UNSAFE_PATH = "unsafe-path"
+    IN_ARCHIVE = "in-archive"
     NODE_FAILED = "node-failed"
     NEEDS = "needs"
     EXPECTATION = "expectation"

@@ -26,6 +26,7 @@ select = "scans"
 to = "export/{{ SOPInstanceUID }}.dcm"
 """
 
+SEVEN = b"7z\xbc\xaf\x27\x1c"  # how a 7z archive begins
 ONE, COPY = "1.2.826.0.1.3680043.10.1.1", "export/1.2.826.0.1.3680043.10.1.1.dcm"
 
 
@@ -117,7 +118,7 @@ WRONG = {
     "a zip": Wrong(
         "index",
         1,
-        'error: source "archive": FOLDER/scans.zip is an archive; unpack it, and name the folder',
+        'error: source "archive": FOLDER/scans.zip is an archive, not a folder; name the folder that contains it: FOLDER',
         source("scans.zip"),
         archive("scans.zip"),
     ),
@@ -131,7 +132,7 @@ WRONG = {
     "a tar, whatever may vanish": Wrong(
         "index --allow-vanish",
         1,
-        'error: source "archive": FOLDER/scans.tgz is an archive; unpack it, and name the folder',
+        'error: source "archive": FOLDER/scans.tgz is an archive, not a folder; name the folder that contains it: FOLDER',
         source("scans.tgz"),
         archive("scans.tgz"),
     ),
@@ -151,7 +152,7 @@ WRONG = {
     "a folder in a zip": Wrong(
         "index",
         1,
-        'error: source "archive": FOLDER/scans.zip is an archive; unpack it, and name the folder',
+        'error: source "archive": FOLDER/scans.zip is an archive, not a folder; name the folder that contains it: FOLDER',
         source("scans.zip/P1"),
         archive("scans.zip"),
     ),
@@ -183,7 +184,7 @@ WRONG = {
         'warning: source "zips" has no DICOM file, but 1 archive, which is not read: unpack what you need\n'
         "index: seen 1, read 1, rejected 1\n  1 not indexed: not-dicom\n  which files: index --report FILE",
         '[sources.zips]\npath = "zips"\n',
-        both(archive("zips/a.zip"), anew),
+        both(put("zips/a.7z", SEVEN), anew),
     ),
     "a folder of several archives": Wrong(
         "index",
@@ -191,14 +192,14 @@ WRONG = {
         'warning: source "zips" has no DICOM file, but 2 archives, which are not read: unpack what you need\n'
         "index: seen 2, read 2, rejected 2\n  2 not indexed: not-dicom\n  which files: index --report FILE",
         '[sources.zips]\npath = "zips"\n',
-        both(archive("zips/a.zip"), both(archive("zips/b.tgz"), anew)),
+        both(put("zips/a.7z", SEVEN), both(put("zips/b.rar", b"Rar!"), anew)),
     ),
     "archives beside DICOM files": Wrong(
         "index",
         0,
         'warning: source "archive" has 1 archive, which is not read: unpack what you need\n'
         "index: seen 2, read 1, unchanged 1, rejected 1\n  1 not indexed: not-dicom\n  which files: index --report FILE",
-        prepare=archive("data/more.zip"),
+        prepare=put("data/more.7z", SEVEN),
     ),
     # sources that overlap
     "one folder twice": Wrong(
@@ -459,7 +460,7 @@ def test_a_file_counts_once_for_the_first_source_that_has_it(
 
 def test_a_folder_of_archives_is_named_by_every_run(workplace: Workplace, instance: Instance) -> None:
     instance("data/1.dcm")
-    archive("zips/a.zip")(workplace.folder)
+    put("zips/a.7z", SEVEN)(workplace.folder)
     workplace.rules('[sources.zips]\npath = "zips"\n').run("index")
     again = workplace.run("index", "--json")
     assert again.lines[0] == {

@@ -11,7 +11,12 @@ from pyconquest_rules.index.store.tokens import words
 from pyconquest_rules.kinds.all import ASSERTIONS, kind_of
 from pyconquest_rules.rules.rules import Rules
 
-LACKING = "reference without a target in the index"
+LACKING = {
+    "error": 'reference without a target in the index; index the files, or set incomplete to "warn" or "skip"',
+    "warn": "reference without a target in the index",
+    "skip": "reference without a target in the index; incomplete series are left out",
+}
+"""What a row of an incomplete set is, by `incomplete`."""
 
 
 class Stage(Enum):
@@ -71,9 +76,8 @@ def _complete(rules: Rules) -> Iterator[tuple[Assertion, tuple[str, ...]]]:
     for name, selection in rules.selections.items():
         if selection.source is not None:
             holds = tuple(action for action, names in made_of.items() if name in names)
-            what = f"{LACKING}; incomplete series are left out" if selection.incomplete == "skip" else LACKING
             query, severe = f'SELECT * FROM "{name}{MISSING}"', selection.incomplete == "error"
-            yield Assertion(f"select.{name}", query, {}, 0, severe, what), holds
+            yield Assertion(f"select.{name}", query, {}, 0, severe, LACKING[selection.incomplete]), holds
 
 
 def _made_of(selections: Mapping[str, Selection], name: str) -> set[str]:

@@ -14,8 +14,8 @@ from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
 from pyconquest_rules.app.writing import written
 from pyconquest_rules.content import Stamp
-from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.named_files import is_inside
+from pyconquest_rules.disk.sources import Changed, digest_of
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.errors import LockDiffers, OutputError, SourceError, UsageError
@@ -42,9 +42,13 @@ from pyconquest_rules.steps import Status
 TOGETHER, THREADS = 256, 4
 
 FILES = """
-SELECT folder.path || request.name, request.SOPInstanceUID, request.source, request.size, request.mtime_ns
-FROM step JOIN request USING (number) JOIN folder ON folder.number = request.folder JOIN action ON action.number = step.action
-WHERE action.name IN (SELECT value FROM json_each(?)) AND folder.number > 0
+WITH file AS (
+    SELECT folder.path || request.name AS destination, request.*
+    FROM step JOIN request USING (number) JOIN folder ON folder.number = request.folder JOIN action ON action.number = step.action
+    WHERE action.name IN (SELECT value FROM json_each(?)) AND folder.number > 0)
+SELECT destination, '', SOPInstanceUID, source, size, mtime_ns FROM file WHERE parts = 0
+UNION ALL SELECT destination, part.name, part.SOPInstanceUID, part.source, part.size, part.mtime_ns
+FROM file JOIN part USING (parts)
 """
 LEVELS = ("SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
@@ -149,14 +153,14 @@ def selection(rules: Rules, release: Release, made: Plan) -> Iterator[Iterator[L
 
         def files() -> Iterator[Locked]:
             while some := [*islice(rows, TOGETHER)]:
-                known = [ledger.source_digest(destination, source, Stamp(*stamp)) for destination, _, source, *stamp in some]
-                digests = pool.map(lambda row, digest: digest or _digest(row[1], row[2]), some, known)
-                levels = {uid: keys for uid, *keys in sets.known({row[1] for row in some}, *LEVELS)}
-                for (destination, uid, *_), digest in zip(some, digests, strict=True):
+                known = [ledger.source_digest(path, member, source, Stamp(*stamp)) for path, member, _, source, *stamp in some]
+                digests = pool.map(lambda row, digest: digest or _digest(row[2], row[3]), some, known)
+                levels = {uid: keys for uid, *keys in sets.known({row[2] for row in some}, *LEVELS)}
+                for (destination, member, uid, *_), digest in zip(some, digests, strict=True):
                     if not destination.startswith(root):
                         raise UsageError(f"the file of the instance {uid} lies outside the root of the release")
                     patient, study, series = levels.get(uid, ("", "", ""))
-                    below = os.fsencode(destination.removeprefix(root))
+                    below = os.fsencode(destination.removeprefix(root) + (f"/{member}" if member else ""))
                     yield Locked(below, uid, digest, patient_key(patient or ""), study or "", series or "")
 
         yield files()
@@ -164,7 +168,9 @@ def selection(rules: Rules, release: Release, made: Plan) -> Iterator[Iterator[L
 
 def _digest(uid: str, source: bytes) -> str:
     try:
-        return hash_of(source)
+        return digest_of(source)
+    except Changed as error:
+        raise SourceError(f"cannot read the source of the instance {uid}: {error}") from None
     except OSError as error:
         raise SourceError(f"cannot read the source of the instance {uid}: {os.strerror(error.errno or 0)}") from None
 

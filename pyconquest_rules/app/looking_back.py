@@ -1,11 +1,14 @@
 """Compare the ledger with the disk, the index and the rules: `verify`, `status` and `explain`."""
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pyconquest_rules.answers import ActionStatus, Asserted, Explained, ExplainedStep, NotIn, Partner
 from pyconquest_rules.app.opening import opened
 from pyconquest_rules.app.planning import planned, without_nodes
+from pyconquest_rules.archives.names import SEPARATOR, divided
 from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.mending import Mending
@@ -74,7 +77,7 @@ SELECT i.SOPInstanceUID, s.path, f.path
 FROM images AS i JOIN rules_files AS f ON f.device = i.DeviceName AND f.path = i.ObjectFile
 JOIN rules_sources AS s ON s.device = f.device
 WHERE i.SOPInstanceUID IN (
-    SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID = :what
+    SELECT SOPInstanceUID FROM images WHERE SOPInstanceUID IN (SELECT value FROM json_each(:uids))
     UNION SELECT SOPInstanceUID FROM images WHERE SeriesInstanceUID = :what
     UNION SELECT SOPInstanceUID FROM images WHERE StudyInstanceUID = :what
     UNION SELECT SOPInstanceUID FROM images WHERE PatientID = :what) LIMIT :most
@@ -94,13 +97,16 @@ def explain(rules: Rules, what: str) -> list[Explained]:
     local = without_nodes(rules, (*rules.actions,))
     with opened(rules) as sets, planned(rules, local) as made, Ledger(rules.base) as ledger:
         ledger.show_placed(rules.outputs)
-        what = _instance_at(rules, sets, made, what) or what
-        rows = sets.connection.execute(INSTANCES, {"what": unpadded(what), "most": MOST_EXPLAINED}).fetchall()
+        uids = _instances_at(rules, sets, made, what) or [unpadded(what)]
+        given = {"what": unpadded(what), "uids": json.dumps(uids), "most": MOST_EXPLAINED}
+        rows = sets.connection.execute(INSTANCES, given).fetchall()
         if not rows:
             raise UsageError("the index has no such file, UID or PatientID")
         steps: dict[str, list[ExplainedStep]] = {uid: [] for uid, *_ in rows}
         for step in [*made.steps(instances=[*steps])]:
             steps[step.SOPInstanceUID].append(_explained(step, made, ledger))
+        for uid, member, step in [*made.steps_with([*steps])]:
+            steps[uid].append(replace(_explained(step, made, ledger), member=member or None))
         return [
             Explained(uid, os.path.join(os.fsencode(root), os.fsencode(path)), *_sets(rules, sets, uid), tuple(steps[uid]))
             for uid, root, path in rows
@@ -122,13 +128,17 @@ def _explained(step: Step, made: Plan, ledger: Ledger) -> ExplainedStep:
     return ExplainedStep(step, found, others)
 
 
-def _instance_at(rules: Rules, sets: Sets, made: Plan, what: str) -> str | None:
-    """Return the SOPInstanceUID of the file at a path of a source, or of the step whose destination the path is."""
+def _instances_at(rules: Rules, sets: Sets, made: Plan, what: str) -> list[str]:
+    """Return the SOPInstanceUID of the file at a path of a source, or those of the step whose destination the path is."""
     path = os.path.abspath(what)
-    row = sets.connection.execute(AT_PATH, (os.fsencode(os.path.realpath(path)),)).fetchone()
+    file, members = divided(os.fsencode(what))
+    if not os.path.isfile(file):  # it may be gone, or be a path with two slashes
+        file, members = os.fsencode(path), []
+    source = SEPARATOR.join([os.path.realpath(file), *members])
+    row = sets.connection.execute(AT_PATH, (source,)).fetchone()
     if row and row[1] == "rejected":
         known = f"; explain {row[0]} shows the file that is" if row[0] and row[2] == "conflict" else ""
         raise UsageError(f"the file is not in the index: it was rejected ({row[2]}){known}")
     if row:
-        return str(row[0])
-    return made.instance_at(os.path.relpath(path, rules.base)) or made.instance_at(path)
+        return [str(row[0])]
+    return made.instances_at(os.path.relpath(path, rules.base), MOST_EXPLAINED) or made.instances_at(path, MOST_EXPLAINED)

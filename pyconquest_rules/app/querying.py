@@ -72,11 +72,12 @@ def export(rules: Rules, text: str, file: BinaryIO, form: Format) -> int:
 def conquest_config(rules: Rules, *, ae_title: str, port: int) -> tuple[dict[str, str], int]:
     """Return the configuration files of a Conquest server for the index, by name, and the number of images that it cannot serve.
 
-    The paths of these images are too long for Conquest. Sources that the rules no longer have are left out.
+    These images are members of archives, or their paths are too long for Conquest. Sources that the rules no longer have are
+    left out.
     """
     with opened(rules) as sets:
         rows = sets.connection.execute("SELECT device, name FROM rules_sources").fetchall()
-        too_long = "SELECT count(*) FROM DICOMImages WHERE length(CAST(ObjectFile AS BLOB)) > ?"
+        too_long = "SELECT count(*) FROM DICOMImages WHERE length(CAST(ObjectFile AS BLOB)) > ? OR instr(ObjectFile, '//')"
         (unserved,) = sets.connection.execute(too_long, (LONGEST_OBJECT_FILE,)).fetchone()
     roots = {tree.name: tree.root for tree in rules.trees}  # the paths in the index may be forged
     devices = {device: roots[name] for device, name in rows if name in roots and DEVICE.fullmatch(str(device))}

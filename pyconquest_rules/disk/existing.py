@@ -4,10 +4,11 @@ import os
 import stat
 
 from pyconquest_rules.content import Content, NotTransformed
-from pyconquest_rules.disk.contents import Changed, digests
+from pyconquest_rules.disk.contents import digests
 from pyconquest_rules.disk.folders import opened
 from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.outputs import Outputs
+from pyconquest_rules.disk.sources import Changed
 from pyconquest_rules.steps import Mode
 
 

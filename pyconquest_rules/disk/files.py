@@ -11,10 +11,11 @@ from time import time_ns
 from typing import cast
 
 from pyconquest_rules.content import Assembled, NotTransformed, Stamp
-from pyconquest_rules.disk.contents import Changed, Digests, digests, write
+from pyconquest_rules.disk.contents import Digests, digests, write
 from pyconquest_rules.disk.folders import Folders, opened
 from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 from pyconquest_rules.disk.outputs import Guard, Outputs
+from pyconquest_rules.disk.sources import Changed, is_unchanged
 from pyconquest_rules.disk.young import is_young
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import Mode, PutFile
@@ -32,13 +33,15 @@ class StepError(Exception):
 class Put:
     """A file at its destination: the SHA-256 of its bytes in hexadecimal, its stamp, and the SHA-256 of its source.
 
-    `young` means that it or its source could still change without a new mtime.
+    `young` means that it or its source could still change without a new mtime. `parts` is what the assembler of an assembled
+    file returned.
     """
 
     sha256: str
     stamp: Stamp
     source_sha256: str
     young: bool = False
+    parts: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ def take_away(operation: PutFile, outputs: Outputs, guard: Guard) -> None:
     folder, _, name = operation.destination.rpartition("/")
     try:
         status = os.stat(operation.source)
-        _same_source(operation, status)
+        if Stamp.of(status) != operation.stamp:
+            raise StepError(str(Changed()))
         with opened(outputs, folder, guard=guard) as descriptor:
             if os.path.samestat(status, os.stat(name, dir_fd=descriptor)):
                 raise StepError("source and destination are the same file; the source stays")
@@ -134,8 +138,8 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
     """
     parent, _, name = operation.destination.rpartition("/")
     began = time_ns()
-    if not isinstance(operation.content, Assembled):
-        _same_source(operation, os.stat(operation.source))
+    if not isinstance(operation.content, Assembled) and not is_unchanged(operation.source, operation.stamp):
+        raise Changed
     folder = folders.descriptor(parent, name, make=not operation.adopt)
     with _adopted(operation, folder, name) if operation.adopt else _part(operation, folder, part) as (digest, file):
         yield None
@@ -150,13 +154,22 @@ def _putting(operation: PutFile, part: str, folders: Folders) -> Generator[Made 
         raise StepError("the destination differs from the source; the source stays")
     status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     stamp, now = Stamp.of(status), time_ns()
-    young = any(is_young(each.mtime_ns, began, now) for each in (stamp, operation.stamp))
-    return Put(digest.delivered, stamp, digest.source, young)
+    young = any(is_young(each.mtime_ns, began, now) for each in (stamp, *_sources(operation, digest)))
+    return Put(digest.delivered, stamp, digest.source, young, digest.parts)
+
+
+def _sources(operation: PutFile, digest: Digests) -> Iterator[Stamp]:
+    """Yield the stamp of each file whose bytes an operation delivers."""
+    match operation.content:
+        case Assembled(parts=parts):
+            yield from (part.content.stamp for part in parts()) if digest.parts is not None else ()
+        case content:
+            yield content.stamp
 
 
 def _made(digest: Digests, folder: int, part: str) -> Made:
     status = os.stat(part, dir_fd=folder, follow_symlinks=False)
-    return Made(Put(digest.delivered, Stamp.of(status), digest.source), status.st_ino)
+    return Made(Put(digest.delivered, Stamp.of(status), digest.source, parts=digest.parts), status.st_ino)
 
 
 Making = Iterator[tuple[Digests, int | None]]
@@ -250,11 +263,6 @@ def _linked(folder: int, name: str, part: str) -> bool:
             return False
         raise
     return True
-
-
-def _same_source(operation: PutFile, status: os.stat_result) -> None:
-    if Stamp.of(status) != operation.stamp:
-        raise StepError(str(Changed()))
 
 
 def _stamp(folder: int, name: str) -> Stamp | None:

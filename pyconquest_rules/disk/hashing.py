@@ -1,7 +1,7 @@
 """SHA-256 of files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 
@@ -14,13 +14,18 @@ def hash_of(path: str | bytes, folder: int | None = None) -> str:
         return hashed(file)
 
 
-def hashed(file: int, copy: int | None = None) -> str:
-    """Read an open file to its end, write it to the open `copy`, and return its SHA-256 in hexadecimal. Raises OSError."""
+def hashed(file: int, copy: int | None = None, also: Callable[[memoryview], None] | None = None) -> str:
+    """Read an open file to its end, write it to the open `copy`, and return its SHA-256 in hexadecimal. Raises OSError.
+
+    `also` gets each block that is read.
+    """
     digest, block = sha256(), memoryview(bytearray(BLOCK))
     while size := os.readv(file, [block]):
         digest.update(block[:size])
         if copy is not None:
-            _write_all(copy, block[:size])
+            write_all(copy, block[:size])
+        if also is not None:
+            also(block[:size])
     return digest.hexdigest()
 
 
@@ -34,6 +39,7 @@ def open_file(path: str | bytes, flags: int, folder: int | None = None) -> Itera
         os.close(descriptor)
 
 
-def _write_all(target: int, block: memoryview) -> None:
+def write_all(target: int, block: memoryview) -> None:
+    """Write a block to an open file. Raises OSError."""
     while block:
         block = block[os.write(target, block) :]

@@ -16,6 +16,7 @@ from pyconquest_rules.disk.file import File
 from pyconquest_rules.disk.files import NO_LINKS
 from pyconquest_rules.disk.folders import opened
 from pyconquest_rules.disk.outputs import Outputs
+from pyconquest_rules.disk.sources import Changed, read_from
 from pyconquest_rules.headers.opening import Rejected, data_set_start
 
 BLOCK = 1 << 20
@@ -145,8 +146,8 @@ def sync_file(file: Path) -> None:
         os.close(folder)
 
 
-def same_data_set(one: Path, other: Path) -> bool:
-    """Return whether the data sets of two files are identical. File meta information is ignored. Raises OSError."""
+def same_data_set(one: Path | bytes, other: Path | bytes) -> bool:
+    """Return whether the data sets of two sources are identical. File meta information is ignored. Raises OSError."""
     try:
         with _opened(one) as left, _opened(other) as right:
             left.seek(data_set_start(left.fileno()))
@@ -154,13 +155,15 @@ def same_data_set(one: Path, other: Path) -> bool:
             while (block := left.read(BLOCK)) == right.read(BLOCK):
                 if not block:
                     return True
-    except (Rejected, EOFError, ValueError, IsADirectoryError):
+    except (Rejected, EOFError, ValueError, IsADirectoryError, Changed):
         return False
     return False
 
 
-def _opened(path: Path) -> BinaryIO:
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # else a FIFO waits for a writer
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
+    with read_from(os.fsencode(source)) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        yield file
 
 
 class _Settled:

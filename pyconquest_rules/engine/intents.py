@@ -16,6 +16,7 @@ from pyconquest_rules.disk.files import Made
 from pyconquest_rules.disk.folders import Folders, opened
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.disk.young import COARSE, SECOND
+from pyconquest_rules.engine import members
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.steps import PutFile, Step
 
@@ -131,6 +132,7 @@ def settle(
     with transaction():
         _put_in(connection, now)
         connection.executemany(DONE, settled)
+        connection.executemany(members.SETTLED, settled)
         connection.executemany(FAILS, ((now, *row[:2]) for row in rows if row[3] and row[:2] not in settled))
 
 
@@ -157,6 +159,9 @@ def _is_there(outputs: Outputs, destination: str, stamp: Stamp, inode: str) -> b
 
 def _put_in(connection: sqlite3.Connection, now: str) -> None:
     connection.execute(PLACED, (now,))
+    forget, put_in = members.PLACED
+    connection.execute(forget)
+    connection.execute(put_in, (now,))
     for statement in SETTLED:
         connection.execute(statement)
 

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from pyconquest_rules.disk.files import Made, Put, StepError
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.disk.removing import Removed
 from pyconquest_rules.disk.state_folder import checked, made
-from pyconquest_rules.engine import intents, state
+from pyconquest_rules.engine import intents, members, state
 from pyconquest_rules.engine.instances import SUCCEEDED, Instances
 from pyconquest_rules.engine.recorded import Recorded, now
 from pyconquest_rules.engine.runs import Runs
@@ -133,11 +133,12 @@ class Ledger(Recorded):
         row: tuple[str, str, bytes] | None = self.connection.execute(query, (destination,)).fetchone()
         return row
 
-    def made(self, destination: str) -> "Delivered | None":
-        """Return what was put at a destination, if it is recorded."""
+    def made(self, destination: str, member: str = "") -> "Delivered | None":
+        """Return what was put at a destination, or a member of the file there, if it is recorded."""
         row = self.connection.execute(
-            "SELECT SOPInstanceUID, delivered_uid, sha256, size, source_sha256 FROM done WHERE kind = 'file' AND target = ?",
-            (destination,),
+            "SELECT SOPInstanceUID, delivered_uid, sha256, size, source_sha256 FROM done"
+            " WHERE kind = ? AND target = ? AND member = ?",
+            ("member" if member else "file", destination, member),
         ).fetchone()
         return None if row is None else Delivered(*row)
 
@@ -149,13 +150,17 @@ class Ledger(Recorded):
         ).fetchone()
         return row[0], Stamp(row[1], row[2]), row[3]
 
-    def source_digest(self, destination: str, source: bytes, stamp: Stamp) -> str | None:
-        """Return the SHA-256 of a source if a file was made of it at a destination when it had this stamp, which is not young."""
+    def source_digest(self, destination: str, member: str, source: bytes, stamp: Stamp) -> str | None:
+        """Return the SHA-256 of a source if a file was made of it at a destination when it had this stamp, which is not young.
+
+        `member` is the name of what was made of it in that file, or "".
+        """
         query = (
-            "SELECT source_sha256 FROM done WHERE kind = 'file' AND target = ? AND source = ?"
+            "SELECT source_sha256 FROM done WHERE kind = ? AND target = ? AND member = ? AND source = ?"
             " AND source_size = ? AND source_mtime_ns = ? AND NOT young"
         )
-        row: tuple[str | None] | None = self.connection.execute(query, (destination, source, *stamp)).fetchone()
+        what = ("member" if member else "file", destination, member, source, *stamp)
+        row: tuple[str | None] | None = self.connection.execute(query, what).fetchone()
         return row[0] if row else None
 
     def doubt(self, destinations: Iterable[str]) -> None:
@@ -173,7 +178,8 @@ class Ledger(Recorded):
         """Return for each recorded action how many targets are done and failed, and when the last was done."""
         totals: dict[str, dict[str, Any]] = {}
         done_of = (
-            "SELECT action, count(*), max(at) FROM done GROUP BY action UNION ALL SELECT action, instances, last FROM brought"
+            "SELECT action, count(*), max(at) FROM done WHERE kind != 'member' GROUP BY action"
+            " UNION ALL SELECT action, instances, last FROM brought"
         )
         for action, done, last in self.connection.execute(done_of):
             totals[action] = {"done": done, "failed": 0, "last": last}
@@ -190,10 +196,12 @@ class Ledger(Recorded):
         )
         return (source for (source,) in rows)
 
-    def intend_to_place(self, made: Iterable[tuple[Step, Made]], run: int) -> None:
+    def intend_to_place(self, made: Sequence[tuple[Step, Made]], run: int) -> None:
         """Note complete files that are about to get their final names."""
         with self.transaction() as connection:
             connection.executemany(intents.COMPLETE, (intents.completed(step, each, run) for step, each in made))
+            for step, each in made:
+                members.intend(connection, step, each.put, run)
 
     def record(self, outcomes: Iterable[tuple[Step, Put | Removed | StepError]], run: int) -> None:
         """Record the outcomes of steps in one durable transaction.
@@ -201,6 +209,7 @@ class Ledger(Recorded):
         If a step failed, the record of an earlier success stays.
         """
         done, removed, failed, at = [], [], [], now()
+        put_files: list[tuple[Step, Put]] = []
         settled_steps: list[tuple[int, int]] = []
         failed_steps: list[tuple[int, int]] = []
         for step, outcome in outcomes:
@@ -211,6 +220,7 @@ class Ledger(Recorded):
                 case Put():
                     source = (operation.source, *operation.stamp, outcome.source_sha256)
                     put = (outcome.sha256, step.fingerprint, *outcome.stamp)
+                    put_files.append((step, outcome))
                     adopt = isinstance(operation, PutFile) and operation.adopt
                     done.append((*what, step.delivered_uid, *source, *put, adopt, outcome.young, run, at))
                 case Removed():
@@ -219,7 +229,9 @@ class Ledger(Recorded):
                     failed.append((*what, str(outcome), run, at))
         with self.transaction() as connection:
             connection.executemany(PUT, done)
+            members.record(connection, put_files, run, at)
             connection.executemany("DELETE FROM done WHERE kind = 'file' AND target = ?", removed)
+            connection.executemany(members.FORGOTTEN, removed)
             settled = [*(row[:1] for row in done), *removed]
             connection.executemany(SUCCEEDED, (("file", *destination, "") for destination in settled))
             connection.executemany("DELETE FROM repair WHERE destination = ?", settled)

@@ -5,8 +5,9 @@ import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
 
+from pyconquest_rules.archives.names import divided
 from pyconquest_rules.content import Stamp
-from pyconquest_rules.disk.hashing import hash_of
+from pyconquest_rules.disk.sources import Changed, digest_of, is_unchanged
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.verified import Finding, Verified
 
@@ -57,13 +58,14 @@ def _trouble(source: bytes, stamp: Stamp, sha256: str) -> str | None:
     if not source:
         return None
     try:
-        status = os.stat(source)
-        if not stat.S_ISREG(status.st_mode):  # the ledger may come from somebody else
+        if not stat.S_ISREG(os.stat(divided(source)[0]).st_mode):  # the ledger may come from somebody else
             return "the source is not a regular file"
-        if Stamp.of(status) != stamp:
+        if not is_unchanged(source, stamp):
             return "the source changed since"
-        return None if hash_of(source) == sha256 else "the source changed too, with the same size and time"
+        return None if digest_of(source) == sha256 else "the source changed too, with the same size and time"
     except FileNotFoundError:
         return "the source is gone"
+    except Changed as error:
+        return str(error)
     except OSError as error:
         return f"the source cannot be read: {os.strerror(error.errno or 0)}"

@@ -11,19 +11,33 @@ from pyconquest_rules.content import Applied, Stamp
 from pyconquest_rules.engine.plan import Plan
 from pyconquest_rules.engine.plan_tables import PARTS
 from pyconquest_rules.paths import collision_key
+from pyconquest_rules.steps import Reason
 
 GIVEN = """
 CREATE TEMP TABLE IF NOT EXISTS given (
-    key TEXT, name TEXT, alike TEXT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT, recipe INT)
+    key TEXT, name TEXT, alike TEXT, SOPInstanceUID TEXT, source BLOB, size INT, mtime_ns INT, recipe INT,
+    reason TEXT, message TEXT)
 """
+# An instance that is requested twice under one name is one part. The order by name is bytewise, the same everywhere.
 BY_GROUP = """
-SELECT key, given.name, alike, SOPInstanceUID, source, size, mtime_ns, recipe, identity
-FROM temp.given JOIN recipe ON recipe.number = given.recipe ORDER BY key, alike, given.name, SOPInstanceUID
+SELECT DISTINCT key, given.name, SOPInstanceUID, source, size, mtime_ns, recipe, identity, reason, message
+FROM temp.given JOIN recipe ON recipe.number = given.recipe ORDER BY key, given.name, SOPInstanceUID
+"""
+# The groups with a name that is there twice, or that is also the folder of another one. A path and those below it are neighbours.
+DOUBLED = """
+CREATE TEMP TABLE doubled AS
+SELECT key, min(name) AS name FROM (
+    SELECT key, name, path, lag(path) OVER (PARTITION BY key ORDER BY path) AS before
+    FROM (SELECT DISTINCT key, name, alike || '/' AS path, SOPInstanceUID, recipe FROM temp.given WHERE reason IS NULL))
+WHERE substr(path, 1, length(before)) = before GROUP BY key
 """
 
 
 class Member(NamedTuple):
-    """An instance that becomes a part of the file, or files, of its group: `key` names the group, `name` the part."""
+    """An instance that becomes a part of the file, or files, of its group: `key` names the group, `name` the part.
+
+    A member may have no name, but a `reason` and a message for the step of its group, which is then blocked.
+    """
 
     key: str
     name: str
@@ -32,19 +46,30 @@ class Member(NamedTuple):
     size: int
     mtime_ns: int
     applied: Applied | None = None
+    reason: Reason | None = None
+    message: str | None = None
+
+
+class Trouble(NamedTuple):
+    """Why a group cannot be done: an instance that has no name."""
+
+    SOPInstanceUID: str
+    reason: Reason
+    message: str
 
 
 class Group(NamedTuple):
     """A group of parts, as a request has it: its number and stamp.
 
-    `doubled` is the name of a part that is there twice, or that some file systems cannot tell from another one; None if there
-    is no such part.
+    `doubled` is the name of a part that is there twice, that some file systems cannot tell from another one, or that is also
+    the folder of another one; None if there is no such part. `trouble` is that of its first member without a name.
     """
 
     key: str
     number: int
     stamp: Stamp
     doubled: str | None
+    trouble: Trouble | None
 
 
 def grouped(plan: Plan, members: Iterable[Member]) -> Iterator[Group]:
@@ -52,7 +77,12 @@ def grouped(plan: Plan, members: Iterable[Member]) -> Iterator[Group]:
     connection = plan.connection
     connection.execute(GIVEN)
     connection.execute("DELETE FROM temp.given")
-    connection.executemany("INSERT INTO temp.given VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (_given(plan, each) for each in members))
+    connection.executemany(
+        "INSERT INTO temp.given VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (_given(plan, each) for each in members)
+    )
+    connection.execute("DROP TABLE IF EXISTS temp.doubled")
+    connection.execute(DOUBLED)
+    connection.execute("CREATE INDEX temp.doubled_key ON doubled (key)")
     groups = groupby(connection.execute(BY_GROUP), itemgetter(0))
     for number, (key, rows) in enumerate(groups, _next(connection)):
         yield _group(connection, key, number, rows)
@@ -66,7 +96,7 @@ def covering(plan: Plan, actions: Iterable[str]) -> Group:
     for *row, _, action in connection.execute(PARTS, (number,)):
         digest.update(repr((*row, action)).encode())
         files += 1
-    return Group("", number, _stamp(files, digest.digest()), None)
+    return Group("", number, _stamp(files, digest.digest()), None, None)
 
 
 def _next(connection: sqlite3.Connection) -> int:
@@ -76,25 +106,28 @@ def _next(connection: sqlite3.Connection) -> int:
 
 
 def _given(plan: Plan, member: Member) -> tuple[object, ...]:
-    key, name, *instance, applied = member
-    return (key, name, collision_key(name), *instance, 0 if applied is None else plan.recipe(*applied))
+    key, name, *instance, applied, reason, message = member
+    recipe = 0 if applied is None else plan.recipe(*applied)
+    return (key, name, collision_key(name), *instance, recipe, reason, message)
 
 
 def _group(connection: sqlite3.Connection, key: str, number: int, rows: Iterator[tuple[Any, ...]]) -> Group:
     """Add the parts of a group to the plan."""
-    digest, total, before = sha256(), 0, None
-    doubled: str | None = None
+    digest, total = sha256(), 0
+    trouble: Trouble | None = None
 
     def parts() -> Iterator[tuple[object, ...]]:
-        nonlocal total, doubled, before
-        for place, (_, name, alike, uid, source, size, mtime_ns, recipe, identity) in enumerate(rows):
+        nonlocal total, trouble
+        for place, (_, name, uid, source, size, mtime_ns, recipe, identity, reason, message) in enumerate(rows):
             digest.update(repr((name, uid, source, size, mtime_ns, identity)).encode())
             total += size
-            doubled, before = name if alike == before else doubled, alike
+            if reason is not None and trouble is None:
+                trouble = Trouble(uid, Reason(reason), message)
             yield number, place, name, uid, source, size, mtime_ns, recipe
 
     connection.executemany("INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?, ?)", parts())
-    return Group(key, number, _stamp(total, digest.digest()), doubled)
+    (doubled,) = connection.execute("SELECT max(name) FROM temp.doubled WHERE key = ?", (key,)).fetchone()
+    return Group(key, number, _stamp(total, digest.digest()), doubled, trouble)
 
 
 def _stamp(size: int, digest: bytes) -> Stamp:

@@ -152,6 +152,16 @@ class Plan:
         )
         return (self._step(row) for row in rows)
 
+    def steps_with(self, instances: Sequence[str]) -> Iterator[tuple[str, str, Step]]:
+        """Yield the steps of files that have instances as parts: after the SOPInstanceUID and the name of the part."""
+        rows = self.connection.execute(
+            f"SELECT part.SOPInstanceUID, part.name, whole.* FROM ({STEPS}) AS whole JOIN request AS of USING (number)"
+            " JOIN part ON part.parts = of.parts WHERE part.SOPInstanceUID IN (SELECT value FROM json_each(?))"
+            " ORDER BY whole.number, part.number",
+            (json.dumps(instances),),
+        )
+        return ((uid, name, self._step(tuple(row))) for uid, name, *row in rows)
+
     def _step(self, row: tuple[Any, ...]) -> Step:
         number, action, uid, status, reason, message, fingerprint, *rest = row
         return Step(number, action, uid, Status(status), Reason(reason), message, fingerprint, self._operation(reason, *rest))
@@ -178,13 +188,15 @@ class Plan:
         rows = self.connection.execute(f"{STEPS} WHERE step.status != 'unchanged' ORDER BY {order}")
         return (self._step(row) for row in rows)
 
-    def instance_at(self, destination: str) -> str | None:
-        """Return the SOPInstanceUID of the instance that is requested at a destination."""
-        (uid,) = self.connection.execute(
-            "SELECT min(SOPInstanceUID) FROM request JOIN folder ON folder.number = request.folder WHERE path || name = ?",
-            (destination,),
-        ).fetchone()
-        return None if uid is None else str(uid)
+    def instances_at(self, destination: str, most: int) -> list[str]:
+        """Return the SOPInstanceUIDs of the instances that are requested at a destination, or as parts of the file there."""
+        at = "FROM request JOIN folder ON folder.number = request.folder"
+        rows = self.connection.execute(
+            f"SELECT request.SOPInstanceUID {at} WHERE path || request.name = ?1 AND parts = 0"
+            f" UNION SELECT part.SOPInstanceUID {at} JOIN part USING (parts) WHERE path || request.name = ?1 LIMIT ?2",
+            (destination, most),
+        )
+        return [uid for (uid,) in rows]
 
     def without(self, destinations: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Yield those of some destinations at which nothing would be put, and why. May be called once."""

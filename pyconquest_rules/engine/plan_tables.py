@@ -46,14 +46,15 @@ FROM step CROSS JOIN request ON request.number = step.number
     LEFT JOIN removal ON removal.number = step.number
 """
 
-# The parts of a group: instances, or all files of the actions that it covers, by name.
+# The parts of a group: instances, or all files of the actions that it covers, by name. A file with parts of its own is sorted as
+# if it were a folder, as in a lock.
 PARTS = """
 SELECT name, SOPInstanceUID, source, size, mtime_ns, recipe, identity, inner, action FROM (
     SELECT part.name, SOPInstanceUID, source, size, mtime_ns, recipe.name AS recipe, identity, 0 AS inner, '' AS action,
         part.number AS place
     FROM part JOIN recipe ON recipe.number = part.recipe WHERE parts = ?1
     UNION ALL SELECT folder.path || request.name, SOPInstanceUID, source, size, mtime_ns, recipe.name, identity, request.parts,
-        action.name, folder.path || request.name
+        action.name, folder.path || request.name || iif(request.parts > 0, '/', '')
     FROM covered JOIN action ON action.number = covered.action JOIN request ON request.action = action.number
         JOIN folder ON folder.number = request.folder JOIN recipe ON recipe.number = request.recipe
     WHERE covered.parts = ?1 AND folder.number > 0)

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pyconquest_rules.steps import Mode, OnChanged, OnConflict
+from pyconquest_rules.paths import UnsafePath
+from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Reason
+from pyconquest_rules.templates import BadValue, MissingValue, RenderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +40,13 @@ class FromNode:
 
 Requested: TypeAlias = Files | AtNode | FromNode
 """What an action requests of every instance."""
+
+
+def reason_of(error: RenderError | UnsafePath) -> Reason:
+    """Return the reason of a step whose template does not render a path."""
+    match error:
+        case MissingValue():
+            return Reason.MISSING_VALUE
+        case BadValue():
+            return Reason.BAD_VALUE
+    return Reason.UNSAFE_PATH

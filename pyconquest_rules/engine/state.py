@@ -6,7 +6,7 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-from pyconquest_rules.engine import earlier, intents, makers
+from pyconquest_rules.engine import earlier, intents, makers, members
 from pyconquest_rules.index.store import databases
 from pyconquest_rules.index.store.foreign import Object, objects
 
@@ -59,7 +59,7 @@ WAITING = """
 CREATE TABLE IF NOT EXISTS waiting (listener TEXT, StudyInstanceUID TEXT, PRIMARY KEY (listener, StudyInstanceUID)) WITHOUT ROWID
 """
 
-LATER = (ENDED, REPAIR, WAITING, WRITTEN, intents.TABLE, makers.TABLE)
+LATER = (ENDED, REPAIR, WAITING, WRITTEN, intents.TABLE, makers.TABLE, members.TABLE)
 """Tables that older states of this format may lack."""
 
 

@@ -3,6 +3,7 @@
 import os
 from typing import Literal, NamedTuple
 
+from pyconquest_rules.archives.blocks import Bytes
 from pyconquest_rules.headers.notes import Note
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
@@ -62,6 +63,27 @@ class Window:
         if length > WINDOW:
             return os.pread(self._descriptor, length, position)
         self.data, self.base = os.pread(self._descriptor, WINDOW, position), position
+        return self.data[:length]
+
+
+class MemberWindow(Window):
+    """A window on the bytes of a member of an archive."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, data: Bytes, size: int) -> None:
+        """Raises Flawed, OSError."""
+        super().__init__(data.at(0, WINDOW), size)
+        self._bytes = data
+
+    def at(self, position: int, length: int) -> bytes:
+        """Return `length` bytes from `position` on, or fewer at the end of the member. Raises Flawed, OSError."""
+        start = position - self.base
+        if start >= 0 and start + length <= len(self.data):
+            return self.data[start : start + length]
+        if length > WINDOW:
+            return self._bytes.at(position, length)
+        self.data, self.base = self._bytes.at(position, WINDOW), position
         return self.data[:length]
 
 

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
+from pyconquest_rules.archives.blocks import Bytes
+from pyconquest_rules.archives.flaws import Flaw, Flawed
 from pyconquest_rules.dicom import TagPath, Value, unpadded
 from pyconquest_rules.headers.dataset import DIRECTORY_RECORDS, DataSet
 from pyconquest_rules.headers.dialect import Odd
-from pyconquest_rules.headers.elements import WINDOW, TooMany, Window
+from pyconquest_rules.headers.elements import WINDOW, MemberWindow, TooMany, Window
 from pyconquest_rules.headers.layouts import Found, Layouts
 from pyconquest_rules.headers.notes import Note
-from pyconquest_rules.headers.opening import Reason, Rejected, opened, text_of_uid
+from pyconquest_rules.headers.opening import Opened, Reason, Rejected, data_set, opened, text_of_uid
 from pyconquest_rules.headers.pointers import MODALITY, Pointer, Pointing, pointers
 from pyconquest_rules.headers.scanning import encoding
 from pyconquest_rules.headers.stepping import every
@@ -64,6 +66,14 @@ class Header(NamedTuple):
     pointers: tuple[Pointer, ...] = ()
 
 
+class Spoiled(Rejected):
+    """A member cannot be read from its archive, because of a flaw."""
+
+    def __init__(self, flaw: Flaw) -> None:
+        super().__init__(Reason.UNREADABLE)
+        self.flaw = flaw
+
+
 class Reader:
     """Reads the headers of many files. It remembers parts of earlier files, which saves time and never changes a value."""
 
@@ -86,17 +96,39 @@ class Reader:
         try:
             # O_NONBLOCK: opening a FIFO would wait for a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            reason = _reason(error)
+        else:
             try:
-                return self._read(descriptor)
+                return self.read_open(descriptor)
             finally:
                 os.close(descriptor)
-        except Exception as error:  # noqa: BLE001  no foreign file may end the run
-            reason = _reason(error)
         # Raised outside the handler, so that its context is not an error whose text may have values of the file.
         raise Rejected(reason)
 
-    def _read(self, descriptor: int) -> Header:
-        window, start, sop_class, syntax, bare, _ = opened(descriptor)
+    def read_open(self, descriptor: int) -> Header:
+        """Return the header of an open file as `read` does, wherever its position is, which stays. Raises Rejected."""
+        try:
+            return self._header(opened(descriptor))
+        except Exception as error:  # noqa: BLE001  no foreign file may end the run
+            reason = _reason(error)
+        raise Rejected(reason)
+
+    def read_member(self, data: Bytes, size: int) -> Header:
+        """Return the header of a member of an archive, of `size` bytes. Only what is needed of it is read.
+
+        Raises Rejected as `read` does, and Spoiled.
+        """
+        try:
+            return self._header(data_set(MemberWindow(data, size)))
+        except Flawed as flawed:
+            rejected: Rejected = Spoiled(flawed.flaw)
+        except Exception as error:  # noqa: BLE001  no foreign file may end the run
+            rejected = Rejected(_reason(error))
+        raise rejected
+
+    def _header(self, of: Opened) -> Header:
+        window, start, sop_class, syntax, bare, _ = of
         found = self._found(window, start, bare=bare)
         if found.ended_at == DIRECTORY_RECORDS or DIRECTORY in (sop_class, found.SOPClassUID):
             raise Rejected(Reason.DICOMDIR)
@@ -142,13 +174,12 @@ def read(path: str | os.PathLike[str] | bytes, wanted: Wanted) -> Header:
     return reader(wanted).read(path)
 
 
-def check_elements(path: bytes, most: int) -> None:
-    """Raise TooMany if a file has more than `most` elements, including nested ones."""
-    with open(path, "rb") as file:
-        window, start, *_ = opened(file.fileno())
-        if start > WINDOW:  # file meta information with hundreds of elements
-            raise TooMany
-        every(window, start, *encoding(window, start)[:2], most)
+def check_elements(descriptor: int, most: int) -> None:
+    """Raise TooMany if an open file has more than `most` elements, including nested ones."""
+    window, start, *_ = opened(descriptor)
+    if start > WINDOW:  # file meta information with hundreds of elements
+        raise TooMany
+    every(window, start, *encoding(window, start)[:2], most)
 
 
 def _reason(error: Exception) -> Reason:

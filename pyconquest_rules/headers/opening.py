@@ -67,7 +67,11 @@ def opened(descriptor: int) -> Opened:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise Rejected(Reason.UNREADABLE if stat.S_ISDIR(status.st_mode) else Reason.NOT_A_FILE)
-    window = Window(os.pread(descriptor, WINDOW, 0), status.st_size, descriptor)
+    return data_set(Window(os.pread(descriptor, WINDOW, 0), status.st_size, descriptor))
+
+
+def data_set(window: Window) -> Opened:
+    """Return the data set of the file that a window is on. Raises Rejected if it is not DICOM or too large, or EOFError."""
     start = _start(window.data[:132])
     sop_class, syntax, end = meta(window, start)
     if syntax == DEFLATED:

@@ -121,14 +121,14 @@ class Part:
         known = self.inbox.indexer.known(self._sop_instance)
         if known is not None:
             if (there := _regular(known.path)) is not None:
-                if self._is_same(known.path):
+                if self._is_same(known.source):
                     self._is_there(header, known, there)
                     return
-                found = self._instance_in(known.path)
+                found = self._instance_in(known.source)
                 if found == self._sop_instance:
                     self._conflict(header, known)
                     return
-                if found is None and known.device == self.inbox.indexer.device:
+                if found is None and known.device == self.inbox.indexer.device and not known.is_packed:
                     self._supersede(header, known, "a file that cannot be read")
                     return
             self._say("its indexed file no longer exists")
@@ -141,12 +141,12 @@ class Part:
     def _is_there(self, header: Header, known: Place, there: os.stat_result) -> None:
         """Accept a duplicate: `known` has the same data set. Index it if a kill came before."""
         self.duplicate = True
-        if (stamp := Stamp.of(there)) != known.file[1:]:
+        if not known.is_packed and (stamp := Stamp.of(there)) != known.file[1:]:
             file = File(known.file.path, *stamp)
             self.inbox.indexer.add(Place(known.device, known.root, file), header)
 
-    def _instance_in(self, path: Path) -> str | None:
-        """Return the SOPInstanceUID in a file; None if it cannot be read as an instance."""
+    def _instance_in(self, path: Path | bytes) -> str | None:
+        """Return the SOPInstanceUID in a file or a member of an archive; None if it cannot be read as an instance."""
         try:
             return self.inbox.indexer.read(path).SOPInstanceUID
         except Rejected:
@@ -178,6 +178,8 @@ class Part:
         """Resolve a conflict with another data set of this instance, at `known`: refuse this one, or supersede the other."""
         if not self.inbox.newest:
             raise _Refused(Status.DUPLICATE_SOP_INSTANCE, 'another data set of this instance exists (on_conflict = "refuse")')
+        if known.is_packed:
+            raise _Refused(Status.DUPLICATE_SOP_INSTANCE, "another data set of this instance exists in an archive")
         if known.device != self.inbox.indexer.device:
             raise _Refused(Status.DUPLICATE_SOP_INSTANCE, "another data set of this instance exists in another source")
         self._supersede(header, known, "an older data set")
@@ -201,7 +203,7 @@ class Part:
         file = File(os.fsencode(path), *Stamp.of(status))
         self._conflict(header, Place(self.inbox.indexer.device, self.inbox.root, file))
 
-    def _is_same(self, there: Path) -> bool:
+    def _is_same(self, there: bytes) -> bool:
         try:
             return same_data_set(self.path, there)
         except OSError as error:

@@ -151,7 +151,7 @@ class Inbox:
         if known is None or not known.is_there():
             return Status.NO_SUCH_INSTANCE
         try:
-            header = self.indexer.read(known.path)
+            header = self.indexer.read(known.source)
         except Rejected:
             return Status.PROCESSING_FAILURE
         if header.SOPInstanceUID != sop_instance or header.values[self.class_at] != sop_class:

@@ -10,6 +10,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 
 from pyconquest_rules.dicom import tag_path
+from pyconquest_rules.disk.sources import header_of
 from pyconquest_rules.errors import DatabaseError, UsageError
 from pyconquest_rules.headers.header import Header, Reader, Wanted
 from pyconquest_rules.index.store.order import NO_ORDER, Order
@@ -83,10 +84,10 @@ class Indexer:
         with self._using:
             self._store.connection.close()
 
-    def read(self, path: Path) -> Header:
-        """Return the header of a file. Raises Rejected."""
+    def read(self, source: Path | bytes) -> Header:
+        """Return the header of a file, or of a member of an archive. Raises Rejected."""
         with self._reading:
-            return self._reader.read(path)
+            return header_of(os.fsencode(source), self._reader)
 
     def known(self, sop_instance: str) -> Place | None:
         """Return the place of an instance, or None if it is not indexed. Raises OSError if the index cannot be read."""

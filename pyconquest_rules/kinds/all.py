@@ -3,6 +3,7 @@
 from typing import Any
 
 from pyconquest_rules.errors import UsageError
+from pyconquest_rules.kinds.archive import ArchiveKind
 from pyconquest_rules.kinds.convert import ConvertKind
 from pyconquest_rules.kinds.copy import CopyKind
 from pyconquest_rules.kinds.expect import ExpectKind
@@ -16,6 +17,7 @@ ACTIONS: tuple[ActionKind[Any], ...] = (
     # Retrievals come first, so that all others see what came.
     RetrieveKind(),
     CopyKind(),
+    ArchiveKind(),
     ConvertKind(),
     SendKind(),
     # Releases come last: their evidence is about what all others made.

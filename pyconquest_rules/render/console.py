@@ -229,7 +229,7 @@ class Console:
     def unserved(self, images: int) -> None:
         """Print a warning."""
         what = "1 image has a path" if images == 1 else f"{images:,} images have paths"
-        self.err.print(f"warning: {what} longer than 255 bytes, which a Conquest server cannot serve; shorten folder names")
+        self.err.print(f"warning: {what} longer than 255 bytes or inside an archive, which a Conquest server cannot serve")
 
     def exported(self, file: Path, rows: int) -> None:
         """Print the number of rows and the file."""

@@ -23,6 +23,7 @@ def explanation(instance: Explained) -> Iterator[Line]:
 def _step(explained: ExplainedStep) -> Iterator[Line]:
     step = explained.step
     where = printable(step.operation.destination) or "nowhere"
+    where += f", as {printable(explained.member)}" if explained.member is not None else ""
     yield (f"  {step.action}: {step.status} ({step.reason}) → {where}",)
     if step.message:
         yield (f"    {printable(step.message)}",)

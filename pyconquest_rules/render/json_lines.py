@@ -261,6 +261,8 @@ def step_fields(step: Step) -> dict[str, object]:
 def _explained(explained: ExplainedStep) -> dict[str, object]:
     """Return a step as JSON fields, with the steps that block it."""
     fields = step_fields(explained.step)
+    if explained.member is not None:
+        fields["member"] = explained.member
     if explained.partners:
         fields["partners"] = [
             {

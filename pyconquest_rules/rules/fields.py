@@ -54,6 +54,11 @@ class TextTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberTemplate:
+    """A template of the name of an archive's member, rendered for each instance of a set."""
+
+
+@dataclass(frozen=True, slots=True)
 class VariablesOnly:
     """A text in which only `{{ vars.NAME }}` works, and no other part of a template."""
 
@@ -68,9 +73,9 @@ class NamedFile:
     """The path of a file that is read. No command replaces it."""
 
 
-Marker = Reference | ReferenceToAction | PathTemplate | TextTemplate | VariablesOnly | Statement | NamedFile
+Marker = Reference | ReferenceToAction | PathTemplate | MemberTemplate | TextTemplate | VariablesOnly | Statement | NamedFile
 
-TEMPLATES = (PathTemplate, TextTemplate, VariablesOnly)
+TEMPLATES = (PathTemplate, MemberTemplate, TextTemplate, VariablesOnly)
 """The markers of texts in which templates work."""
 
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
@@ -81,6 +86,7 @@ NodeName = Annotated[str, Reference("node", "nodes")]
 SourceName = Annotated[str, Reference("source", "sources", filled=True)]
 ActionName = Annotated[str, ReferenceToAction()]
 Destination = Annotated[str, PathTemplate(below_outputs=True)]
+MemberName = Annotated[str, MemberTemplate()]
 SourceTemplate = Annotated[str, PathTemplate(below_outputs=False)]
 Sql = Annotated[str, StringConstraints(min_length=1), Statement()]
 FileName = Annotated[str, NamedFile()]

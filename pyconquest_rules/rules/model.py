@@ -14,23 +14,10 @@ from pyconquest_rules.index.store.order import OnConflict
 from pyconquest_rules.rules.environment import Secret, Text, TextOfFile, UnreadText
 from pyconquest_rules.rules.fields import AETitle, Form, Name, Seconds, SourceTemplate, Table
 from pyconquest_rules.rules.kinds import TableKind
+from pyconquest_rules.rules.refusals import Refusal
 from pyconquest_rules.rules.select import Select
 
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
-
-Refusal = Literal[
-    "conflict",
-    "dicomdir",
-    "invalid-SOPInstanceUID",
-    "malformed",
-    "no-SOPInstanceUID",
-    "not-a-file",
-    "reader-killed",
-    "too-large",
-    "truncated",
-    "unreadable",
-]
-"""The reasons for which a DICOM file, or a file that cannot be read, is not indexed."""
 
 
 class IndexTable(Table):

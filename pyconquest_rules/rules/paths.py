@@ -8,7 +8,7 @@ from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import MOST_TOLD, Mistake, Problem, did_you_mean
 from pyconquest_rules.index.query.sql_mistakes import how_to_index
 from pyconquest_rules.paths import UnsafePath
-from pyconquest_rules.rules.fields import Marked, PathTemplate, Reference, TextTemplate
+from pyconquest_rules.rules.fields import Marked, MemberTemplate, PathTemplate, Reference, TextTemplate
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
@@ -41,14 +41,18 @@ class CheckedTemplates:
             for place, marker, text in found:
                 if isinstance(marker, TextTemplate) and not problems.enough:
                     problems += islice(self._in_text(text, marker, selects, place), MOST_TOLD)
-                if not isinstance(marker, PathTemplate) or problems.enough:
+                if not isinstance(marker, PathTemplate | MemberTemplate) or problems.enough:
                     continue
                 try:
-                    template = templates[table] = Template(text, self._file.vars)
+                    template = Template(text, self._file.vars)
                 except Mistake as mistake:
                     problems.append(self._places.within(place, mistake))
                     continue
                 self.names[place] = template.names
+                if isinstance(marker, MemberTemplate):
+                    problems += islice(self._unknown_names(template.names, selects, place), MOST_TOLD)
+                    continue
+                templates[table] = template
                 if marker.below_outputs:
                     self.prefixes.setdefault(table, set()).add(template.prefix)
                     problems += self._outside(template, place)

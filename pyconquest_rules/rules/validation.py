@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pyconquest_rules.errors import Problem, did_you_mean
-from pyconquest_rules.rules.fields import OWN_ERROR, Form, PathTemplate, Statement, TextTemplate
+from pyconquest_rules.rules.fields import OWN_ERROR, Form, MemberTemplate, PathTemplate, Statement, TextTemplate
 from pyconquest_rules.rules.model import RulesFile
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
@@ -158,7 +158,8 @@ class _Messages:
         """Return the hint. For an environment variable where none is allowed, it says what to write instead."""
         if not (isinstance(wrong["input"], dict) and "env" in wrong["input"]):
             return hint
-        is_template = any(isinstance(marker, PathTemplate | TextTemplate | Statement) for marker in self.form.markers_at(path))
+        texts = PathTemplate | MemberTemplate | TextTemplate | Statement
+        is_template = any(isinstance(marker, texts) for marker in self.form.markers_at(path))
         if is_template or path[-2:-1] == ("params",):
             return "set it in [vars], then write {{ vars.NAME }} in templates and :NAME in SQL"
         return 'write the value itself; docs/rules.md lists under "The environment" the keys that take a variable'

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules.content import Part, Stamp, Verbatim
-from pyconquest_rules.disk.contents import Changed
+from pyconquest_rules.disk.sources import Changed
 from pyconquest_rules.kinds.convert import work
 
 

@@ -25,7 +25,7 @@ KILLED = """
 import os, signal, sys
 from pyconquest_rules.app import applying
 from pyconquest_rules.cli import main
-from pyconquest_rules.kinds.copy import do as copying
+from pyconquest_rules.engine import putting as copying
 from pyconquest_rules.engine.ledger import Ledger
 from pyconquest_rules.engine.runs import Runs
 

@@ -64,6 +64,7 @@ def protocol(workplace: Workplace) -> Workplace:
         ('builtin = "no-conflicts"; on = "scans"; query = "select 1 as a"', "sound]", "has query and builtin"),
         ('query = "select 1 as a"; on = "scans"', 'on = "scans"', '"on" does not belong to a query'),
         ('builtin = "no-conflicts"', '"no-conflicts', '"on" is missing: no-conflicts needs it'),
+        ('builtin = "no-conflicts"; on = 3', "3", "must be text"),
         ('builtin = "no-conflicts"; on = "scns"', '"scns', 'did you mean "scans"?'),
         ('builtin = "no-conflicts"; on = "scans"; roi_match = ["a"]', "roi_match", '"roi_match" does not belong to no-conflicts'),
         ('builtin = "rt-chain"; on = "scans"; roi_match = []', "[]", "must not be empty"),
@@ -74,6 +75,7 @@ def protocol(workplace: Workplace) -> Workplace:
         ('builtin = "timepoints"; on = "scans"; table = "protocl"', '"protocl', 'did you mean "protocol"?'),
         ('builtin = "timepoints"; on = "scans"; table = "loose"', '"loose', 'the table "loose" has no key'),
         ('builtin = "timepoints"; on = "scans"; table = "protocol"', 'scans"\ntable', 'the set "scans" has no column "week"'),
+        ('builtin = "timepoints"; on = "scans"; table = ["protocol"]', '["protocol"]', "must be text"),
         ('builtin = "readable"; source = "archve"', '"archve', 'did you mean "archive"?'),
         ('builtin = "readable"; source = "archive"; max_share = 1.5', "1.5", "less than 1"),
         ('builtin = "readable"; source = "archive"; on = "scans"', 'on = "scans"', '"on" does not belong to readable'),
@@ -137,6 +139,26 @@ def test_a_set_of_every_level_is_examined_alone(protocol: Workplace, instance: I
         "instances": 2,
         "problem": "2 instances have InstanceNumber 7",
     }
+
+
+@pytest.mark.parametrize(
+    ("level", "query", "met"),
+    [
+        ("patient", "select PatientID, week from protocol", ["A"]),
+        ("series", "select PatientID, week, '1.2.9' as SeriesInstanceUID from protocol", []),
+        ("study", "select PatientID, week, StudyInstanceUID from protocol join studies using (PatientID)", ["A"]),
+    ],
+)
+def test_a_timepoint_needs_instances_in_the_index(
+    protocol: Workplace, instance: Instance, level: str, query: str, met: list[str]
+) -> None:
+    (protocol.folder / "protocol.csv").write_text("PatientID,week\nA,1\nB,1\n")
+    instance("data/1.dcm", PatientID="A")
+    text = f'[select.demanded]\nlevel = "{level}"\nquery = "{query}"\n[expect.sound]\n'
+    protocol.rules(VALID.replace("[expect.sound]\n", text) + 'builtin = "timepoints"\non = "demanded"\ntable = "protocol"\n')
+    assert protocol.run("index").code == 0
+    lacking = [line["values"]["PatientID"] for line in protocol.run("query", "expect.sound", "--json").lines[:-1]]
+    assert lacking == [each for each in ("A", "B") if each not in met]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.uid import generate_uid
 
+from pyconquest_rules.headers import pointers
 from tests.conftest import Workplace
 from tests.expect import oracle
 
@@ -303,6 +304,14 @@ def test_rt_chain_finds_the_target(workplace: Workplace, shared: Path, patterns:
     indexed(workplace, [*datasets.values()], expecting("rt-chain", more=f'on = "all"\nroi_match = {[*patterns]}'))
     assert findings(workplace, "rt-chain") == oracle.rt_chain([*datasets.values()], roi=patterns)
     assert bool(findings(workplace, "rt-chain")) is not matches
+
+
+def test_rt_chain_takes_nothing_unread_for_complete(workplace: Workplace, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pointers, "MOST_ITEMS", 0)
+    datasets = chain(shared)
+    indexed(workplace, [*datasets.values()], expecting("rt-chain"))
+    objects = {each.SOPInstanceUID for name, each in datasets.items() if name != "ct"}
+    assert findings(workplace, "rt-chain") == {(uid, "has references that cannot be read") for uid in objects}
 
 
 def test_rt_chain_is_about_the_set(workplace: Workplace, shared: Path) -> None:

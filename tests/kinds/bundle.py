@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from pyconquest_rules.content import Applied, Assembler, NotTransformed, Part
-from pyconquest_rules.disk.contents import reading
+from pyconquest_rules.disk.contents import opened
 from pyconquest_rules.engine.parts import Member, grouped
 from pyconquest_rules.engine.putting import Putting
 from pyconquest_rules.engine.requested import Files
@@ -37,8 +37,7 @@ class Bundling(Assembler):
 
     def assemble(self, identity: str, parts: Iterator[Part], target: int) -> None:
         for name, _, content, _ in parts:
-            with reading(content) as file:
-                size = os.fstat(file).st_size
+            with opened(content) as (file, size, _):
                 if size == 0:
                     raise NotTransformed("a part is empty")
                 os.write(target, f"{identity} {name} {size}\n".encode())
@@ -68,7 +67,7 @@ class BundleKind(ActionKind[Bundle]):
     def _requests(self, name: str, action: Bundle, planning: Planning) -> Iterator[Request]:
         applied, outputs = Applied(Bundling(name), "v1"), planning.rules.outputs
         members = planning.in_time(self._members(name, action, planning))
-        for key, number, (size, digest), doubled in grouped(planning.plan, members):
+        for key, number, (size, digest), doubled, _ in grouped(planning.plan, members):
             folder, file = key.rsplit("/", 1)
             path = outputs.within(folder, file)
             if doubled:

@@ -3,7 +3,6 @@
 `[index] hash = true` enables it. It reads with pydicom, because the header reader skips contours and dose grids.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from warnings import catch_warnings
@@ -11,6 +10,7 @@ from warnings import catch_warnings
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement
 
+from pyconquest_rules.disk.sources import read_from
 from pyconquest_rules.headers.header import check_elements
 
 COUNTED = frozenset({"DS", "IS", "FL", "FD", "US", "SS", "UL", "SL", "CS", "AT"})
@@ -33,9 +33,10 @@ def digest(path: bytes, modality: str | None) -> str | None:
     if parts is None:
         return None
     try:
-        check_elements(path, MOST_ELEMENTS)
-        with catch_warnings(action="ignore"):  # their texts contain values, and go to standard error
-            found = [part.encode() if isinstance(part, str) else part for part in parts(dcmread(os.fsdecode(path)))]
+        with read_from(path) as descriptor, open(descriptor, "rb", closefd=False) as file:
+            check_elements(descriptor, MOST_ELEMENTS)
+            with catch_warnings(action="ignore"):  # their texts contain values, and go to standard error
+                found = [part.encode() if isinstance(part, str) else part for part in parts(dcmread(file))]
     except Exception:  # noqa: BLE001 - the digest is optional; errors of the file were reported with its header
         return None
     digests = [sha256(part).digest() for part in found]

@@ -16,8 +16,9 @@ from typing import Generic, Self, TypeVar
 
 from pyconquest_rules.dicom import unpadded
 from pyconquest_rules.disk.file import File
+from pyconquest_rules.disk.sources import header_of
 from pyconquest_rules.errors import SourceError
-from pyconquest_rules.headers.header import Header, Reader, Wanted, reader
+from pyconquest_rules.headers.header import Header, Reader, Spoiled, Wanted, reader
 from pyconquest_rules.headers.opening import Reason, Rejected
 from pyconquest_rules.index.derived.rt import MODALITY
 from pyconquest_rules.index.scan.workers import Workers
@@ -142,10 +143,15 @@ def _records(schema: bytes) -> Records:
 
 def _header(path: bytes, reader: Reader) -> Header | str:
     try:
-        header = reader.read(path)
+        return with_digest(header_of(path, reader), path, reader.wanted)
+    except Spoiled as spoiled:
+        return spoiled.flaw.value
     except Rejected as rejected:
         return rejected.reason.value
-    wanted = reader.wanted
+
+
+def with_digest(header: Header, path: bytes, wanted: Wanted) -> Header:
+    """Return the header of a file, with the digest of its content if that is wanted."""
     found = header.values[wanted.paths.index(MODALITY)] if wanted.content else None
     modality = unpadded(found) if isinstance(found, str) else None
     if modality not in RT_OBJECTS:

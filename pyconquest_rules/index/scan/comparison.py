@@ -12,6 +12,7 @@ from pathlib import Path
 from pyconquest_rules.disk.file import File
 from pyconquest_rules.events import Walked
 from pyconquest_rules.headers.opening import Reason
+from pyconquest_rules.index.scan import packed
 from pyconquest_rules.index.scan.changes import changes
 from pyconquest_rules.index.scan.tally import Tally
 from pyconquest_rules.index.scan.trees import Tree
@@ -32,6 +33,7 @@ class Comparison:
         )
         store.connection.execute("CREATE TEMP TABLE kept (device TEXT, path BLOB, PRIMARY KEY (device, path)) WITHOUT ROWID")
         store.connection.execute("CREATE TEMP TABLE gone (device TEXT, path BLOB, PRIMARY KEY (device, path)) WITHOUT ROWID")
+        store.connection.execute(packed.TABLE)
 
     def drop(self, name: str) -> None:
         """Note all files of a source as gone, because the rules no longer have this source."""
@@ -53,6 +55,8 @@ class Comparison:
         """Note what to read of a source and what is gone. Return an error if too many of its files vanished."""
         device = self.store.device(tree.name, tree.root)
         counts = self._compare(device, tree.root, walked(tree, own), allow_vanish)
+        if counts["packed"]:
+            counts.update(known=packed.members(self.store.connection, device), vanished=counts["packed"])
         self.tally.counts["vanished"] += counts["vanished"]
         self.tally.counts["kept"] += counts["kept"]
         self.tally.emit(Walked(tree.name, counts["seen"], counts["to_read"]))
@@ -68,7 +72,8 @@ class Comparison:
         return source is not None and self.store.connection.execute(query, (source.device,)).fetchone() is not None
 
     def _compare(self, device: str, root: Path, found: Iterable[Run | Skipped], allow_vanish: bool) -> Counter[str]:
-        """Note every file of a tree that changed. Return how many files were seen, known, vanished, kept, and are to be read.
+        """Note every file of a tree that changed. Return how many files were seen, known, vanished, kept, and are to be
+        read; `packed` are the members of archives that vanished.
 
         Known files below a folder that cannot be read are kept unless `allow_vanish`: they may still exist.
         """
@@ -96,7 +101,8 @@ class Comparison:
                 self.store.connection.execute("INSERT INTO temp.kept VALUES (?, ?)", (device, then.path))
                 then = None
             below = then is not None and (then.path + b"/").startswith(closed.path + b"/")
-            counts["vanished"] += now is None and then is not None and not below
+            if now is None and then is not None and not below:
+                counts.update(vanished=1, packed=packed.members(self.store.connection, device, then.path))
             counts["to_read"] += self._note(device, root, now, then)
         return counts
 

@@ -12,6 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 from time import time_ns
 
+from pyconquest_rules.archives.names import divided, is_archive, is_member
 from pyconquest_rules.disk.file import File
 from pyconquest_rules.disk.young import is_young, wait_for_tick
 from pyconquest_rules.errors import SourceError
@@ -20,6 +21,8 @@ from pyconquest_rules.headers.header import Header, Wanted
 from pyconquest_rules.headers.opening import Reason
 from pyconquest_rules.index.scan.chunks import Chunk, Reading, read_headers, reads_records
 from pyconquest_rules.index.scan.comparison import Comparison, cannot_list, inside, walked
+from pyconquest_rules.index.scan.members import Found, members_of
+from pyconquest_rules.index.scan.packed import follow, vanished
 from pyconquest_rules.index.scan.tally import Tally
 from pyconquest_rules.index.scan.trees import Tree
 from pyconquest_rules.index.scan.walk import Skipped, files_of
@@ -83,6 +86,8 @@ class Scan:
         chunks = self._found(trees, own) if new else self._chunks("to_read")
         with Reading(workers, chunks, reads_records(self.store.schema), self.roots) as reading:
             self._read(reading.in_order())
+        self._read(self._members())
+        self.tally.counts["vanished"] += vanished(self.store.connection)
         self._define(workers)
         self.store.refer()
         if not new:
@@ -106,6 +111,7 @@ class Scan:
         moved = [tree for tree in trees if sources[tree.name].root != tree.root]
         # If there is nothing to write, this does not wait for another writer.
         touched = self.takes_back and is_touched(connection)
+        follow(connection)
         changed = bool(moved or touched) or connection.execute("SELECT 1 FROM temp.gone").fetchone() is not None
         if changed:
             with store.transaction():
@@ -156,9 +162,18 @@ class Scan:
                                 self.tally.notes.update(header.notes)
         clear_pending(connection)
 
-    def _read(self, results: Iterator[tuple[str, list[tuple[File, Record | str]]]]) -> None:
+    def _members(self) -> Iterator[tuple[str, list[Found]]]:
+        """Read archives in this process, so that no member waits in memory for others."""
+        for device, archives in self._chunks("archives"):
+            for archive in archives:
+                found = members_of(self.inside[device], archive, self.store.records)
+                while some := list(islice(found, CHUNK)):
+                    yield device, some
+
+    def _read(self, results: Iterable[tuple[str, Sequence[tuple[File, Record | Outcome | str]]]]) -> None:
         """Write what was read, several chunks in one transaction."""
-        while group := list(islice(results, CHUNKS_A_TRANSACTION)):
+        remaining = iter(results)
+        while group := list(islice(remaining, CHUNKS_A_TRANSACTION)):
             with self.store.transaction():
                 for device, files in group:
                     for file, record in files:
@@ -166,12 +181,17 @@ class Scan:
                 if any(is_young(file.mtime_ns, self.began, time_ns()) for _, files in group for file, _ in files):
                     note_young(self.store.connection, self.began, time_ns())
 
-    def _put(self, device: str, file: File, record: Record | str) -> None:
+    def _put(self, device: str, file: File, record: Record | Outcome | str) -> None:
         path = self.inside[device] + file.path
-        outcome = self.store.noted(device, file)
+        if record == Reason.NOT_DICOM and is_archive(path) and not is_member(file.path):
+            # A run that is killed before it has read all members leaves this reason, so that the next one begins again.
+            self.store.reject(device, file, Reason.READER_KILLED.value)
+            self.store.connection.execute("INSERT INTO temp.archives VALUES (?, ?, ?, ?)", (device, *file))
+            return
+        outcome = self.store.reject(device, file, record) if isinstance(record, Outcome) else self.store.noted(device, file)
         if outcome is None and isinstance(record, Record):
             outcome = self.store.add(device, self.roots[device], file, record)
-        elif outcome is None and record == Reason.UNREADABLE and _is_gone(path):
+        elif outcome is None and record == Reason.UNREADABLE and _is_gone(divided(path)[0]):
             outcome = Outcome("skipped", "vanished")
         elif outcome is None:
             outcome = self.store.reject(device, file, str(record))

@@ -9,6 +9,9 @@ from pyconquest_rules.index.store.contest import Outcome
 
 COUNTS = ("seen", "read", "indexed", "unchanged", "rejected", "skipped", "duplicate", "conflict", "vanished", "kept")
 
+SILENT = ("same-bytes", "archive")
+"""The reasons of files that are not missing in the index: another file has their bytes, or their members are files."""
+
 
 class Tally:
     """The outcomes of the files of one scan: `counts` by outcome, `reasons` of files that were not indexed, `notes` of others."""
@@ -30,6 +33,6 @@ class Tally:
             self.counts["conflict"] += reason == "conflict" and what == "rejected"
             if what == "indexed":
                 self.notes.update(notes.notes(reason))
-            elif reason != "same-bytes":
+            elif reason not in SILENT:
                 self.reasons[reason] += 1
         self.emit(FileTold(path, what, reason))

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
+from pyconquest_rules.archives.names import is_archive
+
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".iso")
 
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
@@ -25,9 +27,9 @@ def not_a_folder(root: Path) -> str | None:
                 return None
             if not stat.S_ISREG(mode):
                 return f"{place} is not a folder, but a pipe, a socket or a device; name a folder"
-            if _is_archive(place):
+            if _is_archive(place) and not is_archive(os.fsencode(place)):
                 return f"{place} is an archive; unpack it, and name the folder"
-            what = "a DICOMDIR" if _is_dicomdir(place) else "a file"
+            what = "an archive" if is_archive(os.fsencode(place)) else "a DICOMDIR" if _is_dicomdir(place) else "a file"
             return f"{place} is {what}, not a folder; name the folder that contains it: {place.parent}"
     return None
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pyconquest_rules.archives.names import is_member
+from pyconquest_rules.disk.sources import Changed, digest_of
 from pyconquest_rules.index.store.order import OnConflict
 
 BLOCK = 1 << 20
@@ -51,10 +53,10 @@ class Contest:
     on_conflict: OnConflict
     chosen: Mapping[str, tuple[str, bytes]]
 
-    def key(self, uid: str, claim: Claim) -> tuple[bool, int, int, bytes]:
-        """Return the sort key of a file of an instance. The first file is indexed."""
+    def key(self, uid: str, claim: Claim) -> tuple[bool, int, bool, int, bytes]:
+        """Return the sort key of a file of an instance. The first file is indexed; members of archives come last."""
         newest = -claim.mtime_ns if self.on_conflict is OnConflict.NEWEST else 0
-        return not self._is_chosen(uid, claim), newest, claim.rank, claim.path
+        return not self._is_chosen(uid, claim), newest, is_member(claim.path), claim.rank, claim.path
 
     def outcome(self, uid: str, indexed: Claim, other: Claim) -> Outcome:
         """Return the outcome of another file of an instance, given the one that is indexed. It compares their bytes."""
@@ -71,6 +73,8 @@ class Contest:
 def same_bytes(first: bytes, second: bytes) -> bool:
     """Return whether two files have the same bytes; False if one of them cannot be read."""
     try:
+        if is_member(first) or is_member(second):
+            return digest_of(first) == digest_of(second)
         if os.stat(first).st_size != os.stat(second).st_size:
             return False
         with open(first, "rb") as one, open(second, "rb") as other:
@@ -78,5 +82,5 @@ def same_bytes(first: bytes, second: bytes) -> bool:
                 if not block:
                     return True
             return False
-    except OSError:
+    except (Changed, OSError):
         return False

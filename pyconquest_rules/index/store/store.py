@@ -229,9 +229,9 @@ class Store:
         row = self.connection.execute(query, (device, file.path)).fetchone()
         return Outcome(*row) if row else None
 
-    def reject(self, device: str, file: File, reason: str) -> Outcome:
-        """Record a file that is not an instance or cannot be read, and return its outcome."""
-        outcome = Outcome("rejected", reason)
+    def reject(self, device: str, file: File, why: Outcome | str) -> Outcome:
+        """Record a file that is not indexed, and return its outcome: rejected, if `why` is only a reason."""
+        outcome = why if isinstance(why, Outcome) else Outcome("rejected", why)
         self._note(device, file, outcome, None)
         return outcome
 

@@ -12,9 +12,9 @@ from threading import BoundedSemaphore, Lock
 
 from pyconquest_rules.content import Assembled, Assembler, NotTransformed, Part
 from pyconquest_rules.disk import state_folder
-from pyconquest_rules.disk.contents import Changed
 from pyconquest_rules.disk.hashing import hashed, open_file
 from pyconquest_rules.disk.outputs import Outputs
+from pyconquest_rules.disk.sources import Changed
 from pyconquest_rules.engine.putting import IN_FLIGHT, Putting
 from pyconquest_rules.engine.runner import Runner, Steps
 from pyconquest_rules.errors import DatabaseError

@@ -9,10 +9,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import NamedTuple
 
-from pyconquest_rules.content import Part, Stamp, Verbatim
-from pyconquest_rules.disk.contents import Changed, write
+from pyconquest_rules.content import Content, Part
+from pyconquest_rules.disk.contents import has_file, write
 from pyconquest_rules.disk.folders import FOLDER
 from pyconquest_rules.disk.hashing import open_file
+from pyconquest_rules.disk.sources import Changed, is_unchanged
 
 INPUTS, LIST, OUTPUTS = "inputs", "inputs.txt", "outputs"
 """The names of the folder of inputs, of the file with their paths, and of the folder of outputs, as the command gets them."""
@@ -41,7 +42,7 @@ def made(folder: Path, parts: Sequence[Part]) -> None:
     with (folder / LIST).open("x", encoding="utf-8") as listed:
         for name, content in {part.name: part.content for part in parts}.items():  # a row may have been selected twice
             listed.write(f"{INPUTS}/{name}\n")
-            if isinstance(content, Verbatim):
+            if has_file(content):
                 _check(content)
                 os.symlink(content.source, os.fsencode(folder / INPUTS / name))
             else:
@@ -52,12 +53,11 @@ def made(folder: Path, parts: Sequence[Part]) -> None:
 def check_inputs(parts: Sequence[Part]) -> None:
     """Raise Changed if a file was changed while the command read it, and OSError if it is gone."""
     for part in parts:
-        if isinstance(part.content, Verbatim):
-            _check(part.content)
+        _check(part.content)
 
 
-def _check(content: Verbatim) -> None:
-    if Stamp.of(os.stat(content.source)) != content.stamp:
+def _check(content: Content) -> None:
+    if has_file(content) and not is_unchanged(content.source, content.stamp):
         raise Changed
 
 

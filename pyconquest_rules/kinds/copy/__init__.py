@@ -51,7 +51,8 @@ class CopyKind(ActionKind["Copy"]):
         files = Files(action.mode, action.on_conflict, action.on_changed, pruned)
         planning.plan.add_action(name, files, action.fingerprint)
         template = planning.rules.templates[name]
-        return requests(template, planning.rules.outputs, planning.sets.instances(action.select, template.columns))
+        instances = planning.sets.instances(action.select, template.columns)
+        return requests(action.mode, template, planning.rules.outputs, instances)
 
     def executor(self, name: str, action: "Copy", running: Running) -> "Executor":
         """Return what carries out the steps."""

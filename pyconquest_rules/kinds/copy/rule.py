@@ -5,14 +5,18 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pyconquest_rules.archives.names import is_member
 from pyconquest_rules.disk.outputs import Outputs
+from pyconquest_rules.engine.requested import reason_of
 from pyconquest_rules.errors import Problem
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Table
 from pyconquest_rules.rules.places import Places
 from pyconquest_rules.rules.positions import Path
 from pyconquest_rules.steps import Mode, OnChanged, OnConflict, Reason, Request, Selected
-from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template
+from pyconquest_rules.templates import RenderError, Template
+
+PACKED = 'the file is a member of an archive, which can only be copied: use mode = "copy"'
 
 
 class Copy(Table):
@@ -62,23 +66,17 @@ def check(copy: Copy, place: Path, places: Places) -> Iterator[Problem]:
         yield places.at_key((*place, "on_changed"), 'mode = "move" cannot restore', hint)
 
 
-def requests(template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Request]:
+def requests(mode: Mode, template: Template, outputs: Outputs, instances: Iterable[Selected]) -> Iterator[Request]:
     """Yield one request for each row of the set, in the order of its instances.
 
     `instances` end with the values of the template's `columns`.
     """
     for uid, source, size, mtime_ns, *values in instances:
+        if mode is not Mode.COPY and is_member(source):
+            yield Request(uid, source, size, mtime_ns, "", "", "", Reason.IN_ARCHIVE, PACKED)
+            continue
         try:
             to = template.render(values)
             yield Request(uid, source, size, mtime_ns, outputs.within(to.folder.path, to.name), to.name, to.folder.written)
         except (RenderError, UnsafePath) as error:
-            yield Request(uid, source, size, mtime_ns, "", "", "", _reason(error), str(error))
-
-
-def _reason(error: RenderError | UnsafePath) -> Reason:
-    match error:
-        case MissingValue():
-            return Reason.MISSING_VALUE
-        case BadValue():
-            return Reason.BAD_VALUE
-    return Reason.UNSAFE_PATH
+            yield Request(uid, source, size, mtime_ns, "", "", "", reason_of(error), str(error))

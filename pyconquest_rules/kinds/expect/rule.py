@@ -86,7 +86,8 @@ def check(expect: Expect, place: Path, seen: Seen) -> Iterator[Problem]:
     for key in missing:
         description = Expect.model_fields[key].description
         yield seen.places.at_value((*place, "builtin"), f'"{key}" is missing: {expect.builtin} needs it', description)
-    if builtin and not missing and seen.sets.knows(expect.on, expect.table):
+    valid = builtin is not None and all(getattr(expect, key) is not None for key in builtin.needs)
+    if valid and seen.sets.knows(expect.on, expect.table):
         yield from _compiled(expect, place, seen)
 
 

@@ -86,6 +86,12 @@ class About:
         return {name: {"env": of["env"]} if isinstance(of := given.get(name), dict) else values[name] for name in sorted(values)}
 
     @contextmanager
+    def files(self) -> Iterator[Iterator[dict[str, str]]]:
+        """Yield the rows of the manifest as `manifest` does, without those of members."""
+        with self.manifest() as rows:
+            yield (row for row in rows if not row["member"])
+
+    @contextmanager
     def manifest(self) -> Iterator[Iterator[dict[str, str]]]:
         """Yield the rows of the manifest, which was made before. Raises NotTransformed if somebody changed it since; OSError."""
         with self.opened() as (_, ledger):
@@ -134,7 +140,7 @@ def _parquet(about: About, date: str, parts: Iterator[Part], file: BinaryIO) -> 
 
 def _crate(about: About, date: str, parts: Iterator[Part], file: BinaryIO) -> None:
     release, number, size = about.release, 0, 0
-    with about.manifest() as rows:
+    with about.files() as rows:
         for row in rows:
             number, size = number + 1, size + int(row["size"])
     rules, lock = (sha256(each.read_bytes()).hexdigest() for each in (about.rules.file, about.lock))
@@ -147,14 +153,14 @@ def _sums(about: About, date: str, parts: Iterator[Part], file: BinaryIO) -> Non
     for name in names():
         if name in sums.OTHERS:
             file.write(sums.line(about.digest(name), name.encode()))
-    with about.manifest() as rows:
+    with about.files() as rows:
         for row in rows:
             file.write(sums.line(row["sha256"], os.fsencode(row["path"])))
 
 
 def _run(about: About, date: str, parts: Iterator[Part], file: BinaryIO) -> None:
     counts = Counter[str]()
-    with about.manifest() as rows:
+    with about.files() as rows:
         for row in rows:
             counts.update({"files": 1, "bytes": int(row["size"]), row["action"]: 1})
     texts = about.texts()

@@ -5,12 +5,13 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from io import TextIOWrapper
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from pyconquest_rules.content import Assembled, NotTransformed, Part, Transformed
-from pyconquest_rules.engine.ledger import Ledger
+from pyconquest_rules.disk.contents import digests
+from pyconquest_rules.engine.ledger import Delivered, Ledger
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.query.export import write_csv
 from pyconquest_rules.index.query.selection import Sets
@@ -24,12 +25,13 @@ SOURCES = ("source", "source_sha256")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A file of a release: `path` is below its root, UIDs are those that were delivered.
+    """A file of a release, or a member of one: `path` is below its root, UIDs are those that were delivered.
 
     A file of many instances has no UIDs. What a recipe made has no PatientID here, because only the recipe knows the new one.
     """
 
     path: str
+    member: str
     SOPInstanceUID: str
     PatientID: str
     StudyInstanceUID: str
@@ -48,17 +50,25 @@ def rows(parts: Iterable[Part], root: str, selects: dict[str, str], sets: Sets, 
 
     Raises NotTransformed for a file that the ledger does not have.
     """
-    parts = iter(parts)
-    while some := [*islice(parts, TOGETHER)]:
-        levels = {uid: keys for uid, *keys in sets.known({part.SOPInstanceUID for part in some}, *LEVELS)}
-        for part in some:
-            yield _row(part, root, selects, levels.get(part.SOPInstanceUID, ["", "", ""]), ledger)
+    files = _with_members(parts)
+    while some := [*islice(files, TOGETHER)]:
+        levels = {uid: keys for uid, *keys in sets.known({part.SOPInstanceUID for part, _ in some}, *LEVELS)}
+        for part, member in some:
+            yield _row(part, member, root, selects, levels.get(part.SOPInstanceUID, ["", "", ""]), ledger)
 
 
-def _row(part: Part, root: str, selects: dict[str, str], keys: Sequence[str | None], ledger: Ledger) -> Row:
+def _with_members(parts: Iterable[Part]) -> Iterator[tuple[Part, str]]:
+    """Yield the files, each followed by its members, which have names."""
+    for part in parts:
+        yield part, ""
+        if isinstance(part.content, Assembled):
+            yield from ((inner._replace(name=part.name, action=part.action), inner.name) for inner in part.content.parts())
+
+
+def _row(part: Part, member: str, root: str, selects: dict[str, str], keys: Sequence[str | None], ledger: Ledger) -> Row:
     if not part.name.startswith(root):
         raise NotTransformed("a file of the release lies outside its root")
-    made = ledger.made(part.name)
+    made = _made(part, member, ledger)
     if made is None or made.SOPInstanceUID != part.SOPInstanceUID:
         raise NotTransformed("a file of the release is not recorded as made by its action; apply all of its actions first")
     patient, study, series = (key or "" for key in keys)
@@ -70,6 +80,7 @@ def _row(part: Part, root: str, selects: dict[str, str], keys: Sequence[str | No
             transform = assembler.name
     return Row(
         part.name.removeprefix(root),
+        member,
         made.delivered_uid,
         patient,
         study,
@@ -82,6 +93,14 @@ def _row(part: Part, root: str, selects: dict[str, str], keys: Sequence[str | No
         os.fsdecode(part.content.source),
         made.source_sha256,
     )
+
+
+def _made(part: Part, member: str, ledger: Ledger) -> Delivered | None:
+    """Return what was delivered of a part. If its file was made of it, but does not have it as a member, its digest is empty."""
+    made = ledger.made(part.name, member)
+    if made is None and member and ledger.made(part.name) is not None:
+        return Delivered(part.SOPInstanceUID, part.SOPInstanceUID, "", 0, digests(part.content).source)
+    return made
 
 
 def columns(*, sources: bool) -> tuple[str, ...]:
@@ -100,22 +119,39 @@ def write(rows: Iterable[Row], file: BinaryIO, *, sources: bool) -> None:
 def read_rows(text: TextIO) -> Iterator[dict[str, str]]:
     """Yield the rows of a manifest. Raises ValueError if it is none."""
     reader = csv.DictReader(text)
-    if not {"path", "sha256", "size"} <= {*(reader.fieldnames or ())}:
+    if not {"path", "member", "sha256", "size"} <= {*(reader.fieldnames or ())}:
         raise ValueError("not a manifest")
     yield from reader
 
 
+def read_files(text: TextIO) -> Iterator[dict[str, str]]:
+    """Yield the rows of a manifest without those of members. Raises ValueError if it is none."""
+    return (row for row in read_rows(text) if not row["member"])
+
+
 def as_locked(rows: Iterable[Row], lock: Path, name: str) -> Iterator[Row]:
-    """Pass the rows on, which are sorted by path as a lock is. Raises NotTransformed if they are not those of the lock."""
+    """Pass the rows on, which are sorted as a lock is. Raises NotTransformed if they are not those of the lock.
+
+    A lock has the members of a file that is made of many instances instead of it.
+    """
     try:
-        for row, locked in zip_longest(rows, read(lock)):
-            if row is None or locked is None or not _equal(row, locked):
-                hint = f"`plan --locked` shows how; to accept it: pyconquest-rules lock {name}"
-                raise NotTransformed(f"the files differ from the lock of the release; {hint}")
-            yield row
+        lines = read(lock)
+        for row in rows:
+            if (row.member or row.SOPInstanceUID) and not _equal(row, next(lines, None)):
+                raise _differs(name)
+            if row.sha256:
+                yield row
+        if next(lines, None) is not None:
+            raise _differs(name)
     except UsageError as error:
         raise NotTransformed(str(error)) from None
 
 
-def _equal(row: Row, locked: Locked) -> bool:
-    return (os.fsencode(row.path), row.source_sha256) == (locked.destination, locked.sha256)
+def _differs(name: str) -> NotTransformed:
+    hint = f"`plan --locked` shows how; to accept it: pyconquest-rules lock {name}"
+    return NotTransformed(f"the files differ from the lock of the release; {hint}")
+
+
+def _equal(row: Row, locked: Locked | None) -> bool:
+    path = f"{row.path}/{row.member}" if row.member else row.path
+    return locked is not None and (os.fsencode(path), row.source_sha256) == (locked.destination, locked.sha256)

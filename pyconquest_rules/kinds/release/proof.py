@@ -103,7 +103,7 @@ def _agrees(root: Path) -> bool:
         (root / SUMS).open("rb") as stream,
     ):
         listed = (line for line in sums.read(stream) if line[0].decode(errors="replace") not in sums.OTHERS)
-        for row, line in zip_longest(manifest.read_rows(text), listed):
+        for row, line in zip_longest(manifest.read_files(text), listed):
             if row is None or line is None or (os.fsencode(row["path"]), row["sha256"]) != line:
                 return False
         return True

@@ -5,7 +5,8 @@ import sqlite3
 from collections.abc import Collection
 
 from pyconquest_rules.dicom import tag_path
-from pyconquest_rules.headers.header import Wanted, read
+from pyconquest_rules.disk.sources import header_of
+from pyconquest_rules.headers.header import Wanted, reader
 from pyconquest_rules.headers.opening import Rejected
 from pyconquest_rules.kinds.retrieve.do import Identity
 
@@ -23,7 +24,7 @@ def identities(connection: sqlite3.Connection, uids: Collection[str]) -> dict[st
     found = {}
     for uid, path in connection.execute(FILES, (json.dumps([*uids]),)).fetchall():
         try:
-            found[uid] = Identity(*(str(value or "") for value in read(path, WANTED).values))
+            found[uid] = Identity(*(str(value or "") for value in header_of(path, reader(WANTED)).values))
         except Rejected:
             continue
     return found

@@ -6,7 +6,7 @@ from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from pyconquest_rules.content import Transformed
+from pyconquest_rules.disk.contents import has_file
 from pyconquest_rules.engine.runner import Runner, Steps
 from pyconquest_rules.kinds.send.confirming import Asking, confirm
 from pyconquest_rules.kinds.send.senders import Senders
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The number of instances that one association gets at a time.
 BATCH = 100
-# Transformed files of a batch take less than this many bytes, plus one file.
+# Temporary files of a batch take less than this many bytes, plus one file.
 MOST_MADE = 256 << 20
 # The pauses in seconds before an instance that may succeed later is tried again.
 DELAYS = (1.0, 2.0, 4.0)
@@ -122,13 +122,13 @@ def transferred(steps: Iterator[Step], sending: Sending, stop: Callable[[], bool
 
 
 def _batches(steps: Iterator[Step]) -> Iterator[list[Step]]:
-    """Yield batches of consecutive steps. Transformed files are on the disk while their batch is sent, so fewer go together."""
+    """Yield batches of consecutive steps. Temporary files are on the disk while their batch is sent, so fewer go together."""
     batch, made = list[Step](), 0
     for step in steps:
         batch.append(step)
         match step.operation:
-            case SendInstance(content=Transformed(stamp=stamp)):
-                made += stamp.size
+            case SendInstance(content=content) if not has_file(content):
+                made += content.stamp.size
         if len(batch) == BATCH or made >= MOST_MADE:
             yield batch
             batch, made = [], 0

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from pyconquest_rules.content import NotTransformed, Stamp, Transformed, Verbatim
-from pyconquest_rules.disk.contents import Changed, transformed
+from pyconquest_rules.content import NotTransformed
+from pyconquest_rules.disk.contents import as_file
+from pyconquest_rules.disk.sources import Changed
 from pyconquest_rules.network.node import Node, NodeError
 from pyconquest_rules.steps import SendInstance, Step
 
@@ -152,20 +153,15 @@ def _together(answers: "SimpleQueue[T | None]") -> list[T | None]:
 
 
 def _instance(step: Step, made: ExitStack) -> "Instance":
-    """Return what is sent: the source, or a temporary one with what a recipe makes of it. Raises Unsent."""
+    """Return what is sent: the source, or a temporary file with what is made of it. Raises Unsent."""
     from pyconquest_rules.network.outgoing import Instance
 
     match step.operation:
-        case SendInstance(content=Verbatim(source=source, stamp=stamp)):
-            with suppress(OSError):  # the sender says why it cannot be read
-                if Stamp.of(os.stat(source)) != stamp:
-                    raise Unsent(str(Changed()))
-            return Instance(source, step.SOPInstanceUID)
-        case SendInstance(content=Transformed() as content):
+        case SendInstance(content=content):
             try:
-                return Instance(content.source, step.delivered_uid, descriptor=made.enter_context(transformed(content))[0])
+                return Instance(content.source, step.delivered_uid, descriptor=made.enter_context(as_file(content)))
             except (Changed, NotTransformed) as error:
                 raise Unsent(str(error)) from None
             except OSError as error:
-                raise Unsent(f"it cannot be transformed: {os.strerror(error.errno or 0)}") from None
+                raise Unsent(f"it cannot be made: {os.strerror(error.errno or 0)}") from None
     raise TypeError(step.operation)
