@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from hashlib import sha256
 
 import pytest
 
@@ -289,3 +290,16 @@ def test_no_value_is_in_the_ledger_but_in_paths(converting: Workplace) -> None:
     connection = sqlite3.connect(converting.folder / ".pyconquest-rules/state.db")
     assert PLANTED["PatientName"] not in "\n".join(connection.iterdump())
     connection.close()
+
+
+def test_a_release_has_the_files(converting: Workplace, instance: Instance) -> None:
+    release = '\n[release.v1]\nactions = ["convert.joined"]\nroot = "out"\nlock = "v1.txt"\n'
+    converting.rules(RULES + release).run("index")
+    assert converting.run("lock", "v1").code == 0
+    apply(converting, "--locked")
+    files = converting.files("out")
+    sums = {line[66:]: line[:64] for line in files["SHA256SUMS"].decode().splitlines()}
+    assert {name: sums[name] for name in FILES} == {name: sha256(files[name]).hexdigest() for name in FILES}
+    assert apply(converting, "--locked")["converted"] == 0
+    add(instance, 1, 0, StudyDescription="another")
+    assert converting.run("plan", "--locked", "--allow-commands").code == 4
