@@ -84,7 +84,7 @@ def checked(
     acting = [kind.name for kind in kinds if kind.acts]
     problems += reference_problems((each for some in found.values() for each in some), rules_file, acting, places)
     others: Mapping[str, Mapping[str, Any]] = {"nodes": rules_file.nodes, "tables": rules_file.tables}
-    seen = Seen(places, {**tables, **others}, rules_file.vars, frozenset(acting), sets)
+    seen = Seen(places, {**tables, **others}, rules_file.vars, frozenset(acting), sets, templates.names)
     for kind in kinds:
         for name, table in tables[kind.name].items():
             problems += kind.check(table, (kind.name, name), seen)

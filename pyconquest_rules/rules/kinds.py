@@ -42,6 +42,8 @@ class Seen:
     acting: frozenset[str]
     """The kinds whose tables are actions."""
     sets: "CheckedSets"
+    names: Mapping["Path", frozenset[str]]
+    """The names that each valid template uses, by its path in the file."""
 
 
 class TableKind(Protocol[T]):

@@ -23,11 +23,15 @@ Named = tuple[str, str]
 
 
 class CheckedTemplates:
-    """Compiles and checks the templates of a rules file. `prefixes` are the leading folders of the destinations of a table."""
+    """Compiles and checks the templates of a rules file.
+
+    `prefixes` are the leading folders of the destinations of a table. `names` are the names that each valid template uses, by
+    its path in the file.
+    """
 
     def __init__(self, rules_file: RulesFile, places: Places, outputs: Outputs, sets: CheckedSets) -> None:
         self._file, self._places, self._outputs, self._sets = rules_file, places, outputs, sets
-        self.prefixes = dict[Named, set[str]]()
+        self.prefixes, self.names = dict[Named, set[str]](), dict[Path, frozenset[str]]()
 
     def check(self, tables: Mapping[Named, Iterable[Marked]], problems: Problems) -> dict[Named, Template]:
         """Return the templates by table; if a table has several, the last. Append to `problems` what is wrong with them."""
@@ -44,6 +48,7 @@ class CheckedTemplates:
                 except Mistake as mistake:
                     problems.append(self._places.within(place, mistake))
                     continue
+                self.names[place] = template.names
                 if isinstance(marker, MemberTemplate):
                     problems += islice(self._unknown_names(template.names, selects, place), MOST_TOLD)
                     continue
@@ -60,11 +65,11 @@ class CheckedTemplates:
     def _in_text(self, text: str, marker: TextTemplate, selects: list[str], place: Path) -> Iterator[Problem]:
         """Yield what is wrong with the template of a text."""
         try:
-            names = Text(text, self._file.vars).columns
+            names = self.names[place] = frozenset(Text(text, self._file.vars).columns)
         except Mistake as mistake:
             yield self._places.within(place, mistake)
         else:
-            yield from self._unknown_names(frozenset(names).difference(marker.own), selects, place, marker.own)
+            yield from self._unknown_names(names.difference(marker.own), selects, place, marker.own)
 
     def _not_of_images(self, template: Template, place: Path) -> Iterator[Problem]:
         """Yield the names in the layout of a source that are not columns of images. A layout has no query to add columns."""

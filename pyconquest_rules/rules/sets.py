@@ -100,7 +100,12 @@ class CheckedSets:
         """Return the level of a name in a template for a set; None for a column of its query, and for an unknown name."""
         if self.is_query(name) and column.lower() in map(str.lower, self.columns(name) or ()):
             return None
-        return next((level for level, view in VIEWS.items() if column in column_names(self._connection, view)), None)
+        return self._levels.get(column)
+
+    @cached_property
+    def _levels(self) -> dict[str, Level]:
+        """The level of each column of a view: a view has the columns of those above it too."""
+        return {column: level for level in reversed(VIEWS) for column in column_names(self._connection, VIEWS[level])}
 
     @cached_property
     def columns_of_images(self) -> list[str]:

@@ -16,7 +16,6 @@ from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Tabl
 from pyconquest_rules.rules.kinds import Seen
 from pyconquest_rules.rules.positions import Path
 from pyconquest_rules.steps import OnChanged, OnConflict
-from pyconquest_rules.templates import Template
 from pyconquest_rules.templates.template import Text, with_vars
 
 OWN = {"inputs": INPUTS, "input_list": LIST, "outputs": OUTPUTS}
@@ -151,28 +150,15 @@ def _deeper_names(convert: Convert, place: Path, seen: Seen) -> Iterator[Problem
     if convert.select not in seen.sets.selections or convert.select in seen.sets.broken:
         return
     group = seen.sets.selections[convert.select].level if convert.per is Per.ROW else Level(convert.per)
-    for at, names in _names(convert, place, seen.params):
-        for name in sorted(names):
+    templates = [(*place, "command", number) for number in range(len(convert.command))]
+    for at in (*templates, *((*place, "outputs", pattern) for pattern in convert.outputs)):
+        for name in sorted(seen.names.get(at, frozenset()) - {*OWN}):
             level = seen.sets.level_of(convert.select, name)
             if level is not None and LEVELS.index(level) > LEVELS.index(group):
                 what = f"a row of the level {group}" if convert.per is Per.ROW else f"one {group}"
                 hint = "use a keyword of that level or above, or select it in the query of the set"
                 mistake = Mistake(f'"{name}" may differ between the instances of {what}', fragment=name, hint=hint)
                 yield seen.places.within(at, mistake)
-
-
-def _names(convert: Convert, place: Path, params: Mapping[str, str]) -> Iterator[tuple[Path, frozenset[str]]]:
-    """Yield the names that each valid template uses, with its path."""
-    for number, text in enumerate(convert.command):
-        try:
-            yield (*place, "command", number), frozenset(Text(text, params).columns) - {*OWN}
-        except Mistake:
-            continue
-    for pattern, text in convert.outputs.items():
-        try:
-            yield (*place, "outputs", pattern), Template(text, params).names
-        except Mistake:
-            continue
 
 
 def bound(convert: Convert, params: Mapping[str, str]) -> Convert:
