@@ -36,8 +36,8 @@ class Pointer(NamedTuple):
 class Place(NamedTuple):
     """A place for references. `series` leads to items that may have their SeriesInstanceUID, `instances` from there to them.
 
-    `sequence` is the keyword of the top-level sequence. `nests`: the items at the end of `series` may lead to more of them in the
-    same way, as in the content tree of a report.
+    `sequence` is the keyword of the top-level sequence. `nests`: both paths may repeat in their items, as in the content tree of
+    a report.
     """
 
     sequence: str
@@ -84,7 +84,8 @@ def pointers(dataset: DataSet, places: Iterable[Place]) -> tuple[Pointer, ...]:
 
 def _at(dataset: DataSet, place: Place) -> Iterator[Pointer]:
     left, (*between, last) = MOST_ITEMS, place.instances
-    for outer in _nested(dataset, dataset.top, place.series) if place.nests else dataset.below(dataset.top, place.series):
+    below = _nested if place.nests else DataSet.below
+    for outer in below(dataset, dataset.top, place.series):
         series = unpadded(dataset.text(outer, SERIES)) if place.series else None
         before = set[tuple[bytes, Encoding]]()
         for parent in dataset.below(outer, tuple(between)):
@@ -92,7 +93,7 @@ def _at(dataset: DataSet, place: Place) -> Iterator[Pointer]:
             if raw and (raw, parent.written) in before:  # all contours of a slice reference it by the same bytes
                 continue
             before.add((raw, parent.written))
-            for item in dataset.below(parent, (last,)):
+            for item in below(dataset, parent, (last,)):
                 left -= 1
                 if left < 0:
                     raise TooLong
@@ -101,10 +102,10 @@ def _at(dataset: DataSet, place: Place) -> Iterator[Pointer]:
 
 
 def _nested(dataset: DataSet, level: Level, items: Items, depth: int = 1) -> Iterator[Level]:
-    """Yield every level within `items`, and within these again, to any depth. Raises TooLong beyond DEEPEST."""
-    if depth > DEEPEST:
-        raise TooLong
+    """Yield every level within `items`, and within these again. Raises TooLong if they nest deeper than DEEPEST."""
     for inner in dataset.below(level, items):
+        if depth > DEEPEST:
+            raise TooLong
         yield inner
         yield from _nested(dataset, inner, items, depth + 1)
 

@@ -236,6 +236,17 @@ def test_references_beyond_a_limit_are_a_row_without_an_instance(
         assert rows(workplace, query) == [{"n": 1}]
 
 
+@pytest.mark.parametrize(("depth", "found"), [(1, "1.9.1"), (pointers.DEEPEST, "1.9.1"), (pointers.DEEPEST + 1, None)])
+def test_a_content_tree_is_read_to_its_limit(workplace: Workplace, instance: Instance, depth: int, found: str | None) -> None:
+    tree = item(ReferencedSOPSequence=images(1))
+    for _ in range(depth - 1):
+        tree = item(ContentSequence=[tree])
+    instance("data/sr.dcm", Modality="SR", ContentSequence=[tree])
+    workplace.rules(RULES.format(path="data")).run("index")
+    shown = rows(workplace, "select ReferencedSOPInstanceUID as uid, Sequences as at from referenced_instances")
+    assert shown == [{"uid": found, "at": "ContentSequence"}]
+
+
 def test_sequences_that_cannot_be_read_are_a_row_without_an_instance(workplace: Workplace) -> None:
     broken = LITTLE.element("ReferencedRTPlanSequence", "SQ", b"\x08\x00\x55\x11UI\x04\x001.2\x00")  # no item around it
     whole = LITTLE.sequence("ReferencedDoseSequence", LITTLE.item(LITTLE.element("ReferencedSOPInstanceUID", "UI", b"1.9")))

@@ -4,18 +4,22 @@ import gzip
 import io
 import json
 import os
+import random
 import re
 import subprocess
 import sys
 import tarfile
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pyconquest_rules.archives.flaws import Budget
+from pyconquest_rules.archives.archive import Archive
+from pyconquest_rules.archives.blocks import blocks
+from pyconquest_rules.archives.flaws import Budget, Flawed, NotAnArchive
 from tests.archives.packing import RULES, age, report
 from tests.conftest import Instance, Workplace
 from tests.torture.bad_archives import BAD, READ, Bad
@@ -68,6 +72,45 @@ def test_a_member_that_inflates_to_more_than_it_says_is_not_placed(workplace: Wo
     assert "damaged-member" in done.out
 
 
+@pytest.fixture
+def torture(request: pytest.FixtureRequest) -> bool:
+    """Whether archives have their full size; without `--torture` they have a tenth of it."""
+    return bool(request.config.getoption("torture"))
+
+
+def mutated(data: bytes, chance: random.Random) -> bytes:
+    """Change some bytes, mostly of headers; and cut, repeat or remove others."""
+    changed = bytearray(data)
+    for _ in range(chance.choice([1, 2, 5, 30])):
+        last = len(changed) - 1
+        place = chance.choice(
+            [chance.randint(0, last), chance.randint(0, min(600, last)), last - chance.randint(0, min(400, last))]
+        )
+        with_bytes = chance.choice([bytes([chance.randrange(256)]), bytes(4), b"\xff" * 4, b"PK\1\2", b"PK\5\6", b"80", b""])
+        changed[place : place + chance.choice([1, len(with_bytes), 20])] = (
+            with_bytes or changed[max(place - 60, 0) : place] or b"x"
+        )
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mutated_archive_raises_nothing_but_its_flaw(
+    tmp_path: Path, instance: Instance, monkeypatch: pytest.MonkeyPatch, seed: int, torture: bool
+) -> None:
+    monkeypatch.setattr(Budget, "MOST", 16 << 20)
+    good, chance = instance("good.dcm", pixels=bytes(1000)).read_bytes(), random.Random(seed)
+    made = [(name, bad.make(good)) for name, bad in BAD.items() if bad.name != "x.tgz" and "bomb" not in name]
+    for _ in range(5000 if torture else 300):
+        name, data = chance.choice(made)
+        file = _written(tmp_path / BAD[name].name, mutated(data or b"x", chance))
+        with suppress(Flawed, NotAnArchive), Archive(os.fsencode(file)) as archive:
+            for member in archive.members():
+                with suppress(Flawed, NotAnArchive):
+                    inner = member.bytes()
+                    assert sum(map(len, blocks(inner, member.size, member.crc))) == member.size
+                    assert all(each.size >= 0 for each in archive.members_of(member, inner))
+
+
 RUN = """
 import os
 from pyconquest_rules.cli import main
@@ -93,12 +136,6 @@ def measured(workplace: Workplace, *arguments: str) -> tuple[dict[str, Any], flo
     found = re.search(r"VmHWM:\s+(\d+) kB", (workplace.folder / "status").read_text())
     assert found
     return json.loads(done.stdout.splitlines()[-1]), int(found[1]) / 1024
-
-
-@pytest.fixture
-def torture(request: pytest.FixtureRequest) -> bool:
-    """Whether archives have their full size; without `--torture` they have a tenth of it."""
-    return bool(request.config.getoption("torture"))
 
 
 def test_a_zip_of_five_thousand_members_takes_little_memory(workplace: Workplace, instance: Instance, torture: bool) -> None:

@@ -81,10 +81,6 @@ WITHOUT_SERIES = {
     "PerFrameFunctionalGroupsSequence[*]": FUNCTIONAL_GROUPS,
 }
 
-# The content tree of a report: an image, and its presentation state or real world value mapping (PS3.3 C.17.3, C.18.4).
-# The evidence sequences list these too, but not in old files.
-CONTENT = ("ReferencedSOPSequence[*]", "ReferencedSOPSequence[*].ReferencedSOPSequence[*]")
-
 
 def _places() -> Iterator[Place]:
     for series, paths in WITH_SERIES.items():
@@ -93,8 +89,9 @@ def _places() -> Iterator[Place]:
     for begin, paths in WITHOUT_SERIES.items():
         for path in paths or ("",):
             yield Place(begin.partition("[")[0], (), _items(f"{begin}.{path}" if path else begin))
-    for path in CONTENT:
-        yield Place("ContentSequence", _items("ContentSequence[*]"), _items(path), nests=True)
+    # The content tree of a report: images, and their presentation states or real world value mappings (PS3.3 C.17.3, C.18.4).
+    # The evidence sequences list these too, but not in old files.
+    yield Place("ContentSequence", _items("ContentSequence[*]"), _items("ReferencedSOPSequence[*]"), nests=True)
 
 
 def _items(path: str) -> tuple[tuple[int, int], ...]:
