@@ -3,6 +3,7 @@
 import ctypes
 import os
 from pathlib import Path
+from random import randrange
 
 import pytest
 
@@ -17,6 +18,11 @@ def shell(
     """A command that runs a script of the shell."""
     limits = Limits(seconds, output, 1 << 30, processes)
     return Command("/bin/sh", ["sh", "-c", script], {"PATH": PATH}, frozenset(success), limits)
+
+
+def long_time() -> str:
+    """Seconds to sleep, which no other test sleeps at the same time: so its processes can be found."""
+    return str(10**6 + randrange(10**8))
 
 
 def running(word: str) -> list[int]:

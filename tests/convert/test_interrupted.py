@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY, Workplace
-from tests.convert.commands import running
+from tests.convert.commands import long_time, running
 from tests.convert.conftest import JOIN, SERIES, Script
 from tests.convert.test_convert import FILES, apply, nothing_is_left
 from tests.kinds import running as processes
@@ -18,8 +18,10 @@ from tests.waiting import until
 
 program = partial(processes.program, "")
 
-# The number makes it possible to find its processes.
-HANGING = JOIN + 'grep -q 10.1.1 "$1" && { sleep 4321.1 & sleep 4321.1; }\nexit 0\n'
+
+def hanging(long: str) -> str:
+    """A program that hangs at one of the series."""
+    return f'{JOIN}grep -q 10.1.1 "$1" && {{ sleep {long} & sleep {long}; }}\nexit 0\n'
 
 
 def begun(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -36,14 +38,15 @@ def visible(workplace: Workplace) -> set[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_the_commands(converting: Workplace, script: Script, number: signal.Signals) -> None:
-    script(HANGING)
+    long = long_time()
+    script(hanging(long))
     run = begun(converting.folder)
-    until(lambda: len(running("4321.1")) >= 2)
+    until(lambda: len(running(long)) >= 2)
     run.send_signal(number)
     out, _ = run.communicate(timeout=30)
     assert run.returncode == 130, out
     assert b"the run was interrupted before the command ended" in out
-    assert running("4321.1") == []
+    assert running(long) == []
     assert nothing_is_left(converting)
     script(JOIN)
     apply(converting)
@@ -51,12 +54,13 @@ def test_an_interrupt_ends_the_commands(converting: Workplace, script: Script, n
 
 
 def test_a_killed_run_leaves_no_process_and_the_next_one_cleans_up(converting: Workplace, script: Script) -> None:
-    script(HANGING)
+    long = long_time()
+    script(hanging(long))
     run = begun(converting.folder)
-    until(lambda: len(running("4321.1")) >= 2)
+    until(lambda: len(running(long)) >= 2)
     run.kill()
     run.communicate()
-    until(lambda: running("4321.1") == [])
+    until(lambda: running(long) == [])
     assert (converting.folder / ".pyconquest-rules/work").exists()
     assert visible(converting) <= FILES - {"P1/1.bin", "P1/1.txt"}
     script(JOIN)
@@ -87,7 +91,8 @@ def test_a_run_killed_anywhere_is_gone_on_with(converting: Workplace, script: Sc
 
 
 def test_a_hanging_command_does_not_stop_the_others(converting: Workplace, script: Script) -> None:
-    script(HANGING)
+    long = long_time()
+    script(hanging(long))
     rules = (converting.folder / "rules.toml").read_text()
     (converting.folder / "rules.toml").write_text(rules.replace("command =", "timeout = 1\ncommand ="))
     done = converting.run("apply", "--allow-commands", "--json")
@@ -95,6 +100,6 @@ def test_a_hanging_command_does_not_stop_the_others(converting: Workplace, scrip
     assert {line["message"].partition(";")[0] for line in done.lines if line["event"] == "failed"} == {
         "the command took longer than 1 seconds"
     }
-    assert running("4321.1") == []
+    assert running(long) == []
     assert visible(converting) == FILES - {"P1/1.bin", "P1/1.txt"}
     assert nothing_is_left(converting)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyconquest_rules.kinds.convert.running import Stopped, run
-from tests.convert.commands import needs_landlock, running, shell
+from tests.convert.commands import long_time, needs_landlock, running, shell
 from tests.waiting import until
 
 
@@ -94,50 +94,55 @@ def test_its_environment_is_clean(folder: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     "script",
     [
-        "sleep 1234.5",
-        "trap '' TERM INT HUP; sleep 1234.5; sleep 1234.5",
-        "setsid sleep 1234.5 & sleep 1234.5",
-        "(setsid setsid sh -c 'trap \"\" TERM; sleep 1234.5; sleep 1234.5' &); sleep 1234.5",
+        "sleep LONG",
+        "trap '' TERM INT HUP; sleep LONG; sleep LONG",
+        "setsid sleep LONG & sleep LONG",
+        "(setsid setsid sh -c 'trap \"\" TERM; sleep LONG; sleep LONG' &); sleep LONG",
     ],
 )
 def test_what_hangs_is_killed_with_all_that_it_started(folder: Path, script: str) -> None:
+    long = long_time()
     began = time.monotonic()
-    assert ended(folder, script, seconds=0.5) == "the command took longer than 0.5 seconds"
+    assert ended(folder, script.replace("LONG", long), seconds=0.5) == "the command took longer than 0.5 seconds"
     assert time.monotonic() - began < 10
-    assert running("1234.5") == []
+    assert running(long) == []
 
 
-@pytest.mark.parametrize("script", ["sleep 1234.6 &", "setsid sleep 1234.6 &", "(setsid sh -c 'sleep 1234.6 & sleep 1234.6' &)"])
+@pytest.mark.parametrize("script", ["sleep LONG &", "setsid sleep LONG &", "(setsid sh -c 'sleep LONG & sleep LONG' &)"])
 def test_no_process_outlives_the_command(folder: Path, script: str) -> None:
-    assert ended(folder, script) is None
-    assert running("1234.6") == []
+    long = long_time()
+    assert ended(folder, script.replace("LONG", long)) is None
+    assert running(long) == []
 
 
 def test_processes_that_multiply_are_killed(folder: Path) -> None:
-    script = "while :; do sh -c 'sleep 1234.7 & sleep 1234.7 &' & done"
+    long = long_time()
+    script = f"while :; do sh -c 'sleep {long} & sleep {long} &' & done"
     assert ended(folder, script) == "the command had more than 20 processes"
-    assert running("1234.7") == []
+    assert running(long) == []
 
 
 def test_an_interrupt_ends_the_command(folder: Path) -> None:
+    long = long_time()
     began = time.monotonic()
     with pytest.raises(Stopped):
-        run(shell("trap '' TERM; sleep 1234.8; sleep 1234.8"), folder, log(folder), lambda: time.monotonic() > began + 0.5)
+        run(shell(f"trap '' TERM; sleep {long}; sleep {long}"), folder, log(folder), lambda: time.monotonic() > began + 0.5)
     assert time.monotonic() - began < 10
-    assert running("1234.8") == []
+    assert running(long) == []
 
 
 def test_a_killed_caller_leaves_no_process(folder: Path) -> None:
+    long = long_time()
     program = (
         "import sys; from pathlib import Path; from tests.convert.commands import shell; "
         "from pyconquest_rules.kinds.convert.running import run; "
-        "run(shell('setsid sleep 1234.9 & sleep 1234.9'), Path(sys.argv[1]), Path(sys.argv[2]), lambda: False)"
+        f"run(shell('setsid sleep {long} & sleep {long}'), Path(sys.argv[1]), Path(sys.argv[2]), lambda: False)"
     )
     caller = subprocess.Popen([sys.executable, "-c", program, str(folder), str(log(folder))])
-    until(lambda: len(running("1234.9")) > 2)
+    until(lambda: len(running(long)) > 2)
     caller.send_signal(signal.SIGKILL)
     caller.wait()
-    until(lambda: running("1234.9") == [])
+    until(lambda: running(long) == [])
 
 
 def test_a_command_that_kills_its_parent_is_a_failure(folder: Path) -> None:
