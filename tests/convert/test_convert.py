@@ -230,7 +230,7 @@ def test_other_files_are_discarded_and_counted(converting: Workplace, script: Sc
     script(JOIN + "echo > outputs/more; mkdir outputs/a; echo > outputs/a/b; echo > note\n")
     done = converting.run("apply", "--allow-commands", "--json")
     hints = [line["message"] for line in done.lines if line["event"] == "warning"]
-    assert hints == [f"{2 * SERIES} files that `outputs` does not have were discarded"]
+    assert hints == [f"files that `outputs` does not have were discarded: {2 * SERIES}"]
     assert converting.files("out").keys() == FILES
 
 

@@ -177,7 +177,7 @@ class Converting:
             work.removed(workshop.folder)
         runner.stopped()  # also if the last commands were ended by it
         if workshop.discarded:
-            runner.emit(Noted(action, f"{workshop.discarded:,} files that `outputs` does not have were discarded"))
+            runner.emit(Noted(action, f"files that `outputs` does not have were discarded: {workshop.discarded:,}"))
 
 
 def _converter(operation: object) -> Converter | None:
