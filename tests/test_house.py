@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+import tomli
 
 from tests.conftest import REPOSITORY
 
@@ -49,6 +50,12 @@ def test_no_circle_of_modules() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_every_kind_is_kept_apart_from_the_others() -> None:
+    contracts = tomli.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (kept,) = (each["modules"] for each in contracts if each["type"] == "independence")
+    assert kept == sorted(f"pyconquest_rules.kinds.{file.parent.name}" for file in (PACKAGE / "kinds").glob("*/__init__.py"))
 
 
 def test_no_private_part_of_a_library() -> None:
