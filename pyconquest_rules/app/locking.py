@@ -105,7 +105,7 @@ def compare(rules: Rules, made: Plan, *, listed: bool = False) -> None:
 
     The message has counts, and if `listed` a line for every SOPInstanceUID.
     """
-    actions, texts = set(made.actions()), list[str]()
+    actions, texts, made.differs = set(made.actions()), list[str](), False
     for name, release in releases(rules).items():
         if not actions.issuperset(release.actions):
             continue

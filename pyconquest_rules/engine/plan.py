@@ -33,8 +33,8 @@ class Plan:
     """The steps of the actions that were asked for, in the order in which they will be done.
 
     `findings` are problems of the plan as a whole, `asserted` the results of assertions, `differs` whether it is not what was
-    locked. Neither they nor the `recipes`, which are known by their names, are saved: a plan that was loaded gets those of one
-    that was just made. `held` are actions whose steps are to be blocked, and why.
+    locked, if that is known. Neither they nor the `recipes`, which are known by their names, are saved: a plan that was loaded
+    gets those of one that was just made. `held` are actions whose steps are to be blocked, and why.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Plan:
         self.connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         self.findings: tuple[Finding, ...] = ()
         self.asserted: tuple[Asserted, ...] = ()
-        self.differs = False
+        self.differs: bool | None = None
         self.recipes: dict[str, Recipe | Assembler] = {}
         self.held: dict[str, str] = {}
         self.connection.execute("PRAGMA journal_mode = OFF")

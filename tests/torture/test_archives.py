@@ -19,7 +19,7 @@ import pytest
 
 from pyconquest_rules.archives.archive import Archive
 from pyconquest_rules.archives.blocks import blocks
-from pyconquest_rules.archives.flaws import Budget, Flawed, NotAnArchive
+from pyconquest_rules.archives.flaws import Budget, Flaw, Flawed, NotAnArchive
 from tests.archives.packing import RULES, age, report
 from tests.conftest import Instance, Workplace
 from tests.torture.bad_archives import BAD, READ, Bad
@@ -43,7 +43,10 @@ def test_a_hostile_archive_has_its_reasons(
     began = time.process_time()
     found = report(workplace)
     reasons = {path.removeprefix(bad.name).removeprefix("//"): reason for path, (_, reason) in found.items()}
-    assert bad.reasons.items() <= reasons.items()
+    assert {path: reason for path, reason in bad.reasons.items() if path}.items() <= reasons.items()
+    flaws = {*bad.reasons.values()} & {*Flaw} - {Flaw.NOT_REGULAR}
+    # An archive is rejected for the flaws of its members.
+    assert reasons[""] in flaws if flaws else reasons[""] == bad.reasons.get("", READ)
     assert workplace.run("index", "--json").summary["read"] == 0
     done = workplace.run("apply")
     assert time.process_time() - began < SECONDS

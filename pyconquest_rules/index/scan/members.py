@@ -21,21 +21,29 @@ ARCHIVE = Outcome("skipped", "archive")
 NAMELESS = (Flaw.UNSAFE_NAME, Flaw.DOUBLED)
 """The flaws of members that are named by their numbers."""
 
+REFUSED = frozenset(Flaw) - {Flaw.NOT_REGULAR}
+
 Found = tuple[File, Record | Outcome]
 
 
 def members_of(root: bytes, file: File, makes: Records) -> Iterator[Found]:
     """Yield every member of an archive, those of archives in it too, and last the archive itself.
 
-    `root` ends with a slash. The members have the mtime of the archive.
+    `root` ends with a slash. The members have the mtime of the archive. An archive with a flawed member is rejected for that
+    flaw, and one without any DICOM file as a file that is not DICOM; its other members are files of the index all the same.
     """
+    flaw, has_dicom = None, False
     try:
         with Archive(root + file.path) as archive:
             if Stamp.of(archive.status()) != file[1:]:
                 outcome = _refused(Reason.UNREADABLE)  # the next run reads it again
             else:
-                yield from _Reading(archive, root, file.mtime_ns, makes).found(file.path, archive.members())
-                outcome = ARCHIVE
+                for member, record in _Reading(archive, root, file.mtime_ns, makes).found(file.path, archive.members()):
+                    reason = record.reason if isinstance(record, Outcome) else None
+                    flaw = reason if flaw is None and reason in REFUSED else flaw
+                    has_dicom = has_dicom or reason not in (Reason.NOT_DICOM, Flaw.NOT_REGULAR)
+                    yield member, record
+                outcome = _refused(flaw) if flaw else ARCHIVE if has_dicom else _refused(Reason.NOT_DICOM)
     except NotAnArchive:
         outcome = _refused(Reason.NOT_DICOM)
     except Flawed as flawed:
