@@ -221,10 +221,13 @@ def test_the_same_release_is_the_same_anywhere(released: Workplace, root: Path, 
     assert Workplace(other).files("export") == released.files("export")
 
 
-def test_a_killed_run_gives_the_same_bytes(released: Workplace, root: Path, tmp_path: Path) -> None:
+def test_a_killed_run_gives_the_same_bytes(
+    released: Workplace, root: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """50 kills with `--torture`, else a few."""
     expected = released.files("export")
     choose = random.Random(15)
-    for number in range(8):
+    for number in range(50 if request.config.getoption("torture") else 8):
         folder = tmp_path / str(number)
         shutil.copytree(released.folder, folder, ignore=shutil.ignore_patterns("export", ".pyconquest-rules"))
         point = choose.choice([("os", "fsync", choose.randint(1, 25)), ("Ledger", "record", choose.randint(1, 5))])
