@@ -20,13 +20,12 @@ demo: .venv/ready                          ## the main job on the real files of 
 TESTS_AT_ONCE := $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 test: .venv/ready                          ## the test suite
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) $(WHOLE)
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE)
 
-# With WHOLE="$(TORTURE)", the test suite has all of tests/torture.
-TORTURE := --torture --dist worksteal --timeout 1800
+TESTS := tests/torture
 
 torture: .venv/ready                       ## all of tests/torture, of which the test suite runs a part
-	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) $(TORTURE) tests/torture
+	$(BIN)/python -m pytest -n $(TESTS_AT_ONCE) --dist worksteal --timeout 1800 --torture $(TESTS)
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
