@@ -29,12 +29,13 @@ from pyconquest_rules.kinds.release.lock import (
     head,
     is_lock,
     keep_date,
+    levels_of,
     patient_key,
     read,
     today,
     write,
 )
-from pyconquest_rules.kinds.release.rule import Release
+from pyconquest_rules.kinds.release.rule import Release, root_of
 from pyconquest_rules.paths import UnsafePath
 from pyconquest_rules.rules.rules import Rules
 from pyconquest_rules.steps import Status
@@ -50,7 +51,6 @@ SELECT destination, '', SOPInstanceUID, source, size, mtime_ns FROM file WHERE p
 UNION ALL SELECT destination, part.name, part.SOPInstanceUID, part.source, part.size, part.mtime_ns
 FROM file JOIN part USING (parts)
 """
-LEVELS = ("SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 def releases(rules: Rules, names: Iterable[str] = ()) -> dict[str, Release]:
@@ -145,7 +145,7 @@ def selection(rules: Rules, release: Release, made: Plan) -> Iterator[Iterator[L
     The iterator raises UsageError for a file outside the root, and SourceError for a source that cannot be read.
     """
     try:
-        root = rules.outputs.within(f"{release.root.rstrip('/')}/", "-")
+        root = root_of(release, rules.outputs)
     except UnsafePath as error:
         raise UsageError(f"the root of the release cannot be used: {error}") from None
     with opened(rules) as sets, Ledger(rules.base) as ledger, ThreadPoolExecutor(THREADS) as pool:
@@ -155,13 +155,13 @@ def selection(rules: Rules, release: Release, made: Plan) -> Iterator[Iterator[L
             while some := [*islice(rows, TOGETHER)]:
                 known = [ledger.source_digest(path, member, source, Stamp(*stamp)) for path, member, _, source, *stamp in some]
                 digests = pool.map(lambda row, digest: digest or _digest(row[2], row[3]), some, known)
-                levels = {uid: keys for uid, *keys in sets.known({row[2] for row in some}, *LEVELS)}
+                levels = levels_of(sets, {row[2] for row in some})
                 for (destination, member, uid, *_), digest in zip(some, digests, strict=True):
                     if not destination.startswith(root):
                         raise UsageError(f"the file of the instance {uid} lies outside the root of the release")
-                    patient, study, series = levels.get(uid, ("", "", ""))
+                    patient, study, series = levels[uid]
                     below = os.fsencode(destination.removeprefix(root) + (f"/{member}" if member else ""))
-                    yield Locked(below, uid, digest, patient_key(patient or ""), study or "", series or "")
+                    yield Locked(below, uid, digest, patient_key(patient), study, series)
 
         yield files()
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import ClassVar, Self
 from zlib import crc32
 
-from pyconquest_rules.disk.hashing import hashed
+from pyconquest_rules.disk.hashing import hashed, write_all
 
 # 1980-01-01, the first day of a zip file. Earlier times than that are reported as implausible by some programs.
 EPOCH, DOS_DATE = 315_532_800, 0x21
@@ -66,9 +66,7 @@ class Archive(ABC):
     def _write(self, data: bytes) -> None:
         """Write bytes at the end of what is written."""
         self._at += len(data)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(self._target, rest) :]
+        write_all(self._target, memoryview(data))
 
     def _copy(self, size: int, file: int, also: Callable[[memoryview], None] | None = None) -> str:
         """Write the rest of a file. Return its SHA-256."""

@@ -43,8 +43,8 @@ class JUnit(PlanForm):
         gone = any(not isinstance(finding, NoRoom) for finding in plan.findings)
         yield "outputs", "there is enough free space", "space" if full else "", "there is too little free space" if full else ""
         yield "outputs", "no output lost most of its files", "vanished" if gone else "", "most files are gone" if gone else ""
-        differs = "the plan differs from the lock of a release" if plan.differs else ""
         if plan.differs is not None:
+            differs = "the plan differs from the lock of a release" if plan.differs else ""
             yield "release", "the plan is what was locked", "lock" if differs else "", differs
         for each in plan.asserted:
             why = each.message if each.failed else ""

@@ -16,11 +16,12 @@ from pyconquest_rules.dicom import Level
 from pyconquest_rules.disk.hashing import hash_of
 from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.engine.parts import Group, Member
+from pyconquest_rules.engine.requested import reason_of
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.kinds.convert.rule import OWN, Convert, Per
 from pyconquest_rules.paths import UnsafePath, safe_part
 from pyconquest_rules.steps import Reason, Request, Selected
-from pyconquest_rules.templates import BadValue, MissingValue, RenderError, Template
+from pyconquest_rules.templates import RenderError, Template
 from pyconquest_rules.templates.template import Text
 
 NOT_FIRST = "-+@"
@@ -124,7 +125,7 @@ class Groups:
             command = [each.render(self._given(each, values), NOT_FIRST) for each in self._arguments]
             to = [self._destination(each, values) for each in self._templates]
         except (RenderError, UnsafePath) as error:
-            return {"key": list(map(repr, key)), "reason": _reason(error), "message": str(error)}
+            return {"key": list(map(repr, key)), "reason": reason_of(error), "message": str(error)}
         return {"key": list(map(repr, key)), "command": command, "to": to}
 
     def _given(self, argument: Text, values: Mapping[str, object]) -> list[object]:
@@ -133,12 +134,3 @@ class Groups:
     def _destination(self, template: Template, values: Mapping[str, object]) -> tuple[str, str, str]:
         to = template.render([values[name] for name in template.columns])
         return self._outputs.within(to.folder.path, to.name), to.name, to.folder.written
-
-
-def _reason(error: RenderError | UnsafePath) -> Reason:
-    match error:
-        case MissingValue():
-            return Reason.MISSING_VALUE
-        case BadValue():
-            return Reason.BAD_VALUE
-    return Reason.UNSAFE_PATH

@@ -11,12 +11,14 @@ from pydantic import Field
 
 from pyconquest_rules.dicom import Level
 from pyconquest_rules.errors import Mistake, Problem
-from pyconquest_rules.kinds.convert.work import INPUTS, LIST, OUTPUTS
 from pyconquest_rules.rules.fields import ActionName, Destination, SetName, Table, TextTemplate, VariablesOnly
 from pyconquest_rules.rules.kinds import Seen
 from pyconquest_rules.rules.positions import Path
 from pyconquest_rules.steps import OnChanged, OnConflict
 from pyconquest_rules.templates.template import Text, with_vars
+
+INPUTS, LIST, OUTPUTS = "inputs", "inputs.txt", "outputs"
+"""The names of the folder of inputs, of the file with their paths, and of the folder of outputs, as the command gets them."""
 
 OWN = {"inputs": INPUTS, "input_list": LIST, "outputs": OUTPUTS}
 """The names that only the templates of a command have, with their values: paths in the folder in which it runs."""

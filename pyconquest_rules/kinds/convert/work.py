@@ -14,9 +14,7 @@ from pyconquest_rules.disk.contents import has_file, write
 from pyconquest_rules.disk.folders import FOLDER
 from pyconquest_rules.disk.hashing import open_file
 from pyconquest_rules.disk.sources import Changed, is_unchanged
-
-INPUTS, LIST, OUTPUTS = "inputs", "inputs.txt", "outputs"
-"""The names of the folder of inputs, of the file with their paths, and of the folder of outputs, as the command gets them."""
+from pyconquest_rules.kinds.convert.rule import INPUTS, LIST, OUTPUTS
 
 TEMPORARY = "tmp"
 DEEPEST = 32  # folders in each other, in which outputs are searched

@@ -25,7 +25,7 @@ from pyconquest_rules.index.query.export import Format, export
 from pyconquest_rules.index.query.selection import Sets
 from pyconquest_rules.kinds.release import manifest, sums
 from pyconquest_rules.kinds.release.crate import Described, crate
-from pyconquest_rules.kinds.release.rule import Release
+from pyconquest_rules.kinds.release.rule import Release, root_of
 from pyconquest_rules.kinds.release.sums import CRATE, MANIFEST, PARQUET, RUN, SUMS
 from pyconquest_rules.rules.rules import Rules
 
@@ -57,7 +57,7 @@ class About:
     @property
     def root(self) -> str:
         """The root of the release, as destinations begin. It ends with a slash."""
-        return self.rules.outputs.within(f"{self.release.root}/", "-")
+        return root_of(self.release, self.rules.outputs)
 
     @property
     def lock(self) -> Path:
@@ -66,8 +66,9 @@ class About:
 
     def identity(self, date: str) -> str:
         """Return a text that changes whenever the evidence of the same files may. `date` is in the evidence."""
-        rules = [[name, sha256(text.encode()).hexdigest()] for name, text in self.texts().items()]
-        variables = sha256(json.dumps(self.variables(), sort_keys=True).encode()).hexdigest()
+        texts = self.texts()
+        rules = [[name, sha256(text.encode()).hexdigest()] for name, text in texts.items()]
+        variables = sha256(json.dumps(self.variables(texts), sort_keys=True).encode()).hexdigest()
         lock, program = sha256(self.lock.read_bytes()).hexdigest(), version("pyconquest-rules")
         about = [self.release.model_dump(mode="json"), rules, variables, lock, program]
         return json.dumps({"date": date, "about": sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()})
@@ -77,10 +78,10 @@ class About:
         files = (self.rules.file, *self.rules.included)
         return {os.path.relpath(file, self.rules.base): file.read_text("utf-8") for file in files}
 
-    def variables(self) -> dict[str, object]:
+    def variables(self, texts: Mapping[str, str]) -> dict[str, object]:
         """Return the values of variables. One that the environment gives may be a secret: it has the name there instead."""
         given = dict[str, object]()
-        for text in self.texts().values():
+        for text in texts.values():
             given |= tomli.loads(text).get("vars", {})
         values: Mapping[str, str] = self.rules.params
         return {name: {"env": of["env"]} if isinstance(of := given.get(name), dict) else values[name] for name in sorted(values)}
@@ -89,7 +90,7 @@ class About:
     def files(self) -> Iterator[Iterator[dict[str, str]]]:
         """Yield the rows of the manifest as `manifest` does, without those of members."""
         with self.manifest() as rows:
-            yield (row for row in rows if not row["member"])
+            yield manifest.of_files(rows)
 
     @contextmanager
     def manifest(self) -> Iterator[Iterator[dict[str, str]]]:
@@ -171,7 +172,7 @@ def _run(about: About, date: str, parts: Iterator[Part], file: BinaryIO) -> None
         "date": date,
         "program": {"name": "pyconquest_rules", "version": version("pyconquest-rules")},
         "rules": [{"name": name, "sha256": sha256(text.encode()).hexdigest(), "text": text} for name, text in texts.items()],
-        "variables": about.variables(),
+        "variables": about.variables(texts),
         "lock": {"name": about.release.lock, "sha256": sha256(about.lock.read_bytes()).hexdigest()},
         "counts": dict(sorted(counts.items())),
         "sha256": {SUMS: about.digest(SUMS)},

@@ -10,21 +10,24 @@ can be counted, but anybody who guesses a PatientID can confirm the guess.
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import closing
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import filterfalse, takewhile, zip_longest
 from pathlib import Path
 from time import time
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from pyconquest_rules.errors import UsageError
+from pyconquest_rules.kinds.release.sums import escaped, plain
+
+if TYPE_CHECKING:
+    from pyconquest_rules.index.query.selection import Sets
 
 FIRST = b"# pyconquest-rules lock 1\n"
 DATE = "date"
-ESCAPED = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
-WRITTEN = {escape: plain for plain, escape in ESCAPED.items()}
+LEVELS = ("SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 DIGEST, KEY = rb"[0-9a-f]{64}", rb"[0-9a-f]{12}"
 LINE = re.compile(rb"(.+)\t(%b)\t(%b)\t(%b)\t(%b)\t(%b)\n" % (rb"[^\t]+", DIGEST, KEY, rb"[^\t]*", rb"[^\t]*"))
 
@@ -69,6 +72,15 @@ class Count(NamedTuple):
 def patient_key(patient_id: str) -> str:
     """Return the key of a patient."""
     return sha256(patient_id.encode()).hexdigest()[:12]
+
+
+def levels_of(sets: "Sets", uids: Set[str]) -> Mapping[str, tuple[str, str, str]]:
+    """Return PatientID, StudyInstanceUID and SeriesInstanceUID of instances; each is "" if the index does not know it."""
+    found: dict[str, tuple[str, str, str]] = dict.fromkeys(uids, ("", "", ""))
+    for uid, *keys in sets.known(uids, *LEVELS):
+        patient, study, series = (key or "" for key in keys)
+        found[uid] = patient, study, series
+    return found
 
 
 class Differences:
@@ -149,7 +161,7 @@ def read(path: Path) -> Iterator[Locked]:
                 if not (found := LINE.fullmatch(line)):
                     raise UsageError(f"{path}:{number}:1: not a valid line of a lock; resolve the merge, or lock again")
                 destination, *fields = found.groups()
-                yield Locked(_plain(destination), *(field.decode(errors="replace") for field in fields))
+                yield Locked(plain(destination), *(field.decode(errors="replace") for field in fields))
     except OSError as error:
         raise UsageError(f"cannot read the lock {path}: {error.strerror}") from None
 
@@ -171,9 +183,4 @@ def is_lock(path: Path) -> bool:
 
 
 def _line(file: Locked) -> bytes:
-    escaped = re.sub(rb"[\\\n\r]", lambda found: ESCAPED[found[0]], file.destination)
-    return b"\t".join((escaped, *(field.encode() for field in file[1:]))) + b"\n"
-
-
-def _plain(escaped: bytes) -> bytes:
-    return re.sub(rb"\\[\\nr]", lambda found: WRITTEN[found[0]], escaped)
+    return b"\t".join((escaped(file.destination), *(field.encode() for field in file[1:]))) + b"\n"

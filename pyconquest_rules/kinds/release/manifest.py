@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from io import TextIOWrapper
 from itertools import islice
@@ -15,10 +15,9 @@ from pyconquest_rules.engine.ledger import Delivered, Ledger
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.index.query.export import write_csv
 from pyconquest_rules.index.query.selection import Sets
-from pyconquest_rules.kinds.release.lock import Locked, read
+from pyconquest_rules.kinds.release.lock import Locked, levels_of, read
 
 TOGETHER = 256
-LEVELS = ("SOPInstanceUID", "PatientID", "StudyInstanceUID", "SeriesInstanceUID")
 SOURCES = ("source", "source_sha256")
 """The columns that `sources = true` adds."""
 
@@ -52,9 +51,9 @@ def rows(parts: Iterable[Part], root: str, selects: dict[str, str], sets: Sets, 
     """
     files = _with_members(parts)
     while some := [*islice(files, TOGETHER)]:
-        levels = {uid: keys for uid, *keys in sets.known({part.SOPInstanceUID for part, _ in some}, *LEVELS)}
+        levels = levels_of(sets, {part.SOPInstanceUID for part, _ in some})
         for part, member in some:
-            yield _row(part, member, root, selects, levels.get(part.SOPInstanceUID, ["", "", ""]), ledger)
+            yield _row(part, member, root, selects, levels[part.SOPInstanceUID], ledger)
 
 
 def _with_members(parts: Iterable[Part]) -> Iterator[tuple[Part, str]]:
@@ -65,14 +64,13 @@ def _with_members(parts: Iterable[Part]) -> Iterator[tuple[Part, str]]:
             yield from ((inner._replace(name=part.name, action=part.action), inner.name) for inner in part.content.parts())
 
 
-def _row(part: Part, member: str, root: str, selects: dict[str, str], keys: Sequence[str | None], ledger: Ledger) -> Row:
+def _row(part: Part, member: str, root: str, selects: dict[str, str], keys: tuple[str, str, str], ledger: Ledger) -> Row:
     if not part.name.startswith(root):
         raise NotTransformed("a file of the release lies outside its root")
     made = _made(part, member, ledger)
     if made is None or made.SOPInstanceUID != part.SOPInstanceUID:
         raise NotTransformed("a file of the release is not recorded as made by its action; apply all of its actions first")
-    patient, study, series = (key or "" for key in keys)
-    transform = ""
+    (patient, study, series), transform = keys, ""
     match part.content:
         case Transformed(recipe=recipe):
             patient, study, series, transform = "", recipe.uid(study), recipe.uid(series), recipe.name
@@ -124,9 +122,9 @@ def read_rows(text: TextIO) -> Iterator[dict[str, str]]:
     yield from reader
 
 
-def read_files(text: TextIO) -> Iterator[dict[str, str]]:
-    """Yield the rows of a manifest without those of members. Raises ValueError if it is none."""
-    return (row for row in read_rows(text) if not row["member"])
+def of_files(rows: Iterable[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a manifest without those of members."""
+    return (row for row in rows if not row["member"])
 
 
 def as_locked(rows: Iterable[Row], lock: Path, name: str) -> Iterator[Row]:

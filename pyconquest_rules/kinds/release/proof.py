@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
 
-from pyconquest_rules.disk.hashing import hashed, open_file
+from pyconquest_rules.disk.hashing import hash_of, hashed, open_file
 from pyconquest_rules.engine.verified import Finding, Verified
 from pyconquest_rules.errors import UsageError
 from pyconquest_rules.kinds.release import manifest, sums
@@ -57,7 +57,7 @@ def _hashed(root: Path, files: Iterator[tuple[bytes, str]]) -> Iterator[Verified
     running = deque[Future[list[Verified]]]()
     try:
         with ThreadPoolExecutor(THREADS) as pool:
-            while some := [file for _, file in zip(range(TOGETHER), files, strict=False)]:
+            while some := [*islice(files, TOGETHER)]:
                 running.append(pool.submit(_compared, folder, some))
                 if len(running) == IN_FLIGHT:
                     yield from running.popleft().result()
@@ -90,8 +90,7 @@ def _is_of_the_run(root: Path) -> bool:
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         with (root / RUN).open("rb") as file:
             run = json.loads(file.read(MOST))
-        with open_file(os.fsencode(root / SUMS), os.O_RDONLY) as listed:
-            return bool(run["sha256"][SUMS] == hashed(listed))
+        return bool(run["sha256"][SUMS] == hash_of(os.fsencode(root / SUMS)))
     return False
 
 
@@ -103,7 +102,7 @@ def _agrees(root: Path) -> bool:
         (root / SUMS).open("rb") as stream,
     ):
         listed = (line for line in sums.read(stream) if line[0].decode(errors="replace") not in sums.OTHERS)
-        for row, line in zip_longest(manifest.read_files(text), listed):
+        for row, line in zip_longest(manifest.of_files(manifest.read_rows(text)), listed):
             if row is None or line is None or (os.fsencode(row["path"]), row["sha256"]) != line:
                 return False
         return True

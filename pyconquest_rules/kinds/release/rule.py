@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pyconquest_rules.disk.outputs import Outputs
 from pyconquest_rules.errors import Mistake, Problem
 from pyconquest_rules.rules.fields import ActionName, PathTemplate, Table, VariablesOnly, marked
 from pyconquest_rules.rules.kinds import Seen
@@ -104,6 +105,11 @@ def _leaves(prefix: str, root: str) -> bool:
         return False
     one, other = (posixpath.normpath(path).rstrip("/").removeprefix(".") + "/" for path in (prefix or ".", root))
     return not (other == "/" or one.startswith(other) or other.startswith(one) or one == "/")
+
+
+def root_of(release: Release, outputs: Outputs) -> str:
+    """Return the root of a release as destinations begin. It ends with a slash. Raises UnsafePath if nothing may be put there."""
+    return outputs.within(f"{release.root.rstrip('/')}/", "-")
 
 
 def bound(release: Release, params: Mapping[str, str]) -> Release:

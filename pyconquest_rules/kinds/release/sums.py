@@ -15,10 +15,20 @@ LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *]([^\n]+)\n")
 LONGEST = 1 << 16
 
 
+def escaped(path: bytes) -> bytes:
+    """Return a path as sha256sum writes it: without a line feed and a carriage return, and with each backslash doubled."""
+    return re.sub(rb"[\\\n\r]", lambda found: ESCAPED[found[0]], path)
+
+
+def plain(escaped: bytes) -> bytes:
+    """Return the path that was escaped."""
+    return re.sub(rb"\\[\\nr]", lambda found: PLAIN[found[0]], escaped)
+
+
 def line(digest: str, path: bytes) -> bytes:
-    """Return the line of a file. A backslash, a line feed and a carriage return in its path are escaped as sha256sum does it."""
-    escaped = re.sub(rb"[\\\n\r]", lambda found: ESCAPED[found[0]], path)
-    return (b"" if escaped == path else b"\\") + digest.encode() + b"  " + escaped + b"\n"
+    """Return the line of a file. It begins with a backslash if its path is escaped."""
+    shown = escaped(path)
+    return (b"" if shown == path else b"\\") + digest.encode() + b"  " + shown + b"\n"
 
 
 def read(stream: BinaryIO) -> Iterator[tuple[bytes, str]]:
@@ -28,5 +38,5 @@ def read(stream: BinaryIO) -> Iterator[tuple[bytes, str]]:
         number += 1
         if not (found := LINE.fullmatch(text)):
             raise ValueError(f"line {number} is not a line of sha256sum")
-        escaped, digest, path = found.groups()
-        yield (re.sub(rb"\\[\\nr]", lambda each: PLAIN[each[0]], path) if escaped else path), digest.decode()
+        is_escaped, digest, path = found.groups()
+        yield (plain(path) if is_escaped else path), digest.decode()
